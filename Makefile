@@ -1,0 +1,65 @@
+# Every target sets up what it needs: a virtual environment in .venv with the pinned dependencies and this project, editable.
+# Needs Python >= 3.11, git and make. `make help` lists the targets.
+
+PYTHON      ?= python3
+VENV        ?= .venv
+JOBS        ?= 2
+# Extra arguments for the installation of torch, for example a package index with a build for your CPU or GPU.
+TORCH_ARGS  ?=
+# Extra arguments for pytest: make test ARGS="-k warp"
+ARGS        ?=
+
+BIN         := $(VENV)/bin
+STAMP       := $(VENV)/.installed
+TORCH       := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+PIP         := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+# One thread in each of JOBS workers: the models are tiny, and results do not depend on the number of cores.
+PYTEST      := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test slow test-all check format bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## install everything into .venv (the other targets do it by themselves)
+
+# torch goes first and alone: unpinned, it would bring gigabytes of GPU packages.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "error: unisono needs Python >= 3.11, and '$(PYTHON)' is not one; try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing $(TORCH) into $(VENV) (once; a few minutes)"
+	@$(PIP) install --constraint constraints.txt $(TORCH_ARGS) $(TORCH) setuptools
+	@echo "installing unisono and its other dependencies"
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev,plots]'
+	@touch $@
+
+demo: $(STAMP) ## two ensembles with colour trace, then the measured speed-up
+	@$(BIN)/python -m unisono.bench.demo
+
+test: $(STAMP) ## the fast tests
+	$(PYTEST) -m "not slow" $(ARGS)
+
+slow: $(STAMP) ## the slow tests only (statistics with tight bounds, the wheel)
+	$(PYTEST) -m slow $(ARGS)
+
+test-all: $(STAMP) ## fast and slow tests in one run
+	$(PYTEST) $(ARGS)
+
+check: $(STAMP) ## format, lint, types, import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## reformat and fix what ruff can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## a short speed measurement; results are printed
+	$(BIN)/python -m unisono.bench.speed --short
+
+clean: ## remove the environment, builds and caches
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info
+	find src tests zoo -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

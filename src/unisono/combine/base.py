@@ -1,0 +1,83 @@
+"""What a combination is: the one object that says which law the output follows."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from unisono.errors import ConfigurationError
+from unisono.warp import Warp, one_hot
+
+Logits = Sequence[Tensor]  # one [..., V] per member, in the order they were listed
+LawFunction = Callable[[list[Tensor], Warp], Tensor]
+
+
+class Combination(ABC):
+    """Member logits at a position -> the target law there.
+
+    Subclasses are frozen dataclasses: they hold the parameters, and calling them is a pure function of tensors.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """How a user writes it, as in `weighted:0.7,0.3`."""
+
+    @abstractmethod
+    def __call__(self, logits: Logits, warp: Warp) -> Tensor:
+        """Logits, [..., V] per member, -inf where a token is impossible -> law [..., V].
+
+        Only the entries of `needed` members are looked at. Not called at temperature 0: see `target_law`.
+        """
+
+    def check(self, members: int) -> None:
+        """Raise ConfigurationError if this combination is not one of `members` members."""
+
+    def needed(self, members: int) -> tuple[int, ...]:
+        """The members without whose scores the law is not known."""
+        return tuple(range(members))
+
+    def weight(self, member: int) -> float:
+        """How much of the law is this member's; decides between proposers of equal size."""
+        return 0.0
+
+
+def target_law(combination: Combination, logits: Logits, warp: Warp) -> Tensor:
+    """The law the output follows: [..., V].
+
+    At temperature 0 every combination is one-hot at the largest entry of its law at temperature 1 without truncation.
+    """
+    if warp.greedy:
+        return one_hot(combination(logits, Warp()))
+    return combination(logits, warp)
+
+
+def finite_weights(values: Sequence[float], kind: str) -> tuple[float, ...]:
+    """Weights that are finite, not negative and not all zero.
+
+    Raises:
+        ConfigurationError: they are not.
+    """
+    try:
+        weights = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"{kind} needs a list of numbers, one per member, not: {values!r}") from None
+    if not weights or not math.isfinite(sum(weights)):
+        raise ConfigurationError(f"{kind} needs finite weights, one per member, not: {list(weights)}")
+    if min(weights) < 0 or max(weights) == 0:
+        raise ConfigurationError(f"{kind} needs weights that are 0 or more and not all 0, not: {list(weights)}")
+    return weights
+
+
+def require_count(kind: str, given: int, members: int) -> None:
+    """Raise ConfigurationError unless there is one weight per member."""
+    if given != members:
+        raise ConfigurationError(f"{kind} has {given} weights for {members} members; give one weight per member")
+
+
+def finite(name: str, value: float) -> float:
+    """The value as a float; ConfigurationError if it is not a finite number."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigurationError(f"{name} must be a finite number, not: {value!r}")
+    return float(value)

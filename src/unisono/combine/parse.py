@@ -1,0 +1,128 @@
+"""From what a user writes to a combination: `weighted:0.7,0.3`, `contrastive:mu=0.2`, `my_module:my_function`."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unisono.combine.base import Combination
+from unisono.combine.logits import contrastive, contrastive_masked, product
+from unisono.combine.mixtures import weighted
+from unisono.combine.selection import custom, only
+from unisono.errors import ConfigurationError, unknown
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a combination is written: with one value per member or with values for `keys`, in order or by name."""
+
+    build: Callable[..., Combination]
+    keys: Mapping[str, Callable[[str], Any]]
+    per_member: bool = False
+
+
+FORMS = {
+    "weighted": Form(weighted, {"order": str}, per_member=True),
+    "product": Form(product, {}, per_member=True),
+    "contrastive": Form(contrastive, {"mu": float}),
+    "contrastive_masked": Form(contrastive_masked, {"alpha": float, "beta": float}),
+    "only": Form(only, {"member": int}),
+}
+
+
+def as_combination(value: object, members: int) -> Combination:
+    """A combination of `members` members from what a user may pass: an object, a text, a function, or None.
+
+    None is the uniform weighted ensemble.
+
+    Raises:
+        ConfigurationError: it is none of these, or does not fit the number of members.
+    """
+    combination = _build(value, members)
+    combination.check(members)
+    return combination
+
+
+def _build(value: object, members: int) -> Combination:
+    if value is None:
+        return weighted([1.0] * members)
+    if isinstance(value, Combination):
+        return value
+    if isinstance(value, str):
+        return parse(value, members)
+    if callable(value):
+        return custom(value)
+    raise ConfigurationError(f"a combination is a name, an object of unisono.combine or a function, not: {value!r}")
+
+
+def parse(text: str, members: int = 2) -> Combination:
+    """`name`, `name:value,key=value` or `module:function`; without weights, the members' are equal and sum to 1.
+
+    Raises:
+        ConfigurationError: the name, a key or a value is not understood.
+    """
+    name, _, rest = text.partition(":")
+    if name in FORMS:
+        return _written(name, FORMS[name], rest, members)
+    if rest:
+        return custom(_imported(name, rest))
+    raise unknown("combination", text, FORMS)
+
+
+def _written(name: str, form: Form, rest: str, members: int) -> Combination:
+    positional, keyed = _arguments(name, rest, form)
+    options = {key: _value(name, form.keys[key], value) for key, value in keyed.items()}
+    if form.per_member:
+        weights = [_value(name, float, value) for value in positional]
+        return form.build(weights or [1 / members] * members, **options)
+    if len(positional) > len(form.keys):
+        raise ConfigurationError(f"combination {name} takes {' and '.join(form.keys)}, not: {rest}")
+    for key, value in zip(form.keys, positional, strict=False):
+        if key in options:
+            raise ConfigurationError(f"combination {name} is given {key} twice: {rest}")
+        options[key] = _value(name, form.keys[key], value)
+    try:
+        return form.build(**options)
+    except TypeError:
+        raise ConfigurationError(f"combination {name} needs {' and '.join(form.keys)}, as in {name}:0") from None
+
+
+def _arguments(name: str, rest: str, form: Form) -> tuple[Sequence[str], Mapping[str, str]]:
+    positional, keyed = [], {}
+    for part in (part.strip() for part in rest.split(",") if rest):
+        key, equals, value = (word.strip() for word in part.partition("="))
+        if not equals:
+            positional.append(part)
+        elif key in keyed:
+            raise ConfigurationError(f"combination {name} is given {key} twice: {rest}")
+        elif key in form.keys:
+            keyed[key] = value
+        elif form.keys:
+            raise unknown(f"option of {name}", key, form.keys)
+        else:
+            raise ConfigurationError(f"combination {name} has no options, only weights, not: {part}")
+    return positional, keyed
+
+
+def _value(name: str, convert: Callable[[str], Any], text: str) -> Any:
+    try:
+        return convert(text)
+    except ValueError:
+        kind = "an index" if convert is int else "a number"
+        raise ConfigurationError(f"combination {name} needs {kind}, not: {text!r}") from None
+
+
+def _imported(module: str, attribute: str) -> Callable[..., Any]:
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise ConfigurationError(f"combination {module}:{attribute} cannot be imported: {error}") from error
+        raise unknown("combination", module, (*FORMS, "module:function")) from None
+    except (ImportError, SyntaxError) as error:
+        raise ConfigurationError(f"combination {module}:{attribute} cannot be imported: {error}") from error
+    except (AttributeError, ValueError, TypeError):
+        raise ConfigurationError(f"combination {module}:{attribute}: the module has no {attribute!r}") from None
+    if not callable(function):
+        raise ConfigurationError(f"combination {module}:{attribute} is not a function")
+    return function

@@ -1,0 +1,37 @@
+"""Exceptions a caller may catch, and the words of their messages.
+
+    UnisonoError
+    ├── ConfigurationError   an option, name or config key that cannot be honoured
+    ├── MemberError          a model that cannot be loaded, does not fit, or cannot be combined with the others
+    └── RequestError         a prompt or sampling parameter that cannot be served
+
+A message is one line: what is wrong, the value after a colon, then what to do. All are `ValueError`s too, so code that
+does not know this package still catches bad input in the usual way.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UnisonoError(ValueError):
+    """Base of every error that the user of this package can cause and mend."""
+
+
+class ConfigurationError(UnisonoError):
+    """An option, a name or a config key cannot be honoured."""
+
+
+class MemberError(UnisonoError):
+    """A model cannot be loaded, does not fit in memory, or cannot be combined with the others."""
+
+
+class RequestError(UnisonoError):
+    """A prompt or a sampling parameter cannot be served."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigurationError:
+    """The error for a name that does not exist; it gives the nearest one that does, and all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return ConfigurationError(f"unknown {kind}: {name!r}; {hint}available: {', '.join(names)}")

@@ -1,0 +1,86 @@
+"""A row's frontier: what is committed, what is proposed, and what each member has scored of it.
+
+The only mutable state of decoding besides the members' caches. It knows tokens and tensors, not models: the engine
+feeds members with `missing` and puts what they say into `add_scores`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An uncommitted token, the very law [V] it was drawn from, and the member that drew it."""
+
+    token: int
+    law: Tensor
+    member: int
+
+
+class Frontier:
+    """Open positions of one row, counted from the first one that is not committed.
+
+    Args:
+        prompts: one token sequence per member, each with at least one token.
+    """
+
+    def __init__(self, prompts: Sequence[Sequence[int]]) -> None:
+        self.prompts = [list(prompt) for prompt in prompts]
+        self.committed: list[int] = []
+        self.proposals: list[Proposal] = []
+        self._scores: list[list[Tensor]] = [[] for _ in prompts]  # per member, [V] for each position it has scored
+
+    @property
+    def position(self) -> int:
+        """Index of the first open position among the generated tokens."""
+        return len(self.committed)
+
+    @property
+    def open(self) -> int:
+        """How many proposals there are; the position behind the last one is open too, but has none."""
+        return len(self.proposals)
+
+    def scored(self, member: int) -> int:
+        """How many open positions the member has scored, from the first on."""
+        return len(self._scores[member])
+
+    def scores(self, member: int, count: int) -> Tensor:
+        """The member's logits at the first `count` open positions: [count, V]."""
+        return torch.stack(self._scores[member][:count])
+
+    def law_source(self, member: int) -> Tensor:
+        """The member's logits [V] at the position behind the last proposal."""
+        return self._scores[member][self.open]
+
+    def missing(self, member: int, cached: int, positions: int) -> list[int]:
+        """The tokens a member that holds `cached` tokens must read to score the first `positions` open positions."""
+        start = cached - len(self.prompts[member])
+        unread = self.prompts[member][cached:] if start < 0 else []
+        first, end = max(0, start), positions - 1
+        proposed = [proposal.token for proposal in self.proposals[max(0, first - self.position) : end]]
+        return unread + self.committed[first:] + proposed
+
+    def add_scores(self, member: int, logits: Tensor) -> None:
+        """Append the member's logits [K, V] for the next K positions it has not scored."""
+        self._scores[member].extend(logits.unbind(0))
+
+    def propose(self, proposal: Proposal) -> None:
+        self.proposals.append(proposal)
+
+    def accept(self, count: int) -> list[Proposal]:
+        """Commit the first `count` proposals; scores of later positions stay valid."""
+        accepted, self.proposals = self.proposals[:count], self.proposals[count:]
+        self.committed.extend(proposal.token for proposal in accepted)
+        for scores in self._scores:
+            del scores[:count]
+        return accepted
+
+    def replace(self, token: int) -> None:
+        """Commit a token at the first open position; everything proposed or scored there and later is void."""
+        self.committed.append(token)
+        self.proposals.clear()
+        for scores in self._scores:
+            scores.clear()

@@ -1,0 +1,1 @@
+"""Members: language models that score tokens and can be rolled back."""

@@ -1,0 +1,90 @@
+"""Keyed randomness: every choice has a name, and the name alone decides its outcome.
+
+The name is (seed, sample, purpose, position, round). Numbers come from the counter-based Philox generator of numpy, whose
+key is (seed, sample) and whose counter spells the rest, so there is no state to share between rows, no order of calls
+to keep, and the same numbers on every device.
+
+`TARGET` defines the realised text: one vector of exponential variates per position, the same in every round, free for
+every schedule to look at. `PROPOSE`, `ACCEPT` and `RESIDUAL` only realise it: each name is used once (asserted), since
+using one twice biases the output.
+"""
+
+from enum import IntEnum
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Purpose(IntEnum):
+    TARGET = 0
+    PROPOSE = 1
+    ACCEPT = 2
+    RESIDUAL = 3
+
+
+class Noise(Protocol):
+    """Where choices come from: keyed random numbers here, every outcome in turn in `unisono.testing`."""
+
+    def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
+        """A token id drawn from `law` [V]; entries need not sum to exactly 1."""
+        ...
+
+    def leading(self, probabilities: Tensor, position: int, round: int) -> int:
+        """How many of the first tosses come up true; toss k, at `position + k`, does with `probabilities[k]`."""
+        ...
+
+
+class KeyedNoise:
+    """The noise of one row.
+
+    Args:
+        seed: in [0, 2**64).
+        sample: index of the sample among several drawn for one request.
+    """
+
+    def __init__(self, seed: int, sample: int = 0) -> None:
+        self._key = np.array([seed, sample], dtype=np.uint64)
+        self._used: set[tuple[Purpose, int, int]] = set()
+
+    def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
+        if purpose is Purpose.TARGET:
+            return self._race(law, position)
+        uniform = float(self.uniforms(purpose, position, round)[0])
+        cumulative = torch.cumsum(law, -1, dtype=torch.float64)
+        # right=True skips tokens without mass: the answer is the first whose cumulative mass exceeds the threshold
+        return int(torch.searchsorted(cumulative, cumulative[-1:] * uniform, right=True))
+
+    def leading(self, probabilities: Tensor, position: int, round: int) -> int:
+        uniforms = torch.from_numpy(self.uniforms(Purpose.ACCEPT, position, round, len(probabilities)))
+        failed = ~(uniforms < probabilities.double().cpu())
+        return int(failed.int().argmax()) if bool(failed.any()) else len(probabilities)
+
+    def uniforms(self, purpose: Purpose, position: int, round: int, count: int = 1) -> np.ndarray:
+        """`count` float64 in (0, 1), one for each position from `position` on."""
+        for offset in range(count):
+            name = (purpose, position + offset, round)
+            assert name not in self._used, f"random name used twice: {name}"
+            self._used.add(name)
+        # position is the low word of the counter, which counts blocks of four numbers: one block per position
+        return _open_unit(self._raw([position, purpose, round, 0], 4 * count)[::4])
+
+    def exponentials(self, position: int, size: int) -> np.ndarray:
+        """The `TARGET` vector of a position: `size` float64 exponential variates, always the same."""
+        variates: np.ndarray = -np.log(_open_unit(self._raw([0, Purpose.TARGET, position, 0], size)))
+        return variates
+
+    def _race(self, law: Tensor, position: int) -> int:
+        # Exponential race (Gumbel-max): argmax of law / E has the law's distribution
+        variates = torch.from_numpy(self.exponentials(position, len(law))).to(law.device)
+        return int((law.double() / variates).argmax())
+
+    def _raw(self, counter: list[int], count: int) -> np.ndarray:
+        return np.random.Philox(key=self._key, counter=counter).random_raw(count)
+
+
+def _open_unit(raw: np.ndarray) -> np.ndarray:
+    """64 random bits -> float64 strictly inside (0, 1): 52 bits plus half a step, so that 1 is never rounded to."""
+    unit: np.ndarray = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    return unit

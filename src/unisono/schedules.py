@@ -1,0 +1,157 @@
+"""Schedules: who runs next, and how many tokens it proposes.
+
+A schedule is a pure function of a `View` of the frontier. It never sees a model or a token, so it can change the speed
+but not the law of the output.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from unisono.errors import ConfigurationError, unknown
+
+
+@dataclass(frozen=True)
+class View:
+    """What a schedule may know of a row.
+
+    open: number of open proposals. scored: per member, how many open positions it has scored. needed: the members
+    without whose scores nothing can be decided. proposer: the member that proposes by default.
+    """
+
+    open: int
+    scored: tuple[int, ...]
+    needed: tuple[int, ...]
+    proposer: int
+
+    def least_scored(self) -> int:
+        """The needed member that has scored the fewest open positions; the default proposer among equals."""
+        return min(self.needed, key=lambda member: (self.scored[member], member != self.proposer, member))
+
+
+@dataclass(frozen=True)
+class Turn:
+    """These members score all open positions; then a single one proposes up to `propose` tokens."""
+
+    members: tuple[int, ...]
+    propose: int = 0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A named rule. `name` is how a user writes it; `members` is how many it is for, None for any number."""
+
+    name: str
+    turn: Callable[[View], Turn]
+    members: int | None = None
+
+
+def standard() -> Schedule:
+    """Every needed member scores every position, then the token is drawn from the target law: the reference."""
+    return Schedule("standard", lambda view: Turn((view.least_scored(),)))
+
+
+def parallel() -> Schedule:
+    """As `standard`, with the members running at the same time (CoS' WE-P and CD-P baselines)."""
+    return Schedule("parallel", lambda view: Turn(view.needed))
+
+
+def speculative(length: int) -> Schedule:
+    """The default proposer drafts `length` tokens, the others score them (CoS' Naive-CoS).
+
+    Raises:
+        ConfigurationError: length is below 1.
+    """
+    (draft,) = _lengths([length])
+
+    def turn(view: View) -> Turn:
+        if view.open == 0:
+            return Turn((view.proposer,), draft)
+        return Turn((view.least_scored(),))
+
+    return Schedule(f"speculative:{draft}", turn)
+
+
+def cos(*lengths: int) -> Schedule:
+    """Alternate proposals for two members, CoS' Algorithm 2 for more: `lengths[i]` belongs to member i as listed.
+
+    The member that has scored least scores all open proposals, and what it says about the position behind them is its
+    own first proposal. After a rejection the default proposer starts again.
+
+    Raises:
+        ConfigurationError: a length is below 1.
+    """
+    drafts = _lengths(lengths)
+
+    def turn(view: View) -> Turn:
+        member = view.least_scored() if view.open else view.proposer
+        return Turn((member,), drafts[member])
+
+    return Schedule("cos:" + ",".join(map(str, drafts)), turn, len(drafts))
+
+
+def _lengths(values: Sequence[int]) -> tuple[int, ...]:
+    if not values:
+        raise ConfigurationError("cos needs one draft length per member")
+    for value in values:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ConfigurationError(f"a draft length must be an integer, 1 or more, not: {value!r}")
+    return tuple(values)
+
+
+NAMES = ("standard", "parallel", "speculative:G", "cos:G1,G2,...", "auto")
+
+
+def as_schedule(value: object, parameters: Sequence[int], needed: Sequence[int]) -> Schedule:
+    """A schedule from its name or an object, for members with that many parameters each.
+
+    Raises:
+        ConfigurationError: the name or a draft length is wrong, or `cos` has not one draft length per member.
+    """
+    if isinstance(value, Schedule):
+        return value if value.members in (None, len(parameters)) else _refuse_count(value.name, len(parameters))
+    if not isinstance(value, str):
+        raise ConfigurationError(f"a schedule is a name or an object of unisono.schedules, not: {value!r}")
+    name, _, rest = value.partition(":")
+    if name == "auto" and not rest:
+        return automatic(parameters, needed)
+    if name in ("standard", "parallel") and not rest:
+        return standard() if name == "standard" else parallel()
+    if name not in ("speculative", "cos"):
+        raise unknown("schedule", value, NAMES)
+    lengths = _parse_lengths(name, rest)
+    if name == "speculative":
+        return speculative(*lengths) if len(lengths) == 1 else _refuse_count(value, 1)
+    return cos(*lengths) if len(lengths) == len(parameters) else _refuse_count(value, len(parameters))
+
+
+def _parse_lengths(name: str, rest: str) -> list[int]:
+    try:
+        return [int(part) for part in rest.split(",")]
+    except ValueError:
+        raise ConfigurationError(f"schedule {name} needs draft lengths, as in {name}:4, not: {rest!r}") from None
+
+
+def _refuse_count(value: str, count: int) -> Schedule:
+    raise ConfigurationError(f"schedule {value} needs {count} draft length(s), one per drafting member")
+
+
+def automatic(parameters: Sequence[int], needed: Sequence[int]) -> Schedule:
+    """The schedule that should pay for members of these sizes: `cos`, with longer drafts for a much smaller proposer.
+
+    One draft token each never loses against `standard` for two members (CoS, theory); a member at most 0.4 times the
+    size of the largest drafts four.
+    """
+    if len(parameters) == 1:
+        return standard()
+    largest = max(parameters)
+    return cos(*(4 if size <= 0.4 * largest else 1 for size in parameters))
+
+
+def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> int:
+    """The member with the fewest parameters (ties: larger weight, then first).
+
+    A member that alone fixes the law has nothing to gain from proposing to itself, so any other goes before it.
+    """
+    alone = needed[0] if len(needed) == 1 else None
+    candidates = [member for member in range(len(parameters)) if member != alone] or [0]
+    return min(candidates, key=lambda member: (parameters[member], -weights[member], member))

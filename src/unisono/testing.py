@@ -1,0 +1,160 @@
+"""Exact laws and a conformance suite, for this project's tests and for those of your own combinations and schedules.
+
+`exact_law` runs the real decode loop along every sequence of choices, each with its probability; `brute_force` computes
+the same law from the definition. If they agree to rounding, the schedule and verification are exact: no sampling, no
+tolerance for noise.
+
+    members = [TableMember.random(3, seed=1), TableMember.random(3, seed=2)]
+    assert largest_error(members, combine.weighted([0.7, 0.3]), cos(2, 1), tokens=3) < 1e-12
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from unisono.combine.base import Combination, target_law
+from unisono.engine import Method, Row, Task
+from unisono.members.table import TableMember
+from unisono.rng import Noise, Purpose
+from unisono.schedules import Schedule
+from unisono.verify import VERIFICATIONS, Verification
+from unisono.warp import Warp
+
+Tokens = tuple[int, ...]
+PROMPT = (0,)
+
+
+class EnumeratingNoise:
+    """A `Noise` that takes every outcome in turn; iterate it to replay a run along every sequence of choices.
+
+    Args:
+        run: takes the noise, returns an outcome.
+
+    Yields (outcome, probability) pairs, whose probabilities sum to 1.
+    """
+
+    def __init__(self, run: Callable[[Noise], Tokens]) -> None:
+        self._run = run
+        self._path: list[int] = []  # the option taken at each choice of the current replay
+        self._options: list[int] = []  # how many there were
+        self._probability = 1.0
+
+    def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
+        return self._choose(law.tolist())
+
+    def leading(self, probabilities: Tensor, position: int, round: int) -> int:
+        passed, laws = 1.0, []
+        for probability in probabilities.tolist():
+            laws.append(passed * (1 - probability))
+            passed *= probability
+        return self._choose([*laws, passed])
+
+    def __iter__(self) -> Iterator[tuple[Tokens, float]]:
+        self._path = []
+        while True:
+            self._options, self._probability = [], 1.0
+            yield self._run(self), self._probability
+            while self._path and self._path[-1] + 1 == self._options[len(self._path) - 1]:
+                self._path.pop()
+            if not self._path:
+                return
+            self._path[-1] += 1
+
+    def _choose(self, law: list[float]) -> int:
+        possible = [index for index, mass in enumerate(law) if mass > 0]
+        if len(self._options) == len(self._path):
+            self._path.append(0)
+        index = possible[self._path[len(self._options)]]
+        self._options.append(len(possible))
+        self._probability *= law[index]
+        return index
+
+
+def decode(
+    members: Sequence[TableMember],
+    combination: Combination,
+    schedule: Schedule,
+    noise: Noise,
+    tokens: int,
+    warp: Warp | None = None,
+    proposer: int = 0,
+    verification: Verification = VERIFICATIONS["token"],
+) -> Tokens:
+    """One run of the real decode loop over table members: `tokens` token ids."""
+    method = Method(combination, schedule, verification, proposer)
+    task = Task([PROMPT] * len(members), warp or Warp(), tokens)
+    row = Row(members, method, task, noise)
+    return tuple(commit.token for commits in row.rounds() for commit in commits)
+
+
+def exact_law(
+    members: Sequence[TableMember], combination: Combination, schedule: Schedule, tokens: int, **options: object
+) -> dict[Tokens, float]:
+    """The law of the real loop's output, by enumeration of every choice. Options as in `decode`."""
+    law: dict[Tokens, float] = {}
+
+    def run(noise: Noise) -> Tokens:
+        return decode(members, combination, schedule, noise, tokens, **options)  # type: ignore[arg-type]
+
+    for outcome, probability in EnumeratingNoise(run):
+        law[outcome] = law.get(outcome, 0.0) + probability
+    return law
+
+
+def brute_force(
+    members: Sequence[TableMember], combination: Combination, tokens: int, warp: Warp | None = None
+) -> dict[Tokens, float]:
+    """The law of the output by its definition: the product of the target laws along each sequence."""
+    law = {}
+    for sequence in itertools.product(range(members[0].vocabulary), repeat=tokens):
+        probability = 1.0
+        for position, token in enumerate(sequence):
+            prefix = (*PROMPT, *sequence[:position])
+            logits = [member.law(prefix).log().unsqueeze(0) for member in members]
+            probability *= float(target_law(combination, logits, warp or Warp())[0, token])
+        law[sequence] = probability
+    return law
+
+
+def largest_error(
+    members: Sequence[TableMember], combination: Combination, schedule: Schedule, tokens: int, **options: object
+) -> float:
+    """Largest difference in probability, over all outputs, between the loop and the definition."""
+    found = exact_law(members, combination, schedule, tokens, **options)
+    warp = options.get("warp")
+    wanted = brute_force(members, combination, tokens, warp if isinstance(warp, Warp) else None)
+    return max(abs(found.get(sequence, 0.0) - probability) for sequence, probability in wanted.items())
+
+
+def assert_law(outcomes: Sequence[Tokens], law: dict[Tokens, float], detects: float, alpha: float = 1e-9) -> None:
+    """Assert that independent outcomes follow a law; fails with probability at most `alpha` if they do.
+
+    The test compares the L1 distance of frequencies and law with its bound (Weissman et al. 2003), valid for every
+    sample size. `detects` is the smallest total-variation error it must catch with probability 1 - alpha; too few
+    outcomes for that are an error of the test's author.
+    """
+    cells = len(law)
+    radius = math.sqrt(2 * (cells * math.log(2) + math.log(1 / alpha)) / len(outcomes))
+    if 2 * radius > 2 * detects:
+        raise ValueError(f"{len(outcomes)} outcomes detect a total variation of {radius:.3g}, not {detects:.3g}")
+    counts = dict.fromkeys(law, 0)
+    for outcome in outcomes:
+        if outcome not in counts:
+            raise AssertionError(f"impossible outcome {outcome}")
+        counts[outcome] += 1
+    distance = sum(abs(counts[outcome] / len(outcomes) - mass) for outcome, mass in law.items())
+    if distance > radius:
+        raise AssertionError(f"L1 distance {distance:.4f} over {radius:.4f} at n={len(outcomes)}: {counts} for {law}")
+
+
+def unequal_members(count: int, vocabulary: int = 3, seed: int = 1) -> list[TableMember]:
+    """Table members that disagree, with a zero here and there."""
+    members = []
+    for index in range(count):
+        laws = TableMember.random(vocabulary, seed + index)
+        table = torch.stack([laws.law((token,)) for token in range(vocabulary)])
+        members.append(TableMember(table, name=f"table-{index}", parameters=index + 1))
+    return members
