@@ -1,0 +1,1 @@
+"""Measuring decoding speed: side by side, interleaved, with provenance."""

@@ -1,0 +1,60 @@
+"""The `unisono` command. Wrong input is answered by one line on standard error and exit code 2, never a traceback."""
+
+import os
+import sys
+import warnings
+
+import typer
+from typer.exceptions import TyperException
+from typer.main import get_command
+
+from unisono.cli.generate import generate
+from unisono.cli.members import members
+from unisono.errors import UnisonoError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Many models, one voice: decode one text with several language models, exactly.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(generate)
+app.command()(members)
+
+
+@app.callback()
+def unisono() -> None:
+    """Many models, one voice: decode one text with several language models, exactly."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.path.insert(0, os.getcwd())  # so that `--combine module:function` finds a module beside the user
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        return int(get_command(app).main(standalone_mode=False) or 0)
+    except TyperException as error:
+        return _fail(error.format_message())
+    except UnisonoError as error:
+        return _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (as in `| head`); keep Python from complaining when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _fail(message: str) -> int:
+    print(f"unisono: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print(f"unisono: warning: {message}", file=sys.stderr)

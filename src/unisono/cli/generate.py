@@ -1,0 +1,148 @@
+"""`unisono generate`: one prompt in, streamed text out."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unisono.cli.options import (
+    Combine,
+    ConfigFile,
+    Device,
+    Dtype,
+    Members,
+    ScheduleName,
+    VerificationName,
+    load_ensemble,
+    read_config,
+    sampling,
+)
+from unisono.cli.render import summary
+from unisono.ensemble import Ensemble
+from unisono.errors import RequestError
+from unisono.trace import Trace
+from unisono.types import Result
+
+
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="The prompt; without it, standard input is read.")] = None,
+    member: Members = [],  # noqa: B006 - typer reads the default, nobody changes it
+    combine: Combine = None,
+    schedule: ScheduleName = None,
+    verification: VerificationName = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    config: ConfigFile = None,
+    file: Annotated[Path | None, typer.Option(help="Read the prompt from this file.")] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="The prompt is a user's message, or a JSON list of messages.")
+    ] = False,
+    max_tokens: Annotated[int | None, typer.Option(help="The most tokens to generate. [default: 256]")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 takes the most probable token. [default: 1.0]")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Keep the k most probable tokens; 0 is off.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Keep the tokens that hold this mass; 1 is off.")] = None,
+    min_p: Annotated[float | None, typer.Option(help="Keep tokens of this share of the largest probability.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Stop at this text; repeat it.")] = None,
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on behind the end of the text.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
+    logprobs: Annotated[bool, typer.Option("--logprobs", help="With --json: log-probability of each token.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="Colour tokens by the member that proposed them.")] = False,
+) -> None:
+    """Generate text with several models at once."""
+    settings = read_config(config)
+    text = _read_prompt(prompt, file)
+    params = sampling(
+        settings, max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+        stop=stop or None, seed=seed, ignore_eos=ignore_eos or None, logprobs=logprobs or None,
+    )  # fmt: skip
+    if as_json and trace:
+        raise RequestError("--json and --trace exclude each other; the JSON object has each token's origin")
+    if logprobs and not as_json:
+        raise RequestError("--logprobs needs --json, where they are printed")
+    ensemble = load_ensemble(settings, member, combine, schedule, verification, dtype=dtype, device=device)
+    request: Any = ensemble.prompts.chat(_messages(text)) if chat else text
+    stream = ensemble.stream(request, params)
+    if as_json:
+        *_, last = stream
+        assert last.result is not None
+        print(json.dumps(_as_object(ensemble, text, last.result), ensure_ascii=False))
+        return
+    show = Trace(ensemble.tokenizer, ensemble.names) if trace else None
+    result = None
+    for piece in stream:
+        if show and piece.commit:
+            show.token(piece.commit)
+        elif not show:
+            print(piece.text, end="", flush=True)
+        result = piece.result or result
+    assert result is not None
+    print("\n" + summary(result), file=sys.stderr if not sys.stdout.isatty() and not trace else sys.stdout)
+
+
+def _read_prompt(prompt: str | None, file: Path | None) -> str:
+    if prompt is not None and file is not None:
+        raise RequestError("give the prompt as an argument or with --file, not both")
+    if prompt is not None and prompt != "-":
+        return prompt
+    if file is None:
+        if prompt is None and sys.stdin.isatty():
+            raise RequestError('there is no prompt; give one, as in: unisono generate "def read_csv(path):"')
+        return _decoded(sys.stdin.buffer.read(), "standard input")
+    try:
+        return _decoded(file.read_bytes(), str(file))
+    except OSError as error:
+        raise RequestError(f"prompt file cannot be read: {file} ({error.strerror})") from error
+
+
+def _decoded(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the prompt is not UTF-8 text: {where} ({error.reason} at byte {error.start})") from error
+
+
+def _messages(text: str) -> list[dict[str, str]]:
+    """A JSON list of messages, or the text as one user's message."""
+    if not text.lstrip().startswith("["):
+        return [{"role": "user", "content": text}] if text else []
+    try:
+        messages: list[dict[str, str]] = json.loads(text)
+    except json.JSONDecodeError:
+        return [{"role": "user", "content": text}]
+    return messages
+
+
+def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any]:
+    names = ensemble.names
+    tokens = [
+        {
+            "id": commit.token,
+            "text": ensemble.tokenizer.decode([commit.token]) if ensemble.tokenizer else "",
+            "origin": commit.origin,
+            "member": None if commit.member is None else names[commit.member],
+            "logprob": commit.logprob,
+        }
+        for commit in result.commits
+    ]
+    stats = asdict(result.stats) | {
+        "acceptance": result.stats.acceptance,
+        "tokens_per_round": result.stats.tokens_per_round,
+        "tokens_per_second": result.stats.tokens_per_second,
+    }
+    return {
+        "prompt": prompt,
+        "text": result.text,
+        "token_ids": list(result.token_ids),
+        "finish_reason": result.finish_reason,
+        "tokens": tokens,
+        "members": names,
+        "combination": result.combination,
+        "schedule": result.schedule,
+        "verification": result.verification,
+        "seed": result.seed,
+        "stats": stats,
+    }

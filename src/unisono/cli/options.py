@@ -1,0 +1,69 @@
+"""Options that several commands take, and what becomes of them."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from transformers.utils import logging
+
+from unisono.config import Config, read
+from unisono.ensemble import Ensemble
+from unisono.types import SamplingParams
+
+DEFAULT_MEMBERS = ("zoo:code-m", "zoo:code-n")
+
+Members = Annotated[
+    list[str],
+    typer.Option(
+        "--member", "-m", help="A member: local folder, hub id or zoo:NAME; repeat it. Default: two bundled models."
+    ),
+]
+Combine = Annotated[
+    str | None, typer.Option(help="What the output follows: weighted:0.7,0.3, contrastive:0.1, ... or module:function.")
+]
+ScheduleName = Annotated[
+    str | None, typer.Option("--schedule", help="standard, parallel, speculative:G, cos:G1,G2,... or auto.")
+]
+VerificationName = Annotated[
+    str | None, typer.Option("--verification", help="How proposals are decided: token or auto.")
+]
+Dtype = Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")]
+Device = Annotated[str | None, typer.Option(help="Where the members run, as cpu or cuda:0.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="YAML file; options on the command line go before it.")
+]
+
+
+def read_config(path: Path | None) -> Config:
+    """The config file's content, or defaults."""
+    return read(path) if path else Config()
+
+
+def load_ensemble(
+    config: Config,
+    members: Sequence[str],
+    combine: str | None,
+    schedule: str | None,
+    verification: str | None,
+    **sources: Any,
+) -> Ensemble:
+    """The ensemble that config and options ask for; an option goes before the config."""
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    given = {key: value for key, value in sources.items() if value is not None}
+    listed = [vars(source) | given for source in config.members]  # an option goes before the config, for members too
+    return Ensemble.load(
+        list(members) or listed or DEFAULT_MEMBERS,
+        combine=combine or config.combine,
+        schedule=schedule or config.schedule,
+        verification=verification or config.verification,
+        **given,
+    )
+
+
+def sampling(config: Config, **options: Any) -> SamplingParams:
+    """Sampling parameters of the config, with those options that were given."""
+    values = {field.name: getattr(config.sampling, field.name) for field in fields(SamplingParams)}
+    return SamplingParams(**{**values, **{key: value for key, value in options.items() if value is not None}})

@@ -1,0 +1,80 @@
+"""A collaboration from a YAML file or a mapping: frozen, checked, nothing ignored.
+
+members:
+  - zoo:code-m
+  - {model: zoo:code-s, dtype: float32}
+combine: weighted:0.7,0.3
+schedule: cos:1,4
+sampling: {max_tokens: 64, temperature: 0.8}
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from unisono.errors import ConfigurationError, unknown
+from unisono.members.source import Source, as_source
+from unisono.types import SamplingParams
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a file may say. Sampling parameters left out keep the defaults of `SamplingParams`."""
+
+    members: tuple[Source, ...] = ()
+    combine: str | None = None
+    schedule: str = "auto"
+    verification: str = "auto"
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+
+
+def read(path: Path) -> Config:
+    """The config in a YAML file.
+
+    Raises:
+        ConfigurationError: the file cannot be read, is no mapping, or has a key or value that is not understood.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"config file cannot be read: {path} ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise ConfigurationError(f"config file is not valid YAML: {path} ({problem})") from error
+    return from_mapping(content or {}, str(path))
+
+
+def from_mapping(content: Any, where: str = "config") -> Config:
+    """The config in a mapping. `where` names it in messages."""
+    options = _checked(content, Config, where)
+    members = options.get("members", ())
+    if isinstance(members, str | Mapping):
+        raise ConfigurationError(f"{where}: members must be a list")
+    values: dict[str, Any] = {key: _text(value, f"{where}: {key}") for key, value in options.items() if key in TEXTS}
+    sampling = _checked(options.get("sampling", {}), SamplingParams, f"{where}: sampling")
+    return Config(
+        members=tuple(as_source(member) for member in members or ()), sampling=SamplingParams(**sampling), **values
+    )
+
+
+TEXTS = ("combine", "schedule", "verification")
+
+
+def _checked(content: Any, target: type, where: str) -> dict[str, Any]:
+    """The content as keyword arguments of a dataclass."""
+    if not isinstance(content, Mapping):
+        raise ConfigurationError(f"{where} must be a mapping of options, not: {type(content).__name__}")
+    known = [each.name for each in fields(target)]
+    for key in content:
+        if key not in known:
+            raise unknown(f"key in {where}", str(key), known)
+    return dict(content)
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{where} must be a text, not: {value!r}")
+    return value

@@ -1,0 +1,36 @@
+"""Does a model fit? Asked before loading, because running out of memory in the middle of it helps nobody."""
+
+import psutil
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedConfig
+
+from unisono.errors import MemberError
+
+
+def parameter_count(config: PreTrainedConfig, trust_remote_code: bool = False) -> int:
+    """Number of weights of a model with this configuration; builds it without memory for them."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def free_memory(device: str) -> int:
+    """Bytes that can be taken on a device now."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    return int(psutil.virtual_memory().available)
+
+
+def require_room(name: str, parameters: int, dtype: torch.dtype, device: str) -> None:
+    """Raise MemberError, with the numbers, if so many weights do not fit on the device."""
+    needed, free = parameters * dtype.itemsize, free_memory(device)
+    if needed > free:
+        raise MemberError(
+            f"member {name} does not fit: {parameters / 1e6:,.0f}M parameters in {_short(dtype)} need "
+            f"{needed / 2**30:.1f} GiB, {device} has {free / 2**30:.1f} GiB free; "
+            "use a smaller dtype, a quantization, another device or a smaller model"
+        )
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,90 @@
+"""Where a member comes from: the options that a user may give for one model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from unisono.errors import ConfigurationError, unknown
+
+
+@dataclass(frozen=True)
+class Source:
+    """One member, as asked for.
+
+    model: local folder, hub id, `zoo:<name>`, or a loaded transformers model.
+    tokenizer: for a loaded model; None means that prompts are token ids. Otherwise it comes with the model.
+    name: how statistics call the member; its model's name by default.
+    dtype: "auto" is bfloat16 where that is fast and the model's own type otherwise; or a torch dtype's name.
+    device, device_map, quantization, revision, trust_remote_code: as `from_pretrained` in transformers takes them;
+        `quantization` is a quantization config or its dict.
+    prompt: what this member reads instead of the prompt; `{prompt}` in it is the prompt.
+    """
+
+    model: Any
+    tokenizer: Any = None
+    name: str | None = None
+    dtype: str = "auto"
+    device: str | None = None
+    device_map: Any = None
+    quantization: Any = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    prompt: str = "{prompt}"
+
+    def __post_init__(self) -> None:
+        if self.device is not None and self.device_map is not None:
+            raise ConfigurationError("give a member either device or device_map, not both")
+        if self.dtype not in DTYPES:
+            raise unknown("dtype", str(self.dtype), DTYPES)
+        if not isinstance(self.prompt, str) or "{prompt}" not in self.prompt:
+            raise ConfigurationError(f"a member's prompt must contain {{prompt}}, not: {self.prompt!r}")
+        useless = [key for key in self._set() if key in self._cannot_change()]
+        if useless:
+            raise ConfigurationError(
+                f"{useless[0]} cannot be changed for a member that is {self._kind()}; leave it out"
+            )
+
+    def _set(self) -> dict[str, Any]:
+        """The fields that differ from their defaults."""
+        return {
+            each.name: getattr(self, each.name) for each in fields(self) if getattr(self, each.name) != each.default
+        }
+
+    def _kind(self) -> str:
+        if not isinstance(self.model, str | Path):
+            return "already loaded"
+        return "bundled" if str(self.model).startswith(ZOO) else "loaded by name"
+
+    def _cannot_change(self) -> tuple[str, ...]:
+        loading = ("dtype", "device", "device_map", "quantization", "revision", "trust_remote_code")
+        return {"already loaded": loading, "bundled": ("revision",)}.get(self._kind(), ())
+
+
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+
+
+ZOO = "zoo:"
+
+
+def as_source(value: object, **defaults: Any) -> Source:
+    """A `Source` from what a user may list as a member: a name, a mapping of options, a model or a `Source`.
+
+    Args:
+        defaults: options that the member does not set itself.
+
+    Raises:
+        ConfigurationError: an option is unknown, wrong, or cannot be honoured for this member.
+    """
+    if isinstance(value, Source):
+        own = {"model": value.model, **value._set()}
+    else:
+        own = dict(value) if isinstance(value, Mapping) else {"model": value}
+    options = {**defaults, **own}
+    known = [each.name for each in fields(Source)]
+    for key in options:
+        if key not in known:
+            raise unknown("member option", str(key), known)
+    if "model" not in options:
+        raise ConfigurationError(f"a member needs a model, not only: {', '.join(map(str, options))}")
+    return Source(**options)

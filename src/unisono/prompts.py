@@ -1,0 +1,147 @@
+"""Prompts -> token ids for every member, checked against their vocabulary and context."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from unisono.errors import RequestError
+from unisono.types import SamplingParams
+from unisono.vocabulary import Vocabulary
+
+Prompt = str | Sequence[int]
+PLAIN = "{prompt}"
+
+
+class Prompts:
+    """How text becomes what each member reads.
+
+    Args:
+        tokenizer: the members' common one, or None: then prompts are token ids and outputs have no text.
+        templates: per member, what it reads instead of the prompt.
+        contexts: per member, the most tokens it can hold, or None.
+        vocabulary: what the members share.
+    """
+
+    def __init__(
+        self, tokenizer: Any, templates: Sequence[str], contexts: Sequence[int | None], vocabulary: Vocabulary
+    ) -> None:
+        self.tokenizer = tokenizer
+        self._templates = templates
+        self._contexts = contexts
+        self.vocabulary = vocabulary
+        self._forbidden = frozenset(vocabulary.forbidden)
+
+    def encode(self, prompt: Prompt) -> list[list[int]]:
+        """Token ids for each member, at least one.
+
+        Raises:
+            RequestError: the prompt is empty, of the wrong kind, or has ids outside the vocabulary.
+        """
+        if isinstance(prompt, str):
+            return [self._encode(template, prompt) for template in self._templates]
+        if not isinstance(prompt, Sequence) or not all(type(token) is int for token in prompt):
+            raise RequestError(f"a prompt is a text or a list of token ids, not: {type(prompt).__name__}")
+        if any(template != PLAIN for template in self._templates):
+            raise RequestError("members with a prompt of their own need text, not token ids")
+        ids = [int(token) for token in prompt]
+        self._check_ids(ids)
+        return [ids for _ in self._templates]
+
+    def split(self, prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+        """One or several prompts -> a list of prompts."""
+        single = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int))
+        return [prompts] if single else list(prompts)  # type: ignore[list-item, arg-type]
+
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Token ids of a conversation, ready for the answer.
+
+        Raises:
+            RequestError: there is no chat template, or a message is malformed.
+        """
+        if self.tokenizer is None or not getattr(self.tokenizer, "chat_template", None):
+            raise RequestError("the first member's tokenizer has no chat template; give a plain prompt instead")
+        for message in messages:
+            if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+                raise RequestError(f"a message needs a role and a content, not: {message!r}")
+        if not messages:
+            raise RequestError("a chat needs at least one message")
+        text = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        # The template writes special tokens itself
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def pair(self, prompt: str, continuation: str) -> list[tuple[list[int], list[int]]]:
+        """Token ids (context, target) per member, split as lm-evaluation-harness does.
+
+        An empty prompt becomes the beginning-of-text token.
+
+        Raises:
+            RequestError: the continuation is empty, or the two do not fit a member's context.
+        """
+        if not isinstance(prompt, str) or not isinstance(continuation, str) or self.tokenizer is None:
+            raise RequestError("logprobs takes two texts and members with a tokenizer")
+        blanks = len(prompt) - len(prompt.rstrip())
+        if blanks and prompt.strip():
+            prompt, continuation = prompt[:-blanks], prompt[-blanks:] + continuation
+        rows = [self._split_pair(template, prompt, continuation) for template in self._templates]
+        if not rows[0][1]:
+            raise RequestError("the continuation is empty; give at least one token to score")
+        for (context, target), limit in zip(rows, self._contexts, strict=True):
+            self._check_ids(context + target)
+            if limit is not None and len(context) + len(target) > limit + 1:
+                raise RequestError(
+                    f"prompt and continuation are too long: {len(context) + len(target)} tokens for a context of {limit}"
+                )
+        return rows
+
+    def room(self, prompts: Sequence[Sequence[int]]) -> int:
+        """How many tokens can follow, in the member with the least room.
+
+        Raises:
+            RequestError: none can.
+        """
+        rooms = [
+            limit - len(prompt) for prompt, limit in zip(prompts, self._contexts, strict=True) if limit is not None
+        ]
+        room = min(rooms, default=2**31)
+        if room < 1:
+            longest = max(map(len, prompts))
+            shortest = min(limit for limit in self._contexts if limit is not None)
+            raise RequestError(
+                f"the prompt is too long: {longest} tokens for a context of {shortest}, which must hold the output too"
+            )
+        return room
+
+    def check_stops(self, params: SamplingParams) -> None:
+        """Raise RequestError for stop strings without a tokenizer."""
+        if params.stop and self.tokenizer is None:
+            raise RequestError("stop strings need a tokenizer; use stop_token_ids")
+
+    def _encode(self, template: str, prompt: str) -> list[int]:
+        if self.tokenizer is None:
+            raise RequestError("these members have no tokenizer; give the prompt as a list of token ids")
+        if not prompt:
+            raise RequestError("the prompt is empty; give at least one token")
+        ids: list[int] = self.tokenizer.encode(template.replace(PLAIN, prompt))
+        self._check_ids(ids)
+        return ids
+
+    def _split_pair(self, template: str, prompt: str, continuation: str) -> tuple[list[int], list[int]]:
+        if prompt == "":
+            start = self.tokenizer.bos_token_id
+            start = self.tokenizer.eos_token_id if start is None else start
+            if start is None:
+                raise RequestError("an empty prompt needs a tokenizer with a beginning-of-text token")
+            return [start], self.tokenizer.encode(continuation, add_special_tokens=False)
+        filled = template.replace(PLAIN, prompt)
+        context = self.tokenizer.encode(filled)
+        whole = self.tokenizer.encode(filled + continuation)
+        return context, whole[len(context) :]
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        if not ids:
+            raise RequestError("the prompt is empty; give at least one token")
+        for token in ids:
+            if not 0 <= token < self.vocabulary.size or token in self._forbidden:
+                raise RequestError(
+                    f"the prompt has a token id that not all members know: {token}; ids go to {self.vocabulary.size - 1}"
+                )

@@ -1,0 +1,90 @@
+"""Do the members speak of the same tokens? Checked by content, not by size."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unisono.errors import MemberError
+
+PROBE = "def f(x):\n    return {'naïve': x[0], '日本': 3.14}  # probe\n\nThe quick brown fox, 12345!"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The common vocabulary: ids 0 .. size - 1, of which `forbidden` ones get no mass.
+
+    `partial` names the tokens that only some members know, for a warning.
+    """
+
+    size: int
+    forbidden: tuple[int, ...] = ()
+    partial: tuple[str, ...] = ()
+
+
+def common(names: Sequence[str], tokenizers: Sequence[Any], sizes: Sequence[int]) -> Vocabulary:
+    """The vocabulary that all members share.
+
+    Sizes may differ by rows of padding. Added tokens that only some members know get no mass.
+
+    Args:
+        names: of the members, for messages.
+        tokenizers: one per member; None where prompts are token ids.
+        sizes: how many logits each member returns.
+
+    Raises:
+        MemberError: ids mean different things to two members; the message names the first such tokens.
+    """
+    if any(tokenizer is None for tokenizer in tokenizers):
+        return _unnamed(names, sizes)
+    tables = [_table(tokenizer, size) for tokenizer, size in zip(tokenizers, sizes, strict=True)]
+    added = [set(tokenizer.get_added_vocab().values()) for tokenizer in tokenizers]
+    for other in range(1, len(names)):
+        _require_same(names[0], tables[0], added[0], names[other], tables[other], added[other])
+        _require_same_splits(names[0], tokenizers[0], names[other], tokenizers[other])
+    shared = set.intersection(*(set(table) for table in tables))
+    size = max(shared) + 1
+    partial = sorted({token for table in tables for index, token in table.items() if index not in shared})
+    return Vocabulary(size, tuple(sorted(set(range(size)) - shared)), tuple(partial))
+
+
+def _unnamed(names: Sequence[str], sizes: Sequence[int]) -> Vocabulary:
+    if len(set(sizes)) > 1:
+        found = ", ".join(f"{name} has {size}" for name, size in zip(names, sizes, strict=True))
+        raise MemberError(f"members without tokenizers must have vocabularies of one size: {found}; give tokenizers")
+    return Vocabulary(sizes[0])
+
+
+def _table(tokenizer: Any, size: int) -> dict[int, str]:
+    """Id -> token; ids without a row of logits can never be produced and are left out."""
+    return {index: token for token, index in tokenizer.get_vocab().items() if index < size}
+
+
+def _require_same(
+    name: str,
+    table: Mapping[int, str],
+    added: set[int],
+    other_name: str,
+    other: Mapping[int, str],
+    other_added: set[int],
+) -> None:
+    for index in sorted(table.keys() | other.keys()):
+        mine, theirs = table.get(index), other.get(index)
+        optional = (mine is None and index in other_added) or (theirs is None and index in added)
+        if mine != theirs and not optional:
+            raise MemberError(
+                f"members {name} and {other_name} have different vocabularies, first at id {index}: "
+                f"{mine!r} against {theirs!r}; combine models that share a tokenizer"
+            )
+
+
+def _require_same_splits(name: str, tokenizer: Any, other_name: str, other: Any) -> None:
+    mine = tokenizer.encode(PROBE, add_special_tokens=False)
+    theirs = other.encode(PROBE, add_special_tokens=False)
+    if mine != theirs:
+        first = next(
+            (k for k, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs))
+        )
+        raise MemberError(
+            f"members {name} and {other_name} have the same tokens but split text differently, first at token {first} "
+            f"of a probe: {mine[first : first + 1]} against {theirs[first : first + 1]}; combine models that share a tokenizer"
+        )
