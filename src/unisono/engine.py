@@ -66,7 +66,8 @@ class Row:
         """Decode until the limit; yields what each round committed, often nothing. Closing it frees the slots."""
         started = time.perf_counter()
         try:
-            self._slots = [member.open() for member in self._members]
+            for member in self._members:
+                self._slots.append(member.open())
             with ThreadPoolExecutor(len(self._members)) as pool:  # starts threads only when it is given work
                 while self.frontier.position < self._task.limit:
                     commits = self._round(pool)
@@ -119,7 +120,6 @@ class Row:
             return []
         logits = self._known_logits(known)
         targets = target_law(self._method.combination, logits, self._task.warp)
-        self._require_law(targets)
         proposals = frontier.proposals[:known]
         decision = self._method.verification(
             targets,
@@ -129,6 +129,8 @@ class Row:
             frontier.position,
             self.stats.rounds,
         )
+        if decision.token is not None:
+            self._require_law(targets[decision.accepted])
         commits = self._commit(decision)
         return self._with_logprobs(commits, logits) if self._task.logprobs else commits
 
@@ -138,9 +140,9 @@ class Row:
         needed = {member: self.frontier.scores(member, known).to(some.device) for member in self._needed}
         return [needed.get(member, some) for member in range(len(self._members))]
 
-    def _require_law(self, targets: Tensor) -> None:
-        # The softmax of impossible tokens only is nan throughout, so one column tells
-        if bool(targets[:, 0].isnan().any()):
+    def _require_law(self, target: Tensor) -> None:
+        # The softmax of impossible tokens only is nan throughout, so one entry tells
+        if bool(target[0].isnan()):
             raise RequestError(
                 f"combination {self._method.combination.name} leaves no possible token behind generated token "
                 f"{self.frontier.position}: every token is ruled out by some member"
@@ -156,17 +158,18 @@ class Row:
         commits = [Commit(proposal.token, "accepted", proposal.member) for proposal in accepted]
         if decision.token is not None:
             frontier.replace(decision.token)
-            for index, slot in enumerate(self._slots):
-                self._forget(index, slot)
+            for index in range(len(self._members)):
+                self._forget(index)
             origin = ("redrawn", rejected[0].member) if rejected else ("drawn", None)
             commits.append(Commit(decision.token, *origin))
         return commits
 
-    def _forget(self, index: int, slot: int) -> None:
+    def _forget(self, index: int) -> None:
         """Roll a member back to what is committed; the token just committed is not in its cache."""
-        member = self._members[index]
+        member, slot = self._members[index], self._slots[index]
         committed = len(self.frontier.prompts[index]) + self.frontier.position - 1
-        member.rewind(slot, min(member.length(slot), committed))
+        if member.length(slot) > committed:
+            member.rewind(slot, committed)
 
     def _propose(self, index: int, count: int) -> int:
         """The member proposes up to `count` tokens: the first from what it has scored, the rest one forward each."""

@@ -133,7 +133,8 @@ class Ensemble:
         self.prompts.check_stops(params)
         limit = min(params.max_tokens, self.prompts.room(encoded))
         ends = self._ends(params)
-        seed = secrets.randbits(64) if params.seed is None else params.seed
+        # 53 bits: a number that every JSON reader keeps exactly
+        seed = secrets.randbits(53) if params.seed is None else params.seed
         task = Task(encoded, Warp.of(params), limit, ends, params.logprobs)
         row = Row(self.members, method, task, KeyedNoise(seed))
         transcript = Transcript(self.tokenizer, encoded[0][-6:], params, ends, limit)

@@ -1,5 +1,6 @@
 """Do the members speak of the same tokens? Checked by content, not by size."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,13 +79,22 @@ def _require_same(
 
 
 def _require_same_splits(name: str, tokenizer: Any, other_name: str, other: Any) -> None:
-    mine = tokenizer.encode(PROBE, add_special_tokens=False)
-    theirs = other.encode(PROBE, add_special_tokens=False)
-    if mine != theirs:
-        first = next(
-            (k for k, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs))
-        )
-        raise MemberError(
-            f"members {name} and {other_name} have the same tokens but split text differently, first at token {first} "
-            f"of a probe: {mine[first : first + 1]} against {theirs[first : first + 1]}; combine models that share a tokenizer"
-        )
+    """The same tokens may still be put together by other rules; a probe and the merges tell."""
+    pairs = [(tokenizer.encode(PROBE, add_special_tokens=False), other.encode(PROBE, add_special_tokens=False))]
+    merges, other_merges = _merges(tokenizer), _merges(other)
+    if merges and other_merges:
+        pairs.append((merges, other_merges))
+    for mine, theirs in pairs:
+        if mine != theirs:
+            ends = (object(),)
+            first = next(k for k, (a, b) in enumerate(zip([*mine, *ends], [*theirs, *ends], strict=False)) if a != b)
+            raise MemberError(
+                f"members {name} and {other_name} have the same tokens but split text differently, first at step {first}: "
+                f"{mine[first : first + 1]} against {theirs[first : first + 1]}; combine models that share a tokenizer"
+            )
+
+
+def _merges(tokenizer: Any) -> list[Any]:
+    """The merge rules of a byte-pair tokenizer, or nothing."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return json.loads(backend.to_str())["model"].get("merges", []) if backend is not None else []

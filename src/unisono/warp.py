@@ -41,11 +41,11 @@ class Warp:
         """
         if self.greedy:
             return one_hot(logits)
+        if self.top_k:  # no temperature changes the order, but the shift below rounds small differences away
+            logits = _keep_top_k(logits, self.top_k)
         # With the largest logit at 0, a temperature near 0 makes the others -inf, not the whole law nan
         limits = torch.finfo(logits.dtype)
         logits = (logits - logits.amax(-1, keepdim=True)) / min(max(self.temperature, limits.tiny), limits.max)
-        if self.top_k:
-            logits = _keep_top_k(logits, self.top_k)
         if self.top_p < 1:
             logits = _keep_top_p(logits, self.top_p)
         if self.min_p > 0:

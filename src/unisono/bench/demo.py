@@ -2,7 +2,6 @@
 
 from rich.console import Console
 from rich.progress import Progress
-from transformers.utils import logging
 
 from unisono import combine
 from unisono.bench.measure import Cell, compare
@@ -19,7 +18,6 @@ REPEATS = 3
 
 def main() -> None:
     """Show and measure a weighted ensemble and a contrastive pair."""
-    logging.disable_progress_bar()
     console = Console(highlight=False)
     parts: list[tuple[str, list[object], Combination, str]] = [
         ("Weighted ensemble of two equals", ["zoo:code-m", "zoo:code-n"], combine.weighted([0.5, 0.5]), "cos:1,1"),
@@ -27,7 +25,8 @@ def main() -> None:
     ]
     for title, members, combination, schedule in parts:
         ensemble = Ensemble.load(members, combination, schedule)
-        console.rule(f"{title}: {' + '.join(map(str, members))}, {combination.name}, {schedule}")
+        console.rule(title)
+        console.print(f"{' + '.join(map(str, members))}, {combination.name}, {schedule}\n", style="bold")
         _show(console, ensemble, PROMPTS[0])
         _report(console, _measure(console, ensemble, schedule))
 

@@ -9,7 +9,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from transformers.utils import logging
 
 from unisono.bench.measure import Cell, compare
 from unisono.bench.prompts import PYTHON
@@ -44,7 +43,6 @@ CASES = (
 def main() -> None:
     """Measure, print, and write the result file if asked for one."""
     arguments = _arguments()
-    logging.disable_progress_bar()
     prompts = PYTHON[:3] if arguments.short else PYTHON
     repeats = 2 if arguments.short else 5
     cases = CASES[:4] if arguments.short else CASES

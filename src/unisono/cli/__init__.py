@@ -3,16 +3,25 @@
 import os
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
+from unisono import __version__
 from unisono.cli.generate import generate
 from unisono.cli.members import members
 from unisono.errors import UnisonoError
 
 __all__ = ["app", "main"]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"unisono {__version__}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     help="Many models, one voice: decode one text with several language models, exactly.",
@@ -25,7 +34,11 @@ app.command()(members)
 
 
 @app.callback()
-def unisono() -> None:
+def unisono(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
     """Many models, one voice: decode one text with several language models, exactly."""
 
 

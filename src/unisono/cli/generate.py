@@ -24,7 +24,7 @@ from unisono.cli.render import summary
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError
 from unisono.trace import Trace
-from unisono.types import Result
+from unisono.types import Result, SamplingParams
 
 
 def generate(
@@ -40,8 +40,12 @@ def generate(
     chat: Annotated[
         bool, typer.Option("--chat", help="The prompt is a user's message, or a JSON list of messages.")
     ] = False,
-    max_tokens: Annotated[int | None, typer.Option(help="The most tokens to generate. [default: 256]")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 takes the most probable token. [default: 1.0]")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help=f"The most tokens to generate; default {SamplingParams.max_tokens}.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help=f"0 takes the most probable token; default {SamplingParams.temperature}.")
+    ] = None,
     top_k: Annotated[int | None, typer.Option(help="Keep the k most probable tokens; 0 is off.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the tokens that hold this mass; 1 is off.")] = None,
     min_p: Annotated[float | None, typer.Option(help="Keep tokens of this share of the largest probability.")] = None,

@@ -50,8 +50,7 @@ def load_ensemble(
     **sources: Any,
 ) -> Ensemble:
     """The ensemble that config and options ask for; an option goes before the config."""
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # warnings about how a checkpoint was saved are not the user's business here
     given = {key: value for key, value in sources.items() if value is not None}
     listed = [vars(source) | given for source in config.members]  # an option goes before the config, for members too
     return Ensemble.load(

@@ -2,13 +2,15 @@
 
 import inspect
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel
+from transformers.utils import logging
 
 from unisono.errors import MemberError
 from unisono.members.cache import RewindableCache
@@ -90,11 +92,12 @@ def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
         name = source.name or type(source.model).__name__
         return HFMember(_as_pretrained(source.model), name), source.tokenizer
     path = folder or str(source.model)
-    name = source.name or (str(source.model) if folder else Path(path).name)
+    name = source.name or Path(path).name
     where: dict[str, Any] = {} if folder else {"revision": source.revision}
     where["trust_remote_code"] = source.trust_remote_code
     config = _attempt(name, path, lambda: AutoConfig.from_pretrained(path, **where))
-    model = _attempt(name, path, lambda: _load_model(source, name, path, config, where))
+    with _without_progress_bar() if folder else nullcontext():  # bundled models load in no time
+        model = _attempt(name, path, lambda: _load_model(source, name, path, config, where))
     tokenizer = source.tokenizer or _attempt(name, path, lambda: AutoTokenizer.from_pretrained(path, **where))
     return HFMember(model, name), tokenizer
 
@@ -113,6 +116,18 @@ def _load_model(source: Source, name: str, path: str, config: Any, where: dict[s
     if source.device_map is None and source.quantization is None:
         model.to(device)
     return model
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """transformers' switch is global, so it is put back."""
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
 
 
 def _attempt(name: str, path: str, load: Callable[[], Any]) -> Any:

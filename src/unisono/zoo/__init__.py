@@ -5,8 +5,9 @@ idea: a bundled model is an ordinary model folder, so a path is all that a calle
 How they were made is in the repository's `zoo/` and in each folder's `README.md`.
 """
 
-from difflib import get_close_matches
 from pathlib import Path
+
+from unisono.errors import MemberError, unknown
 
 __all__ = ["names", "path"]
 
@@ -15,14 +16,15 @@ _WEIGHTS = Path(__file__).parent / "weights"
 
 def names() -> list[str]:
     """The names that `path` accepts, sorted."""
-    return sorted(folder.name for folder in _WEIGHTS.iterdir() if (folder / "config.json").is_file())
+    return sorted(file.parent.name for file in _WEIGHTS.glob("*/config.json"))
 
 
 def path(name: str) -> Path:
-    """The folder of a bundled model, for `from_pretrained`; a ValueError lists the names otherwise."""
-    known = names()
-    if name in known:
-        return _WEIGHTS / name
-    nearest = get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else "use one of these names"
-    raise ValueError(f"unknown bundled model: {name!r}; there are {', '.join(known)}\nhint: {hint}")
+    """The folder of a bundled model, for `from_pretrained`.
+
+    Raises:
+        MemberError: there is no such model; the message names the nearest one.
+    """
+    if name not in names():
+        raise MemberError(str(unknown("bundled model", name, names())))
+    return _WEIGHTS / name
