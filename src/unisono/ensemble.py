@@ -127,7 +127,9 @@ class Ensemble:
         Raises:
             RequestError, ConfigurationError: at the call, not at the first piece.
         """
-        params = params or SamplingParams()
+        params = SamplingParams() if params is None else params
+        if not isinstance(params, SamplingParams):
+            raise RequestError(f"parameters must be SamplingParams, not: {type(params).__name__}")
         method, *names = self.method(combine=combine, schedule=schedule, verification=verification)
         encoded = self.prompts.encode(prompt)
         self.prompts.check_stops(params)
@@ -153,7 +155,7 @@ class Ensemble:
             params: for all prompts, or one per prompt.
         """
         each = self.prompts.split(prompts)
-        settings = list(params) if isinstance(params, Sequence) else [params] * len(each)
+        settings: list[Any] = list(params) if isinstance(params, list | tuple) else [params] * len(each)
         if len(settings) != len(each):
             raise RequestError(f"give one SamplingParams for all prompts or one each: {len(settings)} for {len(each)}")
         streams = [self.stream(prompt, setting, **overrides) for prompt, setting in zip(each, settings, strict=True)]

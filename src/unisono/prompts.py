@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jinja2 import TemplateError
+
 from unisono.errors import RequestError
 from unisono.types import SamplingParams
 from unisono.vocabulary import Vocabulary
@@ -38,7 +40,7 @@ class Prompts:
         """
         if isinstance(prompt, str):
             return [self._encode(template, prompt) for template in self._templates]
-        if not isinstance(prompt, Sequence) or not all(type(token) is int for token in prompt):
+        if not _is_tokens(prompt):
             raise RequestError(f"a prompt is a text or a list of token ids, not: {type(prompt).__name__}")
         if any(template != PLAIN for template in self._templates):
             raise RequestError("members with a prompt of their own need text, not token ids")
@@ -47,9 +49,16 @@ class Prompts:
         return [ids for _ in self._templates]
 
     def split(self, prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-        """One or several prompts -> a list of prompts."""
-        single = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int))
-        return [prompts] if single else list(prompts)  # type: ignore[list-item, arg-type]
+        """One or several prompts -> a list of prompts.
+
+        Raises:
+            RequestError: it is neither.
+        """
+        if isinstance(prompts, str) or (_is_tokens(prompts) and prompts):
+            return [prompts]  # type: ignore[list-item]
+        if not isinstance(prompts, list | tuple):
+            raise RequestError(f"give a prompt or a list of prompts, not: {type(prompts).__name__}")
+        return list(prompts)
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Token ids of a conversation, ready for the answer.
@@ -59,12 +68,17 @@ class Prompts:
         """
         if self.tokenizer is None or not getattr(self.tokenizer, "chat_template", None):
             raise RequestError("the first member's tokenizer has no chat template; give a plain prompt instead")
+        if not isinstance(messages, list | tuple) or not messages:
+            raise RequestError(f"a chat is a list of at least one message, not: {messages!r}")
         for message in messages:
-            if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
-                raise RequestError(f"a message needs a role and a content, not: {message!r}")
-        if not messages:
-            raise RequestError("a chat needs at least one message")
-        text = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+            if not isinstance(message, Mapping) or not all(
+                isinstance(message.get(k), str) for k in ("role", "content")
+            ):
+                raise RequestError(f"a message needs a role and a content, both texts, not: {message!r}")
+        try:
+            text = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        except TemplateError as error:
+            raise RequestError(f"the chat template refuses these messages: {' '.join(str(error).split())}") from error
         # The template writes special tokens itself
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
@@ -82,9 +96,15 @@ class Prompts:
         blanks = len(prompt) - len(prompt.rstrip())
         if blanks and prompt.strip():
             prompt, continuation = prompt[:-blanks], prompt[-blanks:] + continuation
-        rows = [self._split_pair(template, prompt, continuation) for template in self._templates]
-        if not rows[0][1]:
+        if not continuation:
             raise RequestError("the continuation is empty; give at least one token to score")
+        rows = [self._split_pair(template, prompt, continuation) for template in self._templates]
+        if any(target != rows[0][1] for _, target in rows):
+            raise RequestError("the members' own prompts make the continuation split differently; move its border")
+        if not rows[0][1]:
+            raise RequestError(
+                "the tokenizer merges the continuation into the last token of the prompt; move its border"
+            )
         for (context, target), limit in zip(rows, self._contexts, strict=True):
             self._check_ids(context + target)
             if limit is not None and len(context) + len(target) > limit + 1:
@@ -99,22 +119,25 @@ class Prompts:
         Raises:
             RequestError: none can.
         """
-        rooms = [
-            limit - len(prompt) for prompt, limit in zip(prompts, self._contexts, strict=True) if limit is not None
+        sizes = [
+            (len(prompt), limit) for prompt, limit in zip(prompts, self._contexts, strict=True) if limit is not None
         ]
-        room = min(rooms, default=2**31)
-        if room < 1:
-            longest = max(map(len, prompts))
-            shortest = min(limit for limit in self._contexts if limit is not None)
+        length, limit = min(sizes, key=lambda size: size[1] - size[0], default=(0, 2**31))
+        if limit - length < 1:
             raise RequestError(
-                f"the prompt is too long: {longest} tokens for a context of {shortest}, which must hold the output too"
+                f"the prompt is too long: {length} tokens for a context of {limit}, which must hold the output too"
             )
-        return room
+        return limit - length
 
     def check_stops(self, params: SamplingParams) -> None:
-        """Raise RequestError for stop strings without a tokenizer."""
+        """Raise RequestError for stop strings without a tokenizer, and for stop tokens that cannot occur."""
         if params.stop and self.tokenizer is None:
             raise RequestError("stop strings need a tokenizer; use stop_token_ids")
+        for token in params.stop_token_ids:
+            if token >= self.vocabulary.size:
+                raise RequestError(
+                    f"stop_token_ids has an id outside the vocabulary of {self.vocabulary.size}: {token}"
+                )
 
     def _encode(self, template: str, prompt: str) -> list[int]:
         if self.tokenizer is None:
@@ -126,13 +149,13 @@ class Prompts:
         return ids
 
     def _split_pair(self, template: str, prompt: str, continuation: str) -> tuple[list[int], list[int]]:
-        if prompt == "":
+        filled = template.replace(PLAIN, prompt)
+        if not filled:
             start = self.tokenizer.bos_token_id
             start = self.tokenizer.eos_token_id if start is None else start
             if start is None:
                 raise RequestError("an empty prompt needs a tokenizer with a beginning-of-text token")
             return [start], self.tokenizer.encode(continuation, add_special_tokens=False)
-        filled = template.replace(PLAIN, prompt)
         context = self.tokenizer.encode(filled)
         whole = self.tokenizer.encode(filled + continuation)
         return context, whole[len(context) :]
@@ -145,3 +168,7 @@ class Prompts:
                 raise RequestError(
                     f"the prompt has a token id that not all members know: {token}; ids go to {self.vocabulary.size - 1}"
                 )
+
+
+def _is_tokens(prompt: object) -> bool:
+    return isinstance(prompt, list | tuple) and all(type(token) is int for token in prompt)

@@ -46,15 +46,18 @@ class SamplingParams:
     logprobs: bool = False  # log-probability of each token under the combination at temperature 1, untruncated
 
     def __post_init__(self) -> None:
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
-        object.__setattr__(self, "stop", stop)
-        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
+        for name in ("stop", "stop_token_ids"):
+            value = getattr(self, name)
+            _require(isinstance(value, str | tuple | list), name, value, "a list")
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        for name in ("ignore_eos", "logprobs"):
+            _require(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False")
         _require(_is_integer(self.max_tokens) and self.max_tokens >= 1, "max_tokens", self.max_tokens, "at least 1")
         _require(_is_finite(self.temperature) and self.temperature >= 0, "temperature", self.temperature, "0 or more")
         _require(_is_integer(self.top_k) and self.top_k >= 0, "top_k", self.top_k, "0 (off) or more")
         _require(_is_finite(self.top_p) and 0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1]")
         _require(_is_finite(self.min_p) and 0 <= self.min_p <= 1, "min_p", self.min_p, "in [0, 1]")
-        _require(all(isinstance(s, str) and s for s in stop), "stop", stop, "non-empty strings")
+        _require(all(isinstance(s, str) and s for s in self.stop), "stop", self.stop, "non-empty strings")
         ids = self.stop_token_ids
         _require(all(_is_integer(i) and i >= 0 for i in ids), "stop_token_ids", ids, "token ids, 0 or more")
         valid_seed = self.seed is None or (_is_integer(self.seed) and 0 <= self.seed < 2**64)
