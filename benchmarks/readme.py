@@ -20,7 +20,9 @@ def table(document: dict) -> str:
         members = " + ".join(name.removeprefix("zoo:") for name in cell["members"])
         values = [cell[key] for key in ("speedup", "predicted", "acceptance", "cost")]
         numbers = " | ".join("-" if value is None else f"{value:.2f}" for value in values)
-        lines.append(f"| {members} | `{cell['combine']}` | {cell['temperature']:g} | `{cell['schedule']}` | {numbers} |")
+        lines.append(
+            f"| {members} | `{cell['combine']}` | {cell['temperature']:g} | `{cell['schedule']}` | {numbers} |"
+        )
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items() if version)
     lines.append(
         f"\n`{document['command']}`, commit {document['commit'][:9]}, {document['time'][:10]}; {versions}; Python "
