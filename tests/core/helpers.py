@@ -1,0 +1,168 @@
+"""Members that notice a wrong cache, noise that is scripted, and runs that keep their row."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from unisono import combine
+from unisono.combine import Combination
+from unisono.engine import Method, Row, Task
+from unisono.members.table import TableMember
+from unisono.rng import Noise, Purpose
+from unisono.schedules import Schedule, Turn, View, cos, parallel, speculative, standard
+from unisono.testing import PROMPT, EnumeratingNoise, Tokens
+from unisono.types import Commit
+from unisono.verify import VERIFICATIONS
+from unisono.warp import Warp
+
+STATES = 1009
+TWO_SCHEDULES = (
+    *(standard(), parallel(), speculative(1), speculative(2), speculative(3)),
+    *(cos(1, 1), cos(2, 1), cos(1, 2), cos(3, 1)),
+)
+THREE_SCHEDULES = (
+    *(standard(), parallel(), speculative(1), speculative(2), speculative(3)),
+    *(cos(1, 1, 1), cos(2, 1, 1), cos(3, 2, 1)),
+)
+
+
+def schedules(members: int) -> tuple[Schedule, ...]:
+    return TWO_SCHEDULES if members == 2 else THREE_SCHEDULES
+
+
+class HistoryMember(TableMember):
+    """A member whose law depends on every token in its slot, so that a wrong cache gives a wrong law.
+
+    `score` reads the slot, not the call, and checks what the `Member` protocol promises. `calls` lists the number of tokens
+    read and of logits kept.
+    """
+
+    def __init__(self, laws: Tensor, name: str = "history", parameters: int = 1) -> None:
+        super().__init__(laws, name, parameters)
+        self.calls: list[tuple[int, int]] = []
+
+    @classmethod
+    def random(
+        cls, vocabulary: int, seed: int, name: str = "history", parameters: int = 1, like: "HistoryMember | None" = None
+    ) -> "HistoryMember":
+        """Flat Dirichlet laws; with `like`, the even mixture of them and that member's."""
+        generator = torch.Generator().manual_seed(seed)
+        masses = -torch.rand(STATES, vocabulary, generator=generator, dtype=torch.float64).log()
+        laws = masses / masses.sum(-1, keepdim=True)
+        return cls(laws if like is None else (laws + like.laws()) / 2, name, parameters)
+
+    @classmethod
+    def sparse(cls, vocabulary: int, seed: int) -> "HistoryMember":
+        """As `random`, with one token impossible in every state, another one in other states."""
+        laws = cls.random(vocabulary, seed).laws()
+        forbidden = torch.randint(vocabulary, (STATES, 1), generator=torch.Generator().manual_seed(seed))
+        laws = laws.scatter(-1, forbidden, 0)
+        return cls(laws / laws.sum(-1, keepdim=True))
+
+    def laws(self) -> Tensor:
+        return self._logits.exp()
+
+    def rewind(self, slot: int, length: int) -> None:
+        assert 0 <= length <= self.length(slot)
+        super().rewind(slot, length)
+
+    def score(self, slot: int, tokens: Sequence[int], keep: int) -> Tensor:
+        assert 1 <= keep <= len(tokens)
+        self.calls.append((len(tokens), keep))
+        held = self._slots[slot]
+        held.extend(tokens)
+        return torch.stack([self._row(held[:end]) for end in range(len(held) - keep + 1, len(held) + 1)])
+
+    def law(self, prefix: Sequence[int]) -> Tensor:
+        return self._row(prefix).exp()
+
+    def _row(self, prefix: Sequence[int]) -> Tensor:
+        state = 0
+        for token in prefix:
+            state = (31 * state + token + 1) % STATES
+        return self._logits[state]
+
+
+class Script(Noise):
+    """Noise with given outcomes, which notes what it was asked. `leading` None: all that were asked for."""
+
+    def __init__(self, draws: Sequence[int] = (), leading: int | None = None) -> None:
+        self._draws = list(draws)
+        self._leading = leading
+        self.drawn: list[tuple[Tensor, Purpose, int, int]] = []
+        self.tossed: list[tuple[Tensor, int, int]] = []
+
+    def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
+        self.drawn.append((law, purpose, position, round))
+        return self._draws.pop(0)
+
+    def leading(self, probabilities: Tensor, position: int, round: int) -> int:
+        self.tossed.append((probabilities, position, round))
+        return len(probabilities) if self._leading is None else self._leading
+
+
+@dataclass
+class Run:
+    """What a finished run leaves behind: its row, what each round committed, and the turns the schedule took."""
+
+    row: Row
+    rounds: list[list[Commit]] = field(default_factory=list)
+    turns: list[tuple[View, Turn]] = field(default_factory=list)
+
+    @property
+    def commits(self) -> list[Commit]:
+        return [commit for commits in self.rounds for commit in commits]
+
+    @property
+    def tokens(self) -> Tokens:
+        return tuple(commit.token for commit in self.commits)
+
+
+def observed(
+    members: Sequence[TableMember],
+    schedule: Schedule,
+    noise: Noise,
+    tokens: int,
+    combination: Combination | None = None,
+    warp: Warp | None = None,
+    proposer: int = 0,
+    prompts: Sequence[Sequence[int]] | None = None,
+    after_round: Callable[[Row], object] = lambda row: None,
+    **task: object,
+) -> Run:
+    """One run of the real loop; `after_round` is called after every round with its row."""
+    run = Run(row=None)  # type: ignore[arg-type]
+
+    def turn(view: View) -> Turn:
+        run.turns.append((view, schedule.turn(view)))
+        return run.turns[-1][1]
+
+    combination = combination or combine.weighted([1.0] * len(members))
+    method = Method(combination, Schedule(schedule.name, turn), VERIFICATIONS["token"], proposer)
+    options = Task(prompts or [PROMPT] * len(members), warp or Warp(), tokens, **task)  # type: ignore[arg-type]
+    run.row = Row(members, method, options, noise)
+    for commits in run.row.rounds():
+        run.rounds.append(commits)
+        after_round(run.row)
+    return run
+
+
+def outcomes(run: Callable[[Noise], Tokens]) -> Iterator[tuple[Tokens, float]]:
+    """Every outcome of a run with its probability."""
+    return iter(EnumeratingNoise(run))
+
+
+def summed(masses: Iterable[tuple[Tokens, float]]) -> dict[Tokens, float]:
+    """The law of outcomes, each of which may occur several times."""
+    law: dict[Tokens, float] = {}
+    for tokens, mass in masses:
+        law[tokens] = law.get(tokens, 0.0) + mass
+    return law
+
+
+def expectation(run: Callable[[Noise], float]) -> float:
+    """Exact mean of a number that a run returns."""
+    noise = EnumeratingNoise(run)  # type: ignore[arg-type]
+    return sum(probability * value for value, probability in noise)  # type: ignore[operator,misc]

@@ -1,0 +1,92 @@
+"""The loop's edges: no possible token, runs that end early, what a member is asked for."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.core.helpers import HistoryMember, observed, schedules
+from unisono.combine import Combination, contrastive, custom, product, weighted
+from unisono.engine import Method, Row, Task
+from unisono.errors import RequestError, UnisonoError
+from unisono.members.table import TableMember
+from unisono.rng import KeyedNoise
+from unisono.schedules import Schedule, cos, speculative
+from unisono.verify import VERIFICATIONS
+from unisono.warp import Warp
+
+ALL_SCHEDULES = pytest.mark.parametrize("schedule", schedules(2), ids=lambda schedule: schedule.name)
+
+
+def row(members: list[TableMember], schedule: Schedule, combination: Combination | None = None) -> Row:
+    method = Method(combination or weighted([0.5, 0.5]), schedule, VERIFICATIONS["token"], 0)
+    return Row(members, method, Task([[0]] * len(members), Warp(), 20), KeyedNoise(1))
+
+
+@ALL_SCHEDULES
+@pytest.mark.parametrize("warp", [Warp(), Warp(0.5, top_k=1), Warp(0)], ids=str)
+@pytest.mark.parametrize("combination", [product([1, 1]), contrastive(0.5)], ids=lambda combination: combination.name)
+def test_no_possible_token_is_an_error(schedule: Schedule, warp: Warp, combination: Combination):
+    """Where the members rule out every token between them, nothing is emitted; the error names the combination."""
+    members = [
+        TableMember(torch.tensor([[0.5, 0.5, 0], [1, 0, 0], [1, 0, 0]])),
+        TableMember(torch.tensor([[0, 0, 1.0]] * 3)),
+    ]
+    with pytest.raises(RequestError, match=f"{combination.name}.*no possible token.*token 0"):
+        observed(members, schedule, KeyedNoise(1), 4, combination, warp)
+
+
+@ALL_SCHEDULES
+def test_slots_are_freed_however_a_run_ends(schedule: Schedule):
+    """Finished, abandoned half-way, never started, or ended by an error: no member keeps a cache."""
+    members: list[TableMember] = [HistoryMember.random(5, seed) for seed in (1, 2)]
+    list(row(members, schedule).rounds())
+    assert [member._slots for member in members] == [{}, {}]
+    abandoned: Any = row(members, schedule).rounds()
+    next(abandoned)
+    assert all(member._slots for member in members)
+    abandoned.close()
+    unstarted: Any = row(members, schedule).rounds()
+    unstarted.close()
+    with pytest.raises(UnisonoError, match="must return"):
+        list(row(members, schedule, custom(lambda logits, warp: logits[0])).rounds())
+    assert [member._slots for member in members] == [{}, {}]
+
+
+@ALL_SCHEDULES
+def test_members_read_every_token_once_unless_it_was_rejected(schedule: Schedule):
+    """With members that agree, each reads prompt and text once: nothing is recomputed."""
+    members = [HistoryMember.random(5, 1) for _ in range(2)]
+    run = observed(members, schedule, KeyedNoise(2), 24, prompts=[[0] * 6] * 2)
+    assert run.row.stats.acceptance in (1, None)
+    for member in members:
+        assert sum(read for read, _ in member.calls) <= 6 + 23
+        assert sum(kept for _, kept in member.calls) <= 24
+
+
+@ALL_SCHEDULES
+def test_rejected_tokens_are_read_again_and_nothing_else(schedule: Schedule):
+    """What a member reads beyond prompt and text is bounded by the proposals that were void."""
+    members = [HistoryMember.random(5, seed) for seed in (1, 2)]
+    run = observed(members, schedule, KeyedNoise(2), 24)
+    void = sum(member.proposed for member in run.row.stats.members) - run.row.stats.accepted
+    for member in members:
+        assert sum(read for read, _ in member.calls) <= 1 + 23 + void
+
+
+@pytest.mark.parametrize("schedule", [speculative(4), cos(4, 1)], ids=lambda schedule: schedule.name)
+def test_a_draft_is_scored_in_one_forward(schedule: Schedule):
+    """The other member reads a whole draft at once and says something about the position behind it too."""
+    members = [HistoryMember.random(5, 1) for _ in range(2)]
+    observed(members, schedule, KeyedNoise(2), 24)
+    assert members[1].calls[0] == (5, 5)
+
+
+def test_parallel_members_run_in_one_round():
+    """Members that run at the same time give the text of those that run one after the other."""
+    members = [HistoryMember.random(20, seed) for seed in (1, 2, 3)]
+    standard, parallel = schedules(3)[:2]
+    for seed in range(5):
+        texts = [observed(members, schedule, KeyedNoise(seed), 30) for schedule in (standard, parallel)]
+        assert texts[0].tokens == texts[1].tokens
+        assert [len(run.rounds) for run in texts] == [90, 30]

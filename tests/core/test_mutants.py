@@ -1,0 +1,309 @@
+"""Patches of the shipped functions, each a mistake that has been made: the test that guards it must fail."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.core.helpers import HistoryMember
+from unisono import verify
+from unisono.combine import Combination, only, weighted
+from unisono.combine.mixtures import Weighted
+from unisono.engine import Row
+from unisono.frontier import Frontier, Proposal
+from unisono.members.table import TableMember
+from unisono.rng import KeyedNoise, Noise, Purpose
+from unisono.schedules import Schedule, cos, speculative, standard
+from unisono.testing import PROMPT, assert_law, brute_force, decode, exact_law, largest_error
+from unisono.types import Commit
+from unisono.warp import Warp
+
+Mutation = Callable[[pytest.MonkeyPatch], None]
+PAIR = [HistoryMember.random(3, seed) for seed in (1, 2)]
+COMBINATION = weighted([0.7, 0.3])
+
+
+def wrong_ratio(patch: pytest.MonkeyPatch) -> None:
+    """Accepts with s / r."""
+    correct = verify.acceptance
+    patch.setattr(verify, "acceptance", lambda r, s, x: correct(s, r, x))
+
+
+def redrawn_from_the_target(patch: pytest.MonkeyPatch) -> None:
+    """Replaces a rejected proposal by a token from r, not from the residual."""
+    patch.setattr(verify, "residual", lambda r, s: r)
+
+
+def residual_the_other_way_round(patch: pytest.MonkeyPatch) -> None:
+    """Takes (s - r)+ for the residual."""
+    correct = verify.residual
+    patch.setattr(verify, "residual", lambda r, s: correct(s, r))
+
+
+def stale_scores(patch: pytest.MonkeyPatch) -> None:
+    """Keeps, after a rejection, what members said about positions behind the rejected token."""
+
+    def replace(self: Frontier, token: int) -> None:
+        self.committed.append(token)
+        self.proposals.clear()
+        for scores in self._scores:
+            del scores[:1]
+            del scores[self.open + 1 :]
+
+    patch.setattr(Frontier, "replace", replace)
+
+
+def stale_cache(patch: pytest.MonkeyPatch) -> None:
+    """Does not roll the members back: they go on from rejected tokens."""
+    patch.setattr(Row, "_forget", lambda self, *index: None)
+
+
+def proposed_with(patch: pytest.MonkeyPatch, law: Callable[[Frontier, Proposal], Tensor | None]) -> None:
+    """Make proposals carry another law than the one they were drawn from; None keeps it."""
+    correct = Frontier.propose
+
+    def propose(self: Frontier, proposal: Proposal) -> None:
+        other = law(self, proposal)
+        correct(self, proposal if other is None else Proposal(proposal.token, other, proposal.member))
+
+    patch.setattr(Frontier, "propose", propose)
+
+
+def law_of_the_neighbour(patch: pytest.MonkeyPatch) -> None:
+    """A proposal carries the law of the position before it."""
+    proposed_with(patch, lambda frontier, proposal: frontier.proposals[-1].law if frontier.open else None)
+
+
+def bonus_with_the_law_of_another(patch: pytest.MonkeyPatch) -> None:
+    """The verifier's own proposal carries the default proposer's law."""
+
+    def law(frontier: Frontier, proposal: Proposal) -> Tensor | None:
+        return PAIR[0].law([*PROMPT, *frontier.committed]) if proposal.member == 1 and frontier.open == 0 else None
+
+    proposed_with(patch, law)
+
+
+def bonus_with_the_target_law(patch: pytest.MonkeyPatch) -> None:
+    """The verifier's own proposal, drawn from its law, carries the combined one."""
+
+    def law(frontier: Frontier, proposal: Proposal) -> Tensor | None:
+        prefix = [*PROMPT, *frontier.committed]
+        bonus = proposal.member == 1 and frontier.open == 0
+        return COMBINATION([member.law(prefix).log() for member in PAIR], Warp()) if bonus else None
+
+    proposed_with(patch, law)
+
+
+def proposals_with_the_unwarped_law(patch: pytest.MonkeyPatch) -> None:
+    """Proposals are drawn from the warped law and carry the law at temperature 1."""
+    proposed_with(patch, lambda frontier, proposal: torch.softmax(frontier.law_source(proposal.member), -1))
+
+
+def bonus_emitted(patch: pytest.MonkeyPatch) -> None:
+    """The verifier's own proposal is committed without verification."""
+    correct = Row._round
+
+    def round(self: Row, pool: Any) -> list[Commit]:
+        commits = correct(self, pool)
+        if commits and self.frontier.open:
+            bonus = self.frontier.accept(1)[0]
+            commits.append(Commit(bonus.token, "accepted", bonus.member))
+        return commits
+
+    patch.setattr(Row, "_round", round)
+
+
+def swapped_weights(patch: pytest.MonkeyPatch) -> None:
+    """The weights belong to the members in reverse order."""
+    correct = Weighted.__call__
+
+    def call(self: Weighted, logits: list[Tensor], warp: Warp) -> Tensor:
+        return correct(self, list(logits)[::-1], warp)
+
+    patch.setattr(Weighted, "__call__", call)
+
+
+def tossed_with(patch: pytest.MonkeyPatch, tosses: Callable[[Tensor], Tensor]) -> None:
+    correct = verify.token
+
+    def token(targets: Tensor, laws: Tensor, tokens: list[int], noise: Noise, position: int, round: int) -> Any:
+        class Tossed:
+            draw = staticmethod(noise.draw)
+
+            @staticmethod
+            def leading(probabilities: Tensor, position: int, round: int) -> int:
+                return noise.leading(tosses(probabilities), position, round)
+
+        return correct(targets, laws, tokens, Tossed(), position, round)
+
+    patch.setitem(verify.VERIFICATIONS, "token", token)
+
+
+def always_accepts(patch: pytest.MonkeyPatch) -> None:
+    """Every proposal stands."""
+    patch.setattr(verify, "acceptance", lambda r, s, x: torch.ones(len(x), dtype=r.dtype))
+
+
+def never_accepts_a_second_proposal(patch: pytest.MonkeyPatch) -> None:
+    """Only the first proposal of a block has a chance; the others are replaced from the residual."""
+    tossed_with(patch, lambda probabilities: torch.cat([probabilities[:1], 0 * probabilities[1:]]))
+
+
+def error(combination: Combination, schedule: Schedule, tokens: int, warp: Warp | None = None) -> float:
+    """Largest error of the enumerated loop, against the definition."""
+    verification = verify.VERIFICATIONS["token"]
+    return largest_error(PAIR, combination, schedule, tokens, warp=warp or Warp(), verification=verification)
+
+
+def speculative_error() -> float:
+    return error(COMBINATION, speculative(2), 2)
+
+
+def alternating_error() -> float:
+    return error(COMBINATION, cos(1, 1), 3)
+
+
+def warped_error() -> float:
+    return error(COMBINATION, cos(1, 1), 2, Warp(0.5, top_k=2))
+
+
+def weights_error() -> float:
+    """Against the mixture written out, since the definition itself would swap the weights too."""
+    wanted = 0.7 * PAIR[0].law(PROMPT) + 0.3 * PAIR[1].law(PROMPT)
+    found = exact_law(PAIR, COMBINATION, speculative(1), 1)
+    return max(abs(found[(token,)] - float(wanted[token])) for token in range(3))
+
+
+GUARDED: list[tuple[Mutation, Callable[[], float]]] = [
+    (wrong_ratio, speculative_error),
+    (wrong_ratio, alternating_error),
+    (redrawn_from_the_target, speculative_error),
+    (redrawn_from_the_target, alternating_error),
+    (residual_the_other_way_round, speculative_error),
+    (stale_scores, speculative_error),
+    (stale_cache, speculative_error),
+    (law_of_the_neighbour, speculative_error),
+    (bonus_with_the_law_of_another, alternating_error),
+    (bonus_with_the_target_law, alternating_error),
+    (proposals_with_the_unwarped_law, warped_error),
+    (bonus_emitted, alternating_error),
+    (swapped_weights, weights_error),
+    (always_accepts, speculative_error),
+    (always_accepts, alternating_error),
+    (never_accepts_a_second_proposal, speculative_error),
+]
+
+
+@pytest.mark.parametrize(("mutate", "guard"), GUARDED, ids=lambda function: function.__name__)
+def test_a_wrong_law_is_caught_by_enumeration(
+    monkeypatch: pytest.MonkeyPatch, mutate: Mutation, guard: Callable[[], float]
+):
+    """The guard passes for the shipped code and shows a clear error, or a violated assertion, for the mutant."""
+    assert guard() < 1e-12
+    mutate(monkeypatch)
+    assert caught(guard) > 1e-3
+
+
+def caught(guard: Callable[[], float]) -> float:
+    """The guard's error; infinite if the loop itself noticed, or the member did."""
+    try:
+        return guard()
+    except (AssertionError, IndexError):
+        return float("inf")
+
+
+def aliased(
+    patch: pytest.MonkeyPatch, purpose: Purpose, name: Callable[[Purpose, int, int], tuple[Purpose, int, int]]
+) -> None:
+    """Look up the numbers of a purpose under another name."""
+    correct = KeyedNoise.uniforms
+
+    def uniforms(self: KeyedNoise, asked: Purpose, position: int, round: int, count: int = 1) -> np.ndarray:
+        found = name(asked, position, round) if asked is purpose else (asked, position, round)
+        return correct(self, *found, count)
+
+    patch.setattr(KeyedNoise, "uniforms", uniforms)
+
+
+def residual_with_the_toss(patch: pytest.MonkeyPatch) -> None:
+    """A rejected token is redrawn with the number that rejected it."""
+    aliased(patch, Purpose.RESIDUAL, lambda purpose, position, round: (Purpose.ACCEPT, position, round))
+
+
+def proposals_by_position_alone(patch: pytest.MonkeyPatch) -> None:
+    """What is proposed again at a position takes the number of the proposal that was discarded there."""
+    aliased(patch, Purpose.PROPOSE, lambda purpose, position, round: (purpose, position, 0))
+
+
+def tosses_by_position_alone(patch: pytest.MonkeyPatch) -> None:
+    """A position that was tossed for in vain is tossed for again with the same number."""
+    aliased(patch, Purpose.ACCEPT, lambda purpose, position, round: (purpose, position, 0))
+
+
+def toss_with_the_proposal(patch: pytest.MonkeyPatch) -> None:
+    """A proposal is tossed for with the number that it was drawn with."""
+    aliased(patch, Purpose.ACCEPT, lambda purpose, position, round: (Purpose.PROPOSE, position, round))
+
+
+def reused_names(patch: pytest.MonkeyPatch) -> None:
+    """As with assertions switched off: names are not recorded."""
+
+    class Forgetful(set):  # type: ignore[type-arg]
+        def __contains__(self, name: object) -> bool:
+            return False
+
+    correct = KeyedNoise.__init__
+
+    def create(self: KeyedNoise, seed: int, sample: int = 0) -> None:
+        correct(self, seed, sample)
+        self._used = Forgetful()
+
+    patch.setattr(KeyedNoise, "__init__", create)
+
+
+REUSES = [residual_with_the_toss, proposals_by_position_alone, tosses_by_position_alone, toss_with_the_proposal]
+
+
+@pytest.mark.parametrize("mutate", REUSES, ids=lambda function: function.__name__)
+def test_a_number_used_twice_is_asserted(monkeypatch: pytest.MonkeyPatch, mutate: Mutation):
+    """Enumeration cannot see shared random numbers, so the generator records the names it has been asked for."""
+    members: list[TableMember] = [HistoryMember.random(3, seed) for seed in (3, 4)]
+
+    def decode_all() -> None:
+        for seed in range(20):
+            decode(members, only(1), speculative(3), KeyedNoise(seed), 16)
+
+    decode_all()
+    mutate(monkeypatch)
+    with pytest.raises(AssertionError, match="used twice"):
+        decode_all()
+
+
+@pytest.mark.statistical
+def test_a_residual_that_reuses_the_toss_is_seen_in_samples(monkeypatch: pytest.MonkeyPatch):
+    """With the record of names off, the law shows it (false alarm 1e-9, detects a total variation of 0.1)."""
+    sure = TableMember(torch.tensor([[1.0, 0, 0]] * 3))
+    unsure = TableMember(torch.tensor([[0.5, 0.25, 0.25]] * 3))
+    members, law = [sure, unsure], brute_force([sure, unsure], only(1), 1)
+
+    def check() -> None:
+        runs = [decode(members, only(1), speculative(1), KeyedNoise(seed), 1) for seed in range(4_600)]
+        assert_law(runs, law, detects=0.1)
+
+    check()
+    reused_names(monkeypatch)
+    check()
+    residual_with_the_toss(monkeypatch)
+    with pytest.raises(AssertionError, match="L1 distance"):
+        check()
+
+
+def test_standard_decoding_needs_none_of_these_guards(monkeypatch: pytest.MonkeyPatch):
+    """Nothing is proposed, tossed or redrawn under `standard`: the reference cannot share a mistake of speculation."""
+    for mutate, _ in GUARDED:
+        if mutate is not swapped_weights:
+            mutate(monkeypatch)
+    assert error(COMBINATION, standard(), 3) < 1e-12

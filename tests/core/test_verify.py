@@ -1,0 +1,155 @@
+"""Verification: what is committed follows the target law, for every pair of laws."""
+
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tests.core.helpers import Script
+from tests.strategies import law_pairs, laws
+from unisono import verify
+from unisono.errors import ConfigurationError
+from unisono.rng import Purpose
+from unisono.testing import EnumeratingNoise
+
+Pair = tuple[Tensor, Tensor]
+
+
+def law(*masses: float) -> Tensor:
+    return torch.tensor(masses, dtype=torch.float64)
+
+
+def committed_law(r: Tensor, s: Tensor) -> Tensor:
+    """`s a + (1 - sum s a) residual`: the law of the token that replaces or is a proposal from s."""
+    support = s.nonzero().flatten()
+    accepted = torch.zeros_like(s)
+    accepted[support] = verify.acceptance(r.expand(len(support), -1), s.expand(len(support), -1), support)
+    return s * accepted + (1 - (s * accepted).sum()) * verify.residual(r, s)
+
+
+@given(law_pairs())
+@example((law(0.5, 0.5), law(0.5, 0.5)))
+@example((law(1, 0), law(0, 1)))
+@example((law(0, 1, 0), law(0.2, 0.3, 0.5)))
+@example((law(0.2, 0.3, 0.5), law(0, 1, 0)))
+@example((law(0.1, 0.2, 0.7), law(0.1 + 1e-17, 0.2, 0.7 - 1e-16)))
+def test_accepted_and_redrawn_mass_add_up_to_the_target(pair: Pair):
+    """`s a + (1 - sum s a) residual == r` elementwise, with zeros, for equal, one-hot and disjoint laws."""
+    r, s = pair
+    assert (committed_law(r, s) - r).abs().max() < 1e-12
+
+
+@given(law_pairs())
+def test_acceptance_is_one_minus_total_variation(pair: Pair):
+    """A proposal from s is accepted with probability `1 - TV(r, s)`: no valid rule accepts more."""
+    r, s = pair
+    support = s.nonzero().flatten()
+    rate = (s[support] * verify.acceptance(r.expand(len(support), -1), s.expand(len(support), -1), support)).sum()
+    assert abs(rate - (1 - (r - s).abs().sum() / 2)) < 1e-12
+
+
+@given(law_pairs())
+def test_residual_is_a_law_within_the_target(pair: Pair):
+    """The residual is a law, even where r equals s, and has no mass where the target has none."""
+    r, s = pair
+    rest = verify.residual(r, s)
+    assert bool((rest >= 0).all())
+    assert abs(rest.sum() - 1) < 1e-12
+    assert bool((rest[r == 0] == 0).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_empty_residual_falls_back_to_the_target(dtype: torch.dtype):
+    """Where `(r - s)+` is zero in floating point, the residual is r itself, row by row, never nan."""
+    r = torch.tensor([[0.25, 0.75, 0], [0.5, 0.5, 0]], dtype=dtype)
+    s = torch.tensor([[0.25, 0.75, 0], [0.1, 0.6, 0.3]], dtype=dtype)
+    assert torch.equal(verify.residual(r, s), torch.tensor([[0.25, 0.75, 0], [1, 0, 0]], dtype=dtype))
+
+
+def test_functions_are_batched_over_positions():
+    """Acceptance and residual of a block are those of its positions one by one."""
+    generator = torch.Generator().manual_seed(1)
+    r, s = (torch.softmax(torch.randn(6, 5, generator=generator), -1) for _ in range(2))
+    x = torch.tensor([0, 1, 2, 3, 4, 0])
+    singles = [verify.acceptance(r[k : k + 1], s[k : k + 1], x[k : k + 1]) for k in range(6)]
+    assert torch.equal(verify.acceptance(r, s, x), torch.cat(singles))
+    assert torch.equal(verify.residual(r, s), torch.stack([verify.residual(r[k], s[k]) for k in range(6)]))
+
+
+R = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.6, 0.2, 0.2], [0.3, 0.3, 0.4]], dtype=torch.float64)
+S = torch.tensor([[0.2, 0.6, 0.2], [0.4, 0.4, 0.2], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]], dtype=torch.float64)
+
+
+def test_all_accepted_commits_no_other_token():
+    """With a proposal at every known position and all accepted, nothing is drawn."""
+    noise = Script()
+    assert verify.token(R[:3], S[:3], [1, 0, 2], noise, 5, 2) == verify.Decision(3)
+    ((probabilities, position, round),) = noise.tossed
+    assert torch.allclose(probabilities, law(0.5, 0.25, 1))
+    assert (position, round, noise.drawn) == (5, 2, [])
+
+
+def test_all_accepted_and_the_law_behind_is_known():
+    """The token behind the last proposal is drawn from its target law under its TARGET name, in round 0."""
+    noise = Script(draws=[2])
+    assert verify.token(R, S[:3], [1, 0, 2], noise, 5, 2) == verify.Decision(3, 2)
+    ((drawn_from, *name),) = noise.drawn
+    assert torch.equal(drawn_from, R[3])
+    assert name == [Purpose.TARGET, 8, 0]
+
+
+@pytest.mark.parametrize("accepted", [0, 1, 2])
+@pytest.mark.parametrize("known", [3, 4])
+def test_first_rejected_proposal_is_redrawn_from_its_residual(accepted: int, known: int):
+    """What replaces the first rejected proposal comes from the residual at its own position, under its own name."""
+    noise = Script(draws=[0], leading=accepted)
+    decision = verify.token(R[:known], S[:3], [1, 0, 1], noise, 5, 2)
+    assert decision == verify.Decision(accepted, 0, redrawn=True)
+    ((drawn_from, *name),) = noise.drawn
+    rest = (R[accepted] - S[accepted]).clamp(min=0)
+    assert torch.allclose(drawn_from, rest / rest.sum())
+    assert name == [Purpose.RESIDUAL, 5 + accepted, 2]
+
+
+def test_nothing_proposed_draws_from_the_target():
+    """Without proposals the token is drawn from the target law, and nothing is tossed."""
+    noise = Script(draws=[1])
+    assert verify.token(R[:1], R[:0], [], noise, 7, 3) == verify.Decision(0, 1)
+    ((drawn_from, *name),) = noise.drawn
+    assert torch.equal(drawn_from, R[0])
+    assert (name, noise.tossed) == ([Purpose.TARGET, 7, 0], [])
+
+
+@given(st.integers(1, 3).flatmap(lambda size: st.tuples(*[laws(3)] * (2 * size + 1))))
+def test_tokens_of_a_block_follow_their_targets(drawn: tuple[Tensor, ...]):
+    """Proposals from their laws, then a decision: the committed tokens have the joint law of the targets."""
+    half = len(drawn) // 2
+    s, r = torch.stack(drawn[:half]), torch.stack(drawn[half:])
+
+    def run(noise):
+        proposals = [noise.draw(s[k], Purpose.PROPOSE, k, 0) for k in range(half)]
+        decision = verify.token(r, s, proposals, noise, 0, 0)
+        assert decision.token is not None  # the law behind the last proposal is known
+        return (*proposals[: decision.accepted], decision.token)
+
+    prefixes: dict[tuple[int, ...], float] = {}
+    for tokens, probability in EnumeratingNoise(run):
+        for end in range(1, len(tokens) + 1):
+            prefixes[tokens[:end]] = prefixes.get(tokens[:end], 0.0) + probability
+    reached = {(): 1.0} | prefixes
+    ended = dict.fromkeys(reached, 0.0)
+    for tokens, probability in EnumeratingNoise(run):
+        ended[tokens] += probability
+    for tokens, probability in prefixes.items():
+        # given that the block got that far, the next token follows its target
+        continued = reached[tokens[:-1]] - ended[tokens[:-1]]
+        assert abs(probability - continued * float(r[len(tokens) - 1, tokens[-1]])) < 1e-12
+
+
+def test_names_of_verifications():
+    """`auto` and every listed name are understood; any other is refused with the nearest one."""
+    assert verify.parse("auto") in verify.VERIFICATIONS
+    assert verify.parse("token") == "token"
+    with pytest.raises(ConfigurationError, match=r"unknown verification: 'tokn'; did you mean 'token'\?"):
+        verify.parse("tokn")
