@@ -59,7 +59,7 @@ def test_lists_without_values_are_uniform_over_the_members():
     [
         weighted([0.75, 0.25]),
         weighted([0.75, 0.25], order="combine-first"),
-        product([1, 0.5]),
+        product([1, 0.125]),
         contrastive(0.2),
         contrastive_masked(0.2, 0.3),
         only(1),

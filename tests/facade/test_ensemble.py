@@ -79,6 +79,16 @@ def test_a_stream_joins_to_the_text(ensemble: Ensemble, schedule: str):
         assert (last.finish_reason, last.result.commits) == (result.finish_reason, result.commits)
 
 
+def test_text_held_back_comes_with_the_last_piece(ensemble: Ensemble):
+    """What might have become a stop string, or is half a character, is in the stream once the text is over."""
+    for prompt in PROMPTS:
+        (free,) = ensemble.generate([prompt], SAMPLED)
+        params = SamplingParams(max_tokens=24, seed=11, stop=free.text[-2:] + "\x00never")
+        *pieces, last = ensemble.stream(prompt, params)
+        assert last.text.endswith(free.text[-2:])
+        assert "".join(piece.text for piece in pieces) + last.text == free.text
+
+
 def test_chat_is_the_template_and_then_generate(ensemble: Ensemble):
     """A conversation is decoded as its rendered text; special tokens of the template are tokens, and not doubled."""
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "naïve?"}]
