@@ -6,7 +6,8 @@ Decodes text with several language models at once, exactly, at close to the spee
 from unisono import combine
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError, MemberError, RequestError, UnisonoError
-from unisono.types import Piece, Result, SamplingParams, Score, Stats
+from unisono.params import SamplingParams
+from unisono.types import Piece, Result, Score, Stats
 
 __all__ = [
     "ConfigurationError",

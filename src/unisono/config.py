@@ -17,7 +17,7 @@ import yaml
 
 from unisono.errors import ConfigurationError, unknown
 from unisono.members.source import Source, as_source
-from unisono.types import SamplingParams
+from unisono.params import SamplingParams
 
 
 @dataclass(frozen=True)

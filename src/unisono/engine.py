@@ -1,198 +1,230 @@
-"""The decode loop: ask the schedule, run a member, settle what can be decided, let the member propose.
+"""The decode loop, for all rows at once: admit, ask the schedules, run a member, settle, propose.
 
-One loop for every method. Exactness rests on three facts that are visible here: a proposal carries the law it was drawn
-from; whatever is committed went through `settle`, against the target law at its position; and every choice has a random
-name that is used once.
+One loop for every method. One turn runs per step, that of the member (or members, under `parallel`) that most rows
+wait for; the others wait, which changes their speed but not their order of turns, hence not their text. Within a step
+whatever is the same for several rows is done once: the member's forward, and the laws of rows with the same
+combination and warp.
 """
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination, target_law
-from unisono.errors import ConfigurationError, RequestError
-from unisono.frontier import Frontier, Proposal
+from unisono.combine.base import target_law
+from unisono.errors import ConfigurationError
 from unisono.members.base import Member
-from unisono.rng import Noise, Purpose
-from unisono.schedules import Schedule, View
-from unisono.types import Commit, MemberStats, Stats
-from unisono.verify import Decision, Verification
+from unisono.row import Row
+from unisono.scheduler import Scheduler
 from unisono.warp import Warp
 
-
-@dataclass(frozen=True)
-class Method:
-    """How a row is decoded: what it follows, who runs when, how proposals are decided."""
-
-    combination: Combination
-    schedule: Schedule
-    verification: Verification
-    proposer: int  # the member that proposes by default
+CHUNK = 256  # the most tokens of a prompt that a row reads in one step, so that a long one does not stall the others
+PATIENCE = 8  # steps after which a waiting row is served before the majority
 
 
-@dataclass(frozen=True)
-class Task:
-    """What one row is to decode.
+class Engine:
+    """Runs rows over members. Thread-safe: any thread may submit, step and cancel; steps are serialised.
 
-    prompts: token ids per member, each with at least one. limit: the most tokens to commit; nothing is scored or
-    proposed beyond. ends: tokens behind which nothing is worth proposing. logprobs: report them with each token.
+    Args:
+        members: in the order that prompts and draft lengths follow.
+        rows: the most rows that run at the same time; more wait.
+        memory: bytes that the members' caches may take together.
     """
 
-    prompts: Sequence[Sequence[int]]
-    warp: Warp
-    limit: int
-    ends: frozenset[int] = frozenset()
-    logprobs: bool = False
-
-
-class Row:
-    """One running sequence: its frontier, its slots in the members, its noise."""
-
-    def __init__(self, members: Sequence[Member], method: Method, task: Task, noise: Noise) -> None:
-        self.frontier = Frontier(task.prompts)
-        self.stats = Stats([MemberStats(member.name) for member in members])
+    def __init__(self, members: Sequence[Member], rows: int = 64, memory: int = 2**40) -> None:
         self._members = members
-        self._method = method
-        self._needed = method.combination.needed(len(members))
-        self._task = task
-        self._noise = noise
-        self._slots: list[int] = []
+        self._scheduler = Scheduler(members, rows, memory)
+        self._running: list[Row] = []
+        self._lock = threading.RLock()
+        self._pool = ThreadPoolExecutor(len(members))  # starts threads only when it is given work
 
-    def rounds(self) -> Iterator[list[Commit]]:
-        """Decode until the limit; yields what each round committed, often nothing. Closing it frees the slots."""
-        started = time.perf_counter()
-        try:
-            for member in self._members:
-                self._slots.append(member.open())
-            with ThreadPoolExecutor(len(self._members)) as pool:  # starts threads only when it is given work
-                while self.frontier.position < self._task.limit:
-                    commits = self._round(pool)
-                    self.stats.seconds = time.perf_counter() - started
-                    yield commits
-        finally:
-            for member, slot in zip(self._members, self._slots, strict=False):
-                member.close(slot)
+    def check(self, row: Row) -> None:
+        """Raise RequestError if the row can never run."""
+        self._scheduler.check(row)
+
+    def submit(self, row: Row) -> None:
+        """Let the row run as soon as there is room."""
+        with self._lock:
+            self._scheduler.add(row)
+
+    def cancel(self, row: Row) -> None:
+        """End a row wherever it is and free its slots at once. Cancelling an ended row is harmless."""
+        with self._lock:
+            row.finished = True
+            self._scheduler.remove(row)
+            self._release()
+
+    def run(self, row: Row, waiting: Callable[[], bool] = lambda: True) -> None:
+        """Step until the row has ended or nobody waits for it any more. Other rows advance too."""
+        while not row.finished and waiting():
+            with self._lock:
+                if not row.finished and waiting():  # another thread may have done it meanwhile
+                    self.step()
+        if row.error is not None:
+            raise row.error
 
     @torch.inference_mode()
-    def _round(self, pool: ThreadPoolExecutor) -> list[Commit]:
-        turn = self._method.schedule.turn(self._view())
-        # Every member scores the open positions within the limit that it has not scored
-        scored = [self._score(turn.members[0])] if len(turn.members) == 1 else [*pool.map(self._score, turn.members)]
-        commits = self._settle()
-        self.stats.rounds += 1
-        self.stats.tokens += len(commits)
-        # A redraw voids what was scored: whoever comes next is the schedule's choice again
-        proposed = 0
-        if turn.propose and self.frontier.scored(turn.members[0]) > self.frontier.open:
-            proposed = self._propose(turn.members[0], turn.propose)
-        if not (any(scored) or commits or proposed):
-            raise ConfigurationError(f"schedule {self._method.schedule.name} makes no progress: {turn} does nothing")
-        return commits
+    def step(self) -> None:
+        """Run one turn of the rows that most agree on."""
+        with self._lock:
+            self._admit()
+            members, rows = self._busiest()
+            if rows:
+                self._turn(members, rows)
+            self._release()
 
-    def _view(self) -> View:
-        scored = tuple(self.frontier.scored(member) for member in range(len(self._members)))
-        return View(self.frontier.open, scored, self._needed, self._method.proposer)
+    def _admit(self) -> None:
+        for row in self._scheduler.admit(self._running):
+            self._running.append(row)
+            row.started = time.perf_counter()
+            row.open()
 
-    def _score(self, index: int) -> bool:
-        member, slot, frontier = self._members[index], self._slots[index], self.frontier
-        positions = min(frontier.open + 1, self._task.limit - frontier.position)
-        keep = positions - frontier.scored(index)
-        if keep <= 0:
-            return False
+    def _release(self) -> None:
+        for row in [row for row in self._running if row.finished]:
+            self._running.remove(row)
+            row.close()
+
+    def _busiest(self) -> tuple[tuple[int, ...], list[Row]]:
+        """The members that the largest group of rows wants to run, and that group; the impatient go first."""
+        groups: dict[tuple[int, ...], list[Row]] = {}
+        for row in self._running:
+            try:
+                groups.setdefault(row.turn().members, []).append(row)
+            except Exception as error:  # a user's schedule may raise anything
+                row.fail(error)
+            row.waited += 1
+        if not groups:
+            return (), []
+
+        def urgency(members: tuple[int, ...]) -> tuple[int, int]:
+            longest = max(row.waited for row in groups[members])
+            return (longest if longest > PATIENCE else 0, len(groups[members]))
+
+        members = max(groups, key=urgency)
+        return members, groups[members]
+
+    def _turn(self, members: tuple[int, ...], rows: list[Row]) -> None:
+        """The members score; rows whose positions are scored then settle and propose."""
+        turns = {row: row.turn() for row in rows}
+        scored = self._score(members, rows)
+        ready = [row for row in rows if scored[row] is not False and not row.finished]
+        committed = self._settle(ready)
+        for row in ready:
+            row.end_round()
+        drafts = {row: row.draft_room(members[0], turns[row].propose) for row in ready}
+        self._propose(members[0], {row: count for row, count in drafts.items() if count > 0})
+        now = time.perf_counter()
+        for row in rows:
+            row.waited = 0
+            row.stats.seconds = now - row.started
+            if row in ready and scored[row] is None and not (committed.get(row) or drafts[row] or row.finished):
+                row.fail(ConfigurationError(f"schedule {row.method.schedule.name} makes no progress: {turns[row]}"))
+
+    def _score(self, members: Sequence[int], rows: Sequence[Row]) -> dict[Row, bool | None]:
+        """Per row: true if its open positions are scored now, false if part of its prompt is, None if they were."""
+        if len(members) == 1:
+            outcomes = [self._forward(members[0], rows)]
+        else:
+            outcomes = list(self._pool.map(lambda member: self._forward(member, rows), members))
+        merged: dict[Row, bool | None] = {}
+        for row in rows:
+            found = [outcome[row] for outcome in outcomes if outcome[row] is not None]
+            merged[row] = all(found) if found else None
+        return merged
+
+    def _forward(self, index: int, rows: Sequence[Row]) -> dict[Row, bool | None]:
+        """One forward of a member for all rows that it has something to read of."""
+        work = {row: item for row in rows if (item := row.work(index, CHUNK)) is not None}
+        if not work:
+            return dict.fromkeys(rows)
         started = time.perf_counter()
-        tokens = frontier.missing(index, member.length(slot), positions)
-        frontier.add_scores(index, member.score(slot, tokens, keep))
-        stats = self.stats.members[index]
-        stats.forwards += 1
-        stats.seconds += time.perf_counter() - started
-        return True
+        try:
+            logits = self._members[index].score(list(work.values()))
+        except Exception as error:
+            for row in work:
+                row.fail(error)
+            return dict.fromkeys(rows)
+        share = (time.perf_counter() - started) / len(work)
+        for row, scores in zip(work, logits, strict=True):
+            row.frontier.add_scores(index, scores)
+            row.stats.members[index].forwards += 1
+            row.stats.members[index].seconds += share
+        return {row: work[row].keep > 0 if row in work else None for row in rows}
 
-    def _settle(self) -> list[Commit]:
-        """Decide the leading positions whose target law is known."""
-        frontier = self.frontier
-        known = min(frontier.scored(member) for member in self._needed)
-        known = min(known, frontier.open + 1)
-        if known == 0:
-            return []
+    def _settle(self, rows: Iterable[Row]) -> dict[Row, int]:
+        """Decide what can be decided; how many tokens each row committed."""
+        committed: dict[Row, int] = {}
+        for group in _alike(rows, lambda row: (row.method.combination, row.warp_key(), row.asked())):
+            known = {row: row.known() for row in group if row.known()}
+            if not known:
+                continue
+            try:
+                targets, plain = self._laws(known)
+            except Exception as error:  # a user's combination or processor may raise anything
+                if len(known) > 1:
+                    for row in known:  # whose fault is it? alone, the others may be fine
+                        committed |= self._settle([row])
+                else:
+                    next(iter(known)).fail(error)
+                continue
+            for row, target, untempered in zip(known, targets, plain, strict=True):
+                try:
+                    committed[row] = row.settle(target, untempered)
+                except Exception as error:
+                    row.fail(error)
+        return committed
+
+    def _laws(self, known: dict[Row, int]) -> tuple[Sequence[Tensor], Sequence[Tensor | None]]:
+        """Per row the target laws [K, V] at its known positions, and those for log-probabilities if it asked for them."""
+        row, sizes = next(iter(known)), list(known.values())
         logits = self._known_logits(known)
-        targets = target_law(self._method.combination, logits, self._task.warp)
-        proposals = frontier.proposals[:known]
-        decision = self._method.verification(
-            targets,
-            torch.stack([proposal.law.to(targets.device) for proposal in proposals]) if proposals else targets[:0],
-            [proposal.token for proposal in proposals],
-            self._noise,
-            frontier.position,
-            self.stats.rounds,
-        )
-        if decision.token is not None:
-            self._require_law(targets[decision.accepted])
-        commits = self._commit(decision)
-        return self._with_logprobs(commits, logits) if self._task.logprobs else commits
+        targets = target_law(row.method.combination, logits, row.warp(0, sizes[0]))
+        if row.task.logprobs is None:
+            return torch.split(targets, sizes), [None] * len(sizes)
+        plain = targets if row.task.processed else row.method.combination(logits, Warp())
+        return torch.split(targets, sizes), torch.split(plain, sizes)
 
-    def _known_logits(self, known: int) -> list[Tensor]:
-        """Per member, logits [known, V]; an unneeded member's place holds those of a needed one, and is not read."""
-        some = self.frontier.scores(self._needed[0], known)
-        needed = {member: self.frontier.scores(member, known).to(some.device) for member in self._needed}
-        return [needed.get(member, some) for member in range(len(self._members))]
+    def _known_logits(self, known: dict[Row, int]) -> list[Tensor]:
+        """Per member, logits [sum of known, V]; an unneeded member's place holds a needed one's, and is not read."""
+        needed = next(iter(known)).needed
+        stacked = {
+            member: torch.stack([each for row, count in known.items() for each in row.frontier.scores(member, count)])
+            for member in needed
+        }
+        some = stacked[needed[0]]
+        return [stacked.get(member, some).to(some.device) for member in range(len(self._members))]
 
-    def _require_law(self, target: Tensor) -> None:
-        # The softmax of impossible tokens only is nan throughout, so one entry tells
-        if bool(target[0].isnan()):
-            raise RequestError(
-                f"combination {self._method.combination.name} leaves no possible token behind generated token "
-                f"{self.frontier.position}: every token is ruled out by some member"
-            )
+    def _propose(self, index: int, drafts: dict[Row, int]) -> None:
+        """The member proposes: the first token from what it has scored, the rest one forward each."""
+        while drafts:
+            for group in _alike(drafts, lambda row: row.warp_key()):
+                try:
+                    laws = self._proposal_laws(index, group)
+                except Exception as error:  # rows with processors of their own are groups of their own
+                    for row in group:
+                        row.fail(error)
+                        drafts[row] = 0
+                    continue
+                for row, law in zip(group, laws, strict=True):
+                    drafts[row] = 0 if row.propose(index, law) else drafts[row] - 1
+            drafts = {row: count for row, count in drafts.items() if count > 0}
+            if drafts:
+                scored = self._forward(index, list(drafts))
+                drafts = {row: count for row, count in drafts.items() if scored[row]}
 
-    def _commit(self, decision: Decision) -> list[Commit]:
-        frontier, stats = self.frontier, self.stats
-        rejected = frontier.proposals[decision.accepted : decision.accepted + 1] if decision.redrawn else []
-        accepted = frontier.accept(decision.accepted)
-        for proposal in accepted:
-            stats.members[proposal.member].accepted += 1
-        stats.verified += len(accepted) + len(rejected)
-        commits = [Commit(proposal.token, "accepted", proposal.member) for proposal in accepted]
-        if decision.token is not None:
-            frontier.replace(decision.token)
-            for index in range(len(self._members)):
-                self._forget(index)
-            origin = ("redrawn", rejected[0].member) if rejected else ("drawn", None)
-            commits.append(Commit(decision.token, *origin))
-        return commits
+    def _proposal_laws(self, index: int, rows: Sequence[Row]) -> Tensor:
+        """The member's laws behind the open proposals of rows that are warped alike: [R, V]."""
+        warp = rows[0].warp(rows[0].frontier.open, 1)
+        laws = warp(torch.stack([row.frontier.law_source(index) for row in rows]))
+        # Edits may leave the proposer no token; any law will do to propose from, if it is the one that is kept
+        return laws.nan_to_num(1 / laws.shape[-1])
 
-    def _forget(self, index: int) -> None:
-        """Roll a member back to what is committed; the token just committed is not in its cache."""
-        member, slot = self._members[index], self._slots[index]
-        committed = len(self.frontier.prompts[index]) + self.frontier.position - 1
-        if member.length(slot) > committed:
-            member.rewind(slot, committed)
 
-    def _propose(self, index: int, count: int) -> int:
-        """The member proposes up to `count` tokens: the first from what it has scored, the rest one forward each."""
-        frontier = self.frontier
-        count = min(count, self._task.limit - frontier.position - frontier.open)
-        for drafted in range(count):
-            if drafted:
-                self._score(index)
-            law = self._task.warp(frontier.law_source(index))
-            position = frontier.position + frontier.open
-            token = self._noise.draw(law, Purpose.PROPOSE, position, self.stats.rounds)
-            frontier.propose(Proposal(token, law, index))
-            self.stats.members[index].proposed += 1
-            # Whatever follows an end would be thrown away; the end itself stays a proposal, so this is unbiased
-            if token in self._task.ends:
-                break
-        return count
-
-    def _with_logprobs(self, commits: list[Commit], logits: list[Tensor]) -> list[Commit]:
-        law = self._method.combination([member[: len(commits)] for member in logits], Warp())
-        tokens = torch.tensor([[commit.token] for commit in commits], device=law.device)
-        values = law.gather(-1, tokens).log().flatten().tolist() if commits else []
-        return [
-            Commit(commit.token, commit.origin, commit.member, value)
-            for commit, value in zip(commits, values, strict=True)
-        ]
+def _alike(rows: Iterable[Row], key: Callable[[Row], object]) -> Iterator[list[Row]]:
+    groups: dict[object, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    yield from groups.values()

@@ -7,7 +7,6 @@ feeds members with `missing` and puts what they say into `add_scores`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -47,9 +46,9 @@ class Frontier:
         """How many open positions the member has scored, from the first on."""
         return len(self._scores[member])
 
-    def scores(self, member: int, count: int) -> Tensor:
-        """The member's logits at the first `count` open positions: [count, V]."""
-        return torch.stack(self._scores[member][:count])
+    def scores(self, member: int, count: int) -> list[Tensor]:
+        """The member's logits [V] at each of the first `count` open positions."""
+        return self._scores[member][:count]
 
     def law_source(self, member: int) -> Tensor:
         """The member's logits [V] at the position behind the last proposal."""

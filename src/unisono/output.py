@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from unisono.params import SamplingParams
 from unisono.text import Detokenizer, StopStrings
-from unisono.types import Commit, FinishReason, Piece, SamplingParams
+from unisono.types import Commit, FinishReason, Piece
 
 
 class Transcript:
@@ -24,7 +25,8 @@ class Transcript:
         self.text = ""
         self.finish_reason: FinishReason | None = None
         self._detokenizer = Detokenizer(tokenizer, context)
-        self._stops = StopStrings(params.stop)
+        self._stops = StopStrings(params.stop, params.include_stop)
+        self._unchecked = params.min_tokens  # stop strings count from this token on
         self._ends = ends
         self._limit = limit
 
@@ -38,7 +40,9 @@ class Transcript:
         if commit.token in self._ends:
             self.finish_reason = "stop"
             return Piece("", commit)
-        text, stopped = self._stops.push(self._detokenizer.push(commit.token))
+        text, stopped = self._detokenizer.push(commit.token), False
+        if len(self.commits) >= self._unchecked:
+            text, stopped = self._stops.push(text)
         if stopped:
             self.finish_reason = "stop"
         elif len(self.commits) == self._limit:

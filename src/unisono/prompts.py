@@ -5,8 +5,9 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from unisono.edits import Edits
 from unisono.errors import RequestError
-from unisono.types import SamplingParams
+from unisono.params import SamplingParams
 from unisono.vocabulary import Vocabulary
 
 Prompt = str | Sequence[int]
@@ -129,15 +130,33 @@ class Prompts:
             )
         return limit - length
 
-    def check_stops(self, params: SamplingParams) -> None:
-        """Raise RequestError for stop strings without a tokenizer, and for stop tokens that cannot occur."""
-        if params.stop and self.tokenizer is None:
-            raise RequestError("stop strings need a tokenizer; use stop_token_ids")
-        for token in params.stop_token_ids:
-            if token >= self.vocabulary.size:
-                raise RequestError(
-                    f"stop_token_ids has an id outside the vocabulary of {self.vocabulary.size}: {token}"
-                )
+    def edits(self, params: SamplingParams, ends: frozenset[int]) -> Edits:
+        """What the parameters do to logits before the warp.
+
+        Raises:
+            RequestError: an option needs a tokenizer and there is none, or names a token outside the vocabulary.
+        """
+        if self.tokenizer is None and (params.stop or params.bad_words):
+            raise RequestError("stop and bad_words need a tokenizer; use stop_token_ids or logit_bias")
+        for name in ("stop_token_ids", "allowed_token_ids", "logit_bias"):
+            for token in getattr(params, name) or ():
+                if token >= self.vocabulary.size:
+                    raise RequestError(f"{name} has an id outside the vocabulary of {self.vocabulary.size}: {token}")
+        return Edits(
+            bias=params.logit_bias,
+            allowed=None if params.allowed_token_ids is None else tuple(params.allowed_token_ids),
+            banned=tuple(banned for word in params.bad_words for banned in self._spellings(word)),
+            min_tokens=params.min_tokens,
+            ends=tuple(sorted(ends)),
+            repetition=params.repetition_penalty,
+            presence=params.presence_penalty,
+            frequency=params.frequency_penalty,
+            processors=tuple(params.logits_processors),
+        )
+
+    def _spellings(self, word: str) -> set[tuple[int, ...]]:
+        """The tokens of a word, alone and behind a space."""
+        return {tuple(self.tokenizer.encode(text, add_special_tokens=False)) for text in (word, " " + word.lstrip())}
 
     def _encode(self, template: str, prompt: str) -> list[int]:
         if self.tokenizer is None:

@@ -10,16 +10,19 @@ tolerance for noise.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
-import torch
 from torch import Tensor
 
 from unisono.combine.base import Combination, target_law
-from unisono.engine import Method, Row, Task
+from unisono.edits import Edits
+from unisono.engine import Engine
+from unisono.members.base import Member
 from unisono.members.table import TableMember
 from unisono.rng import Noise, Purpose
+from unisono.row import Method, Row, Task
 from unisono.schedules import Schedule
+from unisono.types import Commit
 from unisono.verify import VERIFICATIONS, Verification
 from unisono.warp import Warp
 
@@ -73,7 +76,7 @@ class EnumeratingNoise:
         return index
 
 
-def decode(
+def decode(  # noqa: PLR0913 - what a test varies, by name
     members: Sequence[TableMember],
     combination: Combination,
     schedule: Schedule,
@@ -82,12 +85,33 @@ def decode(
     warp: Warp | None = None,
     proposer: int = 0,
     verification: Verification = VERIFICATIONS["token"],
+    edits: Edits | None = None,
 ) -> Tokens:
     """One run of the real decode loop over table members: `tokens` token ids."""
     method = Method(combination, schedule, verification, proposer)
-    task = Task([PROMPT] * len(members), warp or Warp(), tokens)
-    row = Row(members, method, task, noise)
-    return tuple(commit.token for commits in row.rounds() for commit in commits)
+    task = Task([PROMPT] * len(members), warp or Warp(), tokens, edits=edits or Edits())
+    return tuple(commit.token for commits in rounds(members, Row(members, method, task, noise)) for commit in commits)
+
+
+def rounds(members: Sequence[Member], row: Row) -> Generator[list[Commit], None, None]:
+    """Run a row alone; yields what each step of the engine committed. Closing it cancels the row."""
+    found: list[Commit] = []
+
+    def take(commits: list[Commit]) -> bool:
+        found.extend(commits)
+        return False
+
+    engine, row.emit = Engine(members), take
+    engine.submit(row)
+    try:
+        while not row.finished:
+            engine.step()
+            if row.error is not None:
+                raise row.error
+            yield list(found)
+            found.clear()
+    finally:
+        engine.cancel(row)
 
 
 def exact_law(
@@ -151,10 +175,5 @@ def assert_law(outcomes: Sequence[Tokens], law: dict[Tokens, float], detects: fl
 
 
 def unequal_members(count: int, vocabulary: int = 3, seed: int = 1) -> list[TableMember]:
-    """Table members that disagree, with a zero here and there."""
-    members = []
-    for index in range(count):
-        laws = TableMember.random(vocabulary, seed + index)
-        table = torch.stack([laws.law((token,)) for token in range(vocabulary)])
-        members.append(TableMember(table, name=f"table-{index}", parameters=index + 1))
-    return members
+    """Table members that disagree, the first one the smallest."""
+    return [TableMember.random(vocabulary, seed + index, f"table-{index}", index + 1) for index in range(count)]

@@ -46,21 +46,26 @@ class Detokenizer:
 
 
 class StopStrings:
-    """Finds the first stop string in a text that grows, and holds back what may become one."""
+    """Finds the first stop string in a text that grows, and holds back what may become one.
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    Args:
+        included: whether the stop string is part of the text.
+    """
+
+    def __init__(self, stops: Sequence[str], included: bool = False) -> None:
         self._stops = tuple(stops)
+        self._included = included
         self._held = ""
 
     def push(self, text: str) -> tuple[str, bool]:
-        """Text that is safe to show, and whether a stop string was found; text from its start on is dropped."""
+        """Text that is safe to show, and whether a stop string was found; text from its start (or end) on is dropped."""
         if not self._stops:
             return text, False
         held = self._held + text
-        found = min((at for stop in self._stops if (at := held.find(stop)) >= 0), default=-1)
-        if found >= 0:
+        found = min(((at, len(stop)) for stop in self._stops if (at := held.find(stop)) >= 0), default=None)
+        if found is not None:
             self._held = ""
-            return held[:found], True
+            return held[: sum(found) if self._included else found[0]], True
         keep = max(_partial(held, stop) for stop in self._stops)
         self._held = held[len(held) - keep :]
         return held[: len(held) - keep], False

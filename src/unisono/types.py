@@ -15,66 +15,12 @@ position      index of a *generated* token, from 0
 Tensor shapes in comments and docstrings: M members, K open positions, V vocabulary.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from unisono.errors import RequestError
-
 FinishReason = Literal["stop", "length"]
 Origin = Literal["accepted", "redrawn", "drawn"]
-
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """How one request is sampled. Every field is honoured by every schedule.
-
-    Raises:
-        RequestError: a value is out of its range; the message names the field and the range.
-    """
-
-    max_tokens: int = 256
-    temperature: float = 1.0  # 0: the most probable token of the combination
-    top_k: int = 0  # 0: off
-    top_p: float = 1.0  # in (0, 1]; 1: off
-    min_p: float = 0.0  # in [0, 1]; 0: off
-    stop: str | tuple[str, ...] | list[str] = ()  # texts that end the output; they are not part of it
-    stop_token_ids: tuple[int, ...] | list[int] = ()
-    ignore_eos: bool = False
-    seed: int | None = None  # None: a fresh seed, reported in the result
-    logprobs: bool = False  # log-probability of each token under the combination at temperature 1, untruncated
-
-    def __post_init__(self) -> None:
-        for name in ("stop", "stop_token_ids"):
-            value = getattr(self, name)
-            _require(isinstance(value, str | tuple | list), name, value, "a list")
-            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
-        for name in ("ignore_eos", "logprobs"):
-            _require(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False")
-        _require(_is_integer(self.max_tokens) and self.max_tokens >= 1, "max_tokens", self.max_tokens, "at least 1")
-        _require(_is_finite(self.temperature) and self.temperature >= 0, "temperature", self.temperature, "0 or more")
-        _require(_is_integer(self.top_k) and self.top_k >= 0, "top_k", self.top_k, "0 (off) or more")
-        _require(_is_finite(self.top_p) and 0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1]")
-        _require(_is_finite(self.min_p) and 0 <= self.min_p <= 1, "min_p", self.min_p, "in [0, 1]")
-        _require(all(isinstance(s, str) and s for s in self.stop), "stop", self.stop, "non-empty strings")
-        ids = self.stop_token_ids
-        _require(all(_is_integer(i) and i >= 0 for i in ids), "stop_token_ids", ids, "token ids, 0 or more")
-        valid_seed = self.seed is None or (_is_integer(self.seed) and 0 <= self.seed < 2**64)
-        _require(valid_seed, "seed", self.seed, "in [0, 2**64)")
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _require(valid: bool, name: str, value: object, allowed: str) -> None:
-    if not valid:
-        raise RequestError(f"{name} must be {allowed}, not: {value!r}")
 
 
 @dataclass(frozen=True)
@@ -89,6 +35,7 @@ class Commit:
     origin: Origin
     member: int | None = None
     logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()  # the most probable tokens here with their log-probabilities
 
 
 @dataclass
@@ -151,12 +98,22 @@ class Result:
     combination: str
     schedule: str
     verification: str
+    sample: int = 0  # which of the `n` samples of its prompt
+    prompt_logprobs: tuple[float | None, ...] | None = (
+        None  # one per token of the first member's prompt; None for the first
+    )
 
     @property
     def logprobs(self) -> list[float] | None:
         """One log-probability per token, or None if they were not asked for."""
         values = [commit.logprob for commit in self.commits if commit.logprob is not None]
         return values if len(values) == len(self.token_ids) and values else None
+
+    @property
+    def top_logprobs(self) -> list[dict[int, float]] | None:
+        """Per token, log-probabilities of the most probable ids there, or None if they were not asked for."""
+        found = [dict(commit.top) for commit in self.commits]
+        return found if any(found) else None
 
 
 @dataclass(frozen=True)

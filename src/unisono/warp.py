@@ -6,11 +6,29 @@ their logits to the common vocabulary.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from unisono.types import SamplingParams
+from unisono.params import SamplingParams
+
+
+class AnyWarp(Protocol):
+    """Logits -> law: a `Warp`, or one behind edits."""
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the law is one-hot."""
+        ...
+
+    def untempered(self) -> "AnyWarp":
+        """The same at temperature 1, without truncation."""
+        ...
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Logits [..., V] -> law [..., V]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,9 +48,9 @@ class Warp:
     def greedy(self) -> bool:
         return self.temperature == 0
 
-    @property
-    def untruncated(self) -> bool:
-        return self.top_k == 0 and self.top_p == 1 and self.min_p == 0
+    def untempered(self) -> "Warp":
+        """The warp at temperature 1 without truncation."""
+        return Warp()
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Logits [..., V], -inf where a token is impossible -> law [..., V] of the same dtype.

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from unisono import combine
 from unisono.combine import Combination
-from unisono.engine import Method, Row, Task
+from unisono.members.base import Work
 from unisono.members.table import TableMember
 from unisono.rng import Noise, Purpose
+from unisono.row import Method, Row, Task
 from unisono.schedules import Schedule, Turn, View, cos, parallel, speculative, standard
-from unisono.testing import PROMPT, EnumeratingNoise, Tokens
+from unisono.testing import PROMPT, EnumeratingNoise, Tokens, rounds
 from unisono.types import Commit
 from unisono.verify import VERIFICATIONS
 from unisono.warp import Warp
@@ -68,12 +69,17 @@ class HistoryMember(TableMember):
         assert 0 <= length <= self.length(slot)
         super().rewind(slot, length)
 
-    def score(self, slot: int, tokens: Sequence[int], keep: int) -> Tensor:
-        assert 1 <= keep <= len(tokens)
+    def score(self, work: Sequence[Work]) -> list[Tensor]:
+        assert len({item.slot for item in work}) == len(work)
+        return [self._score(item.slot, item.tokens, item.keep) for item in work]
+
+    def _score(self, slot: int, tokens: Sequence[int], keep: int) -> Tensor:
+        assert 0 <= keep <= len(tokens) > 0
         self.calls.append((len(tokens), keep))
         held = self._slots[slot]
         held.extend(tokens)
-        return torch.stack([self._row(held[:end]) for end in range(len(held) - keep + 1, len(held) + 1)])
+        rows = [self._row(held[:end]) for end in range(len(held) - keep + 1, len(held) + 1)]
+        return torch.stack(rows) if rows else self._logits[:0]
 
     def law(self, prefix: Sequence[int]) -> Tensor:
         return self._row(prefix).exp()
@@ -143,7 +149,7 @@ def observed(
     method = Method(combination, Schedule(schedule.name, turn), VERIFICATIONS["token"], proposer)
     options = Task(prompts or [PROMPT] * len(members), warp or Warp(), tokens, **task)  # type: ignore[arg-type]
     run.row = Row(members, method, options, noise)
-    for commits in run.row.rounds():
+    for commits in rounds(members, run.row):
         run.rounds.append(commits)
         after_round(run.row)
     return run

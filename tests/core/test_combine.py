@@ -10,13 +10,13 @@ from tests.strategies import laws
 from unisono.combine import Combination, contrastive, contrastive_masked, custom, only, product, weighted
 from unisono.combine.base import target_law
 from unisono.errors import ConfigurationError
-from unisono.warp import Warp
+from unisono.warp import AnyWarp, Warp
 
 INF = float("inf")
 WARPS = [Warp(), Warp(0.7), Warp(1.5, top_k=4), Warp(top_p=0.8), Warp(0.8, top_k=5, top_p=0.9, min_p=0.05)]
 
 
-def even_mixture(logits: list[Tensor], warp: Warp) -> Tensor:
+def even_mixture(logits: list[Tensor], warp: AnyWarp) -> Tensor:
     return torch.stack([warp(member) for member in logits]).mean(0)
 
 
@@ -50,7 +50,7 @@ def norm(masses: Tensor) -> Tensor:
 
 
 @ALL_WARPS
-def test_weighted_warp_first_is_the_mixture_of_warped_laws(warp: Warp):
+def test_weighted_warp_first_is_the_mixture_of_warped_laws(warp: AnyWarp):
     """`r = sum_i w_i warp(l_i)`; weights are relative."""
     a, b, c = members(3)
     wanted = 0.5 * warp(a) + 0.3 * warp(b) + 0.2 * warp(c)
@@ -59,7 +59,7 @@ def test_weighted_warp_first_is_the_mixture_of_warped_laws(warp: Warp):
 
 
 @ALL_WARPS
-def test_weighted_combine_first_is_the_warped_mixture(warp: Warp):
+def test_weighted_combine_first_is_the_warped_mixture(warp: AnyWarp):
     """`r = warp(log sum_i w_i softmax(l_i))`: tempering the mixture is not mixing the tempered."""
     a, b, c = members(3)
     mixture = 0.5 * torch.softmax(a, -1) + 0.3 * torch.softmax(b, -1) + 0.2 * torch.softmax(c, -1)
@@ -79,7 +79,7 @@ def test_orders_by_hand():
 
 
 @ALL_WARPS
-def test_product_is_the_normalised_product_of_powers(warp: Warp):
+def test_product_is_the_normalised_product_of_powers(warp: AnyWarp):
     """`r ∝ prod_i p_i ** w_i`, then warped; exponents are not normalised."""
     a, b, c = members(3)
     p, q, s = (torch.softmax(logits, -1) for logits in (a, b, c))
@@ -88,7 +88,7 @@ def test_product_is_the_normalised_product_of_powers(warp: Warp):
 
 
 @ALL_WARPS
-def test_contrastive_is_the_ratio_of_expert_and_amateur(warp: Warp):
+def test_contrastive_is_the_ratio_of_expert_and_amateur(warp: AnyWarp):
     """`r ∝ p_expert / p_amateur ** mu`, then warped; the expert is listed first."""
     expert, amateur = members(2)
     ratio = torch.softmax(expert, -1) / torch.softmax(amateur, -1) ** 0.3
@@ -97,7 +97,7 @@ def test_contrastive_is_the_ratio_of_expert_and_amateur(warp: Warp):
 
 
 @ALL_WARPS
-def test_contrastive_masked_keeps_what_the_expert_finds_plausible(warp: Warp):
+def test_contrastive_masked_keeps_what_the_expert_finds_plausible(warp: AnyWarp):
     """`r ∝ p_e ** (1 + beta) / p_a ** beta` where `p_e >= alpha max p_e`, else 0; then warped."""
     expert, amateur = members(2)
     p, q = torch.softmax(expert, -1), torch.softmax(amateur, -1)
@@ -108,7 +108,7 @@ def test_contrastive_masked_keeps_what_the_expert_finds_plausible(warp: Warp):
 
 
 @ALL_WARPS
-def test_only_is_the_law_of_one_member(warp: Warp):
+def test_only_is_the_law_of_one_member(warp: AnyWarp):
     """`r = warp(l_i)`: the others may propose but have no say, and are not needed."""
     logits = members(3)
     for index in range(3):
@@ -140,7 +140,7 @@ def test_a_law_that_is_nearly_normalised_is_normalised():
 
 @ALL
 @ALL_WARPS
-def test_every_combination_gives_laws_row_by_row(combination: Combination, warp: Warp):
+def test_every_combination_gives_laws_row_by_row(combination: Combination, warp: AnyWarp):
     """The law at a position is the same alone and beside others; it sums to 1; the members' scores are left alone."""
     logits = members(2, seed=5)
     before = [member.clone() for member in logits]
@@ -152,7 +152,7 @@ def test_every_combination_gives_laws_row_by_row(combination: Combination, warp:
 
 @pytest.mark.parametrize("combination", FOR_TWO, ids=lambda combination: combination.name)
 @ALL_WARPS
-def test_a_constant_added_to_a_members_logits_changes_nothing(combination: Combination, warp: Warp):
+def test_a_constant_added_to_a_members_logits_changes_nothing(combination: Combination, warp: AnyWarp):
     """Logits mean the same whatever their normalisation, for every member by itself."""
     a, b = members(2, seed=6)
     shifted = combination([a + 17, b - torch.arange(4.0, dtype=torch.float64)[:, None]], warp)
@@ -161,7 +161,7 @@ def test_a_constant_added_to_a_members_logits_changes_nothing(combination: Combi
 
 @ALL_WARPS
 @pytest.mark.parametrize("order", ["warp-first", "combine-first"])
-def test_a_member_of_weight_zero_changes_nothing(warp: Warp, order: str):
+def test_a_member_of_weight_zero_changes_nothing(warp: AnyWarp, order: str):
     """With weight 0 in a mixture a member may even rule tokens out that the others want."""
     a, b, c = members(3, seed=7)
     c[:, ::2] = -INF
@@ -169,14 +169,14 @@ def test_a_member_of_weight_zero_changes_nothing(warp: Warp, order: str):
 
 
 @ALL_WARPS
-def test_an_exponent_of_zero_changes_nothing(warp: Warp):
+def test_an_exponent_of_zero_changes_nothing(warp: AnyWarp):
     """A factor to the power 0 leaves a product as it is, where that factor is possible at all."""
     a, b, c = members(3, seed=8)
     assert same(product([0.7, 0.3, 0])([a, b, c], warp), product([0.7, 0.3])([a, b], warp))
 
 
 @ALL_WARPS
-def test_members_may_be_listed_in_any_order(warp: Warp):
+def test_members_may_be_listed_in_any_order(warp: AnyWarp):
     """Permuting members together with their weights changes nothing."""
     a, b, c = members(3, seed=9)
     for build in (weighted, lambda w: weighted(w, order="combine-first"), product):
@@ -184,7 +184,7 @@ def test_members_may_be_listed_in_any_order(warp: Warp):
 
 
 @ALL_WARPS
-def test_equal_members_give_their_own_law(warp: Warp):
+def test_equal_members_give_their_own_law(warp: AnyWarp):
     """A mixture, geometric mean or masked contrast of a member with itself is that member."""
     (a,) = members(1, seed=10)
     for combination in (*FOR_ANY[:3], contrastive_masked(1e-9, 0.5), only(1)):
@@ -194,7 +194,7 @@ def test_equal_members_give_their_own_law(warp: Warp):
 
 @ALL
 @pytest.mark.parametrize("warp", [*WARPS, Warp(0)], ids=str)
-def test_tokens_that_some_members_rule_out(combination: Combination, warp: Warp):
+def test_tokens_that_some_members_rule_out(combination: Combination, warp: AnyWarp):
     """-inf in any member's logits never becomes nan; what all members rule out has no mass."""
     a, b = members(2, seed=11)
     a[:, :2], b[:, 1:4] = -INF, -INF
@@ -205,7 +205,7 @@ def test_tokens_that_some_members_rule_out(combination: Combination, warp: Warp)
 
 
 @ALL_WARPS
-def test_one_member_that_rules_a_token_out_has_a_veto_on_logits(warp: Warp):
+def test_one_member_that_rules_a_token_out_has_a_veto_on_logits(warp: AnyWarp):
     """In products and contrasts a token that any member rules out has no mass; in a mixture it keeps the others' share."""
     a, b = members(2, seed=12)
     for first, second in ((a.clone(), b), (a, b.clone())):
@@ -217,7 +217,7 @@ def test_one_member_that_rules_a_token_out_has_a_veto_on_logits(warp: Warp):
 
 
 @given(st.integers(2, 6).flatmap(lambda size: st.tuples(*[laws(size)] * 3)), st.sampled_from([Warp(), Warp(0.5)]))
-def test_mixtures_of_any_laws(triple: tuple[Tensor, ...], warp: Warp):
+def test_mixtures_of_any_laws(triple: tuple[Tensor, ...], warp: AnyWarp):
     """With zeros, equal and disjoint laws, both orders give the mixture, without nan."""
     logits = [law.log().unsqueeze(0) for law in triple]
     mixture = 0.5 * triple[0] + 0.3 * triple[1] + 0.2 * triple[2]

@@ -7,11 +7,12 @@ import torch
 
 from tests.core.helpers import HistoryMember, observed, schedules
 from unisono.combine import Combination, contrastive, custom, product, weighted
-from unisono.engine import Method, Row, Task
 from unisono.errors import RequestError, UnisonoError
 from unisono.members.table import TableMember
 from unisono.rng import KeyedNoise
+from unisono.row import Method, Row, Task
 from unisono.schedules import Schedule, cos, speculative
+from unisono.testing import rounds
 from unisono.verify import VERIFICATIONS
 from unisono.warp import Warp
 
@@ -40,16 +41,16 @@ def test_no_possible_token_is_an_error(schedule: Schedule, warp: Warp, combinati
 def test_slots_are_freed_however_a_run_ends(schedule: Schedule):
     """Finished, abandoned half-way, never started, or ended by an error: no member keeps a cache."""
     members: list[TableMember] = [HistoryMember.random(5, seed) for seed in (1, 2)]
-    list(row(members, schedule).rounds())
+    list(rounds(members, row(members, schedule)))
     assert [member._slots for member in members] == [{}, {}]
-    abandoned: Any = row(members, schedule).rounds()
+    abandoned: Any = rounds(members, row(members, schedule))
     next(abandoned)
     assert all(member._slots for member in members)
     abandoned.close()
-    unstarted: Any = row(members, schedule).rounds()
+    unstarted: Any = rounds(members, row(members, schedule))
     unstarted.close()
     with pytest.raises(UnisonoError, match="must return"):
-        list(row(members, schedule, custom(lambda logits, warp: logits[0])).rounds())
+        list(rounds(members, row(members, schedule, custom(lambda logits, warp: logits[0]))))
     assert [member._slots for member in members] == [{}, {}]
 
 

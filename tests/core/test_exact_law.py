@@ -12,17 +12,17 @@ from torch import Tensor
 from tests.core.helpers import HistoryMember, outcomes, schedules, summed
 from unisono.combine import Combination, contrastive, contrastive_masked, custom, only, product, weighted
 from unisono.combine.logits import ContrastiveMasked
-from unisono.engine import Method, Row, Task
 from unisono.members.table import TableMember
+from unisono.row import Method, Row, Task
 from unisono.schedules import Schedule, cos, speculative, standard
-from unisono.testing import PROMPT, EnumeratingNoise, brute_force, decode, largest_error
+from unisono.testing import PROMPT, EnumeratingNoise, brute_force, decode, largest_error, rounds
 from unisono.verify import VERIFICATIONS
-from unisono.warp import Warp
+from unisono.warp import AnyWarp, Warp
 
 TOLERANCE = 1e-12
 
 
-def geometric_or_even(logits: list[Tensor], warp: Warp) -> Tensor:
+def geometric_or_even(logits: list[Tensor], warp: AnyWarp) -> Tensor:
     """A user's law: half the geometric, half the arithmetic mean of the members."""
     mean = torch.stack([torch.softmax(member, -1) for member in logits]).mean(0)
     geometric = torch.stack([torch.log_softmax(member, -1) for member in logits]).mean(0)
@@ -137,7 +137,7 @@ def test_unequal_prompts(schedule: Schedule):
 
     def run(noise):
         row = Row(pair, method, Task(prompts, Warp(), 3), noise)
-        return tuple(commit.token for commits in row.rounds() for commit in commits)
+        return tuple(commit.token for commits in rounds(pair, row) for commit in commits)
 
     law = summed(outcomes(run))
     for tokens, probability in law.items():

@@ -43,7 +43,7 @@ def test_accepted_proposals_are_committed_and_later_scores_stay():
     assert [proposal.token for proposal in accepted] == [1, 2]
     assert (frontier.committed, frontier.position, frontier.open) == ([1, 2], 2, 1)
     assert [frontier.scored(member) for member in (0, 1)] == [1, 0]
-    assert torch.equal(frontier.scores(0, 1), marks(12))
+    assert torch.equal(torch.stack(frontier.scores(0, 1)), marks(12))
 
 
 def test_a_replaced_token_voids_all_that_was_proposed_and_scored():
@@ -71,8 +71,8 @@ def test_scores_of_several_calls_are_joined():
     frontier = proposed(1, 2)
     frontier.add_scores(0, marks(10, 11))
     frontier.add_scores(0, marks(12))
-    assert torch.equal(frontier.scores(0, 3), marks(10, 11, 12))
-    assert torch.equal(frontier.scores(0, 2), marks(10, 11))
+    assert torch.equal(torch.stack(frontier.scores(0, 3)), marks(10, 11, 12))
+    assert torch.equal(torch.stack(frontier.scores(0, 2)), marks(10, 11))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ class FrontierMachine(RuleBasedStateMachine):
                 assert scored <= self.frontier.open + 1
                 if scored:
                     wanted = torch.stack([self.mark(member, position) for position in range(scored)])
-                    assert torch.equal(self.frontier.scores(member, scored), wanted)
+                    assert torch.equal(torch.stack(self.frontier.scores(member, scored)), wanted)
 
 
 TestFrontierMachine = FrontierMachine.TestCase
@@ -207,8 +207,9 @@ def test_caches_hold_committed_and_proposed_tokens_only(members: int, index: int
     def check(row) -> None:
         text = row.frontier.committed + [proposal.token for proposal in row.frontier.proposals]
         for member, prompt in zip(table, prompts, strict=True):
-            (held,) = member._slots.values()
-            assert held == [*prompt, *text][: len(held)]
+            assert len(member._slots) == (0 if row.finished else 1)
+            for held in member._slots.values():
+                assert held == [*prompt, *text][: len(held)]
 
     observed(table, schedules(members)[index], KeyedNoise(3), 30, prompts=prompts, after_round=check)
     assert [member._slots for member in table] == [{}] * members

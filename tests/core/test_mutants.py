@@ -12,10 +12,10 @@ from tests.core.helpers import HistoryMember
 from unisono import verify
 from unisono.combine import Combination, only, weighted
 from unisono.combine.mixtures import Weighted
-from unisono.engine import Row
 from unisono.frontier import Frontier, Proposal
 from unisono.members.table import TableMember
 from unisono.rng import KeyedNoise, Noise, Purpose
+from unisono.row import Row
 from unisono.schedules import Schedule, cos, speculative, standard
 from unisono.testing import PROMPT, assert_law, brute_force, decode, exact_law, largest_error
 from unisono.types import Commit
@@ -104,16 +104,17 @@ def proposals_with_the_unwarped_law(patch: pytest.MonkeyPatch) -> None:
 
 def bonus_emitted(patch: pytest.MonkeyPatch) -> None:
     """The verifier's own proposal is committed without verification."""
-    correct = Row._round
+    correct = Row.propose
 
-    def round(self: Row, pool: Any) -> list[Commit]:
-        commits = correct(self, pool)
-        if commits and self.frontier.open:
+    def propose(self: Row, member: int, law: Tensor) -> bool:
+        correct(self, member, law)
+        if member == 1 and self.frontier.open == 1 and self.frontier.committed:
             bonus = self.frontier.accept(1)[0]
-            commits.append(Commit(bonus.token, "accepted", bonus.member))
-        return commits
+            self.finished = self.emit([Commit(bonus.token, "accepted", bonus.member)])
+            self.finished |= self.frontier.position == self.task.limit
+        return True
 
-    patch.setattr(Row, "_round", round)
+    patch.setattr(Row, "propose", propose)
 
 
 def swapped_weights(patch: pytest.MonkeyPatch) -> None:

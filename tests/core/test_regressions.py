@@ -15,12 +15,12 @@ from torch import Tensor
 
 from tests.core.helpers import HistoryMember, Run, expectation, observed, outcomes, schedules, summed
 from unisono.combine import Combination, contrastive, only, weighted
-from unisono.engine import Method, Row, Task
 from unisono.frontier import Frontier, Proposal
 from unisono.members.table import TableMember
 from unisono.rng import KeyedNoise, Noise, Purpose
+from unisono.row import Method, Row, Task
 from unisono.schedules import Schedule, Turn, cos, parallel, speculative, standard
-from unisono.testing import PROMPT, Tokens, brute_force, decode, exact_law, largest_error
+from unisono.testing import PROMPT, Tokens, brute_force, decode, exact_law, largest_error, rounds
 from unisono.verify import VERIFICATIONS, residual
 from unisono.warp import Warp
 
@@ -257,9 +257,9 @@ def test_r20_rows_do_not_see_each_other(schedule: Schedule):
         tasks = [Task([prompt, prompt], Warp(), 15) for prompt in prompts]
         return [Row(members, method, task, KeyedNoise(seed)) for seed, task in enumerate(tasks)]
 
-    alone = [[commit.token for commits in row.rounds() for commit in commits] for row in rows()]
+    alone = [[commit.token for commits in rounds(members, row) for commit in commits] for row in rows()]
     together: list[list[int]] = [[] for _ in prompts]
-    running = {index: row.rounds() for index, row in enumerate(rows())}
+    running = {index: rounds(members, row) for index, row in enumerate(rows())}
     order = random.Random(1)
     while running:
         index = order.choice(sorted(running))
@@ -277,7 +277,7 @@ def test_r23_logprobs_are_those_of_the_combination(schedule: Schedule):
     """R23: each token has its log-probability under the combined law at temperature 1, whoever proposed it."""
     members = pair(6)
     for combination in (weighted([0.6, 0.4]), contrastive(0.3), only(0)):
-        run = observed(members, schedule, KeyedNoise(4), 20, combination, Warp(0.7, top_k=3), logprobs=True)
+        run = observed(members, schedule, KeyedNoise(4), 20, combination, Warp(0.7, top_k=3), logprobs=2)
         prefix = list(PROMPT)
         for commit in run.commits:
             law = combination([member.law(prefix).log() for member in members], Warp())
@@ -359,7 +359,7 @@ def test_r32_earlier_requests_leave_nothing_behind(schedule: Schedule):
 
     first = request()
     method = Method(contrastive(0.2), cos(3, 3), VERIFICATIONS["token"], 1)
-    abandoned: Any = Row(members, method, Task([[1], [2, 3]], Warp(0.5), 50), KeyedNoise(1)).rounds()
+    abandoned: Any = rounds(members, Row(members, method, Task([[1], [2, 3]], Warp(0.5), 50), KeyedNoise(1)))
     for _ in range(3):
         next(abandoned)
     between = request()

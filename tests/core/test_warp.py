@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from tests.strategies import logits as any_logits
-from unisono.types import SamplingParams
+from unisono.params import SamplingParams
 from unisono.warp import Warp, one_hot
 
 INF = float("inf")
@@ -156,5 +156,4 @@ def test_warp_of_a_request():
     """Every sampling parameter that shapes the law arrives in the warp."""
     params = SamplingParams(temperature=0.7, top_k=3, top_p=0.8, min_p=0.1)
     assert Warp.of(params) == Warp(0.7, 3, 0.8, 0.1)
-    assert Warp.of(SamplingParams()).untruncated
-    assert not any(Warp.of(p).untruncated for p in (params, SamplingParams(top_k=1), SamplingParams(min_p=0.1)))
+    assert Warp.of(SamplingParams()) == Warp() == Warp.of(params).untempered()

@@ -137,7 +137,7 @@ def test_one_bad_prompt_refuses_the_call_before_anything_runs(ensemble: Ensemble
     finally:
         handle.remove()
     assert forwards == []
-    assert [member._slots for member in ensemble.members] == [{}, {}]
+    assert [member._cache.lengths for member in ensemble.members] == [{}, {}]
 
 
 @pytest.mark.parametrize("params", [{"max_tokens": 2}, 5, "greedy"])

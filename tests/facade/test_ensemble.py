@@ -26,7 +26,7 @@ def ensemble() -> Ensemble:
 
 def assert_no_slots(ensemble: Ensemble) -> None:
     """No member holds a cache any more."""
-    assert [member._slots for member in ensemble.members] == [{}] * len(ensemble.members)
+    assert [member._cache.lengths for member in ensemble.members] == [{}] * len(ensemble.members)
 
 
 def ids(results: list[Result]) -> list[tuple[int, ...]]:

@@ -68,7 +68,7 @@ def test_logprobs_are_those_of_the_brute_force_law(ensemble: Ensemble, combinati
     assert score.logprobs == pytest.approx(wanted, abs=CLOSE)
     assert score.total == pytest.approx(sum(wanted), abs=10 * CLOSE)
     assert not score.is_greedy
-    assert [member._slots for member in ensemble.members] == [{}, {}]
+    assert [member._cache.lengths for member in ensemble.members] == [{}, {}]
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS)

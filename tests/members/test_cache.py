@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from tests import tiny
 from unisono import Ensemble
-from unisono.engine import Row, Task
-from unisono.members.cache import RewindableLayer
+from unisono.members.base import Work
+from unisono.members.cache import SlotCache
 from unisono.members.hf import HFMember
 from unisono.rng import KeyedNoise
+from unisono.row import Row, Task
 from unisono.schedules import Schedule, Turn, View
+from unisono.testing import rounds
 from unisono.types import Commit
 from unisono.warp import Warp
 
@@ -41,16 +43,17 @@ def tokens_of(row: Row, member: int) -> list[int]:
 def assert_cache_is_the_row(row: Row, member: HFMember, index: int, slot: int) -> None:
     """The cache holds a beginning of the row's tokens: its keys are those of a fresh forward over them (R13)."""
     held, tokens = member.length(slot), tokens_of(row, index)
-    assert held <= min(len(tokens), len(row.frontier.prompts[index]) + row._task.limit - 1)
+    assert held <= min(len(tokens), len(row.frontier.prompts[index]) + row.task.limit - 1)
     if held == 0:
         return
     with torch.inference_mode():
         output = member.model(
             input_ids=torch.tensor([tokens[:held]]), past_key_values=tiny.plain_cache(), use_cache=True
         )
-    for ours, theirs in zip(member._slots[slot].layers, output.past_key_values.layers, strict=True):
-        torch.testing.assert_close(ours.keys[..., :held, :], theirs.keys, atol=TOLERANCE, rtol=TOLERANCE)
-        torch.testing.assert_close(ours.values[..., :held, :], theirs.values, atol=TOLERANCE, rtol=TOLERANCE)
+    for ours, theirs in zip(member._cache.layers, output.past_key_values.layers, strict=True):
+        keys, values = ours.keys[slot : slot + 1, :, :held], ours.values[slot : slot + 1, :, :held]
+        torch.testing.assert_close(keys, theirs.keys, atol=TOLERANCE, rtol=TOLERANCE)
+        torch.testing.assert_close(values, theirs.values, atol=TOLERANCE, rtol=TOLERANCE)
 
 
 def assert_scores_are_fresh(row: Row, members: Sequence[HFMember]) -> None:
@@ -61,16 +64,19 @@ def assert_scores_are_fresh(row: Row, members: Sequence[HFMember]) -> None:
         if scored:
             first = len(row.frontier.prompts[index]) + row.frontier.position - 1
             fresh = tiny.fresh_logits(member.model, tokens_of(row, index))[first : first + scored]
-            found = row.frontier.scores(index, scored)
+            found = torch.stack(row.frontier.scores(index, scored))
             torch.testing.assert_close(found, fresh, atol=TOLERANCE, rtol=0)
 
 
 def checked_rounds(row: Row, members: Sequence[HFMember]) -> Iterator[list[Commit]]:
     """The row's rounds, each of them checked; no cache loses more than what a redraw makes void (R13)."""
     slots, held = None, [0] * len(members)
-    for commits in row.rounds():
-        slots = slots or list(row._slots)
+    for commits in rounds(members, row):
+        slots = slots or list(row.slots)
         assert_scores_are_fresh(row, members)
+        if row.finished:  # its slots are free again
+            yield commits
+            return
         for index, member in enumerate(members):
             assert_cache_is_the_row(row, member, index, slots[index])
             void_from = len(row.frontier.prompts[index]) + row.frontier.position - 1
@@ -126,7 +132,7 @@ def test_members_that_skipped_rounds_catch_up():
     row = start(ensemble, on_and_off(), limit=60)
     lengths, proposed = [], []
     for _ in checked_rounds(row, ensemble.members):
-        lengths.append(ensemble.members[1].length(row._slots[1]))
+        lengths.append(ensemble.members[1].length(row.slots[1]) if row.slots else 0)
         proposed.append(row.stats.members[1].proposed)
     assert lengths[:6] == [0] * 6
     assert proposed[-1] > proposed[12] == proposed[17] > proposed[5] == 0
@@ -146,7 +152,7 @@ def test_append_and_rewind_in_any_order(architecture: str, data: st.DataObject):
         keep = data.draw(st.integers(1, count), label="keep")
         tokens = torch.randint(tiny.VOCABULARY, (count,), generator=generator).tolist()
         held += tokens
-        logits = member.score(slot, tokens, keep)
+        logits = member.score([Work(slot, tokens, keep)])[0]
         fresh = tiny.fresh_logits(member.model, held)[-keep:]
         torch.testing.assert_close(logits, fresh, atol=TOLERANCE, rtol=0)
         left = data.draw(st.integers(0, len(held)), label="rewind to")
@@ -165,50 +171,54 @@ def test_rollback_across_the_edge_of_the_window(architecture: str, attention: st
     member = HFMember(model, architecture)
     tokens = [(11 * index + 5) % tiny.VOCABULARY for index in range(60)]
     slot = member.open()
-    member.score(slot, tokens[:50], 1)
+    member.score([Work(slot, tokens[:50], 1)])[0]
     for length, burst in ((EDGE - 2, 1), (EDGE - 1, 4), (EDGE, 2), (EDGE + 1, 8), (30, 3), (2, 40)):
         member.rewind(slot, length)
-        logits = member.score(slot, tokens[length : length + burst], burst)
+        logits = member.score([Work(slot, tokens[length : length + burst], burst)])[0]
         fresh = tiny.fresh_logits(model, tokens[: length + burst])[length:]
         torch.testing.assert_close(logits, fresh, atol=TOLERANCE, rtol=0)
         if length + burst < 50:
-            member.score(slot, tokens[length + burst : 50], 1)
+            member.score([Work(slot, tokens[length + burst : 50], 1)])[0]
 
 
 def test_capacity_grows_and_keeps_what_it_holds():
-    """Growing the buffers, also in the middle of an append after a rewind, loses and invents nothing."""
-    layer, reference = RewindableLayer(), torch.empty(1, 2, 0, 4)
-    for count, left in ((3, 2), (250, 252), (1, 253), (10, 255), (600, 700), (1, 701), (2000, 9)):
-        new = torch.randn(1, 2, count, 4)
-        reference = torch.cat([reference, new], -2)
-        keys, values = layer.update(new, -new)
-        assert torch.equal(keys, reference)
-        assert torch.equal(values, -reference)
-        layer.rewind(left)
-        reference = reference[..., :left, :]
-        assert layer.get_seq_length() == left
-    assert layer.keys.shape[-2] >= 2700
+    """Growing the buffers, also in the middle of an append after a rewind, loses and invents nothing, in any slot."""
+    cache, references = SlotCache(), {}
+    for slot in (cache.open(), cache.open(), cache.open()):
+        references[slot] = torch.empty(1, 2, 0, 4)
+    for turn, (count, left) in enumerate(((3, 2), (250, 252), (1, 253), (10, 255), (600, 700), (1, 701), (2000, 9))):
+        for slots in ([turn % 3], [0, 2], [0, 1, 2]):
+            new = torch.randn(len(slots), 2, count, 4)
+            cache.select(slots, count, torch.device("cpu"))
+            keys, values = cache.update(new, -new, 0)
+            for row, slot in enumerate(slots):
+                held = references[slot] = torch.cat([references[slot], new[row : row + 1]], -2)
+                assert torch.equal(keys[row, :, : held.shape[-2]], held[0])
+                assert torch.equal(values[row, :, : held.shape[-2]], -held[0])
+                cache.lengths[slot] = min(held.shape[-2], left + slot)
+                references[slot] = held[..., : left + slot, :]
+    assert cache.shape[1] >= 2700
 
 
 def test_a_rewind_copies_nothing_and_other_slots_do_not_notice():
     """Rolling back lowers a length; the buffers stay where they are, and another slot says what it said."""
     member = HFMember(tiny.models("llama")[0], "llama")
     one, other = member.open(), member.open()
-    member.score(one, PROMPT, 1)
-    before = member.score(other, PROMPT, 5)
-    buffers = [layer.keys.data_ptr() for layer in member._slots[one].layers]
+    member.score([Work(one, PROMPT, 1)])[0]
+    before = member.score([Work(other, PROMPT, 5)])[0]
+    buffers = [layer.keys.data_ptr() for layer in member._cache.layers]
     member.rewind(one, 1)
-    member.score(one, [9, 9, 9], 1)
-    assert [layer.keys.data_ptr() for layer in member._slots[one].layers] == buffers
+    member.score([Work(one, [9, 9, 9], 1)])[0]
+    assert [layer.keys.data_ptr() for layer in member._cache.layers] == buffers
     member.rewind(other, 0)
-    assert torch.equal(member.score(other, PROMPT, 5), before)
+    assert torch.equal(member.score([Work(other, PROMPT, 5)])[0], before)
 
 
 def test_closing_frees_and_closing_again_is_harmless():
-    """A closed slot is gone, and its number is not handed out again."""
+    """A closed slot is gone; its number may be handed out again, empty."""
     member: Any = HFMember(tiny.models("llama")[0], "llama")
     slot = member.open()
     member.close(slot)
     member.close(slot)
-    assert member._slots == {}
-    assert member.open() != slot
+    assert member._cache.lengths == {}
+    assert member.length(member.open()) == 0

@@ -13,6 +13,7 @@ from tests import tiny
 from unisono import Ensemble, SamplingParams
 from unisono.errors import ConfigurationError, MemberError
 from unisono.members import memory
+from unisono.members.base import Work
 from unisono.members.hf import HFMember
 
 PROMPT = [5, 17, 33]
@@ -51,7 +52,7 @@ def test_a_member_is_loaded_in_the_dtype_asked_for(folder: Path, dtype: str):
     member = load({"model": str(folder), "dtype": dtype})
     assert member.model.dtype == getattr(torch, dtype)
     slot = member.open()
-    assert member.score(slot, PROMPT, 2).dtype == torch.float32
+    assert member.score([Work(slot, PROMPT, 2)])[0].dtype == torch.float32
     member.close(slot)
 
 
@@ -214,7 +215,7 @@ def test_rows_of_padding_get_no_mass(combination: str):
     ensemble = padded_ensemble(combine=combination)
     for member in ensemble.members:
         slot = member.open()
-        assert member.score(slot, PROMPT, 1).shape[-1] == tiny.TEXT_VOCABULARY
+        assert member.score([Work(slot, PROMPT, 1)])[0].shape[-1] == tiny.TEXT_VOCABULARY
         member.close(slot)
     for temperature in (0.0, 1.0, 3.0):
         params = SamplingParams(max_tokens=48, temperature=temperature, seed=1, ignore_eos=True)
@@ -262,7 +263,7 @@ def test_forwards_of_slots_do_not_mix():
     slots = [member.open(), member.open()]
     for begin in range(0, 30, 5):
         for slot, row in zip(slots, tokens, strict=True):
-            logits = member.score(slot, row[begin : begin + 5], 5)
+            logits = member.score([Work(slot, row[begin : begin + 5], 5)])[0]
             fresh = tiny.fresh_logits(member.model, row[: begin + 5])[begin:]
             torch.testing.assert_close(logits, fresh, atol=1e-4, rtol=0)
 

@@ -11,6 +11,7 @@ from tests import tiny
 from tests.members import unusual
 from unisono import Ensemble, SamplingParams
 from unisono.errors import MemberError
+from unisono.members.base import Work
 
 PROMPT = [5, 17, 33, 190, 2]
 
@@ -98,6 +99,6 @@ def test_other_kinds_of_attention_are_members(kind: str):
     slot = member.open()
     for length, burst in ((0, 50), (30, 4), (17, 20), (15, 1), (2, 40)):
         member.rewind(slot, length)
-        logits = member.score(slot, tokens[length : length + burst], burst)
+        logits = member.score([Work(slot, tokens[length : length + burst], burst)])[0]
         fresh = tiny.fresh_logits(model, tokens[: length + burst])[length:]
         torch.testing.assert_close(logits, fresh, atol=1e-4, rtol=0)

@@ -11,6 +11,7 @@ from torch import Tensor
 from tests import tiny
 from unisono import Ensemble, SamplingParams
 from unisono.errors import MemberError
+from unisono.members.base import Work
 from unisono.members.hf import HFMember
 
 ROWS = 320  # of logits: the tokenizer's 300 and room for added tokens
@@ -114,7 +115,7 @@ def make_favourite(model: Any, token: int, prompt: list[int]) -> None:
 
 def scores(member: HFMember, prompt: list[int]) -> Tensor:
     slot = member.open()
-    logits = member.score(slot, prompt, len(prompt))
+    logits = member.score([Work(slot, prompt, len(prompt))])[0]
     member.close(slot)
     return logits
 

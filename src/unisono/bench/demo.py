@@ -8,8 +8,8 @@ from unisono.bench.measure import Cell, compare
 from unisono.bench.prompts import PYTHON
 from unisono.combine import Combination
 from unisono.ensemble import Ensemble
+from unisono.params import SamplingParams
 from unisono.trace import Trace
-from unisono.types import SamplingParams
 
 PARAMS = SamplingParams(max_tokens=64, ignore_eos=True, seed=0)
 PROMPTS = PYTHON[:5]

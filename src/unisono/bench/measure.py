@@ -11,7 +11,8 @@ from typing import Any
 
 from unisono.bench import predict
 from unisono.ensemble import Ensemble
-from unisono.types import Result, SamplingParams, Stats
+from unisono.params import SamplingParams
+from unisono.types import Result, Stats
 
 BASELINE = "standard"
 

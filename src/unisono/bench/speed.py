@@ -14,7 +14,7 @@ from unisono.bench.measure import Cell, compare
 from unisono.bench.prompts import PYTHON
 from unisono.bench.provenance import provenance
 from unisono.ensemble import Ensemble
-from unisono.types import SamplingParams
+from unisono.params import SamplingParams
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,8 +24,9 @@ from unisono.cli.options import (
 from unisono.cli.render import summary
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError
+from unisono.params import SamplingParams
 from unisono.trace import Trace
-from unisono.types import Result, SamplingParams
+from unisono.types import Piece, Result
 
 
 def generate(
@@ -49,6 +51,11 @@ def generate(
     top_k: Annotated[int | None, typer.Option(help="Keep the k most probable tokens; 0 is off.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the tokens that hold this mass; 1 is off.")] = None,
     min_p: Annotated[float | None, typer.Option(help="Keep tokens of this share of the largest probability.")] = None,
+    repetition_penalty: Annotated[float | None, typer.Option(help="Of tokens of prompt and output; 1 is off.")] = None,
+    presence_penalty: Annotated[float | None, typer.Option(help="Of tokens of the output; 0 is off.")] = None,
+    frequency_penalty: Annotated[float | None, typer.Option(help="The same, per occurrence; 0 is off.")] = None,
+    min_tokens: Annotated[int | None, typer.Option(help="No end before so many tokens.")] = None,
+    bad_word: Annotated[list[str] | None, typer.Option(help="A text that must not occur; repeat it.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Stop at this text; repeat it.")] = None,
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on behind the end of the text.")] = False,
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
@@ -59,10 +66,13 @@ def generate(
     """Generate text with several models at once."""
     settings = read_config(config)
     text = _read_prompt(prompt, file)
-    params = sampling(
-        settings, max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
-        stop=stop or None, seed=seed, ignore_eos=ignore_eos or None, logprobs=logprobs or None,
-    )  # fmt: skip
+    given = {
+        "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
+        "repetition_penalty": repetition_penalty, "presence_penalty": presence_penalty,
+        "frequency_penalty": frequency_penalty, "min_tokens": min_tokens, "bad_words": bad_word or None,
+        "stop": stop or None, "seed": seed, "ignore_eos": ignore_eos or None, "logprobs": logprobs or None,
+    }  # fmt: skip
+    params = sampling(settings, **given)
     if as_json and trace:
         raise RequestError("--json and --trace exclude each other; the JSON object has each token's origin")
     if logprobs and not as_json:
@@ -74,17 +84,20 @@ def generate(
         *_, last = stream
         assert last.result is not None
         print(json.dumps(_as_object(ensemble, text, last.result), ensure_ascii=False))
-        return
-    show = Trace(ensemble.tokenizer, ensemble.names) if trace else None
-    result = None
+    else:
+        _print(stream, Trace(ensemble.tokenizer, ensemble.names) if trace else None)
+
+
+def _print(stream: Iterator[Piece], trace: Trace | None) -> None:
+    """Stream the text, coloured or plain, and a line about it; piped text stays clean of that line."""
     for piece in stream:
-        if show and piece.commit:
-            show.token(piece.commit)
-        elif not show:
+        if trace and piece.commit:
+            trace.token(piece.commit)
+        elif not trace:
             print(piece.text, end="", flush=True)
-        result = piece.result or result
-    assert result is not None
-    print("\n" + summary(result), file=sys.stderr if not sys.stdout.isatty() and not trace else sys.stdout)
+        if piece.result:
+            aside = trace is None and not sys.stdout.isatty()
+            print("\n" + summary(piece.result), file=sys.stderr if aside else sys.stdout)
 
 
 def _read_prompt(prompt: str | None, file: Path | None) -> str:

@@ -10,7 +10,7 @@ from transformers.utils import logging
 
 from unisono.config import Config, read
 from unisono.ensemble import Ensemble
-from unisono.types import SamplingParams
+from unisono.params import SamplingParams
 
 DEFAULT_MEMBERS = ("zoo:code-m", "zoo:code-n")
 

@@ -4,13 +4,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from unisono.errors import ConfigurationError
-from unisono.warp import Warp, one_hot
+from unisono.warp import AnyWarp, one_hot
 
 Logits = Sequence[Tensor]  # one [..., V] per member, in the order they were listed
-LawFunction = Callable[[list[Tensor], Warp], Tensor]
+LawFunction = Callable[[list[Tensor], AnyWarp], Tensor]
 
 
 class Combination(ABC):
@@ -25,7 +26,7 @@ class Combination(ABC):
         """How a user writes it, as in `weighted:0.7,0.3`."""
 
     @abstractmethod
-    def __call__(self, logits: Logits, warp: Warp) -> Tensor:
+    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
         """Logits, [..., V] per member, -inf where a token is impossible -> law [..., V].
 
         Only the entries of `needed` members are looked at. Not called at temperature 0: see `target_law`.
@@ -43,13 +44,14 @@ class Combination(ABC):
         return 0.0
 
 
-def target_law(combination: Combination, logits: Logits, warp: Warp) -> Tensor:
+def target_law(combination: Combination, logits: Logits, warp: AnyWarp) -> Tensor:
     """The law the output follows: [..., V].
 
     At temperature 0 every combination is one-hot at the largest entry of its law at temperature 1 without truncation.
     """
     if warp.greedy:
-        return one_hot(combination(logits, Warp()))
+        law = combination(logits, warp.untempered())
+        return torch.where(law.isnan(), law, one_hot(law))  # no possible token: say so, do not take the first
     return combination(logits, warp)
 
 

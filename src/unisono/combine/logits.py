@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unisono.combine.base import Combination, Logits, finite, finite_weights, require_count
 from unisono.errors import ConfigurationError
-from unisono.warp import Warp
+from unisono.warp import AnyWarp
 
 
 def linear(logits: Logits, coefficients: Sequence[float]) -> Tensor:
@@ -32,7 +32,7 @@ class Product(Combination):
     def name(self) -> str:
         return "product:" + ",".join(f"{weight:g}" for weight in self.weights)
 
-    def __call__(self, logits: Logits, warp: Warp) -> Tensor:
+    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
         # Normalising constants of the members shift all logits alike and vanish in the softmax
         return warp(linear(logits, self.weights))
 
@@ -65,7 +65,7 @@ class Contrastive(Combination):
     def name(self) -> str:
         return f"contrastive:{self.mu:g}"
 
-    def __call__(self, logits: Logits, warp: Warp) -> Tensor:
+    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
         return warp(linear(logits, (1.0, -self.mu)))
 
     def check(self, members: int) -> None:
@@ -92,7 +92,7 @@ class ContrastiveMasked(Combination):
     def name(self) -> str:
         return f"contrastive_masked:alpha={self.alpha:g},beta={self.beta:g}"
 
-    def __call__(self, logits: Logits, warp: Warp) -> Tensor:
+    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
         expert = logits[0]
         least = expert.amax(-1, keepdim=True) + math.log(self.alpha)
         scores = linear(logits, (1 + self.beta, -self.beta))

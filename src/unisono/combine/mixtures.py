@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unisono.combine.base import Combination, Logits, finite_weights, require_count
 from unisono.errors import unknown
-from unisono.warp import Warp
+from unisono.warp import AnyWarp
 
 ORDERS = ("warp-first", "combine-first")
 
@@ -25,7 +25,7 @@ class Weighted(Combination):
         suffix = "" if self.order == ORDERS[0] else f",order={self.order}"
         return "weighted:" + ",".join(f"{weight:g}" for weight in self.weights) + suffix
 
-    def __call__(self, logits: Logits, warp: Warp) -> Tensor:
+    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
         if self.order == "warp-first":
             return self._mix([warp(member) for member in logits])
         mixture = self._mix([torch.softmax(member, -1) for member in logits])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unisono.combine.base import Combination, LawFunction, Logits
 from unisono.errors import ConfigurationError
-from unisono.warp import Warp
+from unisono.warp import AnyWarp
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Only(Combination):
     def name(self) -> str:
         return f"only:{self.member}"
 
-    def __call__(self, logits: Logits, warp: Warp) -> Tensor:
+    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
         return warp(logits[self.member])
 
     def check(self, members: int) -> None:
@@ -53,7 +53,7 @@ class Custom(Combination):
     def name(self) -> str:
         return getattr(self.function, "__qualname__", type(self.function).__name__)
 
-    def __call__(self, logits: Logits, warp: Warp) -> Tensor:
+    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
         law = self.function(list(logits), warp)
         if not isinstance(law, Tensor) or law.shape != logits[0].shape:
             found = tuple(law.shape) if isinstance(law, Tensor) else type(law).__name__
@@ -72,7 +72,7 @@ class Custom(Combination):
         return law / law.sum(-1, keepdim=True)
 
 
-def custom(function: Callable[[list[Tensor], Warp], Tensor]) -> Custom:
+def custom(function: Callable[[list[Tensor], AnyWarp], Tensor]) -> Custom:
     """Any function `(logits: one [..., V] per member, warp) -> law [..., V]`; `warp` turns logits into a law.
 
     Raises:

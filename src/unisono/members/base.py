@@ -5,9 +5,19 @@ committed and which are proposals is the frontier's business.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Work:
+    """Tokens to append to a slot, at least one, and of how many of the last ones to return logits (0 to all)."""
+
+    slot: int
+    tokens: Sequence[int]
+    keep: int
 
 
 class Member(Protocol):
@@ -25,12 +35,20 @@ class Member(Protocol):
     context: int | None
     parameters: int
 
+    def memory(self, slots: int, tokens: int) -> int:
+        """Bytes that so many slots of so many tokens each take."""
+        ...
+
     def open(self) -> int:
         """A fresh, empty slot."""
         ...
 
+    def fork(self, slot: int) -> int:
+        """A fresh slot that holds the same tokens."""
+        ...
+
     def close(self, slot: int) -> None:
-        """Free the slot's memory. Closing a closed slot is harmless."""
+        """Free the slot. Closing a closed slot is harmless."""
         ...
 
     def length(self, slot: int) -> int:
@@ -41,9 +59,9 @@ class Member(Protocol):
         """Keep the first `length` tokens of the slot; more than it holds is an error of the caller."""
         ...
 
-    def score(self, slot: int, tokens: Sequence[int], keep: int) -> Tensor:
-        """Append tokens to the slot and return the logits after each of the last `keep` of them: [keep, V].
+    def score(self, work: Sequence[Work]) -> list[Tensor]:
+        """Append tokens to slots, each slot once, and return the logits after the last `keep` of them: [keep, V] each.
 
-        float32 or float64, -inf for tokens that this member can never produce. 1 <= keep <= len(tokens).
+        float32 or float64, -inf for tokens that this member can never produce.
         """
         ...

@@ -1,82 +1,161 @@
-"""A key-value cache that is rolled back by lowering one number.
+"""A key-value cache with one slot per running row, rolled back by lowering one number.
 
-transformers' growing cache concatenates at every step and cannot drop tokens that left a sliding window. Here each
-layer owns a buffer with room to spare; tokens are written behind the current length, and a rollback lowers the length
-without touching the data. Layers with a sliding window keep all tokens: the model's mask hides those out of the window,
-so a rollback across the window's edge is correct too.
+Each layer owns keys and values [slots, heads, capacity, dim], and each slot has one length, shared by all layers. A
+forward serves any set of slots: its tokens are written behind the slots' lengths, and the mask hides what lies beyond
+them. A rollback lowers a length and touches no data, so other rows do not notice. Layers with a sliding window keep
+all tokens; the mask hides those out of the window, so a rollback across the window's edge is correct too.
+
+Slots and capacity grow by doubling, so memory follows the longest running row, not the context.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+BLOCK = 128  # capacity is a power of two times this
 
-class RewindableLayer(CacheLayerMixin):
-    """Keys and values of one layer for one sequence: [1, heads, capacity, dim], of which `length` are valid."""
+
+@dataclass(frozen=True)
+class Selection:
+    """The slots of one forward, R of them, and where its W tokens per slot go.
+
+    slots: [R]. positions: [R, W]. window: how many positions of the slots attention looks at. run: the slots as a
+    range, if they are one; then nothing is copied.
+    """
+
+    slots: Tensor
+    positions: Tensor
+    window: int
+    run: tuple[int, int] | None
+
+
+class SlotLayer(CacheLayerMixin):
+    """Keys and values of one layer for all slots: [slots, heads, capacity, dim]."""
 
     is_sliding = False
     is_croppable = True
-    block = 256  # capacity grows by doubling, from this many tokens
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.length = 0
+        self.selection: Selection | None = None
+        self.shape = (0, 0)  # slots, capacity
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        self.keys = _room(key_states, self.block)
-        self.values = _room(value_states, self.block)
+        self.keys, self.values = _room(key_states, self.shape), _room(value_states, self.shape)
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append [1, heads, n, dim] behind the current length; return all valid keys and values."""
+        """Write [R, heads, W, dim] into the selected slots; return their keys and values [R, heads, window, dim]."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        end = self.length + key_states.shape[-2]
-        if end > self.keys.shape[-2]:
-            self._grow(end)
-        self.keys[..., self.length : end, :] = key_states
-        self.values[..., self.length : end, :] = value_states
-        self.length = end
-        return self.keys[..., :end, :], self.values[..., :end, :]
+        assert self.selection is not None
+        return _written(self.keys, key_states, self.selection), _written(self.values, value_states, self.selection)
 
-    def rewind(self, length: int) -> None:
-        self.length = min(self.length, length)
+    def resize(self, shape: tuple[int, int]) -> None:
+        """Make room for that many slots and that capacity."""
+        if self.is_initialized:
+            self.keys, self.values = _moved(self.keys, shape), _moved(self.values, shape)
+        self.shape = shape
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.length + query_length, 0
+        return (self.selection.window if self.selection else query_length), 0
 
     def get_seq_length(self) -> int:
-        return self.length
+        return 0 if self.selection is None else self.selection.window - self.selection.positions.shape[1]
 
     def get_max_length(self) -> int:
         return -1
 
-    def reset(self) -> None:
-        self.length = 0
 
-    def _grow(self, length: int) -> None:
-        capacity = max(length, 2 * self.keys.shape[-2])
-        keys, values = _room(self.keys, capacity), _room(self.values, capacity)
-        keys[..., : self.length, :] = self.keys[..., : self.length, :]
-        values[..., : self.length, :] = self.values[..., : self.length, :]
-        self.keys, self.values = keys, values
-
-
-class RewindableCache(Cache):
-    """One `RewindableLayer` per layer of the model, made when the model first writes to it."""
+class SlotCache(Cache):
+    """The cache of one member: a layer per layer of the model, a length per slot."""
 
     def __init__(self) -> None:
-        super().__init__(layer_class_to_replicate=RewindableLayer)
+        super().__init__(layer_class_to_replicate=SlotLayer)
+        self.lengths: dict[int, int] = {}  # of the open slots
+        self.shape = (0, 0)
+        self._selection: Selection | None = None
 
-    def rewind(self, length: int) -> None:
-        """Keep the first `length` tokens."""
+    def open(self) -> int:
+        """The lowest free slot: running rows stay close together."""
+        slot = next(slot for slot in range(len(self.lengths) + 1) if slot not in self.lengths)
+        self.lengths[slot] = 0
+        return slot
+
+    def select(self, slots: Sequence[int], width: int, device: torch.device) -> Selection:
+        """Prepare a forward that appends `width` tokens to each slot; the lengths stay as they are."""
+        starts = [self.lengths[slot] for slot in slots]
+        window = max(starts) + width
+        self._reserve(max(slots) + 1, window)
+        run = (slots[0], slots[-1] + 1) if list(slots) == list(range(slots[0], slots[-1] + 1)) else None
+        positions = torch.tensor(starts, device=device).unsqueeze(1) + torch.arange(width, device=device)
+        self._selection = Selection(torch.tensor(slots, device=device), positions, window, run)
         for layer in self.layers:
-            layer.rewind(length)
+            layer.selection = self._selection
+        return self._selection
+
+    def copy(self, source: int, target: int) -> None:
+        """Make slot `target` hold what slot `source` holds."""
+        self._reserve(max(source, target) + 1, 1)
+        for layer in self.layers:
+            layer.keys[target] = layer.keys[source]
+            layer.values[target] = layer.values[source]
+        self.lengths[target] = self.lengths[source]
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        while len(self.layers) <= layer_idx:
+            layer = SlotLayer()
+            layer.shape, layer.selection = self.shape, self._selection
+            self.layers.append(layer)
+        states: tuple[Tensor, Tensor] = self.layers[layer_idx].update(key_states, value_states)
+        return states
+
+    def _reserve(self, slots: int, length: int) -> None:
+        wanted = (_doubled(self.shape[0], slots, 1), _doubled(self.shape[1], length, BLOCK))
+        if wanted != self.shape:
+            self.shape = wanted
+            for layer in self.layers:
+                layer.resize(wanted)
 
 
-def _room(like: Tensor, capacity: int) -> Tensor:
-    """An empty buffer for `capacity` tokens. Zeros: garbage could be nan, and 0 * nan in a masked product is nan."""
-    batch, heads, _, size = like.shape
-    return torch.zeros(batch, heads, capacity, size, dtype=like.dtype, device=like.device)
+def _written(store: Tensor, states: Tensor, selection: Selection) -> Tensor:
+    rows, width = selection.positions.shape
+    if selection.run and rows == 1:
+        slot, start = selection.run[0], selection.window - width
+        store[slot, :, start : selection.window] = states[0]
+        return store[slot : slot + 1, :, : selection.window]
+    # Two index tensors with a slice between them put the indexed dimensions first: [R, W, heads, dim]
+    store[selection.slots.unsqueeze(1), :, selection.positions] = states.transpose(1, 2)
+    if selection.run:
+        return store[selection.run[0] : selection.run[1], :, : selection.window]
+    return store[:, :, : selection.window].index_select(0, selection.slots)
+
+
+def _room(like: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Empty slots. Zeros: garbage could be nan, and 0 * nan in a masked product is nan."""
+    _, heads, _, size = like.shape
+    return torch.zeros(shape[0], heads, shape[1], size, dtype=like.dtype, device=like.device)
+
+
+def _moved(store: Tensor, shape: tuple[int, int]) -> Tensor:
+    larger = _room(store, shape)
+    larger[: store.shape[0], :, : store.shape[2]] = store
+    return larger
+
+
+def capacity(slots: int, tokens: int) -> int:
+    """How many tokens a cache has room for when it has grown to so many slots and so many tokens in one of them."""
+    return _doubled(1, slots, 1) * _doubled(0, tokens, BLOCK)
+
+
+def _doubled(size: int, wanted: int, least: int) -> int:
+    size = max(size, least)
+    while size < wanted:
+        size *= 2
+    return size

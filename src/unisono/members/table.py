@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from unisono.members.base import Work
+
 
 class TableMember:
     """A Markov chain of order one: the law of the next token given the last.
@@ -32,10 +34,18 @@ class TableMember:
         weights = -variates.log()
         return cls(weights / weights.sum(-1, keepdim=True), name, parameters)
 
+    def memory(self, slots: int, tokens: int) -> int:
+        return 8 * slots * tokens
+
     def open(self) -> int:
         self._opened += 1
         self._slots[self._opened] = []
         return self._opened
+
+    def fork(self, slot: int) -> int:
+        copy = self.open()
+        self._slots[copy] = list(self._slots[slot])
+        return copy
 
     def close(self, slot: int) -> None:
         self._slots.pop(slot, None)
@@ -46,9 +56,10 @@ class TableMember:
     def rewind(self, slot: int, length: int) -> None:
         del self._slots[slot][length:]
 
-    def score(self, slot: int, tokens: Sequence[int], keep: int) -> Tensor:
-        self._slots[slot].extend(tokens)
-        return self._logits[torch.as_tensor(tokens[len(tokens) - keep :])]
+    def score(self, work: Sequence[Work]) -> list[Tensor]:
+        for item in work:
+            self._slots[item.slot].extend(item.tokens)
+        return [self._logits[torch.tensor(item.tokens[len(item.tokens) - item.keep :]).long()] for item in work]
 
     def law(self, prefix: Sequence[int]) -> Tensor:
         """The exact law [V] of the token after `prefix`, for brute-force references."""

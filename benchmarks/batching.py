@@ -1,0 +1,163 @@
+"""Speed of the engine: against its members, against transformers, many rows against one.
+
+    python benchmarks/batching.py --output benchmarks/results/batching.json
+
+Every figure is a ratio of medians of runs that alternate in one process. `pair` is code-m and code-n inflated to 88M
+parameters (same law, so real acceptance); `zoo` the bundled models as they are; all in bfloat16.
+"""
+
+import argparse
+import gc
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from inflate import inflate
+from rich.console import Console
+from rich.table import Table
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from unisono import Ensemble, SamplingParams, combine, zoo
+from unisono.bench.prompts import PYTHON
+from unisono.bench.provenance import provenance
+
+TOKENS = 64
+GREEDY = SamplingParams(max_tokens=TOKENS, temperature=0, ignore_eos=True)
+SAMPLED = SamplingParams(max_tokens=TOKENS, temperature=1, ignore_eos=True, seed=1)
+
+
+def alternate(runs: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
+    """Median seconds of each, in turns after a warm-up round."""
+    seconds: list[list[float]] = [[] for _ in runs]
+    for repeat in range(repeats + 1):
+        for run, times in zip(runs, seconds, strict=True):
+            started = time.perf_counter()
+            run()
+            if repeat:
+                times.append(time.perf_counter() - started)
+    return [statistics.median(times) for times in seconds]
+
+
+class Bench:
+    """The members, loaded once."""
+
+    def __init__(self, repeats: int) -> None:
+        self.repeats = repeats
+        self.tokenizer = AutoTokenizer.from_pretrained(zoo.path("code-m"))
+        self.zoo = {name: AutoModelForCausalLM.from_pretrained(zoo.path(name)) for name in zoo.names()}
+        self.pair = [self.zoo[name] for name in ("code-m", "code-n")]
+        self.large = [inflate(model).to(torch.bfloat16) for model in self.pair]
+        self.ids = self.tokenizer.encode(PYTHON[0])
+
+    def ensemble(self, *models: PreTrainedModel, **options: Any) -> Ensemble:
+        return Ensemble.load(list(models), tokenizer=self.tokenizer, **options)
+
+    def decode(self, ensemble: Ensemble, params: SamplingParams = GREEDY, **options: Any) -> Callable[[], Any]:
+        return lambda: ensemble.generate(self.ids, params, **options)
+
+    def two_members(self) -> dict[str, float]:
+        """`standard` of two against the sum of each alone."""
+        m, n = self.large
+        both, one, other = self.ensemble(m, n), self.ensemble(m), self.ensemble(n)
+        runs = [self.decode(each, schedule="standard") for each in (both, one, other)]
+        together, *alone = alternate(runs, self.repeats)
+        return {"two-member standard / sum of its members alone": together / sum(alone)}
+
+    def against_generate(self) -> dict[str, float]:
+        found = {}
+        for name, model in (("88M", self.large[0]), ("code-s", self.zoo["code-s"])):
+            ids = torch.tensor([self.ids])
+            options = {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS, "do_sample": False, "pad_token_id": 0}
+            theirs = lambda model=model, ids=ids, options=options: model.generate(ids, **options)  # noqa: E731
+            ours = self.decode(self.ensemble(model), schedule="standard")
+            mine, reference = alternate([ours, theirs], self.repeats)
+            found[f"transformers generate / ours, greedy, {name}"] = reference / mine
+        return found
+
+    def against_assisted(self) -> dict[str, float]:
+        """Plain speculative decoding with five drafts, greedy, the same pair and length."""
+        target, draft = self.large[0], self.zoo["code-s"]
+        draft.generation_config.num_assistant_tokens = 5
+        draft.generation_config.num_assistant_tokens_schedule = "constant"
+        draft.generation_config.assistant_confidence_threshold = 0.0
+        ids = torch.tensor([self.ids])
+        options = {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS, "do_sample": False, "pad_token_id": 0}
+        ours = self.decode(self.ensemble(target, draft, combine=combine.only(0)), schedule="speculative:5")
+        mine, theirs = alternate([ours, lambda: target.generate(ids, assistant_model=draft, **options)], self.repeats)
+        return {"assisted generation / ours, 5 drafts, greedy": theirs / mine}
+
+    def overhead(self) -> dict[str, float]:
+        """Share of the wall time outside the members' forwards, `cos:4,1`."""
+        found = {}
+        for name, models in (("88M pair", self.large), ("zoo pair", self.pair)):
+            ensemble = self.ensemble(*models)
+            shares = []
+            for repeat in range(self.repeats + 1):
+                stats = ensemble.generate(self.ids, SAMPLED, schedule="cos:4,1")[0].stats
+                if repeat:
+                    shares.append(1 - sum(member.seconds for member in stats.members) / stats.seconds)
+            found[f"share of time outside forwards, cos:4,1, {name}"] = statistics.median(shares)
+        return found
+
+    def rows(self) -> dict[str, float]:
+        """Tokens per second of 8 rows over 1; `cos:1,1` over `standard` at both."""
+        one, pair = self.ensemble(self.large[0]), self.ensemble(*self.large)
+        prompts = [self.tokenizer.encode(text) for text in PYTHON]
+        batch = lambda each, schedule: lambda: each.generate(prompts, SAMPLED, schedule=schedule)  # noqa: E731
+        single = lambda each, schedule: lambda: each.generate(prompts[0], SAMPLED, schedule=schedule)  # noqa: E731
+        runs = [single(one, "standard"), batch(one, "standard")]
+        runs += [single(pair, "standard"), single(pair, "cos:1,1"), batch(pair, "standard"), batch(pair, "cos:1,1")]
+        alone, eight, alone_standard, alone_cos, eight_standard, eight_cos = alternate(runs, self.repeats)
+        return {
+            "tokens/s, 8 rows / 1 row, 88M, standard": len(prompts) * alone / eight,
+            "cos:1,1 / standard, 1 row, 88M pair, T=1": alone_standard / alone_cos,
+            "cos:1,1 / standard, 8 rows, 88M pair, T=1": eight_standard / eight_cos,
+        }
+
+    def memory(self, requests: int) -> dict[str, float]:
+        """Growth of resident memory from the first tenth of many requests to their end."""
+        ensemble, process, dice = (
+            self.ensemble(*(self.zoo[k] for k in ("code-m", "code-n"))),
+            psutil.Process(),
+            random.Random(1),
+        )
+        before, done = 0, 0
+        while done < requests:
+            prompts = [[dice.randrange(1, 4000) for _ in range(dice.randrange(1, 200))] for _ in range(50)]
+            params = [SamplingParams(max_tokens=dice.randrange(1, 24), seed=k) for k in range(50)]
+            ensemble.generate(prompts, params)
+            done += 50
+            gc.collect()
+            if not before and done >= requests // 10:
+                before = process.memory_info().rss
+        return {f"growth of resident memory over {requests} requests": process.memory_info().rss / before - 1}
+
+
+def main() -> None:
+    """Measure, print, and write the result file if asked for one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    bench, figures = Bench(arguments.repeats), {}
+    for part in (bench.two_members, bench.against_generate, bench.against_assisted, bench.overhead, bench.rows):
+        figures |= part()
+    figures |= bench.memory(arguments.requests)
+    table = Table("figure", "measured")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.3f}")
+    Console().print(table)
+    if arguments.output:
+        document = {**provenance(), "tokens": TOKENS, "repeats": arguments.repeats, "figures": figures}
+        arguments.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

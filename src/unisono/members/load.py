@@ -1,0 +1,89 @@
+"""From a `Source` to a member and its tokenizer."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
+
+from unisono.errors import MemberError
+from unisono.members.dtype import fast_dtype
+from unisono.members.hf import HFMember
+from unisono.members.memory import parameter_count, require_room
+from unisono.members.source import Source
+
+
+def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
+    """The member and its tokenizer (None if there is none).
+
+    Args:
+        source: what the user asked for.
+        folder: read this folder instead of `source.model` (bundled models).
+
+    Raises:
+        MemberError: it cannot be found, read, rewound, or does not fit in memory.
+    """
+    if isinstance(source.model, torch.nn.Module):
+        name = source.name or type(source.model).__name__
+        return HFMember(_as_pretrained(source.model), name), source.tokenizer
+    path = folder or str(source.model)
+    name = source.name or Path(path).name
+    where: dict[str, Any] = {} if folder else {"revision": source.revision}
+    where["trust_remote_code"] = source.trust_remote_code
+    config = _attempt(name, path, lambda: AutoConfig.from_pretrained(path, **where))
+    with _without_progress_bar() if folder else nullcontext():  # bundled models load in no time
+        model = _attempt(name, path, lambda: _load_model(source, name, path, config, where))
+    tokenizer = source.tokenizer or _attempt(name, path, lambda: AutoTokenizer.from_pretrained(path, **where))
+    return HFMember(model, name), tokenizer
+
+
+def _load_model(source: Source, name: str, path: str, config: Any, where: dict[str, Any]) -> PreTrainedModel:
+    device = source.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = fast_dtype(config.dtype, device) if source.dtype == "auto" else getattr(torch, source.dtype)
+    if source.quantization is None and source.device_map is None:
+        require_room(name, parameter_count(config, source.trust_remote_code), dtype, device)
+    options: dict[str, Any] = {"dtype": dtype, **where}
+    if source.quantization is not None:
+        options["quantization_config"] = source.quantization
+    if source.device_map is not None:
+        options["device_map"] = source.device_map
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, config=config, **options)
+    if source.device_map is None and source.quantization is None:
+        model.to(device)
+    return model
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """transformers' switch is global, so it is put back."""
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
+
+
+def _attempt(name: str, path: str, load: Callable[[], Any]) -> Any:
+    """Whatever the libraries below raise for a bad model becomes one line that names the model."""
+    try:
+        return load()
+    except MemberError:
+        raise
+    except Exception as error:
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        if not Path(path).exists():
+            raise MemberError(
+                f"unknown member: {path!r} is no local folder, and could not be had from the hub ({lines[0]})"
+            ) from error
+        raise MemberError(f"member {name} cannot be loaded from {path}: {lines[0]}") from error
+
+
+def _as_pretrained(model: torch.nn.Module) -> PreTrainedModel:
+    if not isinstance(model, PreTrainedModel):
+        raise MemberError(f"a loaded member must be a transformers model, not: {type(model).__name__}")
+    return model

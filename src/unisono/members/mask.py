@@ -1,0 +1,53 @@
+"""Attention masks for rows of unequal length, in the form that each model wants."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from unisono.members.cache import Selection
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Builds the mask of a forward.
+
+    kinds: which of full and sliding attention the model's layers have. sliding: the window of the latter, in tokens.
+    additive: the type of the number added to attention scores, for models that do not take booleans.
+    """
+
+    kinds: tuple[str, ...]
+    sliding: int
+    additive: torch.dtype | None
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> "Masks | None":
+        """The masks that this model takes; None if it has attention that we do not know."""
+        config = model.config.get_text_config()
+        window = getattr(config, "sliding_window", None)
+        listed = getattr(config, "layer_types", None)
+        kinds = tuple(sorted(set(listed or [SLIDING if window else FULL])))
+        implementation = config._attn_implementation
+        if not set(kinds) <= {FULL, SLIDING} or implementation not in ("sdpa", "eager"):
+            return None
+        return cls(kinds, window or 0, model.dtype if implementation == "eager" else None)
+
+    def __call__(self, selection: Selection) -> Tensor | dict[str, Tensor]:
+        """[R, 1, W, window]: the token at position p sees the positions up to p, of the last `sliding` ones."""
+        seen = torch.arange(selection.window, device=selection.positions.device)
+        positions = selection.positions.unsqueeze(-1)
+        full = seen <= positions
+        masks = {
+            kind: self._form(full if kind == FULL else full & (seen > positions - self.sliding)) for kind in self.kinds
+        }
+        return masks if len(masks) > 1 else masks[self.kinds[0]]
+
+    def _form(self, mask: Tensor) -> Tensor:
+        mask = mask.unsqueeze(1)
+        if self.additive is None:
+            return mask
+        lowest = torch.finfo(self.additive).min
+        return torch.zeros(mask.shape, dtype=self.additive, device=mask.device).masked_fill(~mask, lowest)

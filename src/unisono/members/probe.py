@@ -1,0 +1,71 @@
+"""Does a member repeat its own model? Asked once, when it is made.
+
+Some causal models accept a cache and ignore it, keep a state of their own, or look at later tokens; all of these decode
+to nonsense without an error. A few tokens scored in pieces, beside another row and with a rollback, must give what one
+plain forward gives.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from unisono.errors import MemberError
+from unisono.members.base import Work
+
+if TYPE_CHECKING:
+    from unisono.members.hf import HFMember
+
+TOKENS = 6
+
+
+def require_faithful(member: "HFMember") -> None:
+    """Raise MemberError if the member's scores are not those of its model."""
+    kind = member.model.config.model_type
+    try:
+        difference = _difference(member)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise MemberError(f"member {member.name} cannot be decoded with a cache: {kind} ({reason})") from error
+    if not difference <= _tolerance(member):
+        raise MemberError(
+            f"member {member.name} cannot be rewound by length, which speculation needs: {kind} gives other scores with "
+            "a key-value cache than without"
+        )
+
+
+def is_faithful(member: "HFMember") -> bool:
+    """Whether the member's scores are those of its model."""
+    try:
+        return _difference(member) <= _tolerance(member)
+    except Exception:  # whatever a model raises that is called as it cannot be
+        return False
+
+
+def _tolerance(member: "HFMember") -> float:
+    """Half precision rounds; a model that loses its context is off by about the spread of its logits."""
+    return 0.01 if member.model.dtype == torch.float32 else 0.1
+
+
+def _difference(member: "HFMember") -> float:
+    """In units of the logits' spread; the median, since one flipped expert may move a few logits far."""
+    ids = [7 * (k + 1) % member.vocabulary for k in range(TOKENS)]
+    found, wanted = _in_pieces(member, ids), _at_once(member, ids)
+    return float((found - wanted).abs().median() / wanted.std())
+
+
+def _in_pieces(member: "HFMember", ids: list[int]) -> Tensor:
+    slot, other = member.open(), member.open()
+    try:
+        member.score([Work(slot, ids[:4], 1), Work(other, ids[3:5], 1)])
+        member.rewind(slot, 2)
+        return member.score([Work(slot, ids[2:], 1)])[0][-1]
+    finally:
+        member.close(slot)
+        member.close(other)
+
+
+@torch.inference_mode()
+def _at_once(member: "HFMember", ids: list[int]) -> Tensor:
+    logits: Tensor = member.model(input_ids=torch.tensor([ids], device=member.model.device), use_cache=False).logits
+    return logits[0, -1].float()

@@ -1,0 +1,149 @@
+"""How one request is sampled: a frozen value, checked when it is made."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from unisono.errors import RequestError
+
+# Processors of transformers that carry state from call to call, or take more than one row: a rollback breaks them
+STATEFUL = (
+    "ClassifierFreeGuidanceLogitsProcessor",
+    "DiaClassifierFreeGuidanceLogitsProcessor",
+    "DiaEOSDelayPatternLogitsProcessor",
+    "SynthIDTextWatermarkLogitsProcessor",
+    "UnbatchedClassifierFreeGuidanceLogitsProcessor",
+)
+LISTS = ("stop", "stop_token_ids", "bad_words", "logits_processors")
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How one request is sampled. Every field is honoured by every schedule.
+
+    Order of what shapes a law: logit_bias; allowed_token_ids, bad_words, min_tokens; repetition, presence and frequency
+    penalty; logits_processors; temperature; top_k; top_p; min_p.
+
+    Raises:
+        RequestError: a value is out of its range; the message names the field and the range.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 1.0  # 0: the most probable token of the combination
+    top_k: int = 0  # 0: off
+    top_p: float = 1.0  # in (0, 1]; 1: off
+    min_p: float = 0.0  # in [0, 1]; 0: off
+    n: int = 1  # samples for the prompt; sample i of a seed is the same for every n
+    seed: int | None = None  # None: a fresh seed, reported in the result
+    stop: str | tuple[str, ...] | list[str] = ()  # texts that end the output
+    stop_token_ids: tuple[int, ...] | list[int] = ()
+    include_stop: bool = False  # whether the text that ended the output is part of it
+    ignore_eos: bool = False
+    min_tokens: int = 0  # no end, stop token or stop string before
+    repetition_penalty: float = 1.0  # above 0; of tokens of prompt and output
+    presence_penalty: float = 0.0  # of tokens of the output
+    frequency_penalty: float = 0.0  # of tokens of the output, per occurrence
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    bad_words: tuple[str, ...] | list[str] = ()  # texts whose tokens, alone or behind a space, never occur
+    allowed_token_ids: tuple[int, ...] | list[int] | None = None  # None: all
+    logits_processors: tuple[Any, ...] | list[Any] = ()  # of transformers, or functions (ids [1, n], logits [1, V])
+    logprobs: bool = False  # log-probability of each token
+    top_logprobs: int = 0  # with logprobs: and of so many of the most probable ones
+    prompt_logprobs: bool = False
+    logprobs_mode: Literal["raw", "processed"] = (
+        "raw"  # raw: of the combination at temperature 1, before all of the above
+    )
+
+    def __post_init__(self) -> None:
+        for name in LISTS:
+            value = getattr(self, name)
+            _require(isinstance(value, str | tuple | list), name, value, "a list")
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        if self.allowed_token_ids is not None:
+            _require(
+                isinstance(self.allowed_token_ids, tuple | list), "allowed_token_ids", self.allowed_token_ids, "a list"
+            )
+            object.__setattr__(self, "allowed_token_ids", tuple(self.allowed_token_ids))
+        for each in fields(self):
+            valid, allowed = RANGES[each.name]
+            _require(valid(getattr(self, each.name)), each.name, getattr(self, each.name), allowed)
+        if self.top_logprobs and not self.logprobs:
+            raise RequestError("top_logprobs needs logprobs=True")
+        if self.min_tokens > self.max_tokens:
+            raise RequestError(f"min_tokens must be at most max_tokens, not: {self.min_tokens} of {self.max_tokens}")
+        for processor in self.logits_processors:
+            if type(processor).__name__ in STATEFUL:
+                raise RequestError(
+                    f"logits_processors: {type(processor).__name__} keeps state, which a rollback breaks"
+                )
+
+
+def _integer(least: int, below: float = math.inf) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value < below
+
+
+def _number(valid: Callable[[float], bool] = lambda value: True) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return number and valid(value)
+
+    return check
+
+
+def _each(valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda values: all(valid(value) for value in values)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_switch(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_bias(value: Any) -> bool:
+    is_id, is_bias = _integer(0), _number()
+    return isinstance(value, Mapping) and all(is_id(token) and is_bias(bias) for token, bias in value.items())
+
+
+_COUNT = (_integer(0), "0 or more")
+_PENALTY = (_number(), "a finite number")
+_SWITCH = (_is_switch, "True or False")
+_TEXTS = (_each(_is_text), "non-empty texts")
+_IDS = (_each(_integer(0)), "token ids, 0 or more")
+
+RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_tokens": (_integer(1), "at least 1"),
+    "temperature": (_number(lambda value: value >= 0), "0 or more"),
+    "top_k": (_integer(0), "0 (off) or more"),
+    "top_p": (_number(lambda value: 0 < value <= 1), "in (0, 1]"),
+    "min_p": (_number(lambda value: 0 <= value <= 1), "in [0, 1]"),
+    "n": (_integer(1), "at least 1"),
+    "seed": (lambda value: value is None or _integer(0, 2**64)(value), "in [0, 2**64)"),
+    "stop": _TEXTS,
+    "stop_token_ids": _IDS,
+    "include_stop": _SWITCH,
+    "ignore_eos": _SWITCH,
+    "min_tokens": _COUNT,
+    "repetition_penalty": (_number(lambda value: value > 0), "above 0"),
+    "presence_penalty": _PENALTY,
+    "frequency_penalty": _PENALTY,
+    "logit_bias": (_is_bias, "a mapping of token ids to finite numbers"),
+    "bad_words": _TEXTS,
+    "allowed_token_ids": (
+        lambda value: value is None or (bool(value) and _IDS[0](value)),
+        "at least one token id, or None",
+    ),
+    "logits_processors": (_each(callable), "processors, called with ids and logits"),
+    "logprobs": _SWITCH,
+    "top_logprobs": _COUNT,
+    "prompt_logprobs": _SWITCH,
+    "logprobs_mode": (lambda value: value in ("raw", "processed"), "'raw' or 'processed'"),
+}
+
+
+def _require(valid: bool, name: str, value: object, allowed: str) -> None:
+    if not valid:
+        raise RequestError(f"{name} must be {allowed}, not: {value!r}")

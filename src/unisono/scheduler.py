@@ -1,0 +1,72 @@
+"""Who may run: a waiting line, and a budget of memory for the members' caches.
+
+Rows are admitted first come, first served. One that does not fit yet waits, and everyone behind it, so a long request
+is not starved by short ones. One that can never fit is refused with the numbers.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+from unisono.errors import RequestError
+from unisono.members.base import Member
+from unisono.row import Row
+
+
+class Scheduler:
+    """The waiting line of one engine.
+
+    Args:
+        rows: the most rows that run at the same time.
+        memory: bytes that the caches of all members may take together.
+    """
+
+    def __init__(self, members: Sequence[Member], rows: int, memory: int) -> None:
+        self._members = members
+        self._rows = rows
+        self._memory = memory
+        self._waiting: deque[Row] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def check(self, row: Row) -> None:
+        """Raise RequestError if the row can never run."""
+        needed = self._needed([row])
+        if needed > self._memory:
+            tokens = max(self._tokens(row))
+            raise RequestError(
+                f"the request does not fit: {tokens} tokens (prompt and max_tokens) need {_mebi(needed)} of cache, the "
+                f"budget is {_mebi(self._memory)}; ask for fewer tokens or give more memory"
+            )
+
+    def add(self, row: Row) -> None:
+        """Put a row at the end of the line."""
+        self._waiting.append(row)
+
+    def remove(self, row: Row) -> None:
+        """Take a row out of the line, if it is there."""
+        if row in self._waiting:
+            self._waiting.remove(row)
+
+    def admit(self, running: Sequence[Row]) -> list[Row]:
+        """Take those out of the line that may start now beside the running ones."""
+        admitted: list[Row] = []
+        for row in [row for row in self._waiting if row.ready()]:
+            together = [*running, *admitted, row]
+            if len(together) > self._rows or self._needed(together) > self._memory:
+                break
+            self._waiting.remove(row)
+            admitted.append(row)
+        return admitted
+
+    def _needed(self, rows: Sequence[Row]) -> int:
+        """Bytes of cache for these rows, each grown to its end: every slot is as long as the longest row."""
+        longest = [max(tokens) for tokens in zip(*(self._tokens(row) for row in rows), strict=True)]
+        return sum(member.memory(len(rows), length) for member, length in zip(self._members, longest, strict=True))
+
+    def _tokens(self, row: Row) -> list[int]:
+        return [len(prompt) + row.task.limit for prompt in row.task.prompts]
+
+
+def _mebi(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"
