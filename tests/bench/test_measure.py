@@ -25,6 +25,7 @@ def test_a_cell_counts_forwards_and_acceptance():
     assert cos.acceptance is not None
     assert 0 < cos.acceptance < 1
     assert cos.predicted is not None
+    assert len(cos.acceptances) == 4  # R22: acceptance may vary from run to run; the result file shows by how much
     assert len(cos.speedups) == 2
     assert len(ticks) == 8
 

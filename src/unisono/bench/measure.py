@@ -31,6 +31,7 @@ class Cell:
     speedups: tuple[float, ...]  # one per prompt
     tokens_per_second: float
     acceptance: float | None
+    acceptances: tuple[float, ...]  # of each run, to show how much it varies; empty if nothing is proposed
     forwards: tuple[float, ...]
     cost: float | None
     predicted: float | None
@@ -91,6 +92,7 @@ def _cell(name: str, runs: list[list[Result]], baseline: list[list[Result]], pro
         speedups=speedups,
         tokens_per_second=statistics.median(each.tokens_per_second for each in stats),
         acceptance=acceptance,
+        acceptances=tuple(each.acceptance for each in stats if each.acceptance is not None),
         forwards=tuple(sum(each.members[k].forwards for each in stats) / tokens for k in range(count)),
         cost=cost,
         predicted=predicted_speedup(name, acceptance, cost, proposer),
