@@ -120,6 +120,15 @@ class Bench:
             "cos:1,1 / standard, 8 rows, 88M pair, T=1": eight_standard / eight_cos,
         }
 
+    def many(self) -> dict[str, float]:
+        """64 prompts in one call, and one after the other."""
+        ensemble = self.ensemble(*self.pair)
+        prompts = [self.tokenizer.encode(text) for text in PYTHON] * 8
+        together = lambda: ensemble.generate(prompts, SAMPLED)  # noqa: E731
+        apart = lambda: [ensemble.generate(prompt, SAMPLED) for prompt in prompts]  # noqa: E731
+        one, many = alternate([apart, together], max(1, self.repeats // 3))
+        return {"64 prompts together / one by one, zoo pair, auto": one / many}
+
     def memory(self, requests: int) -> dict[str, float]:
         """Growth of resident memory from the first tenth of many requests to their end."""
         ensemble, process, dice = (
@@ -147,7 +156,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     bench, figures = Bench(arguments.repeats), {}
-    for part in (bench.two_members, bench.against_generate, bench.against_assisted, bench.overhead, bench.rows):
+    parts = (bench.two_members, bench.against_generate, bench.against_assisted, bench.overhead, bench.rows, bench.many)
+    for part in parts:
         figures |= part()
     figures |= bench.memory(arguments.requests)
     table = Table("figure", "measured")
