@@ -24,7 +24,7 @@ help: ## this list
 
 setup: $(STAMP) ## install everything into .venv (the other targets do it by themselves)
 
-# torch goes first and alone: unpinned, it would bring gigabytes of GPU packages.
+# torch goes first, alone and pinned. Where pip's index has no build for CPUs, TORCH_ARGS names one that has.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "error: unisono needs Python >= 3.11, and '$(PYTHON)' is not one; try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }

@@ -5,7 +5,7 @@ Decodes text with several language models at once, exactly, at close to the spee
 
 from unisono import combine
 from unisono.ensemble import Ensemble
-from unisono.errors import ConfigurationError, MemberError, RequestError, UnisonoError
+from unisono.errors import ConfigurationError, MemberError, RequestError, UnisonoError, VocabularyError
 from unisono.params import SamplingParams
 from unisono.types import Piece, Result, Score, Stats
 
@@ -20,6 +20,7 @@ __all__ = [
     "Score",
     "Stats",
     "UnisonoError",
+    "VocabularyError",
     "combine",
 ]
 __version__ = "0.1.0"

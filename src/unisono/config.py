@@ -38,29 +38,38 @@ def read(path: Path) -> Config:
         ConfigurationError: the file cannot be read, is no mapping, or has a key or value that is not understood.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigurationError(f"config file cannot be read: {path} ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())
         raise ConfigurationError(f"config file is not valid YAML: {path} ({problem})") from error
-    return from_mapping(content or {}, str(path))
+    return from_mapping({} if content is None else content, str(path))
 
 
 def from_mapping(content: Any, where: str = "config") -> Config:
     """The config in a mapping. `where` names it in messages."""
     options = _checked(content, Config, where)
-    members = options.get("members", ())
-    if isinstance(members, str | Mapping):
-        raise ConfigurationError(f"{where}: members must be a list")
+    members = options.get("members", [])
+    if not isinstance(members, list | tuple):
+        raise ConfigurationError(f"{where}: members must be a list, not: {members!r}")
     values: dict[str, Any] = {key: _text(value, f"{where}: {key}") for key, value in options.items() if key in TEXTS}
     sampling = _checked(options.get("sampling", {}), SamplingParams, f"{where}: sampling")
-    return Config(
-        members=tuple(as_source(member) for member in members or ()), sampling=SamplingParams(**sampling), **values
-    )
+    return Config(members=tuple(as_source(member) for member in members), sampling=SamplingParams(**sampling), **values)
 
 
 TEXTS = ("combine", "schedule", "verification")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its silent "the last of two equal keys wins"."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key {key!r} stands twice, line {node.start_mark.line + 1} and below")
+        return super().construct_mapping(node, deep)
 
 
 def _checked(content: Any, target: type, where: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from unisono.errors import RequestError
 from unisono.warp import Warp
 
 Processor = Callable[[Tensor, Tensor], Tensor]  # (ids [1, n], logits [1, V]) -> logits [1, V], as in transformers
@@ -47,7 +48,8 @@ class Edits:
             logits = self._penalised(logits, prompt, generated)
         for process in self.processors:
             ids = [torch.tensor([[*prompt, *prefix]], device=logits.device) for prefix in generated]
-            logits = torch.cat([process(prefix, row) for prefix, row in zip(ids, torch.split(logits, 1), strict=True)])
+            rows = zip(ids, torch.split(logits, 1), strict=True)
+            logits = torch.cat([_processed(process, prefix, row) for prefix, row in rows])
         return logits
 
     def _biased(self, logits: Tensor) -> Tensor:
@@ -96,6 +98,15 @@ class EditedWarp:
     def __call__(self, logits: Tensor) -> Tensor:
         """Logits [K, V] -> law [K, V]."""
         return self.warp(self.edits(logits, self.prompt, self.generated))
+
+
+def _processed(process: Processor, ids: Tensor, row: Tensor) -> Tensor:
+    found = process(ids, row)
+    if not isinstance(found, Tensor) or found.shape != row.shape:
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        name = getattr(process, "__qualname__", type(process).__name__)
+        raise RequestError(f"logits processor {name} must return logits of shape {tuple(row.shape)}, not: {shape}")
+    return found.to(row.dtype)
 
 
 def _counts(tokens: Sequence[int], size: int) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unisono.combine.base import target_law
-from unisono.errors import ConfigurationError
+from unisono.errors import ConfigurationError, RequestError
 from unisono.members.base import Member
 from unisono.row import Row
 from unisono.scheduler import Scheduler
@@ -39,11 +39,16 @@ class Engine:
         self._scheduler = Scheduler(members, rows, memory)
         self._running: list[Row] = []
         self._lock = threading.RLock()
+        self._stepping = False
         self._pool = ThreadPoolExecutor(len(members))  # starts threads only when it is given work
 
     def check(self, row: Row) -> None:
         """Raise RequestError if the row can never run."""
         self._scheduler.check(row)
+
+    def check_tokens(self, tokens: Sequence[int]) -> None:
+        """Raise RequestError if a slot of so many tokens in each member is over the budget."""
+        self._scheduler.check_tokens(tokens)
 
     def submit(self, row: Row) -> None:
         """Let the row run as soon as there is room."""
@@ -54,8 +59,10 @@ class Engine:
         """End a row wherever it is and free its slots at once. Cancelling an ended row is harmless."""
         with self._lock:
             row.finished = True
-            self._scheduler.remove(row)
-            self._release()
+            # The garbage collector may close a stream in the middle of this thread's own step, which then ends it
+            if not self._stepping:
+                self._scheduler.remove(row)
+                self._release()
 
     def run(self, row: Row, waiting: Callable[[], bool] = lambda: True) -> None:
         """Step until the row has ended or nobody waits for it any more. Other rows advance too."""
@@ -70,17 +77,28 @@ class Engine:
     def step(self) -> None:
         """Run one turn of the rows that most agree on."""
         with self._lock:
-            self._admit()
-            members, rows = self._busiest()
-            if rows:
-                self._turn(members, rows)
-            self._release()
+            if self._stepping:
+                raise RequestError(
+                    "a combination, schedule or processor must not decode with the ensemble that runs it"
+                )
+            self._stepping = True
+            try:
+                self._admit()
+                members, rows = self._busiest()
+                if rows:
+                    self._turn(members, rows)
+            finally:
+                self._stepping = False
+                self._release()
 
     def _admit(self) -> None:
         for row in self._scheduler.admit(self._running):
             self._running.append(row)
             row.started = time.perf_counter()
-            row.open()
+            try:
+                row.open()
+            except Exception as error:  # no memory for another slot
+                row.fail(error)
 
     def _release(self) -> None:
         for row in [row for row in self._running if row.finished]:
@@ -90,7 +108,7 @@ class Engine:
     def _busiest(self) -> tuple[tuple[int, ...], list[Row]]:
         """The members that the largest group of rows wants to run, and that group; the impatient go first."""
         groups: dict[tuple[int, ...], list[Row]] = {}
-        for row in self._running:
+        for row in [row for row in self._running if not row.finished]:
             try:
                 groups.setdefault(row.turn().members, []).append(row)
             except Exception as error:  # a user's schedule may raise anything
@@ -184,7 +202,8 @@ class Engine:
         targets = target_law(row.method.combination, logits, row.warp(0, sizes[0]))
         if row.task.logprobs is None:
             return torch.split(targets, sizes), [None] * len(sizes)
-        plain = targets if row.task.processed else row.method.combination(logits, Warp())
+        # float64: the logarithm of a float32 law is -inf from a probability of 1e-45 on
+        plain = targets if row.task.processed else row.method.combination([each.double() for each in logits], Warp())
         return torch.split(targets, sizes), torch.split(plain, sizes)
 
     def _known_logits(self, known: dict[Row, int]) -> list[Tensor]:

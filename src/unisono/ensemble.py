@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 from unisono.combine import as_combination
 from unisono.engine import Engine
-from unisono.errors import RequestError
+from unisono.errors import ConfigurationError, RequestError
 from unisono.loading import cache_budget, load_members
 from unisono.members.hf import HFMember
 from unisono.output import Transcript
@@ -44,6 +44,8 @@ class Ensemble:
         rows: int = ROWS,
         memory: int | None = None,
     ) -> None:
+        _require_count("rows", rows, 1)
+        _require_count("memory", 0 if memory is None else memory, 0)
         self.members = list(members)
         self.prompts = prompts
         self._defaults = {"combine": combine, "schedule": schedule, "verification": verification}
@@ -134,8 +136,10 @@ class Ensemble:
         prompts: Prompt | Sequence[Prompt],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
+        combine: object = None,
+        schedule: object = None,
+        verification: str | None = None,
         progress: bool | None = False,
-        **overrides: Any,
     ) -> list[Result]:
         """Decode prompts together. Other arguments as for `stream`.
 
@@ -151,10 +155,11 @@ class Ensemble:
         settings: list[Any] = list(params) if isinstance(params, list | tuple) else [params] * len(each)
         if len(settings) != len(each):
             raise RequestError(f"give one SamplingParams for all prompts or one each: {len(settings)} for {len(each)}")
+        method = {"combine": combine, "schedule": schedule, "verification": verification}
         requests = [
             request
             for prompt, setting in zip(each, settings, strict=True)
-            for request in self._requests(prompt, setting, overrides, several=True)
+            for request in self._requests(prompt, setting, method, several=True)
         ]
         console = Console(stderr=True)
         shown = console.is_terminal if progress is None else progress
@@ -163,10 +168,17 @@ class Ensemble:
             return run_all(requests, self._engine, lambda: bar.advance(task))
 
     def chat(
-        self, messages: Sequence[Mapping[str, str]], params: SamplingParams | None = None, **overrides: Any
+        self,
+        messages: Sequence[Mapping[str, str]],
+        params: SamplingParams | None = None,
+        *,
+        combine: object = None,
+        schedule: object = None,
+        verification: str | None = None,
     ) -> Result:
         """Answer a conversation, written with the first member's chat template. Arguments as for `stream`."""
-        return run_all(self._requests(self.prompts.chat(messages), params, overrides), self._engine)[0]
+        method = {"combine": combine, "schedule": schedule, "verification": verification}
+        return run_all(self._requests(self.prompts.chat(messages), params, method), self._engine)[0]
 
     def logprobs(self, prompt: str, continuation: str, *, combine: object = None) -> Score:
         """Log-probabilities of a continuation under the combined law at temperature 1, without truncation.
@@ -175,10 +187,12 @@ class Ensemble:
         blanks at the prompt's end count to the continuation.
         """
         method, *_ = self.method(combine=combine)
-        return score(self.members, method.combination, self.prompts.pair(prompt, continuation))
+        rows = self.prompts.pair(prompt, continuation)
+        self._engine.check_tokens([len(context) + len(target) for context, target in rows])
+        return score(self.members, method.combination, rows)
 
     def _requests(
-        self, prompt: Prompt, params: SamplingParams | None, overrides: Mapping[str, Any], several: bool = False
+        self, prompt: Prompt, params: SamplingParams | None, chosen: Mapping[str, Any], several: bool = False
     ) -> list[Request]:
         """The samples of one prompt, as requests that have passed every check."""
         params = SamplingParams() if params is None else params
@@ -186,7 +200,7 @@ class Ensemble:
             raise RequestError(f"parameters must be SamplingParams, not: {type(params).__name__}")
         if params.n > 1 and not several:
             raise RequestError(f"n must be 1 here, not: {params.n}; generate returns several samples")
-        method, *names = self.method(**overrides)
+        method, *names = self.method(**chosen)
         prompts = self.prompts.encode(prompt)
         ends = self._ends(params)
         task = Task(
@@ -198,6 +212,7 @@ class Ensemble:
             logprobs=params.top_logprobs if params.logprobs else None,
             processed=params.logprobs_mode == "processed",
         )
+        self._engine.check_tokens([len(ids) + task.limit for ids in prompts])
         facts: dict[str, Any] = dict(zip(("combination", "schedule", "verification"), names, strict=True))
         facts["prompt_logprobs"] = self._prompt_logprobs(prompts, method) if params.prompt_logprobs else None
         # 53 bits: a number that every JSON reader keeps exactly
@@ -209,7 +224,6 @@ class Ensemble:
         for sample in range(params.n):
             transcript = Transcript(self.tokenizer, task.prompts[0][-6:], params, task.ends, task.limit)
             requests.append(Request(self.members, method, task, transcript, {**facts, "sample": sample}))
-            self._engine.check(requests[-1].row)
             if sample:
                 requests[-1].row.twin = requests[0].row
         return requests
@@ -228,3 +242,8 @@ class Ensemble:
         if params.ignore_eos:
             return ends
         return ends.union(*(member.end_ids for member in self.members))
+
+
+def _require_count(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigurationError(f"{name} must be an integer, {least} or more, not: {value!r}")

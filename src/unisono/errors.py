@@ -2,7 +2,8 @@
 
     UnisonoError
     ├── ConfigurationError   an option, name or config key that cannot be honoured
-    ├── MemberError          a model that cannot be loaded, does not fit, or cannot be combined with the others
+    ├── MemberError          a model that cannot be loaded or does not fit
+    │   └── VocabularyError  models that do not share their tokens
     └── RequestError         a prompt or sampling parameter that cannot be served
 
 A message is one line: what is wrong, the value after a colon, then what to do. All are `ValueError`s too, so code that
@@ -22,7 +23,11 @@ class ConfigurationError(UnisonoError):
 
 
 class MemberError(UnisonoError):
-    """A model cannot be loaded, does not fit in memory, or cannot be combined with the others."""
+    """A model cannot be loaded, does not fit in memory, or cannot be a member."""
+
+
+class VocabularyError(MemberError):
+    """Members that do not share a vocabulary."""
 
 
 class RequestError(UnisonoError):

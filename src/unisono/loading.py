@@ -2,17 +2,20 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from unisono import zoo
-from unisono.errors import ConfigurationError
+from unisono.errors import ConfigurationError, MemberError, unknown
 from unisono.members.hf import HFMember
 from unisono.members.load import load
 from unisono.members.memory import free_memory
 from unisono.members.source import ZOO, Source, as_source
 from unisono.prompts import Prompts
 from unisono.vocabulary import common
+
+OPTIONS = ("combine", "schedule", "verification", "rows", "memory")  # those that are not a member's
 
 
 def load_members(members: Sequence[object], options: Mapping[str, Any]) -> tuple[list[HFMember], Prompts]:
@@ -22,8 +25,12 @@ def load_members(members: Sequence[object], options: Mapping[str, Any]) -> tuple
         MemberError: a model cannot be loaded, does not fit in memory, or has another vocabulary.
         ConfigurationError: an option is unknown or cannot be honoured.
     """
-    if isinstance(members, str | Mapping) or not members:
+    if not isinstance(members, list | tuple) or not members:
         raise ConfigurationError('give a list of at least one member, as in ["zoo:code-m", "zoo:code-s"]')
+    for key in options:
+        known = [*OPTIONS, *(each.name for each in fields(Source) if each.name != "model")]
+        if key not in known:
+            raise unknown("option of Ensemble.load", key, known)
     sources = [as_source(member, **options) for member in members]
     loaded = _load_all(sources)
     models, tokenizers = [member for member, _ in loaded], [tokenizer for _, tokenizer in loaded]
@@ -40,13 +47,16 @@ def load_members(members: Sequence[object], options: Mapping[str, Any]) -> tuple
 
 def cache_budget(members: Sequence[HFMember]) -> int:
     """Bytes that the members' caches may take if nobody says: half of what is free on the fullest device."""
-    return min(free_memory(str(member.model.device)) for member in members) // 2
+    return min(free_memory(member.device) for member in members) // 2
 
 
 def _folder(source: Source) -> str | None:
-    if isinstance(source.model, str) and source.model.startswith(ZOO):
-        return str(zoo.path(source.model.removeprefix(ZOO)))
-    return None
+    """Where a bundled model lies; None for others."""
+    if not isinstance(source.model, str):
+        return None
+    if source.model in zoo.names() and not Path(source.model).exists():
+        raise MemberError(f"unknown member: {source.model!r}; did you mean '{ZOO}{source.model}'?")
+    return str(zoo.path(source.model.removeprefix(ZOO))) if source.model.startswith(ZOO) else None
 
 
 def _name_apart(members: Sequence[HFMember]) -> None:

@@ -15,6 +15,9 @@ STATEFUL = (
     "SynthIDTextWatermarkLogitsProcessor",
     "UnbatchedClassifierFreeGuidanceLogitsProcessor",
 )
+TEXTS = ("stop", "bad_words")  # a single text stands for a list of one
+LARGEST = 1e308  # integers may be larger than any float
+MOST = 1e6  # of biases and penalties: far more than any logit, far less than float32 can hold
 LISTS = ("stop", "stop_token_ids", "bad_words", "logits_processors")
 
 
@@ -58,7 +61,9 @@ class SamplingParams:
     def __post_init__(self) -> None:
         for name in LISTS:
             value = getattr(self, name)
-            _require(isinstance(value, str | tuple | list), name, value, "a list")
+            _require(
+                isinstance(value, str | tuple | list), name, value, "a list of texts" if name in TEXTS else "a list"
+            )
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         if self.allowed_token_ids is not None:
             _require(
@@ -85,8 +90,9 @@ def _integer(least: int, below: float = math.inf) -> Callable[[Any], bool]:
 
 def _number(valid: Callable[[float], bool] = lambda value: True) -> Callable[[Any], bool]:
     def check(value: Any) -> bool:
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        return number and valid(value)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return False
+        return abs(value) < math.inf and abs(value) <= LARGEST and valid(value)
 
     return check
 
@@ -104,39 +110,39 @@ def _is_switch(value: Any) -> bool:
 
 
 def _is_bias(value: Any) -> bool:
-    is_id, is_bias = _integer(0), _number()
+    is_id, is_bias = _integer(0), _number(lambda bias: abs(bias) <= MOST)
     return isinstance(value, Mapping) and all(is_id(token) and is_bias(bias) for token, bias in value.items())
 
 
-_COUNT = (_integer(0), "0 or more")
-_PENALTY = (_number(), "a finite number")
+_COUNT = (_integer(0), "an integer, 0 or more")
+_PENALTY = (_number(lambda value: abs(value) <= MOST), f"a number in [{-MOST:g}, {MOST:g}]")
 _SWITCH = (_is_switch, "True or False")
 _TEXTS = (_each(_is_text), "non-empty texts")
 _IDS = (_each(_integer(0)), "token ids, 0 or more")
 
 RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "max_tokens": (_integer(1), "at least 1"),
-    "temperature": (_number(lambda value: value >= 0), "0 or more"),
-    "top_k": (_integer(0), "0 (off) or more"),
-    "top_p": (_number(lambda value: 0 < value <= 1), "in (0, 1]"),
-    "min_p": (_number(lambda value: 0 <= value <= 1), "in [0, 1]"),
-    "n": (_integer(1), "at least 1"),
-    "seed": (lambda value: value is None or _integer(0, 2**64)(value), "in [0, 2**64)"),
+    "max_tokens": (_integer(1), "an integer, at least 1"),
+    "temperature": (_number(lambda value: value >= 0), "a finite number, 0 or more"),
+    "top_k": (_integer(0), "an integer, 0 (off) or more"),
+    "top_p": (_number(lambda value: 0 < value <= 1), "a number in (0, 1]"),
+    "min_p": (_number(lambda value: 0 <= value <= 1), "a number in [0, 1]"),
+    "n": (_integer(1), "an integer, at least 1"),
+    "seed": (lambda value: value is None or _integer(0, 2**64)(value), "an integer in [0, 2**64), or None"),
     "stop": _TEXTS,
     "stop_token_ids": _IDS,
     "include_stop": _SWITCH,
     "ignore_eos": _SWITCH,
     "min_tokens": _COUNT,
-    "repetition_penalty": (_number(lambda value: value > 0), "above 0"),
+    "repetition_penalty": (_number(lambda value: 1 / MOST <= value <= MOST), f"a number in [{1 / MOST:g}, {MOST:g}]"),
     "presence_penalty": _PENALTY,
     "frequency_penalty": _PENALTY,
-    "logit_bias": (_is_bias, "a mapping of token ids to finite numbers"),
+    "logit_bias": (_is_bias, f"a mapping of token ids to numbers in [{-MOST:g}, {MOST:g}]"),
     "bad_words": _TEXTS,
     "allowed_token_ids": (
         lambda value: value is None or (bool(value) and _IDS[0](value)),
         "at least one token id, or None",
     ),
-    "logits_processors": (_each(callable), "processors, called with ids and logits"),
+    "logits_processors": (_each(callable), "functions (ids, logits) -> logits"),
     "logprobs": _SWITCH,
     "top_logprobs": _COUNT,
     "prompt_logprobs": _SWITCH,

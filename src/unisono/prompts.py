@@ -76,6 +76,7 @@ class Prompts:
                 isinstance(message.get(k), str) for k in ("role", "content")
             ):
                 raise RequestError(f"a message needs a role and a content, both texts, not: {message!r}")
+            _require_text(message["content"])
         try:
             text = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
         except TemplateError as error:
@@ -97,6 +98,7 @@ class Prompts:
         blanks = len(prompt) - len(prompt.rstrip())
         if blanks and prompt.strip():
             prompt, continuation = prompt[:-blanks], prompt[-blanks:] + continuation
+        _require_text(prompt + continuation)
         if not continuation:
             raise RequestError("the continuation is empty; give at least one token to score")
         rows = [self._split_pair(template, prompt, continuation) for template in self._templates]
@@ -156,6 +158,7 @@ class Prompts:
 
     def _spellings(self, word: str) -> set[tuple[int, ...]]:
         """The tokens of a word, alone and behind a space."""
+        _require_text(word)
         return {tuple(self.tokenizer.encode(text, add_special_tokens=False)) for text in (word, " " + word.lstrip())}
 
     def _encode(self, template: str, prompt: str) -> list[int]:
@@ -163,6 +166,7 @@ class Prompts:
             raise RequestError("these members have no tokenizer; give the prompt as a list of token ids")
         if not prompt:
             raise RequestError("the prompt is empty; give at least one token")
+        _require_text(prompt)
         ids: list[int] = self.tokenizer.encode(template.replace(PLAIN, prompt))
         self._check_ids(ids)
         return ids
@@ -187,6 +191,13 @@ class Prompts:
                 raise RequestError(
                     f"the prompt has a token id that not all members know: {token}; ids go to {self.vocabulary.size - 1}"
                 )
+
+
+def _require_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise RequestError(f"a text is not UTF-8: {error.reason} at character {error.start}") from None
 
 
 def _is_tokens(prompt: object) -> bool:

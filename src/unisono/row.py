@@ -6,13 +6,14 @@ So what a row becomes depends on its request and seed alone, never on the rows b
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import torch
 from torch import Tensor
 
 from unisono.combine.base import Combination
 from unisono.edits import EditedWarp, Edits
-from unisono.errors import RequestError
+from unisono.errors import ConfigurationError, RequestError
 from unisono.frontier import Frontier, Proposal
 from unisono.members.base import Member, Work
 from unisono.rng import Noise, Purpose
@@ -107,7 +108,10 @@ class Row:
         """Whom the schedule wants next; it is asked once per round."""
         if self._turn is None:
             scored = tuple(self.frontier.scored(member) for member in range(len(self._members)))
-            self._turn = self.method.schedule.turn(View(self.frontier.open, scored, self.needed, self.method.proposer))
+            frontier = self.frontier
+            room = self.task.limit - frontier.position - frontier.open
+            view = View(frontier.open, scored, self.needed, self.method.proposer, room)
+            self._turn = self._checked(self.method.schedule.turn(view))
         return self._turn
 
     def end_round(self) -> None:
@@ -193,12 +197,19 @@ class Row:
         """End the row with an error, for whoever waits for it."""
         self.error, self.finished = error, True
 
+    def _checked(self, turn: Turn) -> Turn:
+        """A user's schedule may name members that do not exist, none, or one twice."""
+        valid = isinstance(turn, Turn) and isinstance(turn.propose, int) and turn.propose >= 0
+        if not valid or not turn.members or set(turn.members) - set(range(len(self._members))):
+            raise ConfigurationError(f"schedule {self.method.schedule.name} gave a turn that cannot be taken: {turn}")
+        return replace(turn, members=tuple(sorted(set(turn.members))))
+
     def _require_law(self, target: Tensor) -> None:
         # The softmax of impossible tokens only is nan throughout, so one entry tells
         if bool(target[0].isnan()):
             raise RequestError(
                 f"combination {self.method.combination.name} leaves no possible token behind generated token "
-                f"{self.frontier.position}: each is ruled out by some member, mask or bias"
+                f"{self.frontier.position}: each is ruled out by some member or mask, or scores are not numbers"
             )
 
     def _commit(self, decision: Decision) -> list[Commit]:
@@ -231,6 +242,8 @@ def _with_logprobs(commits: list[Commit], laws: Tensor, top: int) -> list[Commit
     values = logs.gather(-1, tokens.unsqueeze(-1)).flatten().tolist()
     best, ids = (found.tolist() for found in logs.topk(min(top, logs.shape[-1]), -1))
     return [
-        replace(commit, logprob=values[k], top=tuple(zip(ids[k], best[k], strict=True)))
+        replace(
+            commit, logprob=values[k], top=tuple(pair for pair in zip(ids[k], best[k], strict=True) if pair[1] > -inf)
+        )
         for k, commit in enumerate(commits)
     ]

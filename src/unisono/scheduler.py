@@ -25,18 +25,25 @@ class Scheduler:
         self._rows = rows
         self._memory = memory
         self._waiting: deque[Row] = deque()
+        self._grown = (
+            0,
+            [0] * len(members),
+        )  # rows, tokens per member that the caches have room for since they were empty
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def check(self, row: Row) -> None:
         """Raise RequestError if the row can never run."""
-        needed = self._needed([row])
+        self.check_tokens(self._tokens(row))
+
+    def check_tokens(self, tokens: Sequence[int]) -> None:
+        """Raise RequestError if a row of so many tokens per member can never run."""
+        needed = self._bytes(1, tokens)
         if needed > self._memory:
-            tokens = max(self._tokens(row))
             raise RequestError(
-                f"the request does not fit: {tokens} tokens (prompt and max_tokens) need {_mebi(needed)} of cache, the "
-                f"budget is {_mebi(self._memory)}; ask for fewer tokens or give more memory"
+                f"the request does not fit: {max(tokens)} tokens (prompt and max_tokens) need {_mebi(needed)} of cache, "
+                f"the budget is {_mebi(self._memory)}; ask for fewer tokens or give more memory"
             )
 
     def add(self, row: Row) -> None:
@@ -50,19 +57,27 @@ class Scheduler:
 
     def admit(self, running: Sequence[Row]) -> list[Row]:
         """Take those out of the line that may start now beside the running ones."""
+        if not running:
+            self._grown = (0, [0] * len(self._members))
+        self._waiting = deque(row for row in self._waiting if not row.finished)
         admitted: list[Row] = []
         for row in [row for row in self._waiting if row.ready()]:
-            together = [*running, *admitted, row]
-            if len(together) > self._rows or self._needed(together) > self._memory:
+            together = len(running) + len(admitted) + 1
+            grown = self._grow(together, self._tokens(row))
+            if together > self._rows or self._bytes(*grown) > self._memory:
                 break
             self._waiting.remove(row)
+            self._grown = grown
             admitted.append(row)
         return admitted
 
-    def _needed(self, rows: Sequence[Row]) -> int:
-        """Bytes of cache for these rows, each grown to its end: every slot is as long as the longest row."""
-        longest = [max(tokens) for tokens in zip(*(self._tokens(row) for row in rows), strict=True)]
-        return sum(member.memory(len(rows), length) for member, length in zip(self._members, longest, strict=True))
+    def _grow(self, rows: int, tokens: Sequence[int]) -> tuple[int, list[int]]:
+        """What the caches have room for with one more row: every slot is as long as the longest row so far."""
+        slots, longest = self._grown
+        return max(slots, rows), [max(pair) for pair in zip(longest, tokens, strict=True)]
+
+    def _bytes(self, rows: int, tokens: Sequence[int]) -> int:
+        return sum(member.memory(rows, length) for member, length in zip(self._members, tokens, strict=True))
 
     def _tokens(self, row: Row) -> list[int]:
         return [len(prompt) + row.task.limit for prompt in row.task.prompts]

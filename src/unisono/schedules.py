@@ -15,13 +15,15 @@ class View:
     """What a schedule may know of a row.
 
     open: number of open proposals. scored: per member, how many open positions it has scored. needed: the members
-    without whose scores nothing can be decided. proposer: the member that proposes by default.
+    without whose scores nothing can be decided. proposer: the member that proposes by default. room: how many more
+    tokens may be proposed before the end of the row; a turn that asks for more gets as many.
     """
 
     open: int
     scored: tuple[int, ...]
     needed: tuple[int, ...]
     proposer: int
+    room: int = 2**31
 
     def least_scored(self) -> int:
         """The needed member that has scored the fewest open positions; the default proposer among equals."""
@@ -118,21 +120,26 @@ def as_schedule(value: object, parameters: Sequence[int], needed: Sequence[int])
         return standard() if name == "standard" else parallel()
     if name not in ("speculative", "cos"):
         raise unknown("schedule", value, NAMES)
-    lengths = _parse_lengths(name, rest)
+    lengths = _parse_lengths(name, rest, 1 if name == "speculative" else len(parameters))
     if name == "speculative":
         return speculative(*lengths) if len(lengths) == 1 else _refuse_count(value, 1)
     return cos(*lengths) if len(lengths) == len(parameters) else _refuse_count(value, len(parameters))
 
 
-def _parse_lengths(name: str, rest: str) -> list[int]:
+def _parse_lengths(name: str, rest: str, count: int) -> list[int]:
     try:
         return [int(part) for part in rest.split(",")]
     except ValueError:
-        raise ConfigurationError(f"schedule {name} needs draft lengths, as in {name}:4, not: {rest!r}") from None
+        example = ",".join("1" * count)
+        raise ConfigurationError(
+            f"schedule {name} needs draft lengths, as in {name}:{example}, not: {rest!r}"
+        ) from None
 
 
 def _refuse_count(value: str, count: int) -> Schedule:
-    raise ConfigurationError(f"schedule {value} needs {count} draft length(s), one per drafting member")
+    if value.startswith("speculative"):
+        raise ConfigurationError(f"schedule {value} needs 1 draft length, that of the proposer")
+    raise ConfigurationError(f"schedule {value} needs {count} draft lengths, one for each of {count} members")
 
 
 def automatic(parameters: Sequence[int], needed: Sequence[int]) -> Schedule:

@@ -6,22 +6,28 @@ tolerance for noise.
 
     members = [TableMember.random(3, seed=1), TableMember.random(3, seed=2)]
     assert largest_error(members, combine.weighted([0.7, 0.3]), cos(2, 1), tokens=3) < 1e-12
+    assert_schedule(my_schedule, members=2)
+    assert_combination(my_combination, members=2)
+
+Combinations and schedules are objects, names or functions, as everywhere.
 """
 
 import itertools
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
 
 from torch import Tensor
 
-from unisono.combine.base import Combination, target_law
-from unisono.edits import Edits
+from unisono.combine import as_combination
+from unisono.combine.base import target_law
+from unisono.edits import EditedWarp, Edits
 from unisono.engine import Engine
 from unisono.members.base import Member
 from unisono.members.table import TableMember
 from unisono.rng import Noise, Purpose
 from unisono.row import Method, Row, Task
-from unisono.schedules import Schedule
+from unisono.schedules import as_schedule
 from unisono.types import Commit
 from unisono.verify import VERIFICATIONS, Verification
 from unisono.warp import Warp
@@ -78,8 +84,8 @@ class EnumeratingNoise:
 
 def decode(  # noqa: PLR0913 - what a test varies, by name
     members: Sequence[TableMember],
-    combination: Combination,
-    schedule: Schedule,
+    combination: object,
+    schedule: object,
     noise: Noise,
     tokens: int,
     warp: Warp | None = None,
@@ -88,7 +94,9 @@ def decode(  # noqa: PLR0913 - what a test varies, by name
     edits: Edits | None = None,
 ) -> Tokens:
     """One run of the real decode loop over table members: `tokens` token ids."""
-    method = Method(combination, schedule, verification, proposer)
+    law = as_combination(combination, len(members))
+    plan = as_schedule(schedule, [member.parameters for member in members], law.needed(len(members)))
+    method = Method(law, plan, verification, proposer)
     task = Task([PROMPT] * len(members), warp or Warp(), tokens, edits=edits or Edits())
     return tuple(commit.token for commits in rounds(members, Row(members, method, task, noise)) for commit in commits)
 
@@ -115,13 +123,13 @@ def rounds(members: Sequence[Member], row: Row) -> Generator[list[Commit], None,
 
 
 def exact_law(
-    members: Sequence[TableMember], combination: Combination, schedule: Schedule, tokens: int, **options: object
+    members: Sequence[TableMember], combination: object, schedule: object, tokens: int, **options: Any
 ) -> dict[Tokens, float]:
     """The law of the real loop's output, by enumeration of every choice. Options as in `decode`."""
     law: dict[Tokens, float] = {}
 
     def run(noise: Noise) -> Tokens:
-        return decode(members, combination, schedule, noise, tokens, **options)  # type: ignore[arg-type]
+        return decode(members, combination, schedule, noise, tokens, **options)
 
     for outcome, probability in EnumeratingNoise(run):
         law[outcome] = law.get(outcome, 0.0) + probability
@@ -129,28 +137,53 @@ def exact_law(
 
 
 def brute_force(
-    members: Sequence[TableMember], combination: Combination, tokens: int, warp: Warp | None = None
+    members: Sequence[TableMember],
+    combination: object,
+    tokens: int,
+    warp: Warp | None = None,
+    edits: Edits | None = None,
 ) -> dict[Tokens, float]:
     """The law of the output by its definition: the product of the target laws along each sequence."""
-    law = {}
+    target, law = as_combination(combination, len(members)), {}
     for sequence in itertools.product(range(members[0].vocabulary), repeat=tokens):
         probability = 1.0
         for position, token in enumerate(sequence):
             prefix = (*PROMPT, *sequence[:position])
             logits = [member.law(prefix).log().unsqueeze(0) for member in members]
-            probability *= float(target_law(combination, logits, warp or Warp())[0, token])
+            edited = EditedWarp(warp or Warp(), edits or Edits(), PROMPT, [sequence[:position]])
+            probability *= float(target_law(target, logits, edited)[0, token])
         law[sequence] = probability
     return law
 
 
 def largest_error(
-    members: Sequence[TableMember], combination: Combination, schedule: Schedule, tokens: int, **options: object
+    members: Sequence[TableMember], combination: object, schedule: object, tokens: int, **options: Any
 ) -> float:
-    """Largest difference in probability, over all outputs, between the loop and the definition."""
+    """Largest difference in probability, over all outputs, between the loop and the definition. Options as in `decode`."""
     found = exact_law(members, combination, schedule, tokens, **options)
-    warp = options.get("warp")
-    wanted = brute_force(members, combination, tokens, warp if isinstance(warp, Warp) else None)
+    wanted = brute_force(members, combination, tokens, options.get("warp"), options.get("edits"))
     return max(abs(found.get(sequence, 0.0) - probability) for sequence, probability in wanted.items())
+
+
+def assert_schedule(schedule: object, members: int = 2) -> None:
+    """Assert that a schedule is exact: for several combinations, temperatures, and with penalties."""
+    tables = unequal_members(members)
+    even = "weighted:" + ",".join(str(index + 1) for index in range(members))
+    for combination in (even, even + ",order=combine-first", "product", "only:0"):
+        for warp in (Warp(), Warp(0.7, top_k=2), Warp(0)):
+            error = largest_error(tables, combination, schedule, 3, warp=warp, edits=Edits(repetition=1.2))
+            if error > 1e-12:
+                raise AssertionError(f"{schedule} is off by {error:.1e} for {combination} and {warp}")
+
+
+def assert_combination(combination: object, members: int = 2) -> None:
+    """Assert that a combination is a law and that every schedule follows it, at several temperatures."""
+    tables, ones = unequal_members(members), ",".join("1" * members)
+    for schedule in ("standard", "parallel", "speculative:1", f"cos:{ones}"):
+        for warp in (Warp(), Warp(0.7, top_k=2), Warp(0)):
+            error = largest_error(tables, combination, schedule, 3, warp=warp)
+            if error > 1e-12:
+                raise AssertionError(f"{schedule} is off by {error:.1e} for {combination} and {warp}")
 
 
 def assert_law(outcomes: Sequence[Tokens], law: dict[Tokens, float], detects: float, alpha: float = 1e-9) -> None:
@@ -162,7 +195,7 @@ def assert_law(outcomes: Sequence[Tokens], law: dict[Tokens, float], detects: fl
     """
     cells = len(law)
     radius = math.sqrt(2 * (cells * math.log(2) + math.log(1 / alpha)) / len(outcomes))
-    if 2 * radius > 2 * detects:
+    if radius > detects:  # a law off by `detects` is 2 * detects away in L1: one radius beyond the bound
         raise ValueError(f"{len(outcomes)} outcomes detect a total variation of {radius:.3g}, not {detects:.3g}")
     counts = dict.fromkeys(law, 0)
     for outcome in outcomes:

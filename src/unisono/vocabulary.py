@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unisono.errors import MemberError
+from unisono.errors import VocabularyError
 
 PROBE = "def f(x):\n    return {'naïve': x[0], '日本': 3.14}  # probe\n\nThe quick brown fox, 12345!"
 
@@ -33,10 +33,16 @@ def common(names: Sequence[str], tokenizers: Sequence[Any], sizes: Sequence[int]
         sizes: how many logits each member returns.
 
     Raises:
-        MemberError: ids mean different things to two members; the message names the first such tokens.
+        VocabularyError: ids mean different things to two members; the message names the first such tokens.
     """
-    if any(tokenizer is None for tokenizer in tokenizers):
+    without = [name for name, tokenizer in zip(names, tokenizers, strict=True) if tokenizer is None]
+    if len(without) == len(names):
         return _unnamed(names, sizes)
+    if without:
+        raise VocabularyError(
+            f"member {without[0]} has no tokenizer, so its tokens cannot be compared; give it one, as in "
+            '{"model": model, "tokenizer": tokenizer}'
+        )
     tables = [_table(tokenizer, size) for tokenizer, size in zip(tokenizers, sizes, strict=True)]
     added = [set(tokenizer.get_added_vocab().values()) for tokenizer in tokenizers]
     for other in range(1, len(names)):
@@ -51,7 +57,9 @@ def common(names: Sequence[str], tokenizers: Sequence[Any], sizes: Sequence[int]
 def _unnamed(names: Sequence[str], sizes: Sequence[int]) -> Vocabulary:
     if len(set(sizes)) > 1:
         found = ", ".join(f"{name} has {size}" for name, size in zip(names, sizes, strict=True))
-        raise MemberError(f"members without tokenizers must have vocabularies of one size: {found}; give tokenizers")
+        raise VocabularyError(
+            f"members without tokenizers must have vocabularies of one size: {found}; give tokenizers"
+        )
     return Vocabulary(sizes[0])
 
 
@@ -72,7 +80,7 @@ def _require_same(
         mine, theirs = table.get(index), other.get(index)
         optional = (mine is None and index in other_added) or (theirs is None and index in added)
         if mine != theirs and not optional:
-            raise MemberError(
+            raise VocabularyError(
                 f"members {name} and {other_name} have different vocabularies, first at id {index}: "
                 f"{mine!r} against {theirs!r}; combine models that share a tokenizer"
             )
@@ -88,7 +96,7 @@ def _require_same_splits(name: str, tokenizer: Any, other_name: str, other: Any)
         if mine != theirs:
             ends = (object(),)
             first = next(k for k, (a, b) in enumerate(zip([*mine, *ends], [*theirs, *ends], strict=False)) if a != b)
-            raise MemberError(
+            raise VocabularyError(
                 f"members {name} and {other_name} have the same tokens but split text differently, first at step {first}: "
                 f"{mine[first : first + 1]} against {theirs[first : first + 1]}; combine models that share a tokenizer"
             )

@@ -108,7 +108,7 @@ def test_bad_words_never_occur():
     [
         ({"logit_bias": {5000: 1.0}}, "logit_bias"),
         ({"allowed_token_ids": [5000]}, "allowed_token_ids"),
-        ({"allowed_token_ids": [1], "logit_bias": {1: -1e38}, "bad_words": ["x"]}, "bad_words"),
+        ({"allowed_token_ids": [1], "logit_bias": {1: -100}, "bad_words": ["x"]}, "bad_words"),
     ],
 )
 def test_what_names_an_unknown_token_is_refused(options: dict[str, Any], word: str):

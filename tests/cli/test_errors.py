@@ -108,3 +108,60 @@ def test_an_unknown_command_is_one_line(run):
     outcome = run("generat", "x")
     assert outcome.code == 2
     assert "generate" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (("-m", "code-m"), "did you mean 'zoo:code-m'"),
+        (("-m", "./no-such-folder"), "no folder './no-such-folder'"),
+        (("-m", ""), "a member is a name"),
+        (("--combine", ""), "unknown combination"),
+        (("--schedule", ""), "unknown schedule"),
+        (("--verification", ""), "unknown verification"),
+        (("--device", ""), "unknown device"),
+        (("--device", "gpu"), "available: cpu, cuda"),
+        (("--device", "cuda"), "not available"),
+        (("--schedule", "cos"), "cos:1,1"),
+        (("--combine", "no_such_module:law"), "no module of that name"),
+        (("--chat", "--file", "chat.json"), "looks like JSON"),
+    ],
+)
+def test_more_bad_options(run, tmp_path, monkeypatch, options, word):
+    """Empty values are values, and a near miss is named."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chat.json").write_text('[{"role": "user"},]')
+    if word == "not available":
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    prompt = () if "--file" in options else ("x = 1",)
+    assert_refused(run("generate", *prompt, *(() if "-m" in options else PAIR), *options), word)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("members: 5", "list"),
+        ("members: false", "list"),
+        ("[]", "mapping"),
+        ("members: [5]", "not: 5"),
+        ("members: [{model: zoo:code-m, tokenizer: foo}]", "tokenizer"),
+        ("members: [{model: zoo:code-m, trust_remote_code: 'no'}]", "true or false"),
+        ("members: [{model: zoo:code-m, device: 3}]", "device"),
+        ("members: [{model: zoo:code-m, quantization: 8bit}]", "quantization"),
+        ("combine: weighted\ncombine: product", "twice"),
+        ("sampling: {temperature: 1e-1}", "a finite number"),
+        ("sampling: {logprobs: true}", "--json"),
+    ],
+)
+def test_more_bad_configs(run, tmp_path, text, word):
+    """Wrong kinds, keys that stand twice, options that would be ignored."""
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    assert_refused(run("generate", "x = 1", "--config", str(config)), word)
+
+
+def test_no_arguments_show_the_help(run):
+    """And nothing on standard error."""
+    outcome = run()
+    assert "generate" in outcome.out
+    assert outcome.err == ""

@@ -34,3 +34,11 @@ def test_a_member_that_does_not_exist_is_an_error(run):
     outcome = run("members", "-m", "no/such/model")
     assert outcome.code == 2
     assert "no/such/model" in outcome.err
+
+
+def test_a_member_that_cannot_be_loaded_beside_a_good_one_is_an_error(run):
+    """Only different vocabularies are an answer."""
+    outcome = run("members", "-m", "zoo:code-m", "-m", "zoo:code-x")
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert "code-x" in outcome.err

@@ -124,7 +124,7 @@ def test_overrides_hold_for_one_call(ensemble: Ensemble):
 def test_an_unknown_override_is_an_error(ensemble: Ensemble):
     """A misspelt keyword is not ignored."""
     with pytest.raises((TypeError, ConfigurationError)):
-        ensemble.generate(PROMPTS[0], SAMPLED, schedul="standard")
+        ensemble.generate(PROMPTS[0], SAMPLED, schedul="standard")  # type: ignore[call-arg]
 
 
 def test_members_may_have_prompts_of_their_own():

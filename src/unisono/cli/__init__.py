@@ -58,14 +58,11 @@ def _run() -> int:
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:
-        # The reader has gone (as in `| head`); keep Python from complaining when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
 
 
 def _fail(message: str) -> int:
-    print(f"unisono: error: {' '.join(message.split())}", file=sys.stderr)
+    if message:  # none where help has been printed instead
+        print(f"unisono: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 

@@ -1,9 +1,11 @@
 """`unisono generate`: one prompt in, streamed text out."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,8 +77,8 @@ def generate(
     params = sampling(settings, **given)
     if as_json and trace:
         raise RequestError("--json and --trace exclude each other; the JSON object has each token's origin")
-    if logprobs and not as_json:
-        raise RequestError("--logprobs needs --json, where they are printed")
+    if (params.logprobs or params.prompt_logprobs) and not as_json:
+        raise RequestError("log-probabilities need --json, where they are printed")
     ensemble = load_ensemble(settings, member, combine, schedule, verification, dtype=dtype, device=device)
     request: Any = ensemble.prompts.chat(_messages(text)) if chat else text
     stream = ensemble.stream(request, params)
@@ -124,13 +126,15 @@ def _decoded(raw: bytes, where: str) -> str:
 
 def _messages(text: str) -> list[dict[str, str]]:
     """A JSON list of messages, or the text as one user's message."""
-    if not text.lstrip().startswith("["):
-        return [{"role": "user", "content": text}] if text else []
+    if not re.match(r"\s*(\[\s*)?\{\s*\"", text):
+        return [{"role": "user", "content": text}] if text.strip() else []
     try:
-        messages: list[dict[str, str]] = json.loads(text)
-    except json.JSONDecodeError:
-        return [{"role": "user", "content": text}]
-    return messages
+        messages: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RequestError(f"the chat looks like JSON but is not: {error.msg} at character {error.pos}") from None
+    if isinstance(messages, dict):
+        raise RequestError('a chat in JSON is a list of messages, as in [{"role": "user", "content": "..."}]')
+    return list(messages)
 
 
 def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any]:
@@ -143,6 +147,7 @@ def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any
             "member": None if commit.member is None else names[commit.member],
             "logprob": commit.logprob,
         }
+        | ({"top_logprobs": dict(commit.top)} if commit.top else {})
         for commit in result.commits
     ]
     stats = asdict(result.stats) | {
@@ -150,6 +155,8 @@ def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any
         "tokens_per_round": result.stats.tokens_per_round,
         "tokens_per_second": result.stats.tokens_per_second,
     }
+    # JSON has no minus infinity, the log-probability of a token that a combination rules out
+    prompt_logprobs = [None if value in (None, -inf) else value for value in result.prompt_logprobs or ()]
     return {
         "prompt": prompt,
         "text": result.text,
@@ -162,4 +169,4 @@ def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any
         "verification": result.verification,
         "seed": result.seed,
         "stats": stats,
-    }
+    } | ({"prompt_logprobs": prompt_logprobs} if result.prompt_logprobs else {})

@@ -10,7 +10,7 @@ from unisono import zoo
 from unisono.cli.options import Device, Dtype, Members, load_ensemble
 from unisono.config import Config
 from unisono.ensemble import Ensemble
-from unisono.errors import MemberError
+from unisono.errors import VocabularyError
 
 
 def members(member: Members = [], dtype: Dtype = None, device: Device = None) -> None:  # noqa: B006
@@ -21,9 +21,7 @@ def members(member: Members = [], dtype: Dtype = None, device: Device = None) ->
         console.print("Bundled models (use them as --member NAME):")
     try:
         ensemble = load_ensemble(Config(), member, None, None, None, dtype=dtype, device=device)
-    except MemberError as error:
-        if len(member) < 2:
-            raise
+    except VocabularyError as error:
         console.print(f"These members cannot be combined: {error}", soft_wrap=True)
         raise typer.Exit(1) from None
     console.print(_table(ensemble, member))

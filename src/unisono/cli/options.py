@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from logging import CRITICAL
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from transformers.utils import logging
+from huggingface_hub.utils import logging as hub_logging
+from transformers.utils import logging as transformers_logging
 
 from unisono.config import Config, read
 from unisono.ensemble import Ensemble
@@ -50,14 +52,16 @@ def load_ensemble(
     **sources: Any,
 ) -> Ensemble:
     """The ensemble that config and options ask for; an option goes before the config."""
-    logging.set_verbosity_error()  # warnings about how a checkpoint was saved are not the user's business here
+    # How a checkpoint was saved and how often a hub was asked are not the user's business here
+    transformers_logging.set_verbosity_error()
+    hub_logging.set_verbosity(CRITICAL)
     given = {key: value for key, value in sources.items() if value is not None}
     listed = [vars(source) | given for source in config.members]  # an option goes before the config, for members too
     return Ensemble.load(
         list(members) or listed or DEFAULT_MEMBERS,
-        combine=combine or config.combine,
-        schedule=schedule or config.schedule,
-        verification=verification or config.verification,
+        combine=config.combine if combine is None else combine,
+        schedule=config.schedule if schedule is None else schedule,
+        verification=config.verification if verification is None else verification,
         **given,
     )
 

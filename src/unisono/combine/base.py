@@ -63,7 +63,7 @@ def finite_weights(values: Sequence[float], kind: str) -> tuple[float, ...]:
     """
     try:
         weights = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ConfigurationError(f"{kind} needs a list of numbers, one per member, not: {values!r}") from None
     if not weights or not math.isfinite(sum(weights)):
         raise ConfigurationError(f"{kind} needs finite weights, one per member, not: {list(weights)}")
@@ -80,6 +80,6 @@ def require_count(kind: str, given: int, members: int) -> None:
 
 def finite(name: str, value: float) -> float:
     """The value as a float; ConfigurationError if it is not a finite number."""
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    if not isinstance(value, int | float) or not abs(value) <= 1e30:
         raise ConfigurationError(f"{name} must be a finite number, not: {value!r}")
     return float(value)

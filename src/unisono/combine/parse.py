@@ -1,5 +1,6 @@
 """From what a user writes to a combination: `weighted:0.7,0.3`, `contrastive:mu=0.2`, `my_module:my_function`."""
 
+import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,12 @@ def as_combination(value: object, members: int) -> Combination:
     """
     combination = _build(value, members)
     combination.check(members)
+    try:
+        hash(combination)  # rows with equal combinations are computed together
+    except TypeError:
+        raise ConfigurationError(
+            f"combination {combination.name} must be hashable; make it a frozen dataclass or a function"
+        ) from None
     return combination
 
 
@@ -50,6 +57,8 @@ def _build(value: object, members: int) -> Combination:
         return value
     if isinstance(value, str):
         return parse(value, members)
+    if any(value is form.build for form in FORMS.values()):
+        raise ConfigurationError("a combination must be called with its parameters, as in combine.weighted([0.7, 0.3])")
     if callable(value):
         return custom(value)
     raise ConfigurationError(f"a combination is a name, an object of unisono.combine or a function, not: {value!r}")
@@ -114,15 +123,19 @@ def _value(name: str, convert: Callable[[str], Any], text: str) -> Any:
 
 def _imported(module: str, attribute: str) -> Callable[..., Any]:
     try:
-        function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise ConfigurationError(f"combination {module}:{attribute} cannot be imported: {error}") from error
-        raise unknown("combination", module, (*FORMS, "module:function")) from None
-    except (ImportError, SyntaxError) as error:
-        raise ConfigurationError(f"combination {module}:{attribute} cannot be imported: {error}") from error
-    except (AttributeError, ValueError, TypeError):
-        raise ConfigurationError(f"combination {module}:{attribute}: the module has no {attribute!r}") from None
+        found = importlib.import_module(module)
+    except Exception as error:  # a user's module may raise anything
+        if not isinstance(error, ModuleNotFoundError) or error.name != module:
+            reason = f"{type(error).__name__}: {error}"
+            raise ConfigurationError(f"combination {module}:{attribute} cannot be imported ({reason})") from error
+        near = difflib.get_close_matches(module, FORMS, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]!r}?" if near else f"available: {', '.join(FORMS)}, module:function"
+        raise ConfigurationError(
+            f"unknown combination: {module!r}; {hint} (there is no module of that name either)"
+        ) from None
+    function: Callable[..., Any] | None = getattr(found, attribute, None)
+    if function is None:
+        raise ConfigurationError(f"combination {module}:{attribute}: the module has no {attribute!r}")
     if not callable(function):
         raise ConfigurationError(f"combination {module}:{attribute} is not a function")
     return function

@@ -5,7 +5,7 @@ forward serves any set of slots: its tokens are written behind the slots' length
 them. A rollback lowers a length and touches no data, so other rows do not notice. Layers with a sliding window keep
 all tokens; the mask hides those out of the window, so a rollback across the window's edge is correct too.
 
-Slots and capacity grow by doubling, so memory follows the longest running row, not the context.
+Slots and capacity grow by doubling while rows run, and the memory goes back when the last one has left.
 """
 
 from collections.abc import Sequence
@@ -81,10 +81,17 @@ class SlotCache(Cache):
         self._selection: Selection | None = None
 
     def open(self) -> int:
-        """The lowest free slot: running rows stay close together."""
-        slot = next(slot for slot in range(len(self.lengths) + 1) if slot not in self.lengths)
+        """A fresh, empty slot."""
+        slot = self._free()
         self.lengths[slot] = 0
         return slot
+
+    def close(self, slot: int) -> None:
+        """Free the slot; with the last one, the memory goes back too."""
+        self.lengths.pop(slot, None)
+        if not self.lengths:
+            self.layers.clear()
+            self.shape = (0, 0)
 
     def select(self, slots: Sequence[int], width: int, device: torch.device) -> Selection:
         """Prepare a forward that appends `width` tokens to each slot; the lengths stay as they are."""
@@ -98,13 +105,15 @@ class SlotCache(Cache):
             layer.selection = self._selection
         return self._selection
 
-    def copy(self, source: int, target: int) -> None:
-        """Make slot `target` hold what slot `source` holds."""
+    def fork(self, source: int) -> int:
+        """A free slot that holds what slot `source` holds."""
+        target = self._free()
         self._reserve(max(source, target) + 1, 1)
         for layer in self.layers:
             layer.keys[target] = layer.keys[source]
             layer.values[target] = layer.values[source]
         self.lengths[target] = self.lengths[source]
+        return target
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
@@ -115,6 +124,10 @@ class SlotCache(Cache):
             self.layers.append(layer)
         states: tuple[Tensor, Tensor] = self.layers[layer_idx].update(key_states, value_states)
         return states
+
+    def _free(self) -> int:
+        """The lowest free slot: running rows stay close together."""
+        return next(slot for slot in range(len(self.lengths) + 1) if slot not in self.lengths)
 
     def _reserve(self, slots: int, length: int) -> None:
         wanted = (_doubled(self.shape[0], slots, 1), _doubled(self.shape[1], length, BLOCK))

@@ -7,7 +7,7 @@ import torch
 
 
 def fast_dtype(own: torch.dtype | None, device: str) -> torch.dtype:
-    """bfloat16 for half-precision checkpoints where it is at least as fast as float32, their own type otherwise.
+    """The checkpoint's own type; half precision on a CPU becomes bfloat16 where that is as fast as float32, else float32.
 
     Args:
         own: the type the checkpoint is stored in.

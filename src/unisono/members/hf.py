@@ -36,6 +36,7 @@ class HFMember:
         self.parameters = model.num_parameters()
         self.context = context(model)
         self.vocabulary = logit_count(model)
+        self.device = str(model.device)
         self.end_ids = end_ids(model)
         self._token_bytes = token_bytes(model)
         self._keep = "logits_to_keep" if "logits_to_keep" in inspect.signature(model.forward).parameters else None
@@ -61,13 +62,11 @@ class HFMember:
 
     def fork(self, slot: int) -> int:
         with self._lock:
-            copy = self._cache.open()
-            self._cache.copy(slot, copy)
-            return copy
+            return self._cache.fork(slot)
 
     def close(self, slot: int) -> None:
         with self._lock:
-            self._cache.lengths.pop(slot, None)
+            self._cache.close(slot)
 
     def length(self, slot: int) -> int:
         return self._cache.lengths[slot]

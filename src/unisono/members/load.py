@@ -1,5 +1,6 @@
 """From a `Source` to a member and its tokenizer."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -11,8 +12,9 @@ from transformers.utils import logging
 
 from unisono.errors import MemberError
 from unisono.members.dtype import fast_dtype
+from unisono.members.facts import require_rewindable
 from unisono.members.hf import HFMember
-from unisono.members.memory import parameter_count, require_room
+from unisono.members.memory import empty_model, require_room
 from unisono.members.source import Source
 
 
@@ -33,24 +35,31 @@ def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
     name = source.name or Path(path).name
     where: dict[str, Any] = {} if folder else {"revision": source.revision}
     where["trust_remote_code"] = source.trust_remote_code
+    # What is small and may be wrong comes before the weights
     config = _attempt(name, path, lambda: AutoConfig.from_pretrained(path, **where))
-    with _without_progress_bar() if folder else nullcontext():  # bundled models load in no time
-        model = _attempt(name, path, lambda: _load_model(source, name, path, config, where))
     tokenizer = source.tokenizer or _attempt(name, path, lambda: AutoTokenizer.from_pretrained(path, **where))
+    with nullcontext() if sys.stderr.isatty() and not folder else _without_progress_bar():
+        model = _attempt(name, path, lambda: _load_model(source, name, path, config, where))
     return HFMember(model, name), tokenizer
 
 
 def _load_model(source: Source, name: str, path: str, config: Any, where: dict[str, Any]) -> PreTrainedModel:
     device = source.device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = fast_dtype(config.dtype, device) if source.dtype == "auto" else getattr(torch, source.dtype)
+    empty = empty_model(config, source.trust_remote_code)
+    require_rewindable(empty, name)
     if source.quantization is None and source.device_map is None:
-        require_room(name, parameter_count(config, source.trust_remote_code), dtype, device)
+        require_room(name, empty.num_parameters(), dtype, device)
     options: dict[str, Any] = {"dtype": dtype, **where}
     if source.quantization is not None:
         options["quantization_config"] = source.quantization
     if source.device_map is not None:
         options["device_map"] = source.device_map
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, config=config, **options)
+    model: PreTrainedModel
+    model, found = AutoModelForCausalLM.from_pretrained(path, config=config, output_loading_info=True, **options)
+    missing = sorted(found["missing_keys"])
+    if missing and source.quantization is None:  # transformers would fill them with random numbers
+        raise MemberError(f"member {name} lacks {len(missing)} of its weights, among them {missing[0]}: {path}")
     if source.device_map is None and source.quantization is None:
         model.to(device)
     return model
@@ -76,11 +85,13 @@ def _attempt(name: str, path: str, load: Callable[[], Any]) -> Any:
         raise
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        if not Path(path).exists():
-            raise MemberError(
-                f"unknown member: {path!r} is no local folder, and could not be had from the hub ({lines[0]})"
-            ) from error
-        raise MemberError(f"member {name} cannot be loaded from {path}: {lines[0]}") from error
+        if Path(path).exists():
+            raise MemberError(f"member {name} cannot be loaded from {path}: {lines[0]}") from error
+        if path.startswith((".", "~", "/")):
+            raise MemberError(f"unknown member: there is no folder {path!r}") from error
+        raise MemberError(
+            f"unknown member: {path!r} is no local folder, and could not be had from the hub ({lines[0]})"
+        ) from error
 
 
 def _as_pretrained(model: torch.nn.Module) -> PreTrainedModel:

@@ -2,16 +2,16 @@
 
 import psutil
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from unisono.errors import MemberError
 
 
-def parameter_count(config: PreTrainedConfig, trust_remote_code: bool = False) -> int:
-    """Number of weights of a model with this configuration; builds it without memory for them."""
+def empty_model(config: PreTrainedConfig, trust_remote_code: bool = False) -> PreTrainedModel:
+    """A model of this configuration without memory for its weights, to ask it things before loading."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    return sum(parameter.numel() for parameter in model.parameters())
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    return model
 
 
 def free_memory(device: str) -> int:

@@ -5,6 +5,7 @@ to nonsense without an error. A few tokens scored in pieces, beside another row 
 plain forward gives.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,6 +28,10 @@ def require_faithful(member: "HFMember") -> None:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise MemberError(f"member {member.name} cannot be decoded with a cache: {kind} ({reason})") from error
+    if math.isnan(difference):
+        raise MemberError(
+            f"member {member.name} gives scores that are not numbers: broken weights, or too small a dtype"
+        )
     if not difference <= _tolerance(member):
         raise MemberError(
             f"member {member.name} cannot be rewound by length, which speculation needs: {kind} gives other scores with "

@@ -5,6 +5,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.quantization_config import QuantizationConfigMixin
+
 from unisono.errors import ConfigurationError, unknown
 
 
@@ -13,9 +17,10 @@ class Source:
     """One member, as asked for.
 
     model: local folder, hub id, `zoo:<name>`, or a loaded transformers model.
-    tokenizer: for a loaded model; None means that prompts are token ids. Otherwise it comes with the model.
+    tokenizer: the model's own by default. A loaded model has none of its own; without one, prompts are token ids.
     name: how statistics call the member; its model's name by default.
-    dtype: "auto" is bfloat16 where that is fast and the model's own type otherwise; or a torch dtype's name.
+    dtype: "auto" is the checkpoint's own type, except that half precision on a CPU becomes bfloat16 where that is fast
+        and float32 where it is not; or float32, float16, bfloat16.
     device, device_map, quantization, revision, trust_remote_code: as `from_pretrained` in transformers takes them;
         `quantization` is a quantization config or its dict.
     prompt: what this member reads instead of the prompt; `{prompt}` in it is the prompt.
@@ -33,11 +38,18 @@ class Source:
     prompt: str = "{prompt}"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, str | Path | torch.nn.Module) or self.model == "":
+            raise ConfigurationError(f"a member is a name, a folder or a loaded model, not: {self.model!r}")
+        for name, (kinds, wanted) in KINDS.items():
+            if not isinstance(getattr(self, name), kinds):
+                raise ConfigurationError(f"a member's {name} must be {wanted}, not: {getattr(self, name)!r}")
+        if self.dtype not in DTYPES:
+            raise unknown("dtype", self.dtype, DTYPES)
         if self.device is not None and self.device_map is not None:
             raise ConfigurationError("give a member either device or device_map, not both")
-        if self.dtype not in DTYPES:
-            raise unknown("dtype", str(self.dtype), DTYPES)
-        if not isinstance(self.prompt, str) or "{prompt}" not in self.prompt:
+        if self.device is not None:
+            _require_device(self.device)
+        if "{prompt}" not in self.prompt:
             raise ConfigurationError(f"a member's prompt must contain {{prompt}}, not: {self.prompt!r}")
         useless = [key for key in self._set() if key in self._cannot_change()]
         if useless:
@@ -62,9 +74,28 @@ class Source:
 
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
-
-
+KINDS: dict[str, tuple[Any, str]] = {
+    "tokenizer": (PreTrainedTokenizerBase | None, "a tokenizer of transformers"),
+    "name": (str | None, "a text"),
+    "dtype": (str, "a text"),
+    "device": (str | None, "a text"),
+    "quantization": (Mapping | QuantizationConfigMixin | None, "a quantization config or its mapping"),
+    "revision": (str | None, "a text"),
+    "trust_remote_code": (bool, "true or false"),
+    "prompt": (str, "a text"),
+}
 ZOO = "zoo:"
+
+
+def _require_device(name: str) -> None:
+    try:
+        kind = torch.device(name).type
+    except RuntimeError:
+        kind = ""
+    if kind not in ("cpu", "cuda", "mps", "xpu"):
+        raise unknown("device", name, ("cpu", "cuda", "cuda:0", "mps", "xpu"))
+    if kind != "cpu" and not getattr(torch, kind).is_available():
+        raise ConfigurationError(f"device {name} is not available here; use cpu")
 
 
 def as_source(value: object, **defaults: Any) -> Source:

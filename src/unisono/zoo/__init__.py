@@ -1,7 +1,7 @@
 """The bundled models: three small Llama models of Python code that share one tokenizer.
 
-It knows names and folders only; it loads nothing and imports neither torch nor transformers. The one
-idea: a bundled model is an ordinary model folder, so a path is all that a caller needs.
+It knows names and folders only. The one idea: a bundled model is an ordinary model folder, so a path is all that a
+caller needs.
 How they were made is in the repository's `zoo/` and in each folder's `README.md`.
 """
 
