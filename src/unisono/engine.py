@@ -139,7 +139,8 @@ class Engine:
             row.waited = 0
             row.stats.seconds = now - row.started
             if row in ready and scored[row] is None and not (committed.get(row) or drafts[row] or row.finished):
-                row.fail(ConfigurationError(f"schedule {row.method.schedule.name} makes no progress: {turns[row]}"))
+                problem = f"makes no progress: {turns[row]} (does it mind view.room?)"
+                row.fail(ConfigurationError(f"schedule {row.method.schedule.name} {problem}"))
 
     def _score(self, members: Sequence[int], rows: Sequence[Row]) -> dict[Row, bool | None]:
         """Per row: true if its open positions are scored now, false if part of its prompt is, None if they were."""
@@ -199,11 +200,13 @@ class Engine:
         """Per row the target laws [K, V] at its known positions, and those for log-probabilities if it asked for them."""
         row, sizes = next(iter(known)), list(known.values())
         logits = self._known_logits(known)
-        targets = target_law(row.method.combination, logits, row.warp(0, sizes[0]))
+        combination, warp = row.method.combination, row.warp(0, sizes[0])
         if row.task.logprobs is None:
-            return torch.split(targets, sizes), [None] * len(sizes)
-        # float64: the logarithm of a float32 law is -inf from a probability of 1e-45 on
-        plain = targets if row.task.processed else row.method.combination([each.double() for each in logits], Warp())
+            return torch.split(target_law(combination, logits, warp), sizes), [None] * len(sizes)
+        # Copies, and before the targets: a user's function may change what it is given
+        plain = None if row.task.processed else combination(combination.widened(logits), Warp())
+        targets = target_law(combination, logits, warp)
+        plain = targets if plain is None else plain
         return torch.split(targets, sizes), torch.split(plain, sizes)
 
     def _known_logits(self, known: dict[Row, int]) -> list[Tensor]:

@@ -82,6 +82,10 @@ class Ensemble:
         models, prompts = load_members(members, options)
         return cls(models, prompts, combine, schedule, verification, rows, memory)
 
+    def __repr__(self) -> str:
+        _, combination, schedule, verification = self.method()
+        return f"Ensemble({', '.join(self.names)}; {combination}, {schedule}, {verification})"
+
     @property
     def tokenizer(self) -> Any:
         """The members' common tokenizer, or None."""
@@ -139,14 +143,14 @@ class Ensemble:
         combine: object = None,
         schedule: object = None,
         verification: str | None = None,
-        progress: bool | None = False,
+        progress: bool | None = None,
     ) -> list[Result]:
         """Decode prompts together. Other arguments as for `stream`.
 
         Args:
             prompts: texts or lists of token ids; a single one is a list of one.
             params: for all prompts, or one per prompt.
-            progress: show a bar on standard error; None shows it at a terminal only.
+            progress: show a bar on standard error; None shows it at a terminal, for several prompts.
 
         Returns:
             The results of the first prompt (one, or its `n` samples), then those of the next.
@@ -162,7 +166,7 @@ class Ensemble:
             for request in self._requests(prompt, setting, method, several=True)
         ]
         console = Console(stderr=True)
-        shown = console.is_terminal if progress is None else progress
+        shown = console.is_terminal and len(requests) > 1 if progress is None else progress
         with Progress(console=console, disable=not shown) as bar:
             task = bar.add_task("generating", total=len(requests))
             return run_all(requests, self._engine, lambda: bar.advance(task))
@@ -179,6 +183,10 @@ class Ensemble:
         """Answer a conversation, written with the first member's chat template. Arguments as for `stream`."""
         method = {"combine": combine, "schedule": schedule, "verification": verification}
         return run_all(self._requests(self.prompts.chat(messages), params, method), self._engine)[0]
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Token ids of a conversation in the first member's chat template, ready to `stream` the answer."""
+        return self.prompts.chat(messages)
 
     def logprobs(self, prompt: str, continuation: str, *, combine: object = None) -> Score:
         """Log-probabilities of a continuation under the combined law at temperature 1, without truncation.

@@ -26,7 +26,7 @@ class Transcript:
         self.finish_reason: FinishReason | None = None
         self._detokenizer = Detokenizer(tokenizer, context)
         self._stops = StopStrings(params.stop, params.include_stop)
-        self._unchecked = params.min_tokens  # stop strings count from this token on
+        self._unchecked = params.min_tokens  # stop strings that end before this token do not count
         self._ends = ends
         self._limit = limit
 
@@ -40,9 +40,8 @@ class Transcript:
         if commit.token in self._ends:
             self.finish_reason = "stop"
             return Piece("", commit)
-        text, stopped = self._detokenizer.push(commit.token), False
-        if len(self.commits) >= self._unchecked:
-            text, stopped = self._stops.push(text)
+        armed = len(self.commits) >= self._unchecked
+        text, stopped = self._stops.push(self._detokenizer.push(commit.token), armed)
         if stopped:
             self.finish_reason = "stop"
         elif len(self.commits) == self._limit:

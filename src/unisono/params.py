@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any, Literal
 
 from unisono.errors import RequestError
@@ -41,10 +42,10 @@ class SamplingParams:
     seed: int | None = None  # None: a fresh seed, reported in the result
     stop: str | tuple[str, ...] | list[str] = ()  # texts that end the output
     stop_token_ids: tuple[int, ...] | list[int] = ()
-    include_stop: bool = False  # whether the text that ended the output is part of it
+    include_stop: bool = False  # whether the stop string that ended the output is part of it
     ignore_eos: bool = False
     min_tokens: int = 0  # no end, stop token or stop string before
-    repetition_penalty: float = 1.0  # above 0; of tokens of prompt and output
+    repetition_penalty: float = 1.0  # of tokens of the first member's prompt and of the output; 1: off
     presence_penalty: float = 0.0  # of tokens of the output
     frequency_penalty: float = 0.0  # of tokens of the output, per occurrence
     logit_bias: Mapping[int, float] = field(default_factory=dict)
@@ -78,10 +79,12 @@ class SamplingParams:
         if self.min_tokens > self.max_tokens:
             raise RequestError(f"min_tokens must be at most max_tokens, not: {self.min_tokens} of {self.max_tokens}")
         for processor in self.logits_processors:
-            if type(processor).__name__ in STATEFUL:
-                raise RequestError(
-                    f"logits_processors: {type(processor).__name__} keeps state, which a rollback breaks"
-                )
+            if any(kind.__name__ in STATEFUL for kind in type(processor).__mro__):
+                name = type(processor).__name__
+                raise RequestError(f"logits_processors: {name} keeps state, which a rollback breaks")
+        if self.prompt_logprobs and self.logprobs_mode == "processed":
+            raise RequestError("prompt_logprobs are raw; leave out logprobs_mode='processed'")
+        object.__setattr__(self, "logit_bias", MappingProxyType(dict(self.logit_bias)))  # a copy nobody can change
 
 
 def _integer(least: int, below: float = math.inf) -> Callable[[Any], bool]:

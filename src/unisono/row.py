@@ -199,10 +199,16 @@ class Row:
 
     def _checked(self, turn: Turn) -> Turn:
         """A user's schedule may name members that do not exist, none, or one twice."""
-        valid = isinstance(turn, Turn) and isinstance(turn.propose, int) and turn.propose >= 0
-        if not valid or not turn.members or set(turn.members) - set(range(len(self._members))):
+        valid = isinstance(turn, Turn) and isinstance(turn.members, tuple) and isinstance(turn.propose, int)
+        known = range(len(self._members))
+        if not valid or not turn.members or any(member not in known for member in turn.members) or turn.propose < 0:
             raise ConfigurationError(f"schedule {self.method.schedule.name} gave a turn that cannot be taken: {turn}")
-        return replace(turn, members=tuple(sorted(set(turn.members))))
+        if len(turn.members) > 1 and (turn.propose or len(set(turn.members)) < len(turn.members)):
+            raise ConfigurationError(
+                f"schedule {self.method.schedule.name} gave a turn that cannot be taken: members that run together "
+                f"are different and propose nothing, not: {turn}"
+            )
+        return turn
 
     def _require_law(self, target: Tensor) -> None:
         # The softmax of impossible tokens only is nan throughout, so one entry tells
@@ -240,7 +246,7 @@ def _with_logprobs(commits: list[Commit], laws: Tensor, top: int) -> list[Commit
     logs = laws[: len(commits)].log()
     tokens = torch.tensor([commit.token for commit in commits], device=laws.device)
     values = logs.gather(-1, tokens.unsqueeze(-1)).flatten().tolist()
-    best, ids = (found.tolist() for found in logs.topk(min(top, logs.shape[-1]), -1))
+    best, ids = (found[:, :top].tolist() for found in logs.sort(-1, descending=True))
     return [
         replace(
             commit, logprob=values[k], top=tuple(pair for pair in zip(ids[k], best[k], strict=True) if pair[1] > -inf)

@@ -30,9 +30,6 @@ class Scheduler:
             [0] * len(members),
         )  # rows, tokens per member that the caches have room for since they were empty
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def check(self, row: Row) -> None:
         """Raise RequestError if the row can never run."""
         self.check_tokens(self._tokens(row))

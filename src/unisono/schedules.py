@@ -6,6 +6,7 @@ but not the law of the output.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from unisono.errors import ConfigurationError, unknown
 
@@ -100,6 +101,7 @@ def _lengths(values: Sequence[int]) -> tuple[int, ...]:
     return tuple(values)
 
 
+SMALL = 0.4  # of the largest member's parameters
 NAMES = ("standard", "parallel", "speculative:G", "cos:G1,G2,...", "auto")
 
 
@@ -136,22 +138,24 @@ def _parse_lengths(name: str, rest: str, count: int) -> list[int]:
         ) from None
 
 
-def _refuse_count(value: str, count: int) -> Schedule:
+def _refuse_count(value: str, count: int) -> NoReturn:
     if value.startswith("speculative"):
         raise ConfigurationError(f"schedule {value} needs 1 draft length, that of the proposer")
     raise ConfigurationError(f"schedule {value} needs {count} draft lengths, one for each of {count} members")
 
 
 def automatic(parameters: Sequence[int], needed: Sequence[int]) -> Schedule:
-    """The schedule that should pay for members of these sizes: `cos`, with longer drafts for a much smaller proposer.
+    """The schedule that should pay for members of these sizes.
 
-    One draft token each never loses against `standard` for two members (CoS, theory); a member at most 0.4 times the
-    size of the largest drafts four.
+    `cos`, since one draft token each never loses against `standard` for two members (CoS, theory); a member at most
+    `SMALL` times the size of the largest drafts four. Where one member alone fixes the law, it is drafted for by a small
+    one, or decodes by itself.
     """
-    if len(parameters) == 1:
-        return standard()
+    if len(needed) == 1:
+        others = [size for member, size in enumerate(parameters) if member != needed[0]]
+        return speculative(4) if others and min(others) <= SMALL * parameters[needed[0]] else standard()
     largest = max(parameters)
-    return cos(*(4 if size <= 0.4 * largest else 1 for size in parameters))
+    return cos(*(4 if size <= SMALL * largest else 1 for size in parameters))
 
 
 def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> int:

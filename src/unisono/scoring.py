@@ -27,8 +27,7 @@ def score(
     greedy = True
     each = [_logits(member, context, target) for member, (context, target) in zip(members, rows, strict=True)]
     for logits in zip(*each, strict=True):
-        # float64: the logarithm of a float32 law is -inf from a probability of 1e-45 on
-        law = target_law(combination, [found.to(logits[0].device, torch.float64) for found in logits], Warp())
+        law = target_law(combination, combination.widened([found.to(logits[0].device) for found in logits]), Warp())
         here = torch.tensor(tokens[len(values) : len(values) + len(law)], device=law.device)
         greedy = greedy and bool((law.argmax(-1) == here).all())
         values += law.gather(-1, here.unsqueeze(-1)).log().flatten().tolist()

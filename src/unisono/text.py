@@ -57,15 +57,19 @@ class StopStrings:
         self._included = included
         self._held = ""
 
-    def push(self, text: str) -> tuple[str, bool]:
-        """Text that is safe to show, and whether a stop string was found; text from its start (or end) on is dropped."""
+    def push(self, text: str, armed: bool = True) -> tuple[str, bool]:
+        """Text that is safe to show, and whether a stop string was found; text from its start (or end) on is dropped.
+
+        Only a stop string that ends in an armed text counts; it may begin before.
+        """
         if not self._stops:
             return text, False
-        held = self._held + text
-        found = min(((at, len(stop)) for stop in self._stops if (at := held.find(stop)) >= 0), default=None)
-        if found is not None:
+        before, held = len(self._held), self._held + text
+        ends = [(at, len(stop)) for stop in self._stops if (at := held.find(stop, max(0, before - len(stop) + 1))) >= 0]
+        if armed and ends:
+            start, length = min(ends)
             self._held = ""
-            return held[: sum(found) if self._included else found[0]], True
+            return held[: start + length if self._included else start], True
         keep = max(_partial(held, stop) for stop in self._stops)
         self._held = held[len(held) - keep :]
         return held[: len(held) - keep], False

@@ -44,10 +44,11 @@ def common(names: Sequence[str], tokenizers: Sequence[Any], sizes: Sequence[int]
             '{"model": model, "tokenizer": tokenizer}'
         )
     tables = [_table(tokenizer, size) for tokenizer, size in zip(tokenizers, sizes, strict=True)]
+    merges = [_merges(tokenizer) for tokenizer in tokenizers] if len(tokenizers) > 1 else []
     added = [set(tokenizer.get_added_vocab().values()) for tokenizer in tokenizers]
     for other in range(1, len(names)):
         _require_same(names[0], tables[0], added[0], names[other], tables[other], added[other])
-        _require_same_splits(names[0], tokenizers[0], names[other], tokenizers[other])
+        _require_same_splits(names[0], tokenizers[0], names[other], tokenizers[other], merges[0], merges[other])
     shared = set.intersection(*(set(table) for table in tables))
     size = max(shared) + 1
     partial = sorted({token for table in tables for index, token in table.items() if index not in shared})
@@ -86,10 +87,11 @@ def _require_same(
             )
 
 
-def _require_same_splits(name: str, tokenizer: Any, other_name: str, other: Any) -> None:
+def _require_same_splits(
+    name: str, tokenizer: Any, other_name: str, other: Any, merges: list[Any], other_merges: list[Any]
+) -> None:
     """The same tokens may still be put together by other rules; a probe and the merges tell."""
     pairs = [(tokenizer.encode(PROBE, add_special_tokens=False), other.encode(PROBE, add_special_tokens=False))]
-    merges, other_merges = _merges(tokenizer), _merges(other)
     if merges and other_merges:
         pairs.append((merges, other_merges))
     for mine, theirs in pairs:

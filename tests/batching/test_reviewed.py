@@ -257,3 +257,33 @@ def test_a_member_without_a_tokenizer_beside_one_with_is_refused():
     first, second = tiny.text_models()
     with pytest.raises(VocabularyError, match="has no tokenizer"):
         Ensemble.load([{"model": first, "tokenizer": tiny.tokenizer()}, second])
+
+
+def test_a_function_may_change_what_it_is_given():
+    """Log-probabilities come from copies of their own, in the members' type."""
+    ensemble, matrix = tiny.text_ensemble(), torch.eye(300)
+    params = SamplingParams(max_tokens=6, seed=1, logprobs=True, ignore_eos=True)
+    inplace = ensemble.generate("the cat", params, combine=lambda logits, warp: warp(logits[0].add_(logits[1])))[0]
+    plain = ensemble.generate("the cat", params, combine=lambda logits, warp: warp((logits[0] + logits[1]) @ matrix))[0]
+    assert inplace.token_ids == plain.token_ids
+    assert inplace.logprobs == pytest.approx(plain.logprobs, abs=1e-4)
+
+
+def test_parameters_cannot_be_changed_from_outside():
+    """The caller's mapping is copied."""
+    bias = {1: 2.0}
+    params = SamplingParams(logit_bias=bias)
+    bias[1] = -5.0
+    assert params.logit_bias == {1: 2.0}
+    with pytest.raises(TypeError):
+        params.logit_bias[1] = 3.0  # type: ignore[index]
+
+
+@pytest.mark.parametrize("turn", [Turn((1, 0), 2), Turn((0, 0))], ids=str)
+def test_members_that_run_together_are_different_and_propose_nothing(turn: Turn):
+    """Otherwise it would be anybody's guess who proposes."""
+    members = unequal_members(2)
+    row, engine = make_row(members, Schedule("odd", lambda view: turn), 1, 5), Engine(members)
+    engine.submit(row)
+    with pytest.raises(ConfigurationError, match="run together"):
+        engine.run(row)

@@ -5,7 +5,18 @@ import pytest
 from tests.core.helpers import HistoryMember, Run, Script, observed
 from unisono.combine import only, weighted
 from unisono.errors import ConfigurationError
-from unisono.schedules import Schedule, Turn, View, as_schedule, cos, default_proposer, parallel, speculative, standard
+from unisono.schedules import (
+    Schedule,
+    Turn,
+    View,
+    as_schedule,
+    automatic,
+    cos,
+    default_proposer,
+    parallel,
+    speculative,
+    standard,
+)
 
 
 @pytest.mark.parametrize(
@@ -224,3 +235,17 @@ def test_a_schedule_that_does_nothing_is_an_error():
     idle = Schedule("idle", lambda view: Turn((0,)))
     with pytest.raises(ConfigurationError, match="idle makes no progress"):
         accepting(idle, 2, 3)
+
+
+def test_auto_does_not_draft_for_a_member_that_decodes_faster_alone():
+    """One member fixes the law: a small one drafts for it, a large one never does."""
+    assert automatic([100, 10], [0]).name == "speculative:4"
+    assert automatic([100, 10], [1]).name == "standard"
+    assert automatic([100, 90], [0]).name == "standard"
+    assert automatic([100, 10], [0, 1]).name == "cos:1,4"
+    assert automatic([100], [0]).name == "standard"
+
+
+def test_members_of_weight_zero_are_not_needed():
+    """They may propose; the law does not wait for them."""
+    assert weighted([0, 2, 1]).needed(3) == (1, 2)

@@ -218,3 +218,22 @@ def test_a_transcript_shows_only_what_stays(tokens: list[int], cut: int, size: i
     if BROKEN not in whole:
         assert shown == whole.split(stop)[0]
         assert not tokens or transcript.finish_reason == ("stop" if stop in whole else "length")
+
+
+@pytest.mark.parametrize(("included", "text"), [(False, "ab"), (True, "abxyz")])
+def test_the_stop_string_is_part_of_the_text_if_asked_for(included: bool, text: str):
+    """Across pieces, the text ends before or behind it."""
+    stops = StopStrings(["xyz"], included)
+    found = [stops.push(piece) for piece in ("ab", "x", "yz rest")]
+    assert "".join(piece for piece, _ in found) == text
+    assert found[-1][1]
+
+
+def test_a_stop_string_counts_if_it_ends_in_an_armed_text():
+    """It may begin before; one that ends before is text like any other, also as a beginning of a longer one."""
+    stops = StopStrings(["\nx"])
+    assert stops.push("a\n", armed=False) == ("a", False)
+    assert stops.push("xy") == ("", True)
+    stops = StopStrings(["\nx", "\nxyz"])
+    assert stops.push("a\nx", armed=False) == ("a", False)
+    assert stops.push("q") == ("\nxq", False)

@@ -58,6 +58,8 @@ def _run() -> int:
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
         return 130
+    except OSError as error:
+        return _fail(f"the output cannot be written ({error.strerror or error})")
 
 
 def _fail(message: str) -> int:

@@ -80,7 +80,7 @@ def generate(
     if (params.logprobs or params.prompt_logprobs) and not as_json:
         raise RequestError("log-probabilities need --json, where they are printed")
     ensemble = load_ensemble(settings, member, combine, schedule, verification, dtype=dtype, device=device)
-    request: Any = ensemble.prompts.chat(_messages(text)) if chat else text
+    request: Any = ensemble.encode_chat(_messages(text)) if chat else text
     stream = ensemble.stream(request, params)
     if as_json:
         *_, last = stream
@@ -126,15 +126,15 @@ def _decoded(raw: bytes, where: str) -> str:
 
 def _messages(text: str) -> list[dict[str, str]]:
     """A JSON list of messages, or the text as one user's message."""
-    if not re.match(r"\s*(\[\s*)?\{\s*\"", text):
-        return [{"role": "user", "content": text}] if text.strip() else []
     try:
         messages: Any = json.loads(text)
     except json.JSONDecodeError as error:
-        raise RequestError(f"the chat looks like JSON but is not: {error.msg} at character {error.pos}") from None
+        if re.match(r"\s*(\[\s*)?\{\s*\"", text):
+            raise RequestError(f"the chat looks like JSON but is not: {error.msg} at character {error.pos}") from None
+        return [{"role": "user", "content": text}] if text.strip() else []
     if isinstance(messages, dict):
         raise RequestError('a chat in JSON is a list of messages, as in [{"role": "user", "content": "..."}]')
-    return list(messages)
+    return messages if isinstance(messages, list) else [{"role": "user", "content": text}]
 
 
 def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any]:

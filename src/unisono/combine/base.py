@@ -39,6 +39,10 @@ class Combination(ABC):
         """The members without whose scores the law is not known."""
         return tuple(range(members))
 
+    def widened(self, logits: Logits) -> list[Tensor]:
+        """Copies of the logits for log-probabilities: float64, whose laws do not underflow."""
+        return [member.double() if member.dtype != torch.float64 else member.clone() for member in logits]
+
     def weight(self, member: int) -> float:
         """How much of the law is this member's; decides between proposers of equal size."""
         return 0.0

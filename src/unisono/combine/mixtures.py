@@ -34,6 +34,9 @@ class Weighted(Combination):
     def check(self, members: int) -> None:
         require_count("weighted", len(self.weights), members)
 
+    def needed(self, members: int) -> tuple[int, ...]:
+        return tuple(member for member in range(members) if self.weights[member] > 0)
+
     def weight(self, member: int) -> float:
         return self.weights[member]
 

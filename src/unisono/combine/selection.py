@@ -53,6 +53,9 @@ class Custom(Combination):
     def name(self) -> str:
         return getattr(self.function, "__qualname__", type(self.function).__name__)
 
+    def widened(self, logits: Logits) -> list[Tensor]:
+        return [member.clone() for member in logits]  # the function may hold tensors of the members' type
+
     def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
         law = self.function(list(logits), warp)
         if not isinstance(law, Tensor) or law.shape != logits[0].shape:

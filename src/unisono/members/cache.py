@@ -80,6 +80,12 @@ class SlotCache(Cache):
         self.shape = (0, 0)
         self._selection: Selection | None = None
 
+    @property
+    def token_bytes(self) -> int:
+        """Bytes that one token of one slot takes; known once something is stored."""
+        stored = sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
+        return int(stored // max(1, self.shape[0] * self.shape[1]))
+
     def open(self) -> int:
         """A fresh, empty slot."""
         slot = self._free()

@@ -42,14 +42,6 @@ def logit_count(model: PreTrainedModel) -> int:
     return int(model.config.get_text_config().vocab_size)
 
 
-def token_bytes(model: PreTrainedModel) -> int:
-    """Keys and values of one token in all layers."""
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * size * model.dtype.itemsize)
-
-
 def end_ids(model: PreTrainedModel) -> frozenset[int]:
     """The tokens that end a text."""
     generation = getattr(model, "generation_config", None)

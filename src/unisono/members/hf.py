@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from unisono.members.base import Work
 from unisono.members.cache import SlotCache, capacity
-from unisono.members.facts import context, end_ids, logit_count, require_rewindable, token_bytes
+from unisono.members.facts import context, end_ids, logit_count, require_rewindable
 from unisono.members.mask import Masks
 from unisono.members.probe import is_faithful, require_faithful
 
@@ -38,7 +38,6 @@ class HFMember:
         self.vocabulary = logit_count(model)
         self.device = str(model.device)
         self.end_ids = end_ids(model)
-        self._token_bytes = token_bytes(model)
         self._keep = "logits_to_keep" if "logits_to_keep" in inspect.signature(model.forward).parameters else None
         self._masks = Masks.of(model)  # None: the model makes its own, for one row at a time
         self._forbidden: Tensor | None = None
@@ -47,6 +46,7 @@ class HFMember:
         if self._masks is not None and not is_faithful(self):
             self._masks = None
         require_faithful(self)
+        self._token_bytes = self._measured()
 
     def restrict(self, vocabulary: int, forbidden: Sequence[int]) -> None:
         """Score only the first `vocabulary` ids, and give no mass to the forbidden ones."""
@@ -81,6 +81,15 @@ class HFMember:
             for group in _groups(work, SHORT if self._masks else 0):
                 logits.update(zip((item.slot for item in group), self._forward(group), strict=True))
         return [logits[item.slot] for item in work]
+
+    def _measured(self) -> int:
+        """Bytes of cache per token: every architecture stores something else, so one is stored."""
+        slot = self.open()
+        try:
+            self.score([Work(slot, [0], 1)])
+            return self._cache.token_bytes
+        finally:
+            self.close(slot)
 
     def _forward(self, work: Sequence[Work]) -> list[Tensor]:
         """One forward; rows with fewer tokens than the longest are padded behind, where nothing looks."""
