@@ -1,5 +1,6 @@
 """Write README's speed table from the committed result file: `python benchmarks/readme.py [--check]`."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -34,12 +35,15 @@ def table(document: dict) -> str:
 
 def main() -> int:
     """Rewrite README, or with --check say whether it is up to date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     head, rest = text.split(BEGIN)
     document = json.loads((ROOT / "benchmarks/results/zoo.json").read_text(encoding="utf-8"))
     fresh = head + BEGIN + table(document) + END + rest.split(END)[1]
-    if "--check" in sys.argv:
+    if check:
         return int(fresh != text)
     readme.write_text(fresh, encoding="utf-8")
     return 0

@@ -1,0 +1,75 @@
+"""The shapes of the bundled models, and how a trained one is written to its folder.
+
+Few layers on purpose: models this small are bound by the calls per layer, so depth sets what one
+forward costs, and `code-s` (2 layers) is to be much cheaper than `code-m` and `code-n` (5 layers).
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+from zoo.tokens import FOLDER as TOKENIZER
+from zoo.tokens import LONGEST, VOCABULARY
+
+WEIGHTS = Path(__file__).parent.parent / "src" / "unisono" / "zoo" / "weights"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What differs between the models; everything else is common."""
+
+    hidden: int
+    layers: int
+    intermediate: int
+    heads: int
+
+
+SHAPES = {
+    "code-s": Shape(hidden=192, layers=2, intermediate=512, heads=3),
+    "code-m": Shape(hidden=256, layers=5, intermediate=704, heads=4),
+    "code-n": Shape(hidden=256, layers=5, intermediate=704, heads=4),
+}
+
+
+def configuration(name: str) -> LlamaConfig:
+    """The transformers configuration; token 0 is `<|endoftext|>` and plays all special roles."""
+    shape = SHAPES[name]
+    return LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        max_position_embeddings=LONGEST,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+
+
+def build(name: str, seed: int) -> LlamaForCausalLM:
+    """A fresh float32 model whose start depends on the seed only."""
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(configuration(name))
+
+
+def export(name: str, weights: dict[str, torch.Tensor], folder: Path) -> None:
+    """Writes a self-contained folder in bf16; the folder appears or changes at once, never in halves."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(TOKENIZER, partial)
+    copy = LlamaForCausalLM(configuration(name)).to(torch.bfloat16)
+    copy.load_state_dict(weights)
+    copy.generation_config = GenerationConfig(bos_token_id=0, eos_token_id=0, pad_token_id=0)
+    copy.save_pretrained(partial)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in partial.iterdir():
+        path.chmod(0o644)
+        path.replace(folder / path.name)
+    partial.rmdir()
