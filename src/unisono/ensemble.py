@@ -107,10 +107,10 @@ class Ensemble:
         chosen = {key: self._defaults[key] if value is None else value for key, value in given.items()}
         count, sizes = len(self.members), [member.parameters for member in self.members]
         combination = as_combination(chosen["combine"], count)
-        needed = combination.needed(count)
-        plan: Schedule = as_schedule(chosen["schedule"], sizes, needed)
+        needed, weights = combination.needed(count), [combination.weight(member) for member in range(count)]
+        plan: Schedule = as_schedule(chosen["schedule"], sizes, needed, weights)
         verify = parse_verification(str(chosen["verification"]))
-        proposer = default_proposer(sizes, [combination.weight(member) for member in range(count)], needed)
+        proposer = default_proposer(sizes, weights, needed)
         method = Method(combination, plan, VERIFICATIONS[verify], proposer)
         return method, combination.name, plan.name, verify
 

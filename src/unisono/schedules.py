@@ -102,11 +102,17 @@ def _lengths(values: Sequence[int]) -> tuple[int, ...]:
 
 
 SMALL = 0.4  # of the largest member's parameters
+NEARLY_ALL = 0.9  # of the law
 NAMES = ("standard", "parallel", "speculative:G", "cos:G1,G2,...", "auto")
 
 
-def as_schedule(value: object, parameters: Sequence[int], needed: Sequence[int]) -> Schedule:
+def as_schedule(
+    value: object, parameters: Sequence[int], needed: Sequence[int], weights: Sequence[float] = ()
+) -> Schedule:
     """A schedule from its name or an object, for members with that many parameters each.
+
+    Args:
+        needed: the members without whose scores nothing can be decided. weights: how much of the law is each member's.
 
     Raises:
         ConfigurationError: the name or a draft length is wrong, or `cos` has not one draft length per member.
@@ -117,7 +123,7 @@ def as_schedule(value: object, parameters: Sequence[int], needed: Sequence[int])
         raise ConfigurationError(f"a schedule is a name or an object of unisono.schedules, not: {value!r}")
     name, _, rest = value.partition(":")
     if name == "auto" and not rest:
-        return automatic(parameters, needed)
+        return automatic(parameters, needed, weights)
     if name in ("standard", "parallel") and not rest:
         return standard() if name == "standard" else parallel()
     if name not in ("speculative", "cos"):
@@ -144,16 +150,19 @@ def _refuse_count(value: str, count: int) -> NoReturn:
     raise ConfigurationError(f"schedule {value} needs {count} draft lengths, one for each of {count} members")
 
 
-def automatic(parameters: Sequence[int], needed: Sequence[int]) -> Schedule:
+def automatic(parameters: Sequence[int], needed: Sequence[int], weights: Sequence[float] = ()) -> Schedule:
     """The schedule that should pay for members of these sizes.
 
-    `cos`, since one draft token each never loses against `standard` for two members (CoS, theory); a member at most
-    `SMALL` times the size of the largest drafts four. Where one member alone fixes the law, it is drafted for by a small
-    one, or decodes by itself.
+    `cos`, since one draft token each never loses against `standard` for two members (CoS, theory). A member whose own
+    law is nearly the target (the expert of a contrastive pair) drafts two: its proposals stand. Otherwise a member at
+    most `SMALL` times the size of the largest drafts four. Where one member alone fixes the law, it is drafted for by a
+    small one, or decodes by itself.
     """
     if len(needed) == 1:
         others = [size for member, size in enumerate(parameters) if member != needed[0]]
         return speculative(4) if others and min(others) <= SMALL * parameters[needed[0]] else standard()
+    if weights and max(weights) >= NEARLY_ALL * sum(weights) > 0:
+        return cos(*(2 if weight == max(weights) else 1 for weight in weights))
     largest = max(parameters)
     return cos(*(4 if size <= SMALL * largest else 1 for size in parameters))
 

@@ -246,6 +246,13 @@ def test_auto_does_not_draft_for_a_member_that_decodes_faster_alone():
     assert automatic([100], [0]).name == "standard"
 
 
+def test_auto_lets_the_member_draft_whose_law_is_nearly_the_target():
+    """The expert of a contrastive pair drafts two; an even mixture goes by size."""
+    assert automatic([100, 10], [0, 1], [1.0, 0.0]).name == "cos:2,1"
+    assert automatic([100, 10], [0, 1], [0.5, 0.5]).name == "cos:1,4"
+    assert automatic([100, 90], [0, 1], [0.0, 0.0]).name == "cos:1,1"
+
+
 def test_members_of_weight_zero_are_not_needed():
     """They may propose; the law does not wait for them."""
     assert weighted([0, 2, 1]).needed(3) == (1, 2)

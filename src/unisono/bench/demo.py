@@ -21,7 +21,7 @@ def main() -> None:
     console = Console(highlight=False)
     parts: list[tuple[str, list[object], Combination, str]] = [
         ("Weighted ensemble of two equals", ["zoo:code-m", "zoo:code-n"], combine.weighted([0.5, 0.5]), "cos:1,1"),
-        ("Contrastive pair, expert and amateur", ["zoo:code-m", "zoo:code-s"], combine.contrastive(0.1), "cos:1,3"),
+        ("Contrastive pair, expert and amateur", ["zoo:code-m", "zoo:code-s"], combine.contrastive(0.1), "cos:2,1"),
     ]
     for title, members, combination, schedule in parts:
         ensemble = Ensemble.load(members, combination, schedule)

@@ -31,8 +31,8 @@ CASES = (
     Case(("zoo:code-m", "zoo:code-n"), "weighted:0.5,0.5", 1.0, ("parallel", "speculative:1", "cos:1,1", "cos:2,1")),
     Case(("zoo:code-m", "zoo:code-n"), "weighted:0.5,0.5", 0.0, ("parallel", "speculative:1", "cos:1,1", "cos:2,1")),
     Case(("zoo:code-m", "zoo:code-s"), "weighted:0.5,0.5", 1.0, ("speculative:4", "cos:1,1", "cos:1,4")),
-    Case(("zoo:code-m", "zoo:code-s"), "contrastive:0.1", 1.0, ("speculative:4", "cos:1,1", "cos:1,3")),
-    Case(("zoo:code-m", "zoo:code-s"), "contrastive:0.1", 0.0, ("speculative:4", "cos:1,1", "cos:1,3")),
+    Case(("zoo:code-m", "zoo:code-s"), "contrastive:0.1", 1.0, ("speculative:4", "cos:1,1", "cos:1,3", "cos:2,1")),
+    Case(("zoo:code-m", "zoo:code-s"), "contrastive:0.1", 0.0, ("speculative:4", "cos:1,1", "cos:1,3", "cos:2,1")),
     Case(
         ("zoo:code-m", "zoo:code-n", "zoo:code-s"), "weighted:1,1,1", 1.0, ("speculative:2", "cos:1,1,1", "cos:1,1,2")
     ),

@@ -71,6 +71,9 @@ class Contrastive(Combination):
     def check(self, members: int) -> None:
         _require_pair("contrastive", members)
 
+    def weight(self, member: int) -> float:
+        return 1.0 if member == 0 else 0.0
+
 
 def contrastive(mu: float = 0.1) -> Contrastive:
     """Contrastive decoding as in CoS: `r = softmax(l_expert - mu * l_amateur)`, expert first (arXiv 2502.01662).
@@ -100,6 +103,9 @@ class ContrastiveMasked(Combination):
 
     def check(self, members: int) -> None:
         _require_pair("contrastive_masked", members)
+
+    def weight(self, member: int) -> float:
+        return 1.0 if member == 0 else 0.0
 
 
 def contrastive_masked(alpha: float = 0.1, beta: float = 0.5) -> ContrastiveMasked:
