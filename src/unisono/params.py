@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from types import MappingProxyType
 from typing import Any, Literal
 
 from unisono.errors import RequestError
@@ -84,7 +83,7 @@ class SamplingParams:
                 raise RequestError(f"logits_processors: {name} keeps state, which a rollback breaks")
         if self.prompt_logprobs and self.logprobs_mode == "processed":
             raise RequestError("prompt_logprobs are raw; leave out logprobs_mode='processed'")
-        object.__setattr__(self, "logit_bias", MappingProxyType(dict(self.logit_bias)))  # a copy nobody can change
+        object.__setattr__(self, "logit_bias", dict(self.logit_bias))  # the caller may change the original
 
 
 def _integer(least: int, below: float = math.inf) -> Callable[[Any], bool]:

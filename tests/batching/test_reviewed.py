@@ -275,8 +275,6 @@ def test_parameters_cannot_be_changed_from_outside():
     params = SamplingParams(logit_bias=bias)
     bias[1] = -5.0
     assert params.logit_bias == {1: 2.0}
-    with pytest.raises(TypeError):
-        params.logit_bias[1] = 3.0  # type: ignore[index]
 
 
 @pytest.mark.parametrize("turn", [Turn((1, 0), 2), Turn((0, 0))], ids=str)
