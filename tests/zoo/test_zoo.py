@@ -170,9 +170,6 @@ def test_what_a_model_never_saw_is_harder_for_it():
     assert transformers["code-m"] < transformers["code-n"]
 
 
-SHORT = pytest.mark.xfail(strict=True, reason="0.790 measured: code-s wants more training")
-
-
-@pytest.mark.parametrize("title", [pytest.param("held-out files", marks=SHORT), "held-out package"])
+@pytest.mark.parametrize("title", ["held-out files", "held-out package"])
 def test_small_model_proposes_well_for_its_mixture(title: str):
     assert 1 - measured(title)["total_variation"]["code-s | code-m + code-s"] >= 0.8
