@@ -23,7 +23,7 @@ class Cell:
 
     speedup: median over prompts of the median over repeats of tokens/s over the baseline's. acceptance: accepted over
     decided proposals. forwards: per member and token. cost: time of one forward of the default proposer over one of
-    the other member; None for other than two members. predicted: the paper's speed-up for this acceptance and cost.
+    the other member; None for other than two members that both run. predicted: the paper's speed-up for this acceptance and cost.
     """
 
     schedule: str
@@ -114,8 +114,10 @@ def _speed(result: Result) -> float:
     return result.stats.tokens_per_second
 
 
-def _cost(stats: Sequence[Stats], proposer: int) -> float:
-    """Median over runs of the ratio of mean forward times, proposer over verifier."""
+def _cost(stats: Sequence[Stats], proposer: int) -> float | None:
+    """Median over runs of the ratio of mean forward times, proposer over verifier; None if one of them did not run."""
+    if not all(member.forwards for each in stats for member in each.members):
+        return None
     return statistics.median(
         (each.members[proposer].seconds / each.members[proposer].forwards)
         / (each.members[1 - proposer].seconds / each.members[1 - proposer].forwards)

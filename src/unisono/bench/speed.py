@@ -43,7 +43,7 @@ CASES = (
 def main() -> None:
     """Measure, print, and write the result file if asked for one."""
     arguments = _arguments()
-    prompts = PYTHON[:3] if arguments.short else PYTHON
+    prompts = PYTHON[:3] if arguments.short else PYTHON[:5]
     repeats = 2 if arguments.short else 3
     cases = CASES[:4] if arguments.short else CASES
     console = Console(width=None if Console().is_terminal else 140)
