@@ -51,3 +51,11 @@ def test_the_benchmark_writes_a_result_file(tmp_path, monkeypatch):
     speed.main()
     document = json.loads((tmp_path / "out.json").read_text())
     assert len(document["cells"]) == sum(len(case.schedules) + 1 for case in speed.CASES[:4])
+
+
+def test_a_member_that_standard_does_not_run_has_no_cost():
+    """`only` needs one member: the other has no forwards to compare, and the table shows none."""
+    ensemble = Ensemble.load(["zoo:code-m", "zoo:code-s"], "only:0")
+    cells = compare(ensemble, PYTHON[:1], SamplingParams(max_tokens=6, ignore_eos=True), ["speculative:2"], 1)
+    assert [cell.cost for cell in cells] == [None, None]
+    assert cells[1].acceptance is not None
