@@ -23,7 +23,7 @@ class Cell:
 
     speedup: median over prompts of the median over repeats of tokens/s over the baseline's. acceptance: accepted over
     decided proposals. forwards: per member and token. cost: time of one forward of the default proposer over one of
-    the other member; None for other than two members that both run. predicted: the paper's speed-up for this acceptance and cost.
+    the other member; None for other than two members that both run. predicted: the paper's speed-up for both.
     """
 
     schedule: str
