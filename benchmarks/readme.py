@@ -26,7 +26,7 @@ def table(document: dict) -> str:
         )
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items() if version)
     lines.append(
-        f"\n`{document['command']}`, commit {document['commit'][:9]}, {document['time'][:10]}; {versions}; Python "
+        f"\n`{document['command']}`, commit {document['commit'][:9]}{'+' * document['commit'].endswith('+')}, {document['time'][:10]}; {versions}; Python "
         f"{document['python']}; {document['cpu']}, {document['cores']} cores; {document['prompts']} prompts, "
         f"{document['repeats']} repeats. Result file: [benchmarks/results/zoo.json](benchmarks/results/zoo.json)."
     )
