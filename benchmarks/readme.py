@@ -24,9 +24,10 @@ def table(document: dict) -> str:
         lines.append(
             f"| {members} | `{cell['combine']}` | {cell['temperature']:g} | `{cell['schedule']}` | {numbers} |"
         )
+    commit = document["commit"][:9] + "+" * document["commit"].endswith("+")  # "+": uncommitted changes
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items() if version)
     lines.append(
-        f"\n`{document['command']}`, commit {document['commit'][:9]}{'+' * document['commit'].endswith('+')}, {document['time'][:10]}; {versions}; Python "
+        f"\n`{document['command']}`, commit {commit}, {document['time'][:10]}; {versions}; Python "
         f"{document['python']}; {document['cpu']}, {document['cores']} cores; {document['prompts']} prompts, "
         f"{document['repeats']} repeats. Result file: [benchmarks/results/zoo.json](benchmarks/results/zoo.json)."
     )
