@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 from rich.console import Console
 from rich.progress import Progress
@@ -16,11 +16,10 @@ from unisono.output import Transcript
 from unisono.params import SamplingParams
 from unisono.prompts import Prompt, Prompts
 from unisono.request import Request, run_all
-from unisono.row import Method, Task
-from unisono.schedules import Schedule, as_schedule, default_proposer
-from unisono.scoring import score
+from unisono.schedules import as_schedule, default_proposer, peers
+from unisono.scoring import Scoring, score_all
+from unisono.task import Method, Task
 from unisono.types import Piece, Result, Score
-from unisono.verify import VERIFICATIONS
 from unisono.verify import parse as parse_verification
 from unisono.warp import Warp
 
@@ -83,8 +82,7 @@ class Ensemble:
         return cls(models, prompts, combine, schedule, verification, rows, memory)
 
     def __repr__(self) -> str:
-        _, combination, schedule, verification = self.method()
-        return f"Ensemble({', '.join(self.names)}; {combination}, {schedule}, {verification})"
+        return f"Ensemble({', '.join(self.names)}; {', '.join(self.method().names.values())})"
 
     @property
     def tokenizer(self) -> Any:
@@ -96,23 +94,17 @@ class Ensemble:
         """The members' names, in their order."""
         return [member.name for member in self.members]
 
-    def method(
-        self, *, combine: object = None, schedule: object = None, verification: str | None = None
-    ) -> tuple[Method, str, str, str]:
-        """What a call would use: the method, and the names of its combination, schedule and verification.
-
-        None means the default of this ensemble.
-        """
+    def method(self, *, combine: object = None, schedule: object = None, verification: str | None = None) -> Method:
+        """What a call would use. None means the default of this ensemble."""
         given = {"combine": combine, "schedule": schedule, "verification": verification}
         chosen = {key: self._defaults[key] if value is None else value for key, value in given.items()}
         count, sizes = len(self.members), [member.parameters for member in self.members]
         combination = as_combination(chosen["combine"], count)
         needed, weights = combination.needed(count), [combination.weight(member) for member in range(count)]
-        plan: Schedule = as_schedule(chosen["schedule"], sizes, needed, weights)
-        verify = parse_verification(str(chosen["verification"]))
+        plan = as_schedule(chosen["schedule"], sizes, needed, weights)
         proposer = default_proposer(sizes, weights, needed)
-        method = Method(combination, plan, VERIFICATIONS[verify], proposer)
-        return method, combination.name, plan.name, verify
+        equals = peers(proposer, sizes, weights, needed)
+        return Method(combination, plan, parse_verification(str(chosen["verification"])), proposer, equals)
 
     def stream(
         self,
@@ -188,16 +180,28 @@ class Ensemble:
         """Token ids of a conversation in the first member's chat template, ready to `stream` the answer."""
         return self.prompts.chat(messages)
 
-    def logprobs(self, prompt: str, continuation: str, *, combine: object = None) -> Score:
+    @overload
+    def logprobs(self, prompt: str, continuation: str, *, combine: object = None) -> Score: ...
+
+    @overload
+    def logprobs(self, prompt: list[str], continuation: list[str], *, combine: object = None) -> list[Score]: ...
+
+    def logprobs(
+        self, prompt: str | list[str], continuation: str | list[str], *, combine: object = None
+    ) -> Score | list[Score]:
         """Log-probabilities of a continuation under the combined law at temperature 1, without truncation.
 
         Prompt and continuation are joined and split as lm-evaluation-harness does: they are encoded together, and
-        blanks at the prompt's end count to the continuation.
+        blanks at the prompt's end count to the continuation. Lists of both are scored together, one `Score` per pair.
         """
-        method, *_ = self.method(combine=combine)
-        rows = self.prompts.pair(prompt, continuation)
-        self._engine.check_tokens([len(context) + len(target) for context, target in rows])
-        return score(self.members, method.combination, rows)
+        if isinstance(prompt, str) and isinstance(continuation, str):
+            return self.logprobs([prompt], [continuation], combine=combine)[0]
+        if isinstance(prompt, str) or isinstance(continuation, str) or len(prompt) != len(continuation):
+            raise RequestError("logprobs takes a prompt and a continuation, or two lists of the same length")
+        pairs = [self.prompts.pair(*pair) for pair in zip(prompt, continuation, strict=True)]
+        method = self.method(combine=combine)
+        scorings = [self._scoring(method, [context for context, _ in pair], pair[0][1]) for pair in pairs]
+        return score_all(scorings, self._engine)
 
     def _requests(
         self, prompt: Prompt, params: SamplingParams | None, chosen: Mapping[str, Any], several: bool = False
@@ -208,7 +212,7 @@ class Ensemble:
             raise RequestError(f"parameters must be SamplingParams, not: {type(params).__name__}")
         if params.n > 1 and not several:
             raise RequestError(f"n must be 1 here, not: {params.n}; generate returns several samples")
-        method, *names = self.method(**chosen)
+        method = self.method(**chosen)
         prompts = self.prompts.encode(prompt)
         ends = self._ends(params)
         task = Task(
@@ -221,29 +225,31 @@ class Ensemble:
             processed=params.logprobs_mode == "processed",
         )
         self._engine.check_tokens([len(ids) + task.limit for ids in prompts])
-        facts: dict[str, Any] = dict(zip(("combination", "schedule", "verification"), names, strict=True))
-        facts["prompt_logprobs"] = self._prompt_logprobs(prompts, method) if params.prompt_logprobs else None
-        # 53 bits: a number that every JSON reader keeps exactly
-        facts["seed"] = secrets.randbits(53) if params.seed is None else params.seed
-        return self._samples(params, method, task, facts)
+        return self._samples(params, method, task)
 
-    def _samples(self, params: SamplingParams, method: Method, task: Task, facts: Mapping[str, Any]) -> list[Request]:
-        requests: list[Request] = []
+    def _samples(self, params: SamplingParams, method: Method, task: Task) -> list[Request]:
+        # 53 bits: a number that every JSON reader keeps exactly
+        seed = secrets.randbits(53) if params.seed is None else params.seed
+        prompt = self._prompt_scoring(method, task.prompts) if params.prompt_logprobs else None
+        requests = []
         for sample in range(params.n):
             transcript = Transcript(self.tokenizer, task.prompts[0][-6:], params, task.ends, task.limit)
-            requests.append(Request(self.members, method, task, transcript, {**facts, "sample": sample}))
-            if sample:
-                requests[-1].row.twin = requests[0].row
+            facts = {**method.names, "seed": seed, "sample": sample}
+            requests.append(Request(self.members, method, task, transcript, facts, prompt))
+        rows = [request.row for request in requests]
+        for row in rows:
+            row.siblings = rows
         return requests
 
-    def _prompt_logprobs(self, prompts: Sequence[Sequence[int]], method: Method) -> tuple[float | None, ...]:
-        """One per token of the prompt; None for the first, which follows nothing."""
+    def _prompt_scoring(self, method: Method, prompts: Sequence[Sequence[int]]) -> Scoring:
+        """Scores a prompt's tokens, from the second on."""
         if any(prompt != prompts[0] for prompt in prompts):
             raise RequestError("prompt_logprobs needs members without prompts of their own")
-        if len(prompts[0]) == 1:
-            return (None,)
-        found = score(self.members, method.combination, [(prompt[:1], prompt[1:]) for prompt in prompts])
-        return (None, *found.logprobs)
+        return self._scoring(method, [prompt[:1] for prompt in prompts], prompts[0][1:])
+
+    def _scoring(self, method: Method, prompts: Sequence[Sequence[int]], tokens: Sequence[int]) -> Scoring:
+        self._engine.check_tokens([len(prompt) + len(tokens) for prompt in prompts])
+        return Scoring(self.members, method.combination, prompts, tokens)
 
     def _ends(self, params: SamplingParams) -> frozenset[int]:
         ends = frozenset(params.stop_token_ids)

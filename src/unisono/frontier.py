@@ -5,16 +5,18 @@ feeds members with `missing` and puts what they say into `add_scores`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
+
+from unisono.transfer import Token
 
 
 @dataclass(frozen=True)
 class Proposal:
     """An uncommitted token, the very law [V] it was drawn from, and the member that drew it."""
 
-    token: int
+    token: Token
     law: Tensor
     member: int
 
@@ -54,10 +56,10 @@ class Frontier:
         """The member's logits [V] at the position behind the last proposal."""
         return self._scores[member][self.open]
 
-    def missing(self, member: int, cached: int, positions: int) -> list[int]:
+    def missing(self, member: int, cached: int, positions: int) -> list[Token]:
         """The tokens a member that holds `cached` tokens must read to score the first `positions` open positions."""
         start = cached - len(self.prompts[member])
-        unread = self.prompts[member][cached:] if start < 0 else []
+        unread: list[Token] = [*self.prompts[member][cached:]] if start < 0 else []
         first, end = max(0, start), positions - 1
         proposed = [proposal.token for proposal in self.proposals[max(0, first - self.position) : end]]
         return unread + self.committed[first:] + proposed
@@ -69,10 +71,15 @@ class Frontier:
     def propose(self, proposal: Proposal) -> None:
         self.proposals.append(proposal)
 
+    def reveal(self, tokens: Sequence[int]) -> None:
+        """The first proposals are these tokens; they may have been on a device so far."""
+        shown = zip(self.proposals, tokens, strict=False)
+        self.proposals[: len(tokens)] = [replace(proposal, token=token) for proposal, token in shown]
+
     def accept(self, count: int) -> list[Proposal]:
-        """Commit the first `count` proposals; scores of later positions stay valid."""
+        """Commit the first `count` proposals, which are revealed; scores of later positions stay valid."""
         accepted, self.proposals = self.proposals[:count], self.proposals[count:]
-        self.committed.extend(proposal.token for proposal in accepted)
+        self.committed.extend(int(proposal.token) for proposal in accepted)
         for scores in self._scores:
             del scores[:count]
         return accepted

@@ -8,7 +8,9 @@ from unisono.engine import Engine
 from unisono.members.base import Member
 from unisono.output import Transcript
 from unisono.rng import KeyedNoise
-from unisono.row import Method, Row, Task
+from unisono.row import Row
+from unisono.scoring import Scoring
+from unisono.task import Method, Task
 from unisono.types import Commit, Piece, Result
 
 
@@ -17,29 +19,44 @@ class Request:
 
     Args:
         facts: what the result says of the request: seed, sample, names of combination, schedule, verification.
+        prompt: scores the prompt's tokens, if that was asked for.
     """
 
     def __init__(
-        self, members: Sequence[Member], method: Method, task: Task, transcript: Transcript, facts: Mapping[str, Any]
+        self,
+        members: Sequence[Member],
+        method: Method,
+        task: Task,
+        transcript: Transcript,
+        facts: Mapping[str, Any],
+        prompt: Scoring | None = None,
     ) -> None:
         self.row = Row(members, method, task, KeyedNoise(facts["seed"], facts["sample"]), self._take)
         self._transcript = transcript
         self._facts = facts
+        self._prompt = prompt
         self._pieces: deque[Piece] = deque()
+
+    @property
+    def rows(self) -> list[Row]:
+        """What the engine runs for this request; the samples of one prompt share what scores it."""
+        return [self.row] if self._prompt is None or self._facts["sample"] else [self._prompt.row, self.row]
 
     def stream(self, engine: Engine) -> Generator[Piece, None, None]:
         """Run to the end; yields pieces as they come. Closing the iterator cancels the request."""
-        engine.submit(self.row)
+        for row in self.rows:
+            engine.submit(row)
         try:
             while not self.row.finished:
                 engine.run(self.row, waiting=lambda: not self._pieces)
                 while self._pieces:
                     yield self._pieces.popleft()
+            for row in self.rows:
+                engine.run(row)
         finally:
-            engine.cancel(self.row)
+            for row in self.rows:
+                engine.cancel(row)
         yield from self._pieces
-        if self.row.error is not None:  # met by whoever ran the step, maybe another thread
-            raise self.row.error
         yield self._last()
 
     def result(self) -> Result:
@@ -50,14 +67,13 @@ class Request:
         assert last.result is not None
         return last.result
 
-    def _take(self, commits: list[Commit]) -> bool:
-        """Called by the engine with every block of committed tokens; true at the end of the text."""
+    def _take(self, commits: list[Commit]) -> int | None:
+        """Called by the engine with every block of committed tokens; how many of them end the text, None if none does."""
         for count, commit in enumerate(commits, 1):
             self._pieces.append(self._transcript.push(commit))
             if self._transcript.finish_reason:
-                self.row.stats.drop(commits[count:])
-                return True
-        return False
+                return count
+        return None
 
     def _last(self) -> Piece:
         text = self._transcript.close()
@@ -69,9 +85,14 @@ class Request:
             reason,
             tuple(self._transcript.commits),
             self.row.stats,
+            prompt_logprobs=self._prompt_logprobs(),
             **self._facts,
         )
         return Piece(text, None, reason, result)
+
+    def _prompt_logprobs(self) -> tuple[float | None, ...] | None:
+        """One per token of the prompt; None for the first, which follows nothing."""
+        return None if self._prompt is None else (None, *self._prompt.score().logprobs)
 
 
 def run_all(requests: Sequence[Request], engine: Engine, progress: Callable[[], object] = lambda: None) -> list[Result]:
@@ -80,12 +101,13 @@ def run_all(requests: Sequence[Request], engine: Engine, progress: Callable[[], 
     An error in one cancels all and is raised.
     """
     try:
+        for row in [row for request in requests for row in request.rows]:
+            engine.submit(row)
         for request in requests:
-            engine.submit(request.row)
-        for request in requests:
-            engine.run(request.row)
+            for row in request.rows:
+                engine.run(row)
             progress()
         return [request.result() for request in requests]
     finally:
-        for request in requests:
-            engine.cancel(request.row)
+        for row in [row for request in requests for row in request.rows]:
+            engine.cancel(row)

@@ -7,21 +7,30 @@ to keep, and the same numbers on every device.
 `TARGET` defines the realised text: one vector of exponential variates per position, the same in every round, free for
 every schedule to look at. `PROPOSE`, `ACCEPT` and `RESIDUAL` only realise it: each name is used once (asserted), since
 using one twice biases the output.
+
+A row's `Noise` answers one question at a time; `choices` asks for many rows at once and gets the same answers.
 """
 
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+LANES = 4  # numbers that Philox makes at a time
+
 
 class Purpose(IntEnum):
+    """What a choice is for. All but `TARGET` are lanes of the numbers of a position and round."""
+
     TARGET = 0
     PROPOSE = 1
     ACCEPT = 2
     RESIDUAL = 3
+
+
+UNIFORM = 1  # in the place of a purpose in the counter, for all lanes
 
 
 class Noise(Protocol):
@@ -45,16 +54,15 @@ class KeyedNoise:
     """
 
     def __init__(self, seed: int, sample: int = 0) -> None:
-        self._key = np.array([seed, sample], dtype=np.uint64)
+        self._bits = np.random.Philox(key=np.array([seed, sample], dtype=np.uint64))
+        self._start: Any = self._bits.state  # set for every call: a new generator would cost five times as much
         self._used: set[tuple[Purpose, int, int]] = set()
+        self._last: tuple[tuple[int, int, int], np.ndarray] = ((0, 0, 0), np.empty(0))
 
     def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
         if purpose is Purpose.TARGET:
-            return self._race(law, position)
-        uniform = float(self.uniforms(purpose, position, round)[0])
-        cumulative = torch.cumsum(law, -1, dtype=torch.float64)
-        # right=True skips tokens without mass: the answer is the first whose cumulative mass exceeds the threshold
-        return int(torch.searchsorted(cumulative, cumulative[-1:] * uniform, right=True))
+            return int(race(law, torch.from_numpy(self.exponentials(position, len(law))).to(law.device)))
+        return int(inverse(law, torch.from_numpy(self.uniforms(purpose, position, round)).to(law.device)))
 
     def leading(self, probabilities: Tensor, position: int, round: int) -> int:
         uniforms = torch.from_numpy(self.uniforms(Purpose.ACCEPT, position, round, len(probabilities)))
@@ -67,21 +75,36 @@ class KeyedNoise:
             name = (purpose, position + offset, round)
             assert name not in self._used, f"random name used twice: {name}"
             self._used.add(name)
-        # position is the low word of the counter, which counts blocks of four numbers: one block per position
-        return _open_unit(self._raw([position, purpose, round, 0], 4 * count)[::4])
+        # What is accepted and what replaces it are asked for one after the other: both are lanes of the same numbers
+        if self._last[0] != (position, round, count):
+            # position is the low word of the counter, which counts blocks of four numbers: one block per position
+            raw = self._raw([position, UNIFORM, round, 0], LANES * count)
+            self._last = (position, round, count), _open_unit(raw)
+        return self._last[1][purpose::LANES]
 
     def exponentials(self, position: int, size: int) -> np.ndarray:
         """The `TARGET` vector of a position: `size` float64 exponential variates, always the same."""
         variates: np.ndarray = -np.log(_open_unit(self._raw([0, Purpose.TARGET, position, 0], size)))
         return variates
 
-    def _race(self, law: Tensor, position: int) -> int:
-        # Exponential race (Gumbel-max): argmax of law / E has the law's distribution
-        variates = torch.from_numpy(self.exponentials(position, len(law))).to(law.device)
-        return int((law.double() / variates).argmax())
-
     def _raw(self, counter: list[int], count: int) -> np.ndarray:
-        return np.random.Philox(key=self._key, counter=counter).random_raw(count)
+        self._start["state"]["counter"][:] = counter
+        self._bits.state = self._start
+        raw: np.ndarray = self._bits.random_raw(count)
+        return raw
+
+
+def inverse(laws: Tensor, uniforms: Tensor) -> Tensor:
+    """The token [B] of each law [B, V] that a uniform number [B] in (0, 1) stands for: the law's inverse."""
+    cumulative = torch.cumsum(laws, -1, dtype=torch.float64)
+    # right=True skips tokens without mass: the answer is the first whose cumulative mass exceeds the threshold
+    thresholds = cumulative[..., -1:] * uniforms.unsqueeze(-1)
+    return torch.searchsorted(cumulative, thresholds, right=True).squeeze(-1)
+
+
+def race(laws: Tensor, exponentials: Tensor) -> Tensor:
+    """The winner [B] of exponential races (Gumbel-max): argmax of law / E has the law's distribution; both [B, V]."""
+    return (laws.double() / exponentials).argmax(-1)
 
 
 def _open_unit(raw: np.ndarray) -> np.ndarray:

@@ -5,58 +5,33 @@ So what a row becomes depends on its request and seed alone, never on the rows b
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from math import inf
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination
-from unisono.edits import EditedWarp, Edits
+from unisono.choices import Names
+from unisono.edits import EditedWarp
 from unisono.errors import ConfigurationError, RequestError
 from unisono.frontier import Frontier, Proposal
 from unisono.members.base import Member, Work
-from unisono.rng import Noise, Purpose
-from unisono.schedules import Schedule, Turn, View
+from unisono.rng import Noise
+from unisono.schedules import Turn, View
+from unisono.task import Method, Settled, Task
+from unisono.transfer import Token
 from unisono.types import Commit, MemberStats, Stats
-from unisono.verify import Decision, Verification
-from unisono.warp import AnyWarp, Warp
+from unisono.verify import Block
+from unisono.warp import AnyWarp
 
-
-@dataclass(frozen=True)
-class Method:
-    """How a row is decoded: what it follows, who runs when, how proposals are decided."""
-
-    combination: Combination
-    schedule: Schedule
-    verification: Verification
-    proposer: int  # the member that proposes by default
-
-
-@dataclass(frozen=True)
-class Task:
-    """What one row is to decode.
-
-    prompts: token ids per member, each with at least one. limit: the most tokens to commit; nothing is scored or
-    proposed beyond. ends: tokens behind which nothing is worth proposing. edits: of the logits before the warp.
-    logprobs: report that with each token, and of how many of the most probable ones; None for no report. processed:
-    of the law that tokens are drawn from, instead of the combination at temperature 1 without edits and truncation.
-    """
-
-    prompts: Sequence[Sequence[int]]
-    warp: Warp
-    limit: int
-    ends: frozenset[int] = frozenset()
-    edits: Edits = field(default_factory=Edits)
-    logprobs: int | None = None
-    processed: bool = False
+GIVEN = 2**22  # the most logits of a member that a row with given tokens keeps at once
+CHUNK = 256  # the most tokens of a prompt that a row reads in one step, so that a long one does not stall the others
 
 
 class Row:
     """See the module.
 
     Args:
-        emit: is given what each settling commits; true ends the row.
+        emit: is given what each settling commits; None to go on, else the row has ended with that many of these tokens.
     """
 
     def __init__(
@@ -65,7 +40,7 @@ class Row:
         method: Method,
         task: Task,
         noise: Noise,
-        emit: Callable[[list[Commit]], bool] = lambda commits: False,
+        emit: Callable[[list[Commit]], int | None] = lambda commits: None,
     ) -> None:
         self.method = method
         self.task = task
@@ -77,26 +52,45 @@ class Row:
         self.finished = False
         self.waited = 0  # steps since it was last served
         self.started = 0.0  # when it was admitted
-        self.twin: Row | None = None  # a row with the same prompts, whose caches may be copied
+        self.siblings: Sequence[Row] = ()  # the samples of one prompt, itself included, in order
         self._members = members
         self._turn: Turn | None = None
+        self._last: int | None = None  # the member that ran last
         self._noise = noise
         self.emit = emit
+        self._offer()
+
+    @property
+    def vocabulary(self) -> int:
+        """Size V of all laws."""
+        return self._members[0].vocabulary
 
     def ready(self) -> bool:
         """Whether it may start: samples of one prompt wait until the first of them has read it."""
-        return self.twin is None or self.twin.finished or self.twin.frontier.position > 0
+        first = next((row for row in self.siblings if not row.finished), self)
+        return first is self or first.frontier.position > 0
 
     def open(self) -> None:
-        """Take a slot in every member, with the prompt in it where the twin has read it."""
+        """Take a slot in every member, with the prompt in it as far as a sibling has read it."""
+        sibling = next((row for row in self.siblings if row.slots), None)
         for index, member in enumerate(self._members):
-            # The last token is read again, for the scores behind it
-            common = len(self.task.prompts[index]) - 1
-            if self.twin is not None and self.twin.slots and member.length(self.twin.slots[index]) >= common > 0:
-                self.slots.append(member.fork(self.twin.slots[index]))
-                member.rewind(self.slots[-1], common)
+            held = 0 if sibling is None else self._common(index, sibling.slots[index])
+            if sibling is not None and held:
+                self.slots.append(member.fork(sibling.slots[index]))
+                member.rewind(self.slots[-1], held)
             else:
                 self.slots.append(member.open())
+
+    def heir(self) -> "Row | None":
+        """The sibling that takes the slots of this row, which has ended, so that nobody reads the prompt again."""
+        waiting = (row for row in self.siblings if not row.finished and not row.slots)
+        return next(waiting, None) if self.slots and self.error is None else None
+
+    def inherit(self, row: "Row") -> None:
+        """Take over the slots of a sibling that has ended."""
+        self.slots, row.slots = row.slots, []
+        for index, (member, slot) in enumerate(zip(self._members, self.slots, strict=True)):
+            member.rewind(slot, self._common(index, slot))
 
     def close(self) -> None:
         """Give the slots back."""
@@ -110,23 +104,25 @@ class Row:
             scored = tuple(self.frontier.scored(member) for member in range(len(self._members)))
             frontier = self.frontier
             room = self.task.limit - frontier.position - frontier.open
-            view = View(frontier.open, scored, self.needed, self.method.proposer, room)
+            view = View(frontier.open, scored, self.needed, self._proposer(), room)
             self._turn = self._checked(self.method.schedule.turn(view))
         return self._turn
 
     def end_round(self) -> None:
         """The turn was taken: what could be settled is."""
+        if self._turn is not None:
+            self._last = self._turn.members[-1]
         self._turn = None
         self.stats.rounds += 1
 
-    def work(self, member: int, most: int) -> Work | None:
+    def work(self, member: int, most: int = CHUNK) -> Work | None:
         """What the member must read to score all open positions within the limit; None if it has scored them.
 
         Args:
             most: read at most this many tokens; if more are missing, only the first ones are read and nothing scored.
         """
         frontier = self.frontier
-        positions = min(frontier.open + 1, self.task.limit - frontier.position)
+        positions = self._positions()
         keep = positions - frontier.scored(member)
         if keep <= 0:
             return None
@@ -147,35 +143,47 @@ class Row:
         """What turns logits at `count` open positions, from `first` on, into laws."""
         if self.task.edits.nothing:
             return self.task.warp
-        proposed = [proposal.token for proposal in self.frontier.proposals]
+        # The one place where a draft is read before it is verified, for rows whose laws depend on its tokens
+        proposed = [int(proposal.token) for proposal in self.frontier.proposals]
         prefixes = [self.frontier.committed + proposed[:position] for position in range(first, first + count)]
         return EditedWarp(self.task.warp, self.task.edits, self.task.prompts[0], prefixes)
 
     def known(self) -> int:
         """How many leading positions can be settled: proposals with a known target, and the position behind them."""
         scored = min(self.frontier.scored(member) for member in self.needed)
-        return min(scored, self.frontier.open + 1)
+        return min(scored, self._positions())
 
-    def settle(self, targets: Tensor, plain: Tensor | None = None) -> int:
-        """Decide the first K open positions and emit what that commits; returns how many tokens.
-
-        Args:
-            targets: target laws [K, V]. plain: those at temperature 1 without truncation, for log-probabilities.
-        """
-        proposals = self.frontier.proposals[: len(targets)]
-        laws = torch.stack([proposal.law.to(targets.device) for proposal in proposals]) if proposals else targets[:0]
-        tokens = [proposal.token for proposal in proposals]
-        decision = self.method.verification(
-            targets, laws, tokens, self._noise, self.frontier.position, self.stats.rounds
+    def block(self, known: int) -> Block:
+        """What there is to decide at the first open positions, whose targets are known."""
+        proposals = self.frontier.proposals[:known]
+        return Block(
+            Names(self._noise, self.frontier.position, self.stats.rounds, len(proposals)),
+            [proposal.token for proposal in proposals],
+            [proposal.law for proposal in proposals],
+            free=len(proposals) < known,
         )
-        if decision.token is not None:
-            self._require_law(targets[decision.accepted])
-        commits = self._commit(decision)
-        if plain is not None and commits:
-            commits = _with_logprobs(commits, plain, self.task.logprobs or 0)
-        self.stats.tokens += len(commits)
-        if commits:
-            self.finished = self.emit(commits) or self.frontier.position >= self.task.limit
+
+    def settle(self, settled: Settled) -> int:
+        """Commit and emit what was decided; returns how many tokens.
+
+        Raises:
+            RequestError: the token to commit has no law.
+        """
+        if settled.lawless:
+            raise RequestError(
+                f"combination {self.method.combination.name} leaves no possible token behind generated token "
+                f"{self.frontier.position + settled.accepted}: each is ruled out by some member or mask, or scores are "
+                "not numbers"
+            )
+        self.frontier.reveal(settled.tokens)
+        proposers = [proposal.member for proposal in self.frontier.proposals[: len(settled.tokens)]]
+        commits = self._commit(settled, proposers)
+        ended = self.emit(commits) if commits else None
+        kept = len(commits) if ended is None else ended
+        decided = proposers[: min(kept, settled.accepted + (settled.follows is not None))]
+        self.stats.count(decided, min(kept, settled.accepted), kept)
+        self.finished = ended is not None or self.frontier.position >= self.task.limit
+        self._offer()
         return len(commits)
 
     def draft_room(self, member: int, count: int) -> int:
@@ -184,14 +192,16 @@ class Row:
             return 0
         return min(count, self.task.limit - self.frontier.position - self.frontier.open)
 
-    def propose(self, member: int, law: Tensor) -> bool:
-        """The member draws a token from the law; true if nothing is worth proposing behind it."""
-        position = self.frontier.position + self.frontier.open
-        token = self._noise.draw(law, Purpose.PROPOSE, position, self.stats.rounds)
+    def names(self) -> Names:
+        """What the choice of the next proposal is called."""
+        return Names(self._noise, self.frontier.position + self.frontier.open, self.stats.rounds)
+
+    def propose(self, member: int, token: Token, law: Tensor) -> bool:
+        """The member has drawn a token from the law; true if nothing is worth proposing behind it."""
         self.frontier.propose(Proposal(token, law, member))
         self.stats.members[member].proposed += 1
         # Whatever follows an end would be thrown away; the end itself stays a proposal, so this is unbiased
-        return token in self.task.ends
+        return isinstance(token, int) and token in self.task.ends
 
     def fail(self, error: Exception) -> None:
         """End the row with an error, for whoever waits for it."""
@@ -210,28 +220,49 @@ class Row:
             )
         return turn
 
-    def _require_law(self, target: Tensor) -> None:
-        # The softmax of impossible tokens only is nan throughout, so one entry tells
-        if bool(target[0].isnan()):
-            raise RequestError(
-                f"combination {self.method.combination.name} leaves no possible token behind generated token "
-                f"{self.frontier.position}: each is ruled out by some member or mask, or scores are not numbers"
-            )
+    def _positions(self) -> int:
+        """Open positions that are of interest: the proposals, and the one behind them where a token may be drawn."""
+        return min(self.frontier.open + (not self.task.given), self.task.limit - self.frontier.position)
 
-    def _commit(self, decision: Decision) -> list[Commit]:
-        frontier, stats = self.frontier, self.stats
-        rejected = frontier.proposals[decision.accepted : decision.accepted + 1] if decision.redrawn else []
-        accepted = frontier.accept(decision.accepted)
-        for proposal in accepted:
-            stats.members[proposal.member].accepted += 1
-        stats.verified += len(accepted) + len(rejected)
-        commits = [Commit(proposal.token, "accepted", proposal.member) for proposal in accepted]
-        if decision.token is not None:
-            frontier.replace(decision.token)
+    def _proposer(self) -> int:
+        """The default proposer; of several as good as it, the one after the member that ran last.
+
+        So rows of a batch alternate in step, whichever of them had a rejection.
+        """
+        peers = self.method.peers
+        if self._last not in peers:
+            return self.method.proposer
+        return peers[(peers.index(self._last) + 1) % len(peers)]
+
+    def _offer(self) -> None:
+        """Propose the next given tokens."""
+        if not self.task.given or self.frontier.open:
+            return
+        most = max(1, min(CHUNK, GIVEN // self.vocabulary))
+        for token in self.task.given[self.frontier.position :][:most]:
+            self.frontier.propose(Proposal(token, torch.empty(0), 0))
+
+    def _common(self, member: int, slot: int) -> int:
+        """Tokens of the prompt that a sibling's slot holds; the last one is read again, for the scores behind it."""
+        return min(self._members[member].length(slot), len(self.task.prompts[member]) - 1)
+
+    def _commit(self, settled: Settled, proposers: Sequence[int]) -> list[Commit]:
+        accepted, follows = settled.accepted, settled.follows
+        self.frontier.accept(accepted)
+        commits = [
+            Commit(token, "accepted", member)
+            for token, member in zip(settled.tokens[:accepted], proposers[:accepted], strict=True)
+        ]
+        if follows is not None:
+            self.frontier.replace(follows)
             for member in range(len(self._members)):
                 self._forget(member)
-            origin = ("redrawn", rejected[0].member) if rejected else ("drawn", None)
-            commits.append(Commit(decision.token, *origin))
+            rejected = accepted < len(settled.tokens)
+            commits.append(Commit(follows, "redrawn", proposers[accepted]) if rejected else Commit(follows, "drawn"))
+        if settled.logprobs:
+            commits = [
+                replace(each, logprob=p, top=top) for each, (p, top) in zip(commits, settled.logprobs, strict=True)
+            ]
         return commits
 
     def _forget(self, index: int) -> None:
@@ -240,16 +271,3 @@ class Row:
         committed = len(self.frontier.prompts[index]) + self.frontier.position - 1
         if member.length(slot) > committed:
             member.rewind(slot, committed)
-
-
-def _with_logprobs(commits: list[Commit], laws: Tensor, top: int) -> list[Commit]:
-    logs = laws[: len(commits)].log()
-    tokens = torch.tensor([commit.token for commit in commits], device=laws.device)
-    values = logs.gather(-1, tokens.unsqueeze(-1)).flatten().tolist()
-    best, ids = (found[:, :top].tolist() for found in logs.sort(-1, descending=True))
-    return [
-        replace(
-            commit, logprob=values[k], top=tuple(pair for pair in zip(ids[k], best[k], strict=True) if pair[1] > -inf)
-        )
-        for k, commit in enumerate(commits)
-    ]

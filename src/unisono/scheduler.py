@@ -30,10 +30,6 @@ class Scheduler:
             [0] * len(members),
         )  # rows, tokens per member that the caches have room for since they were empty
 
-    def check(self, row: Row) -> None:
-        """Raise RequestError if the row can never run."""
-        self.check_tokens(self._tokens(row))
-
     def check_tokens(self, tokens: Sequence[int]) -> None:
         """Raise RequestError if a row of so many tokens per member can never run."""
         needed = self._bytes(1, tokens)
@@ -56,9 +52,10 @@ class Scheduler:
         """Take those out of the line that may start now beside the running ones."""
         if not running:
             self._grown = (0, [0] * len(self._members))
-        self._waiting = deque(row for row in self._waiting if not row.finished)
         admitted: list[Row] = []
-        for row in [row for row in self._waiting if row.ready()]:
+        for row in list(self._waiting) if len(running) < self._rows else []:
+            if row.finished or not row.ready():
+                continue
             together = len(running) + len(admitted) + 1
             grown = self._grow(together, self._tokens(row))
             if together > self._rows or self._bytes(*grown) > self._memory:

@@ -175,3 +175,13 @@ def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed
     alone = needed[0] if len(needed) == 1 else None
     candidates = [member for member in range(len(parameters)) if member != alone] or [0]
     return min(candidates, key=lambda member: (parameters[member], -weights[member], member))
+
+
+def peers(proposer: int, parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> tuple[int, ...]:
+    """The needed members that are as good a proposer as the default one, itself included; none if it stands alone."""
+    same = tuple(
+        member
+        for member in range(len(parameters))
+        if (parameters[member], weights[member]) == (parameters[proposer], weights[proposer])
+    )
+    return same if len(same) > 1 and set(same) <= set(needed) else ()

@@ -1,48 +1,74 @@
-"""Log-probabilities of given tokens under a combination: no sampling, one pass of every member."""
+"""Log-probabilities of given tokens under a combination: rows that commit what they are told to, and report on it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination, target_law
-from unisono.members.base import Member, Work
-from unisono.types import Score
+from unisono.combine.base import Combination
+from unisono.engine import Engine
+from unisono.members.base import Member
+from unisono.rng import KeyedNoise
+from unisono.row import Row
+from unisono.schedules import standard
+from unisono.task import Method, Task
+from unisono.types import Commit, Score
+from unisono.verify import Block, Decisions, Verification
 from unisono.warp import Warp
 
-CHUNK = 256  # tokens per forward: logits are [CHUNK, V]
+
+def accept_all(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
+    """Every given token stands, whatever its law."""
+    accepted = torch.tensor([len(block.tokens) for block in blocks], device=targets.device)
+    return Decisions(accepted, torch.zeros_like(accepted))
 
 
-@torch.inference_mode()
-def score(
-    members: Sequence[Member], combination: Combination, rows: Sequence[tuple[Sequence[int], Sequence[int]]]
-) -> Score:
-    """The target tokens' log-probabilities at temperature 1, without truncation.
+GIVEN = Verification("given", accept_all)
+
+
+class Scoring:
+    """Tokens to be scored, as a row of the engine.
 
     Args:
-        rows: per member (context, target): at least one token of context, and the same target for all.
+        prompts: per member what comes before the tokens, at least one token.
     """
-    tokens = list(rows[0][1])
-    values: list[float] = []
-    greedy = True
-    each = [_logits(member, context, target) for member, (context, target) in zip(members, rows, strict=True)]
-    for logits in zip(*each, strict=True):
-        law = target_law(combination, combination.widened([found.to(logits[0].device) for found in logits]), Warp())
-        here = torch.tensor(tokens[len(values) : len(values) + len(law)], device=law.device)
-        greedy = greedy and bool((law.argmax(-1) == here).all())
-        values += law.gather(-1, here.unsqueeze(-1)).log().flatten().tolist()
-    return Score(tuple(tokens), tuple(values), greedy)
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        combination: Combination,
+        prompts: Sequence[Sequence[int]],
+        tokens: Sequence[int],
+    ) -> None:
+        task = Task(prompts, Warp(), len(tokens), logprobs=1, given=tuple(tokens))
+        method = Method(combination, standard(), GIVEN, proposer=0)
+        self._commits: list[Commit] = []
+        self.row = Row(members, method, task, KeyedNoise(0), self._take)
+        self.row.finished = not tokens
+
+    def score(self) -> Score:
+        """The log-probabilities, once the row has ended."""
+        if self.row.error is not None:
+            raise self.row.error
+        tokens = tuple(commit.token for commit in self._commits)
+        greedy = all(commit.top[:1] and commit.top[0][0] == commit.token for commit in self._commits)
+        return Score(tokens, tuple(commit.logprob for commit in self._commits if commit.logprob is not None), greedy)
+
+    def _take(self, commits: list[Commit]) -> None:
+        self._commits += commits
 
 
-def _logits(member: Member, context: Sequence[int], target: Sequence[int]) -> Iterator[Tensor]:
-    """The member's logits in front of each target token, in blocks that are equal for all members."""
-    slot = member.open()
+def score_all(
+    scorings: Sequence[Scoring], engine: Engine, progress: Callable[[], object] = lambda: None
+) -> list[Score]:
+    """Score together; `progress` is called as each ends. An error in one cancels all and is raised."""
     try:
-        for start in range(0, len(context) - 1, CHUNK):
-            member.score([Work(slot, context[start : min(start + CHUNK, len(context) - 1)], 0)])
-        read = [context[-1], *target[:-1]]
-        for start in range(0, len(read), CHUNK):
-            chunk = read[start : start + CHUNK]
-            yield from member.score([Work(slot, chunk, len(chunk))])
+        for scoring in scorings:
+            engine.submit(scoring.row)
+        for scoring in scorings:
+            engine.run(scoring.row)
+            progress()
+        return [scoring.score() for scoring in scorings]
     finally:
-        member.close(slot)
+        for scoring in scorings:
+            engine.cancel(scoring.row)

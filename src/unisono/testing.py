@@ -26,8 +26,9 @@ from unisono.engine import Engine
 from unisono.members.base import Member
 from unisono.members.table import TableMember
 from unisono.rng import Noise, Purpose
-from unisono.row import Method, Row, Task
+from unisono.row import Row
 from unisono.schedules import as_schedule
+from unisono.task import Method, Task
 from unisono.types import Commit
 from unisono.verify import VERIFICATIONS, Verification
 from unisono.warp import Warp
@@ -105,9 +106,8 @@ def rounds(members: Sequence[Member], row: Row) -> Generator[list[Commit], None,
     """Run a row alone; yields what each step of the engine committed. Closing it cancels the row."""
     found: list[Commit] = []
 
-    def take(commits: list[Commit]) -> bool:
+    def take(commits: list[Commit]) -> None:
         found.extend(commits)
-        return False
 
     engine, row.emit = Engine(members), take
     engine.submit(row)

@@ -16,8 +16,8 @@ Tensor shapes in comments and docstrings: M members, K open positions, V vocabul
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 FinishReason = Literal["stop", "length"]
 Origin = Literal["accepted", "redrawn", "drawn"]
@@ -40,24 +40,74 @@ class Commit:
 
 @dataclass
 class MemberStats:
-    """What one member did for one request. `seconds` is the wall time of its forwards."""
+    """What one member did for one request.
+
+    proposed: tokens that it proposed. decided, accepted: how many of them were verified, and stand; per position of the
+    verified block they were in (0 is the first open position). lengths: `lengths[k]` is how often k of its proposals stood
+    in a block. seconds: the row's share of the wall time of its forwards; shares of all rows add up to all of it.
+    """
 
     name: str
     forwards: int = 0
     proposed: int = 0
-    accepted: int = 0
+    decided_by_position: list[int] = field(default_factory=list)
+    accepted_by_position: list[int] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
     seconds: float = 0.0
+
+    @property
+    def decided(self) -> int:
+        return sum(self.decided_by_position)
+
+    @property
+    def accepted(self) -> int:
+        return sum(self.accepted_by_position)
+
+    def count(self, decided: Sequence[int], accepted: int) -> None:
+        """Count a block: positions of this member's proposals that were decided, of which the first `accepted` stand."""
+        for position in decided:
+            _increase(self.decided_by_position, position)
+        for position in decided[:accepted]:
+            _increase(self.accepted_by_position, position)
+        if decided:
+            _increase(self.lengths, accepted)
+
+
+def _increase(counts: list[int], index: int) -> None:
+    counts.extend([0] * (index + 1 - len(counts)))
+    counts[index] += 1
 
 
 @dataclass
 class Stats:
-    """What one request cost. `rounds` counts the turns in which something was run and decided."""
+    """What one request cost. All counts end with the text: a token cut off behind it counts nowhere.
+
+    rounds: turns in which something was run and decided. seconds: wall time since the row was admitted, waiting for
+    other rows included. outside: the row's share of the time that steps spent outside of members' forwards.
+    """
 
     members: list[MemberStats] = field(default_factory=list)
     tokens: int = 0
     rounds: int = 0
-    verified: int = 0  # proposals that were decided
     seconds: float = 0.0
+    outside: float = 0.0
+
+    def count(self, proposers: Sequence[int], accepted: int, tokens: int) -> None:
+        """Count a verified block.
+
+        Args:
+            proposers: the member behind each decided proposal. accepted: how many of the first ones stand. tokens: how
+                many were committed; one more than `accepted` where a proposal was replaced, or one drawn behind the last.
+        """
+        self.tokens += tokens
+        for index, member in enumerate(self.members):
+            decided = [position for position, proposer in enumerate(proposers) if proposer == index]
+            member.count(decided, sum(position < accepted for position in decided))
+
+    @property
+    def verified(self) -> int:
+        """Proposals that were decided."""
+        return sum(member.decided for member in self.members)
 
     @property
     def accepted(self) -> int:
@@ -66,15 +116,13 @@ class Stats:
     @property
     def acceptance(self) -> float | None:
         """Share of the decided proposals that were accepted; None if nothing was proposed."""
-        return self.accepted / self.verified if self.verified else None
+        verified = self.verified
+        return self.accepted / verified if verified else None
 
-    def drop(self, commits: Sequence[Commit]) -> None:
-        """Take back tokens that were committed behind the end of the text, so that all counters agree with it."""
-        self.tokens -= len(commits)
-        for commit in commits:
-            if commit.member is not None:
-                self.verified -= 1
-                self.members[commit.member].accepted -= commit.origin == "accepted"
+    @property
+    def inside(self) -> float:
+        """The row's share of the wall time of members' forwards."""
+        return sum(member.seconds for member in self.members)
 
     @property
     def tokens_per_round(self) -> float:
@@ -83,6 +131,12 @@ class Stats:
     @property
     def tokens_per_second(self) -> float:
         return self.tokens / self.seconds if self.seconds else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: what was counted, and what follows from it."""
+        members = [asdict(each) | {"decided": each.decided, "accepted": each.accepted} for each in self.members]
+        derived = ("verified", "accepted", "acceptance", "inside", "tokens_per_round", "tokens_per_second")
+        return asdict(self) | {"members": members} | {name: getattr(self, name) for name in derived}
 
 
 @dataclass(frozen=True)

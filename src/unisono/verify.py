@@ -1,10 +1,10 @@
-"""Accept or redraw: proposals against their target laws.
+"""Accept or redraw: proposals of many rows against their target laws, at once.
 
-Pure functions of tensors; the choices come in through a `Noise`. Letters as in the papers: `r` the target law, `s` the
-law a proposal was drawn from, `x` the proposal.
+Pure functions of tensors; the choices come in through each row's `Noise`. Letters as in the papers: `r` the target law,
+`s` the law a proposal was drawn from, `x` the proposal.
 
-A verification is a function `(targets, laws, tokens, noise, position, round) -> Decision`. `token` decides each proposal
-by itself; verifications that look at a whole block have the same shape and join `VERIFICATIONS`.
+What one row has to decide is a `Block`. A verification decides any number of blocks and never waits for the device:
+what it decided stays there until `settling` fetches everything at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,24 +12,50 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from unisono.choices import Names, draw, leading, redraw
 from unisono.errors import unknown
-from unisono.rng import Noise, Purpose
+from unisono.rng import Purpose
+from unisono.transfer import Token, token_tensor
 
 
 @dataclass(frozen=True)
-class Decision:
-    """The first `accepted` proposals stand; `token`, if any, follows them and makes all later proposals void.
+class Block:
+    """The first open positions of one row, as many as have a known target.
 
-    `redrawn` tells a token that replaces a rejected proposal from one drawn where nothing was proposed.
+    names: of the row's choices, one for each proposal. tokens: the proposals. laws: [V] each, what they
+    were drawn from. free: whether one more position is known, behind the last proposal.
     """
 
-    accepted: int
-    token: int | None = None
-    redrawn: bool = False
+    names: Names
+    tokens: Sequence[Token]
+    laws: Sequence[Tensor]
+    free: bool
+
+    @property
+    def known(self) -> int:
+        """How many positions have a known target."""
+        return len(self.tokens) + self.free
 
 
-Verification = Callable[[Tensor, Tensor, Sequence[int], Noise, int, int], Decision]
+@dataclass(frozen=True)
+class Decisions:
+    """Per block: the first `accepted` proposals stand, and `tokens` has what follows them and voids later proposals.
+
+    Both [B], on the device of the targets. Where all known positions are accepted, no token follows.
+    """
+
+    accepted: Tensor
+    tokens: Tensor
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A named rule. decide: takes the targets [N, V] of all blocks, one behind the other, and the blocks."""
+
+    name: str
+    decide: Callable[[Tensor, Sequence[Block]], Decisions]
 
 
 def acceptance(r: Tensor, s: Tensor, x: Tensor) -> Tensor:
@@ -49,41 +75,56 @@ def residual(r: Tensor, s: Tensor) -> Tensor:
     return torch.where(mass > 0, rest / mass, r)
 
 
-def token(targets: Tensor, laws: Tensor, tokens: Sequence[int], noise: Noise, position: int, round: int) -> Decision:
+def decide_tokens(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
     """Token-by-token rejection sampling.
 
     `acceptance * s + (1 - total acceptance) * residual = r`, so the token committed at each position follows its target.
-
-    Args:
-        targets: target laws [K, V] of the first K positions that are open.
-        laws: laws [P, V] of the proposals at the first P of them; P is K, or K - 1 where the last is free to be drawn.
-        tokens: the P proposals.
-        position: index of the first open position. round: how often this row has settled before.
+    A free position is one whose proposal never stands and whose `s` is zero, so that its residual is `r`.
     """
-    proposed = len(tokens)
-    accepted = 0
-    if proposed:
-        x = torch.as_tensor(tokens, device=targets.device)
-        accepted = noise.leading(acceptance(targets[:proposed], laws, x), position, round)
-    if accepted < proposed:
-        law = residual(targets[accepted], laws[accepted])
-        return Decision(accepted, noise.draw(law, Purpose.RESIDUAL, position + accepted, round), redrawn=True)
-    if len(targets) > proposed:
-        return Decision(accepted, noise.draw(targets[proposed], Purpose.TARGET, position + proposed, 0))
-    return Decision(accepted)
+    names = [block.names for block in blocks]
+    if not any(block.tokens for block in blocks):
+        tokens = draw(targets, Purpose.TARGET, names)
+        return Decisions(torch.zeros_like(tokens), tokens)
+    laws, sizes = _stacked_laws(targets, blocks), [block.known for block in blocks]
+    chances = acceptance(targets, laws, token_tensor(padded_tokens(blocks), targets.device))
+    if any(block.free for block in blocks):
+        free = [position == len(block.tokens) for block in blocks for position in range(block.known)]
+        chances = chances.masked_fill(torch.tensor(free, device=targets.device), 0)
+    accepted = leading(_padded(chances, sizes), names)
+    lengths = torch.tensor(sizes, device=targets.device)
+    ends = lengths.cumsum(0) - lengths + torch.minimum(accepted, lengths - 1)
+    rest = residual(targets[ends], laws[ends])
+    return Decisions(accepted, redraw(rest, accepted, names, [block.free for block in blocks]))
 
 
-VERIFICATIONS: dict[str, Verification] = {"token": token}
+def padded_tokens(blocks: Sequence[Block]) -> list[Token]:
+    """The proposals of all blocks, one per known position; 0 at a free one."""
+    return [token for block in blocks for token in (*block.tokens, *[0] * block.free)]
 
 
-def parse(name: str) -> str:
+def _padded(values: Tensor, sizes: list[int]) -> Tensor:
+    """Values of blocks, one behind the other, as [B, K] with zeros behind the shorter ones."""
+    if len(set(sizes)) == 1:
+        return values.view(len(sizes), -1)
+    return pad_sequence(list(torch.split(values, sizes)), batch_first=True)
+
+
+def _stacked_laws(targets: Tensor, blocks: Sequence[Block]) -> Tensor:
+    """What the proposals were drawn from, one per known position; zeros at a free one: [N, V]."""
+    nothing = torch.zeros_like(targets[0])
+    each = [law for block in blocks for law in (*block.laws, *[nothing] * block.free)]
+    return torch.stack([law.to(targets.device) for law in each])
+
+
+VERIFICATIONS = {each.name: each for each in (Verification("token", decide_tokens),)}
+
+
+def parse(name: str) -> Verification:
     """The verification of that name; "auto" is the best one there is.
 
     Raises:
         ConfigurationError: there is no such verification.
     """
-    if name == "auto":
-        return "token"
-    if name not in VERIFICATIONS:
+    if name != "auto" and name not in VERIFICATIONS:
         raise unknown("verification", name, ["auto", *VERIFICATIONS])
-    return name
+    return VERIFICATIONS["token" if name == "auto" else name]

@@ -77,6 +77,15 @@ def one_hot(scores: Tensor) -> Tensor:
     return torch.zeros_like(scores).scatter_(-1, best, 1.0)
 
 
+def largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The largest scores of the last dimension and their ids, best first; ties go to the lowest id."""
+    if count <= 1:
+        ids = scores.argmax(-1, keepdim=True)[..., :count]
+        return scores.gather(-1, ids), ids
+    values, ids = scores.sort(stable=True, dim=-1, descending=True)
+    return values[..., :count], ids[..., :count]
+
+
 def _keep_top_k(logits: Tensor, count: int) -> Tensor:
     least = logits.topk(min(count, logits.shape[-1]), -1).values[..., -1:]
     return logits.masked_fill(logits < least, -torch.inf)

@@ -8,8 +8,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from unisono import RequestError, combine
 from unisono.engine import Engine
 from unisono.rng import KeyedNoise
-from unisono.row import Method, Row, Task
+from unisono.row import Row
 from unisono.schedules import cos, parallel, speculative, standard
+from unisono.task import Method, Task
 from unisono.testing import unequal_members
 from unisono.types import Commit
 from unisono.verify import VERIFICATIONS
@@ -19,7 +20,7 @@ SCHEDULES = (standard(), parallel(), speculative(2), cos(2, 1), cos(1, 3))
 COMBINATION = combine.weighted([0.6, 0.4])
 
 
-def make_row(members, schedule, seed, limit, emit=lambda commits: False, prompts=None):
+def make_row(members, schedule, seed, limit, emit=lambda commits: None, prompts=None):
     method = Method(COMBINATION, schedule, VERIFICATIONS["token"], 0)
     return Row(members, method, Task(prompts or [[0], [1, 0]], Warp(), limit), KeyedNoise(seed), emit)
 
@@ -41,7 +42,6 @@ class EngineMachine(RuleBasedStateMachine):
 
         def take(commits):
             tokens.extend(commit.token for commit in commits)
-            return False
 
         row = make_row(self.members, SCHEDULES[schedule], seed, limit, take)
         self.rows.append(row)
@@ -131,9 +131,8 @@ def test_rows_over_the_budget_wait_and_those_that_never_fit_are_refused():
     small = [make_row(members, standard(), seed, 20) for seed in range(4)]
     large = make_row(members, standard(), 9, 100)
     with pytest.raises(RequestError, match=r"102 tokens .* MiB"):
-        engine.check(large)
+        engine.check_tokens([len(prompt) + 100 for prompt in large.task.prompts])
     for row in small:
-        engine.check(row)
         engine.submit(row)
     engine.step()
     assert [bool(row.slots) for row in small] == [True, True, False, False]
@@ -171,7 +170,7 @@ def test_samples_of_one_prompt_read_it_once():
     engine = Engine(members)
     rows = [make_row(members, standard(), 1, 5, prompts=prompts) for _ in range(4)]
     for row in rows:
-        row.twin = None if row is rows[0] else rows[0]
+        row.siblings = rows
         engine.submit(row)
     for row in rows:
         engine.run(row)
@@ -195,3 +194,76 @@ def test_counters_agree_with_the_tokens():
         assert row.stats.accepted == origins.count("accepted")
         assert row.stats.verified == origins.count("accepted") + origins.count("redrawn")
         assert sum(member.proposed for member in row.stats.members) >= row.stats.verified
+
+
+def read_tokens(members) -> list[int]:
+    """How many tokens each member reads from now on."""
+    read = [0] * len(members)
+    for index, member in enumerate(members):
+        original = member.score
+
+        def counted(work, index=index, original=original):
+            read[index] += sum(len(item.tokens) for item in work)
+            return original(work)
+
+        member.score = counted
+    return read
+
+
+@pytest.mark.parametrize("limit", [1, 5])
+def test_samples_that_start_after_the_first_has_ended_read_no_prompt(limit):
+    """One row at a time, or a first sample of one token: the next takes over its slots, and has the text of a fresh row."""
+    members = unequal_members(2)
+    prompts = [[0, 1, 2, 1, 0] * 10, [1, 2] * 10]
+    texts: dict[int, list[Commit]] = {}
+    alone = []
+    for seed in range(4):
+        row = make_row(members, cos(2, 1), seed, limit, texts.setdefault(seed, []).extend, prompts)
+        engine = Engine(members)
+        engine.submit(row)
+        engine.run(row)
+        alone.append([commit.token for commit in texts[seed]])
+    read = read_tokens(members)
+    engine = Engine(members, rows=1)
+    found: list[list[Commit]] = [[] for _ in range(4)]
+    rows = [make_row(members, cos(2, 1), seed, limit, found[seed].extend, prompts) for seed in range(4)]
+    for row in rows:
+        row.siblings = rows
+        engine.submit(row)
+    for row in reversed(rows):
+        engine.run(row)
+    assert [[commit.token for commit in commits] for commits in found] == alone
+    assert all(count < len(prompt) + 4 * (2 * limit + 4) for count, prompt in zip(read, prompts, strict=True))
+    assert [member._slots for member in members] == [{}, {}]
+
+
+def test_a_cancelled_sample_leaves_its_slots_to_the_next():
+    """Also in the middle of the prompt; the last one to go closes them."""
+    members = unequal_members(2)
+    engine = Engine(members, rows=1)
+    rows = [make_row(members, standard(), seed, 5) for seed in range(3)]
+    for row in rows:
+        row.siblings = rows
+        engine.submit(row)
+    engine.step()
+    slots = rows[0].slots
+    engine.cancel(rows[0])
+    assert rows[1].slots == slots
+    assert not rows[0].slots
+    engine.cancel(rows[2])
+    engine.run(rows[1])
+    assert [member._slots for member in members] == [{}, {}]
+
+
+def test_rows_of_equal_members_alternate_in_step():
+    """After a rejection the other of two equal members starts, so that every step serves every row."""
+    members = unequal_members(2, vocabulary=5)
+    engine = Engine(members)
+    method = Method(COMBINATION, cos(1, 1), VERIFICATIONS["token"], 0, peers=(0, 1))
+    rows = [Row(members, method, Task([[0], [1]], Warp(), 30), KeyedNoise(seed)) for seed in range(6)]
+    for row in rows:
+        engine.submit(row)
+    for _ in range(12):
+        engine.step()
+    assert len({tuple(member.forwards for member in row.stats.members) for row in rows}) == 1
+    assert sum(row.stats.verified - row.stats.accepted for row in rows) > 6, "no rejections seen"

@@ -11,8 +11,9 @@ from unisono.combine import Combination
 from unisono.members.base import Work
 from unisono.members.table import TableMember
 from unisono.rng import Noise, Purpose
-from unisono.row import Method, Row, Task
+from unisono.row import Row
 from unisono.schedules import Schedule, Turn, View, cos, parallel, speculative, standard
+from unisono.task import Method, Task
 from unisono.testing import PROMPT, EnumeratingNoise, Tokens, rounds
 from unisono.types import Commit
 from unisono.verify import VERIFICATIONS
@@ -71,7 +72,7 @@ class HistoryMember(TableMember):
 
     def score(self, work: Sequence[Work]) -> list[Tensor]:
         assert len({item.slot for item in work}) == len(work)
-        return [self._score(item.slot, item.tokens, item.keep) for item in work]
+        return [self._score(item.slot, [int(token) for token in item.tokens], item.keep) for item in work]
 
     def _score(self, slot: int, tokens: Sequence[int], keep: int) -> Tensor:
         assert 0 <= keep <= len(tokens) > 0

@@ -10,8 +10,9 @@ from unisono.combine import Combination, contrastive, custom, product, weighted
 from unisono.errors import RequestError, UnisonoError
 from unisono.members.table import TableMember
 from unisono.rng import KeyedNoise
-from unisono.row import Method, Row, Task
+from unisono.row import Row
 from unisono.schedules import Schedule, cos, speculative
+from unisono.task import Method, Task
 from unisono.testing import rounds
 from unisono.verify import VERIFICATIONS
 from unisono.warp import Warp

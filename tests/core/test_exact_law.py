@@ -13,8 +13,9 @@ from tests.core.helpers import HistoryMember, outcomes, schedules, summed
 from unisono.combine import Combination, contrastive, contrastive_masked, custom, only, product, weighted
 from unisono.combine.logits import ContrastiveMasked
 from unisono.members.table import TableMember
-from unisono.row import Method, Row, Task
+from unisono.row import Row
 from unisono.schedules import Schedule, cos, speculative, standard
+from unisono.task import Method, Task
 from unisono.testing import PROMPT, EnumeratingNoise, brute_force, decode, largest_error, rounds
 from unisono.verify import VERIFICATIONS
 from unisono.warp import AnyWarp, Warp

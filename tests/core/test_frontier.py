@@ -125,7 +125,7 @@ class FrontierMachine(RuleBasedStateMachine):
         positions = data.draw(st.integers(scored, self.frontier.open + 1))
         if positions == scored:
             return
-        self.caches[member] += self.frontier.missing(member, len(self.caches[member]), positions)
+        self.caches[member] += map(int, self.frontier.missing(member, len(self.caches[member]), positions))
         assert self.caches[member] == self.text(member, positions)
         new = [self.mark(member, position) for position in range(scored, positions)]
         self.frontier.add_scores(member, torch.stack(new))

@@ -1,7 +1,6 @@
 """Patches of the shipped functions, each a mistake that has been made: the test that guards it must fail."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,15 +8,17 @@ import torch
 from torch import Tensor
 
 from tests.core.helpers import HistoryMember
-from unisono import verify
+from unisono import choices, verify
+from unisono.choices import Names
 from unisono.combine import Combination, only, weighted
 from unisono.combine.mixtures import Weighted
 from unisono.frontier import Frontier, Proposal
 from unisono.members.table import TableMember
-from unisono.rng import KeyedNoise, Noise, Purpose
+from unisono.rng import KeyedNoise, Purpose
 from unisono.row import Row
 from unisono.schedules import Schedule, cos, speculative, standard
 from unisono.testing import PROMPT, assert_law, brute_force, decode, exact_law, largest_error
+from unisono.transfer import Token
 from unisono.types import Commit
 from unisono.warp import Warp
 
@@ -106,12 +107,12 @@ def bonus_emitted(patch: pytest.MonkeyPatch) -> None:
     """The verifier's own proposal is committed without verification."""
     correct = Row.propose
 
-    def propose(self: Row, member: int, law: Tensor) -> bool:
-        correct(self, member, law)
+    def propose(self: Row, member: int, token: Token, law: Tensor) -> bool:
+        correct(self, member, token, law)
         if member == 1 and self.frontier.open == 1 and self.frontier.committed:
             bonus = self.frontier.accept(1)[0]
-            self.finished = self.emit([Commit(bonus.token, "accepted", bonus.member)])
-            self.finished |= self.frontier.position == self.task.limit
+            self.emit([Commit(int(bonus.token), "accepted", bonus.member)])
+            self.finished = self.frontier.position == self.task.limit
         return True
 
     patch.setattr(Row, "propose", propose)
@@ -127,22 +128,6 @@ def swapped_weights(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Weighted, "__call__", call)
 
 
-def tossed_with(patch: pytest.MonkeyPatch, tosses: Callable[[Tensor], Tensor]) -> None:
-    correct = verify.token
-
-    def token(targets: Tensor, laws: Tensor, tokens: list[int], noise: Noise, position: int, round: int) -> Any:
-        class Tossed:
-            draw = staticmethod(noise.draw)
-
-            @staticmethod
-            def leading(probabilities: Tensor, position: int, round: int) -> int:
-                return noise.leading(tosses(probabilities), position, round)
-
-        return correct(targets, laws, tokens, Tossed(), position, round)
-
-    patch.setitem(verify.VERIFICATIONS, "token", token)
-
-
 def always_accepts(patch: pytest.MonkeyPatch) -> None:
     """Every proposal stands."""
     patch.setattr(verify, "acceptance", lambda r, s, x: torch.ones(len(x), dtype=r.dtype))
@@ -150,7 +135,12 @@ def always_accepts(patch: pytest.MonkeyPatch) -> None:
 
 def never_accepts_a_second_proposal(patch: pytest.MonkeyPatch) -> None:
     """Only the first proposal of a block has a chance; the others are replaced from the residual."""
-    tossed_with(patch, lambda probabilities: torch.cat([probabilities[:1], 0 * probabilities[1:]]))
+    correct = choices.leading
+
+    def leading(probabilities: Tensor, names: list[Names]) -> Tensor:
+        return correct(torch.cat([probabilities[:, :1], 0 * probabilities[:, 1:]], -1), names)
+
+    patch.setattr("unisono.verify.leading", leading)
 
 
 def error(combination: Combination, schedule: Schedule, tokens: int, warp: Warp | None = None) -> float:

@@ -9,8 +9,9 @@ from torch import Tensor
 from tests.core.helpers import Script
 from tests.strategies import law_pairs, laws
 from unisono import verify
+from unisono.choices import Names
 from unisono.errors import ConfigurationError
-from unisono.rng import Purpose
+from unisono.rng import KeyedNoise, Noise, Purpose
 from unisono.testing import EnumeratingNoise
 
 Pair = tuple[Tensor, Tensor]
@@ -81,10 +82,21 @@ R = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.6, 0.2, 0.2], [0.3, 0.3, 
 S = torch.tensor([[0.2, 0.6, 0.2], [0.4, 0.4, 0.2], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]], dtype=torch.float64)
 
 
+def decide(
+    noise: Noise, targets: Tensor, laws: Tensor, tokens: list[int], position: int, round: int
+) -> tuple[int, int]:
+    """Accepted proposals and the token behind them, of one block."""
+    names = Names(noise, position, round, len(tokens))
+    decisions = verify.decide_tokens(
+        targets, [verify.Block(names, tokens, list(laws), free=len(targets) > len(tokens))]
+    )
+    return int(decisions.accepted), int(decisions.tokens)
+
+
 def test_all_accepted_commits_no_other_token():
     """With a proposal at every known position and all accepted, nothing is drawn."""
     noise = Script()
-    assert verify.token(R[:3], S[:3], [1, 0, 2], noise, 5, 2) == verify.Decision(3)
+    assert decide(noise, R[:3], S[:3], [1, 0, 2], 5, 2)[0] == 3
     ((probabilities, position, round),) = noise.tossed
     assert torch.allclose(probabilities, law(0.5, 0.25, 1))
     assert (position, round, noise.drawn) == (5, 2, [])
@@ -93,7 +105,7 @@ def test_all_accepted_commits_no_other_token():
 def test_all_accepted_and_the_law_behind_is_known():
     """The token behind the last proposal is drawn from its target law under its TARGET name, in round 0."""
     noise = Script(draws=[2])
-    assert verify.token(R, S[:3], [1, 0, 2], noise, 5, 2) == verify.Decision(3, 2)
+    assert decide(noise, R, S[:3], [1, 0, 2], 5, 2) == (3, 2)
     ((drawn_from, *name),) = noise.drawn
     assert torch.equal(drawn_from, R[3])
     assert name == [Purpose.TARGET, 8, 0]
@@ -104,8 +116,7 @@ def test_all_accepted_and_the_law_behind_is_known():
 def test_first_rejected_proposal_is_redrawn_from_its_residual(accepted: int, known: int):
     """What replaces the first rejected proposal comes from the residual at its own position, under its own name."""
     noise = Script(draws=[0], leading=accepted)
-    decision = verify.token(R[:known], S[:3], [1, 0, 1], noise, 5, 2)
-    assert decision == verify.Decision(accepted, 0, redrawn=True)
+    assert decide(noise, R[:known], S[:3], [1, 0, 1], 5, 2) == (accepted, 0)
     ((drawn_from, *name),) = noise.drawn
     rest = (R[accepted] - S[accepted]).clamp(min=0)
     assert torch.allclose(drawn_from, rest / rest.sum())
@@ -115,10 +126,46 @@ def test_first_rejected_proposal_is_redrawn_from_its_residual(accepted: int, kno
 def test_nothing_proposed_draws_from_the_target():
     """Without proposals the token is drawn from the target law, and nothing is tossed."""
     noise = Script(draws=[1])
-    assert verify.token(R[:1], R[:0], [], noise, 7, 3) == verify.Decision(0, 1)
+    assert decide(noise, R[:1], R[:0], [], 7, 3) == (0, 1)
     ((drawn_from, *name),) = noise.drawn
     assert torch.equal(drawn_from, R[0])
     assert (name, noise.tossed) == ([Purpose.TARGET, 7, 0], [])
+
+
+def one_by_one(targets: Tensor, laws: Tensor, tokens: list[int], noise: KeyedNoise, position: int, round: int) -> tuple:
+    """The reference: a row alone, one choice after the other."""
+    proposed = len(tokens)
+    chances = [min(1.0, float(targets[k, x] / laws[k, x])) for k, x in enumerate(tokens)]
+    accepted = noise.leading(torch.tensor(chances, dtype=torch.float64), position, round)
+    if accepted < proposed:
+        law = verify.residual(targets[accepted], laws[accepted])
+        return accepted, noise.draw(law, Purpose.RESIDUAL, position + accepted, round)
+    free = len(targets) > proposed
+    return accepted, noise.draw(targets[-1], Purpose.TARGET, position + proposed, 0) if free else None
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 2**20)), min_size=1, max_size=6), st.booleans()
+)
+def test_many_rows_are_decided_as_each_alone(shapes: list[tuple[int, bool, int]], equal: bool):
+    """Blocks of any lengths, with and without a free position: decided together as one by one, by the same numbers."""
+    blocks, targets, wanted = [], [], []
+    for row, (proposed, free, seed) in enumerate(shapes):
+        proposed = shapes[0][0] if equal else proposed
+        free = free or not proposed
+        generator = torch.Generator().manual_seed(seed)
+        r, s = (torch.softmax(2 * torch.randn(proposed + 1, 5, generator=generator), -1).double() for _ in range(2))
+        tokens = torch.multinomial(s, 1, generator=generator)[:proposed, 0].tolist()
+        wanted.append(one_by_one(r[: proposed + free], s, tokens, KeyedNoise(seed, row), 7, 2))
+        names = Names(KeyedNoise(seed, row), 7, 2, proposed)
+        # as drafted on a device: some tokens are tensors
+        mixed = [torch.tensor(token) if k % 2 else token for k, token in enumerate(tokens)]
+        blocks.append(verify.Block(names, mixed, list(s[:proposed]), bool(free)))
+        targets.append(r[: proposed + free])
+    found = verify.decide_tokens(torch.cat(targets), blocks)
+    for block, accepted, token, (count, follows) in zip(blocks, found.accepted, found.tokens, wanted, strict=True):
+        assert accepted == count
+        assert follows is None or token == follows, block
 
 
 @given(st.integers(1, 3).flatmap(lambda size: st.tuples(*[laws(3)] * (2 * size + 1))))
@@ -129,9 +176,8 @@ def test_tokens_of_a_block_follow_their_targets(drawn: tuple[Tensor, ...]):
 
     def run(noise):
         proposals = [noise.draw(s[k], Purpose.PROPOSE, k, 0) for k in range(half)]
-        decision = verify.token(r, s, proposals, noise, 0, 0)
-        assert decision.token is not None  # the law behind the last proposal is known
-        return (*proposals[: decision.accepted], decision.token)
+        accepted, token = decide(noise, r, s, proposals, 0, 0)  # the law behind the last proposal is known
+        return (*proposals[:accepted], token)
 
     prefixes: dict[tuple[int, ...], float] = {}
     for tokens, probability in EnumeratingNoise(run):
@@ -149,7 +195,7 @@ def test_tokens_of_a_block_follow_their_targets(drawn: tuple[Tensor, ...]):
 
 def test_names_of_verifications():
     """`auto` and every listed name are understood; any other is refused with the nearest one."""
-    assert verify.parse("auto") in verify.VERIFICATIONS
-    assert verify.parse("token") == "token"
+    assert verify.parse("auto").name in verify.VERIFICATIONS
+    assert verify.parse("token").name == "token"
     with pytest.raises(ConfigurationError, match=r"unknown verification: 'tokn'; did you mean 'token'\?"):
         verify.parse("tokn")

@@ -256,3 +256,43 @@ def test_an_empty_prompt_does_not_drop_a_members_own_prompt():
     except RequestError:
         return
     assert found.logprobs != tiny.text_ensemble().logprobs("", "x", combine="weighted:0.7,0.3").logprobs
+
+
+def test_lists_are_scored_together_as_each_alone(ensemble: Ensemble):
+    """Pairs of any lengths, one score each, in their order; an empty list is an empty list."""
+    prompts = [PROMPT, "x", "class A:\n" * 20, PROMPT]
+    continuations = [CONTINUATION, " = 1", "    pass", " x + 1"]
+    together = ensemble.logprobs(prompts, continuations)
+    for found, *pair in zip(together, prompts, continuations, strict=True):
+        alone = ensemble.logprobs(*pair)
+        assert (found.token_ids, found.is_greedy) == (alone.token_ids, alone.is_greedy)
+        assert found.logprobs == pytest.approx(alone.logprobs, abs=CLOSE)
+    assert ensemble.logprobs([], []) == []
+    with pytest.raises(RequestError, match="two lists of the same length"):
+        ensemble.logprobs(prompts, continuations[:2])
+    with pytest.raises(RequestError, match="two lists of the same length"):
+        ensemble.logprobs(prompts, CONTINUATION)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_long_targets_are_scored_in_pieces(ensemble: Ensemble, size: int, monkeypatch: pytest.MonkeyPatch):
+    """A piece of any size gives the same numbers; none is drawn, none is skipped."""
+    wanted = ensemble.logprobs(PROMPT, CONTINUATION * 2)
+    monkeypatch.setattr("unisono.row.CHUNK", size)
+    found = ensemble.logprobs(PROMPT, CONTINUATION * 2)
+    assert found.token_ids == wanted.token_ids
+    assert found.logprobs == pytest.approx(wanted.logprobs, abs=CLOSE)
+
+
+def test_scoring_runs_within_the_budget():
+    """R32: tokens to be scored are a row like any other: they wait for room, and are refused if they never fit."""
+    small = tiny.text_ensemble()
+    room = sum(member.memory(1, 40) for member in small.members)
+    tight = Ensemble(small.members, small.prompts, memory=room)
+    prompts, continuations = [PROMPT] * 5, [" 1", " 2", " 3", " 4", " x"]
+    assert len(tight.logprobs(prompts, continuations)) == 5
+    params = SamplingParams(max_tokens=4, seed=1, prompt_logprobs=True, n=3)
+    results = tight.generate([PROMPT, "y"], params)
+    assert len({result.prompt_logprobs for result in results}) == 2
+    with pytest.raises(RequestError, match="does not fit"):
+        tight.logprobs(PROMPT, CONTINUATION * 20)

@@ -15,8 +15,9 @@ from unisono.members.base import Work
 from unisono.members.cache import SlotCache
 from unisono.members.hf import HFMember
 from unisono.rng import KeyedNoise
-from unisono.row import Row, Task
+from unisono.row import Row
 from unisono.schedules import Schedule, Turn, View
+from unisono.task import Task
 from unisono.testing import rounds
 from unisono.types import Commit
 from unisono.warp import Warp
@@ -29,7 +30,7 @@ EDGE = tiny.WINDOW
 
 def start(ensemble: Ensemble, schedule: object, limit: int, prompt: Sequence[int] = PROMPT) -> Row:
     """A row of the real loop at temperature 0, ready to run."""
-    method, *_ = ensemble.method(schedule=schedule)
+    method = ensemble.method(schedule=schedule)
     task = Task([prompt] * len(ensemble.members), Warp(temperature=0), limit)
     return Row(ensemble.members, method, task, KeyedNoise(seed=3))
 
@@ -37,7 +38,7 @@ def start(ensemble: Ensemble, schedule: object, limit: int, prompt: Sequence[int
 def tokens_of(row: Row, member: int) -> list[int]:
     """All tokens the row stands for, as that member reads them: prompt, committed, proposed."""
     frontier = row.frontier
-    return frontier.prompts[member] + frontier.committed + [proposal.token for proposal in frontier.proposals]
+    return frontier.prompts[member] + frontier.committed + [int(proposal.token) for proposal in frontier.proposals]
 
 
 def assert_cache_is_the_row(row: Row, member: HFMember, index: int, slot: int) -> None:

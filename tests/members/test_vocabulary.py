@@ -94,7 +94,7 @@ def test_tokens_that_only_some_know_get_no_mass(combination: str):
     prompt = ensemble.tokenizer.encode(TEXT)
     for member, own in zip(ensemble.members, (300, 301), strict=True):
         make_favourite(member.model, own, prompt)
-    method, *_ = ensemble.method()
+    method = ensemble.method()
     logits = [scores(member, prompt) for member in ensemble.members]
     for temperature in (0.0, 0.5, 1.0, 5.0):
         law = tiny.law(method.combination, logits, temperature)

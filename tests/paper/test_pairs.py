@@ -78,7 +78,7 @@ def test_padding_gets_no_mass(pair: Pair):
         slot = member.open()
         logits.append(member.score([Work(slot, prompt, 1)])[0])
         member.close(slot)
-    method, *_ = pair.ensemble.method()
+    method = pair.ensemble.method()
     law = tiny.law(method.combination, logits)
     assert law.shape[-1] == size
     torch.testing.assert_close(law.sum(-1), torch.ones(1))

@@ -70,7 +70,7 @@ def compare(
                 setting = replace(params, seed=(params.seed or 0) + repeat)
                 runs[name][-1] += ensemble.generate(prompt, setting, schedule=name, **overrides)
                 progress()
-    proposer = ensemble.method(**overrides)[0].proposer
+    proposer = ensemble.method(**overrides).proposer
     return [_cell(name, runs[name], runs[BASELINE], proposer) for name in names]
 
 

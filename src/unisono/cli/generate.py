@@ -4,7 +4,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any
@@ -150,11 +149,6 @@ def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any
         | ({"top_logprobs": dict(commit.top)} if commit.top else {})
         for commit in result.commits
     ]
-    stats = asdict(result.stats) | {
-        "acceptance": result.stats.acceptance,
-        "tokens_per_round": result.stats.tokens_per_round,
-        "tokens_per_second": result.stats.tokens_per_second,
-    }
     # JSON has no minus infinity, the log-probability of a token that a combination rules out
     prompt_logprobs = [None if value in (None, -inf) else value for value in result.prompt_logprobs or ()]
     return {
@@ -168,5 +162,5 @@ def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any
         "schedule": result.schedule,
         "verification": result.verification,
         "seed": result.seed,
-        "stats": stats,
+        "stats": result.stats.as_dict(),
     } | ({"prompt_logprobs": prompt_logprobs} if result.prompt_logprobs else {})

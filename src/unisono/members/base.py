@@ -10,13 +10,18 @@ from typing import Protocol
 
 from torch import Tensor
 
+from unisono.transfer import Token
+
 
 @dataclass(frozen=True)
 class Work:
-    """Tokens to append to a slot, at least one, and of how many of the last ones to return logits (0 to all)."""
+    """Tokens to append to a slot, at least one, and of how many of the last ones to return logits (0 to all).
+
+    A token just drafted may still be on a device; `transfer.token_tensor` makes one tensor of both kinds.
+    """
 
     slot: int
-    tokens: Sequence[int]
+    tokens: Sequence[Token]
     keep: int
 
 

@@ -14,6 +14,7 @@ from unisono.members.cache import SlotCache, capacity
 from unisono.members.facts import context, end_ids, logit_count, require_rewindable
 from unisono.members.mask import Masks
 from unisono.members.probe import is_faithful, require_faithful
+from unisono.transfer import token_tensor
 
 SHORT = 16  # rows with at most this many new tokens are scored together
 
@@ -96,12 +97,12 @@ class HFMember:
         device = self.model.device
         width = max(len(item.tokens) for item in work)
         selection = self._cache.select([item.slot for item in work], width, device)
-        padded = [[*item.tokens, *[0] * (width - len(item.tokens))] for item in work]
+        padded = [token for item in work for token in (*item.tokens, *[0] * (width - len(item.tokens)))]
         first = min(len(item.tokens) - item.keep for item in work)  # no row wants logits before this column
         options: dict[str, Any] = {self._keep: max(1, width - first)} if self._keep else {}
         positions = selection.positions if self.context is None else selection.positions.clamp(max=self.context - 1)
         output = self.model(
-            input_ids=torch.tensor(padded, device=device),
+            input_ids=token_tensor(padded, device).view(len(work), width),
             attention_mask=self._masks(selection) if self._masks else None,
             position_ids=positions,
             past_key_values=self._cache,

@@ -57,9 +57,11 @@ class TableMember:
         del self._slots[slot][length:]
 
     def score(self, work: Sequence[Work]) -> list[Tensor]:
-        for item in work:
-            self._slots[item.slot].extend(item.tokens)
-        return [self._logits[torch.tensor(item.tokens[len(item.tokens) - item.keep :]).long()] for item in work]
+        return [self._scored(item.slot, [int(token) for token in item.tokens], item.keep) for item in work]
+
+    def _scored(self, slot: int, tokens: Sequence[int], keep: int) -> Tensor:
+        self._slots[slot].extend(tokens)
+        return self._logits[torch.tensor(tokens[len(tokens) - keep :]).long()]
 
     def law(self, prefix: Sequence[int]) -> Tensor:
         """The exact law [V] of the token after `prefix`, for brute-force references."""

@@ -1,0 +1,57 @@
+"""Propose: a member drafts tokens for all rows that want some, without waiting for its device."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from unisono.choices import draw
+from unisono.rng import Purpose
+from unisono.row import Row
+from unisono.settling import alike
+from unisono.transfer import known_tokens
+
+
+def propose(index: int, drafts: dict[Row, int], score: Callable[[Sequence[Row]], Sequence[Row]]) -> None:
+    """The member proposes so many tokens per row: the first from what it has scored, the rest one forward each.
+
+    Args:
+        score: runs the member on what the rows have proposed; returns those that it has scored then.
+    """
+    left = {row: count for row, count in drafts.items() if count > 0}
+    while left:
+        rows, laws = _laws(index, list(left))
+        going_on = _draw(index, rows, laws) if rows else []
+        unfinished = [row for row in going_on if left[row] > 1]
+        scored = score(unfinished) if unfinished else []
+        left = {row: left[row] - 1 for row in scored}
+
+
+def _laws(index: int, rows: Sequence[Row]) -> tuple[list[Row], Tensor]:
+    """The member's laws [R, V] behind the last proposals of the rows, without those whose own processor fails."""
+    warped: list[Row] = []
+    laws: list[Tensor] = []
+    for group in alike(rows, lambda row: row.warp_key()):
+        try:
+            warp = group[0].warp(group[0].frontier.open, 1)
+            laws.append(warp(torch.stack([row.frontier.law_source(index) for row in group])))
+            warped += group
+        except Exception as error:  # rows with processors of their own are groups of their own
+            for row in group:
+                row.fail(error)
+    if not laws:
+        return [], torch.empty(0)
+    together = laws[0] if len(laws) == 1 else torch.cat(laws)
+    # Edits may leave the proposer no token; any law will do to propose from, if it is the one that is kept
+    return warped, together.nan_to_num(1 / together.shape[-1])
+
+
+def _draw(index: int, rows: Sequence[Row], laws: Tensor) -> list[Row]:
+    """Draw a proposal for each row; those behind which more is worth proposing."""
+    drawn = draw(laws, Purpose.PROPOSE, [row.names() for row in rows])
+    going_on = []
+    for row, token, law in zip(rows, known_tokens(drawn), laws, strict=True):
+        ended = row.propose(index, token, law)
+        if not ended:
+            going_on.append(row)
+    return going_on
