@@ -33,12 +33,16 @@ class Member(Protocol):
         vocabulary: size V of the logits it returns.
         context: the most tokens a slot can hold, or None for no limit.
         parameters: number of weights; the member with the fewest proposes by default.
+        keeps: whether its cache stays as large as it has grown when the last slot is closed.
     """
 
     name: str
     vocabulary: int
     context: int | None
     parameters: int
+
+    @property
+    def keeps(self) -> bool: ...
 
     def memory(self, slots: int, tokens: int) -> int:
         """Bytes that so many slots of so many tokens each take."""

@@ -33,6 +33,21 @@ class Selection:
     run: tuple[int, int] | None
 
 
+@dataclass(frozen=True)
+class Span:
+    """A range of R slots for a compiled forward, and what lies in them.
+
+    first: its first slot. starts: [R], where each slot's new tokens go. window: how many positions attention looks at.
+    keys, values: per layer [R, heads, capacity, dim], views of the cache.
+    """
+
+    first: int
+    starts: Tensor
+    window: int
+    keys: list[Tensor]
+    values: list[Tensor]
+
+
 class SlotLayer(CacheLayerMixin):
     """Keys and values of one layer for all slots: [slots, heads, capacity, dim]."""
 
@@ -76,9 +91,12 @@ class SlotCache(Cache):
 
     def __init__(self) -> None:
         super().__init__(layer_class_to_replicate=SlotLayer)
+        self.keep = False  # whether memory stays when no slot is open, so that recorded graphs stay valid
         self.lengths: dict[int, int] = {}  # of the open slots
         self.shape = (0, 0)
         self._selection: Selection | None = None
+        self._views: dict[tuple[int, int], tuple[list[Tensor], list[Tensor]]] = {}
+        self.like: list[tuple[Tensor, Tensor]] = []  # per layer, empty tensors of the form that it stores
 
     @property
     def token_bytes(self) -> int:
@@ -95,9 +113,30 @@ class SlotCache(Cache):
     def close(self, slot: int) -> None:
         """Free the slot; with the last one, the memory goes back too."""
         self.lengths.pop(slot, None)
-        if not self.lengths:
+        if not (self.lengths or self.keep):
+            self.like = [(_room(layer.keys, (0, 0)), _room(layer.values, (0, 0))) for layer in self.layers]
+            self._views.clear()
             self.layers.clear()
             self.shape = (0, 0)
+
+    def span(self, first: int, last: int, width: int, rows: Sequence[int]) -> Span:
+        """Prepare a forward that appends up to `width` tokens to each slot of a range.
+
+        Slots that are not among `rows` come along: what is written behind their lengths is never looked at. Something
+        must have been stored in the cache before, so that its form is known.
+        """
+        starts = [self.lengths.get(slot, 0) for slot in range(first, last)]
+        self._reserve(last, max(starts) + width)
+        window = max(self.lengths[slot] for slot in rows) + width
+        keys, values = self._stored(first, last)
+        return Span(first, torch.tensor(starts, device=keys[0].device), window, keys, values)
+
+    def _stored(self, first: int, last: int) -> tuple[list[Tensor], list[Tensor]]:
+        """Views of a range of slots, made once: a model has dozens of layers."""
+        if (first, last) not in self._views:
+            keys = [layer.keys[first:last] for layer in self.layers]
+            self._views[first, last] = keys, [layer.values[first:last] for layer in self.layers]
+        return self._views[first, last]
 
     def select(self, slots: Sequence[int], width: int, device: torch.device) -> Selection:
         """Prepare a forward that appends `width` tokens to each slot; the lengths stay as they are."""
@@ -125,11 +164,14 @@ class SlotCache(Cache):
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         while len(self.layers) <= layer_idx:
-            layer = SlotLayer()
-            layer.shape, layer.selection = self.shape, self._selection
-            self.layers.append(layer)
+            self.layers.append(self._layer())
         states: tuple[Tensor, Tensor] = self.layers[layer_idx].update(key_states, value_states)
         return states
+
+    def _layer(self) -> SlotLayer:
+        layer = SlotLayer()
+        layer.shape, layer.selection = self.shape, self._selection
+        return layer
 
     def _free(self) -> int:
         """The lowest free slot: running rows stay close together."""
@@ -139,8 +181,12 @@ class SlotCache(Cache):
         wanted = (_doubled(self.shape[0], slots, 1), _doubled(self.shape[1], length, BLOCK))
         if wanted != self.shape:
             self.shape = wanted
+            self._views.clear()
             for layer in self.layers:
                 layer.resize(wanted)
+        for keys, values in self.like[len(self.layers) :]:
+            self.layers.append(self._layer())
+            self.layers[-1].lazy_initialization(keys, values)
 
 
 def _written(store: Tensor, states: Tensor, selection: Selection) -> Tensor:
@@ -171,6 +217,11 @@ def _moved(store: Tensor, shape: tuple[int, int]) -> Tensor:
 def capacity(slots: int, tokens: int) -> int:
     """How many tokens a cache has room for when it has grown to so many slots and so many tokens in one of them."""
     return _doubled(1, slots, 1) * _doubled(0, tokens, BLOCK)
+
+
+def power(count: int) -> int:
+    """The smallest power of two that is not less."""
+    return 1 << (count - 1).bit_length()
 
 
 def _doubled(size: int, wanted: int, least: int) -> int:

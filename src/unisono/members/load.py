@@ -11,7 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging
 
 from unisono.errors import MemberError
-from unisono.members.dtype import fast_dtype
+from unisono.members import artifact
+from unisono.members.dtype import Choice, fast_dtype
 from unisono.members.facts import require_rewindable
 from unisono.members.hf import HFMember
 from unisono.members.memory import empty_model, require_room
@@ -30,7 +31,7 @@ def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
     """
     if isinstance(source.model, torch.nn.Module):
         name = source.name or type(source.model).__name__
-        return HFMember(_as_pretrained(source.model), name), source.tokenizer
+        return _member(_as_pretrained(source.model), name, source), source.tokenizer
     path = folder or str(source.model)
     name = source.name or Path(path).name
     where: dict[str, Any] = {} if folder else {"revision": source.revision}
@@ -39,13 +40,35 @@ def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
     config = _attempt(name, path, lambda: AutoConfig.from_pretrained(path, **where))
     tokenizer = source.tokenizer or _attempt(name, path, lambda: AutoTokenizer.from_pretrained(path, **where))
     with nullcontext() if sys.stderr.isatty() and not folder else _without_progress_bar():
-        model = _attempt(name, path, lambda: _load_model(source, name, path, config, where))
-    return HFMember(model, name), tokenizer
+        choice = _choice(source, config)
+        model = _attempt(name, path, lambda: _load_model(source, name, path, config, choice.dtype, where))
+    return _member(model, name, source, choice.measured), tokenizer
 
 
-def _load_model(source: Source, name: str, path: str, config: Any, where: dict[str, Any]) -> PreTrainedModel:
-    device = source.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = fast_dtype(config.dtype, device) if source.dtype == "auto" else getattr(torch, source.dtype)
+def _member(model: PreTrainedModel, name: str, source: Source, measured: str = "") -> HFMember:
+    member = HFMember(model, name)
+    member.measured = measured
+    member.compile(source.compile)
+    if source.deterministic:
+        member.isolate()
+    return member
+
+
+def _choice(source: Source, config: Any) -> Choice:
+    if source.dtype != "auto":
+        return Choice(getattr(torch, source.dtype))
+    compiled = source.compile == "on" or (source.compile == "auto" and artifact.some())
+    return fast_dtype(config, _device(source), compiled)
+
+
+def _device(source: Source) -> str:
+    return source.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _load_model(
+    source: Source, name: str, path: str, config: Any, dtype: torch.dtype, where: dict[str, Any]
+) -> PreTrainedModel:
+    device = _device(source)
     empty = empty_model(config, source.trust_remote_code)
     require_rewindable(empty, name)
     if source.quantization is None and source.device_map is None:

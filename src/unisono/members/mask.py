@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from unisono.members.cache import Selection
-
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
@@ -35,10 +33,13 @@ class Masks:
             return None
         return cls(kinds, window or 0, model.dtype if implementation == "eager" else None)
 
-    def __call__(self, selection: Selection) -> Tensor | dict[str, Tensor]:
-        """[R, 1, W, window]: the token at position p sees the positions up to p, of the last `sliding` ones."""
-        seen = torch.arange(selection.window, device=selection.positions.device)
-        positions = selection.positions.unsqueeze(-1)
+    def __call__(self, positions: Tensor, seen: Tensor) -> Tensor | dict[str, Tensor]:
+        """[R, 1, W, window]: the token at position p sees the positions up to p, of the last `sliding` ones.
+
+        Args:
+            positions: [R, W]. seen: [window], the positions that keys lie at: 0, 1, 2, ...
+        """
+        positions = positions.unsqueeze(-1)
         full = seen <= positions
         masks = {
             kind: self._form(full if kind == FULL else full & (seen > positions - self.sliding)) for kind in self.kinds

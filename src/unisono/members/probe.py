@@ -6,6 +6,7 @@ plain forward gives.
 """
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -45,6 +46,28 @@ def is_faithful(member: "HFMember") -> bool:
         return _difference(member) <= _tolerance(member)
     except Exception:  # whatever a model raises that is called as it cannot be
         return False
+
+
+def is_isolated(member: "HFMember") -> bool:
+    """Whether a row's scores are the same to the last bit, alone and in another slot beside longer rows."""
+    ids = [7 * (k + 1) % member.vocabulary for k in range(TOKENS)]
+    pieces = (ids[:1], ids[1:3], ids[3:])
+    alone = _beside(member, pieces, others=0)
+    return torch.equal(alone, _beside(member, pieces, others=3))
+
+
+def _beside(member: "HFMember", pieces: Sequence[list[int]], others: int) -> Tensor:
+    """Logits of a row read in pieces, in the slot behind those of other rows that read more: [TOKENS, V]."""
+    slots = [member.open() for _ in range(others + 1)]
+    try:
+        found = []
+        for piece in pieces:
+            work = [Work(slot, [*piece, *piece], 1) for slot in slots[:-1]]
+            found.append(member.score([*work, Work(slots[-1], piece, len(piece))])[-1])
+        return torch.cat(found)
+    finally:
+        for slot in slots:
+            member.close(slot)
 
 
 def _tolerance(member: "HFMember") -> float:

@@ -23,6 +23,10 @@ class Source:
         and float32 where it is not; or float32, float16, bfloat16.
     device, device_map, quantization, revision, trust_remote_code: as `from_pretrained` in transformers takes them;
         `quantization` is a quantization config or its dict.
+    compile: "on" compiles the forwards of few tokens at loading and keeps the result for later runs; "auto" uses what
+        was kept; "off" does neither.
+    deterministic: every row in forwards of its own, so that its logits do not depend, to the last bit, on the rows beside
+        it. Costs what batching gives.
     prompt: what this member reads instead of the prompt; `{prompt}` in it is the prompt.
     """
 
@@ -35,6 +39,8 @@ class Source:
     quantization: Any = None
     revision: str | None = None
     trust_remote_code: bool = False
+    compile: str = "auto"
+    deterministic: bool = False
     prompt: str = "{prompt}"
 
     def __post_init__(self) -> None:
@@ -45,6 +51,8 @@ class Source:
                 raise ConfigurationError(f"a member's {name} must be {wanted}, not: {getattr(self, name)!r}")
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
+        if self.compile not in COMPILE:
+            raise unknown("compile", self.compile, COMPILE)
         if self.device is not None and self.device_map is not None:
             raise ConfigurationError("give a member either device or device_map, not both")
         if self.device is not None:
@@ -74,6 +82,7 @@ class Source:
 
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
+COMPILE = ("auto", "on", "off")
 KINDS: dict[str, tuple[Any, str]] = {
     "tokenizer": (PreTrainedTokenizerBase | None, "a tokenizer of transformers"),
     "name": (str | None, "a text"),
@@ -82,6 +91,8 @@ KINDS: dict[str, tuple[Any, str]] = {
     "quantization": (Mapping | QuantizationConfigMixin | None, "a quantization config or its mapping"),
     "revision": (str | None, "a text"),
     "trust_remote_code": (bool, "true or false"),
+    "compile": (str, "a text"),
+    "deterministic": (bool, "true or false"),
     "prompt": (str, "a text"),
 }
 ZOO = "zoo:"
@@ -118,4 +129,6 @@ def as_source(value: object, **defaults: Any) -> Source:
             raise unknown("member option", str(key), known)
     if "model" not in options:
         raise ConfigurationError(f"a member needs a model, not only: {', '.join(map(str, options))}")
+    if isinstance(options.get("compile"), bool):  # YAML reads `on` and `off` so
+        options["compile"] = "on" if options["compile"] else "off"
     return Source(**options)

@@ -34,6 +34,10 @@ class TableMember:
         weights = -variates.log()
         return cls(weights / weights.sum(-1, keepdim=True), name, parameters)
 
+    @property
+    def keeps(self) -> bool:
+        return False
+
     def memory(self, slots: int, tokens: int) -> int:
         return 8 * slots * tokens
 

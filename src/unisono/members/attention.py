@@ -1,0 +1,93 @@
+"""Attention as plain products and sums, which a compiler fuses into one pass over the keys and one over the values.
+
+For a few tokens on a CPU that beats the library's kernel, which is written for long queries: with one bfloat16 query it
+is several times slower.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import inf
+from threading import RLock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+FUSED, WIDENED = "unisono_fused", "unisono_widened"
+LARGE = 2048  # heads times keys, where the two cost the same
+
+
+def fused(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attention in the form that transformers calls it: query [R, heads, W, dim], keys and values [R, groups, N, dim].
+
+    Args:
+        attention_mask: true where a key is seen, [R, 1, W, N]; each query sees at least one.
+        others: options of the library's kernel; those that change the result are refused.
+    """
+    changing = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if others.get(name) is not None]
+    if changing:
+        raise ValueError(f"attention with {changing[0]} cannot be fused")
+    rows, heads, width, size = query.shape
+    groups = key.shape[1]
+    queries = query.float().reshape(rows, groups, heads // groups, width, 1, size)
+    keys, values = key.float()[:, :, None, None], value.float()[:, :, None, None]
+    scores = (queries * keys).sum(-1) * (size**-0.5 if scaling is None else scaling)
+    scores = scores.masked_fill(~attention_mask.unsqueeze(2), torch.finfo(torch.float32).min)
+    weights = (scores - scores.amax(-1, keepdim=True)).exp()
+    mixed = (weights.unsqueeze(-1) * values).sum(-2) / weights.sum(-1, keepdim=True)
+    return mixed.to(query.dtype).reshape(rows, heads, width, -1).transpose(1, 2).contiguous(), None
+
+
+def widened(
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """The library's kernel in float32: for one bfloat16 query, several times as fast, conversions included."""
+    mixed, _ = ALL_ATTENTION_FUNCTIONS["sdpa"](
+        module, query.float(), key.float(), value.float(), attention_mask, **options
+    )
+    return mixed.to(query.dtype), None
+
+
+def widening(model: PreTrainedModel) -> float:
+    """From how many keys on, of all rows of a forward together, `widened` is worth its conversions."""
+    heads = getattr(model.config.get_text_config(), "num_attention_heads", None)
+    if model.dtype != torch.bfloat16 or model.device.type != "cpu" or not heads:
+        return inf
+    return float(LARGE / heads)
+
+
+AttentionInterface.register(FUSED, fused)
+AttentionInterface.register(WIDENED, widened)
+
+
+_locks: WeakKeyDictionary[PreTrainedModel, RLock] = WeakKeyDictionary()
+
+
+def lock_of(model: PreTrainedModel) -> RLock:
+    """One lock per model: members that share it must not run it while one of them has changed its attention."""
+    return _locks.setdefault(model, RLock())
+
+
+@contextmanager
+def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Let a model on a CPU that uses the library's kernel use another one, for the while."""
+    config = model.config.get_text_config()
+    own = config._attn_implementation
+    if own == "sdpa" and model.device.type == "cpu":
+        config._attn_implementation = name
+    try:
+        yield
+    finally:
+        config._attn_implementation = own

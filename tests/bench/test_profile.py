@@ -1,0 +1,44 @@
+"""The profile accounts for the whole time, and leaves nothing behind."""
+
+import pytest
+
+from tests import tiny
+from unisono import SamplingParams
+from unisono.bench.profile import BOOKKEEPING, Profile, measure, profiled, table
+from unisono.warp import Warp
+
+PARAMS = SamplingParams(max_tokens=24, seed=1)
+
+
+def test_parts_add_up_to_the_whole():
+    """Every part of a round is seen, none twice: the shares are positive and sum to one."""
+    ensemble = tiny.ensemble(tiny.models("llama"))
+    score, call = ensemble.members[0].score, Warp.__call__
+    with profiled(ensemble, schedule="cos:2,1") as profile:
+        (result,) = ensemble.generate([[5, 17, 33]], PARAMS, schedule="cos:2,1")
+        profile.tokens = len(result.token_ids)
+    shares = profile.shares()
+    names = [f"forward {member.name}" for member in ensemble.members]
+    assert set(shares) == {*names, "warp", "combine", "verify", BOOKKEEPING}
+    assert sum(shares.values()) == pytest.approx(1)
+    assert all(share > 0 for share in shares.values())
+    assert [profile.calls[name] for name in names] == [member.forwards for member in result.stats.members]
+    assert table(profile).row_count == len(shares)
+    assert (ensemble.members[0].score, Warp.__call__) == (score, call)
+
+
+def test_inner_parts_are_taken_from_outer_ones(monkeypatch: pytest.MonkeyPatch):
+    """Time within time is counted once, where it is spent."""
+    clock = iter([0.0, 10.0, 15.0, 20.0, 26.0, 100.0])  # outer starts, inner twice, outer ends
+    monkeypatch.setattr("unisono.bench.profile.time.perf_counter", lambda: next(clock))
+    profile = Profile()
+    inner = profile.timed("inner", lambda: None)
+    profile.timed("outer", lambda: (inner(), inner()))()
+    assert profile.seconds == {"inner": 11.0, "outer": 89.0}
+    assert profile.calls == {"inner": 2, "outer": 1}
+
+
+def test_text_and_prompts_of_any_kind():
+    """`measure` counts the tokens of all prompts."""
+    ensemble = tiny.text_ensemble()
+    assert measure(ensemble, ["for", "def f"], PARAMS, schedule="standard").tokens > 2

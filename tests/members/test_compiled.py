@@ -1,0 +1,294 @@
+"""Compiled forwards say what the model's own say, whatever rows, widths and lengths meet, and are compiled once.
+
+Sizes in a compiled forward are symbols, so there are no buckets to fall out of; the sizes tried here are those around
+which something changes: 1, powers of two, the cache's capacity, the widest compiled forward, the longest context.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.utils import counters
+from torch._inductor import config
+
+from tests import tiny
+from unisono import Ensemble, SamplingParams
+from unisono.errors import ConfigurationError
+from unisono.members import artifact, hf
+from unisono.members.base import Work
+from unisono.members.cache import BLOCK
+from unisono.members.compiled import Compiled
+from unisono.members.hf import SHORT, HFMember
+from unisono.members.source import as_source
+
+TOLERANCE = 1e-4
+SLOTS = 24
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that the tests of this file share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _use_kept(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(kept))
+
+
+def small() -> Any:
+    """Grouped heads, one layer: what compiles fastest."""
+    return tiny.models("llama", num_hidden_layers=1)[0]
+
+
+def compile_member(model: Any) -> HFMember:
+    member = HFMember(model, "compiled")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        member.compile("on")
+    assert member.compiled
+    return member
+
+
+def artifact_of(model: Any) -> Path:
+    compile_member(model)
+    return artifact.place(model)
+
+
+class Twins:
+    """The same model twice, by itself and compiled; both are told the same."""
+
+    def __init__(self, model: Any, tolerance: float = TOLERANCE, slots: int = SLOTS) -> None:
+        self.members = HFMember(model, "plain"), compile_member(model)
+        self.slots = [[member.open() for _ in range(slots)] for member in self.members]
+        self.generator = torch.Generator().manual_seed(0)
+        self.tolerance = tolerance
+
+    def tokens(self, count: int) -> list[int]:
+        return torch.randint(tiny.VOCABULARY, (count,), generator=self.generator).tolist()
+
+    def score(self, work: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """Append so many random tokens to each slot; the compiled member's logits, which equal the other's."""
+        texts = [(slot, self.tokens(count)) for slot, count in work]
+        plain, fast = (
+            member.score([Work(slots[slot], text, len(text)) for slot, text in texts])
+            for member, slots in zip(self.members, self.slots, strict=True)
+        )
+        for ours, theirs in zip(fast, plain, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=self.tolerance, rtol=0)
+        return fast
+
+    def rewind(self, slot: int, length: int) -> None:
+        for member, slots in zip(self.members, self.slots, strict=True):
+            member.rewind(slots[slot], length)
+
+    def length(self, slot: int) -> int:
+        return self.members[1].length(self.slots[1][slot])
+
+    def close(self) -> None:
+        for member, slots in zip(self.members, self.slots, strict=True):
+            for slot in slots:
+                member.close(slot)
+
+
+@pytest.fixture
+def twins(kept: Path) -> Any:
+    pair = Twins(small())
+    yield pair
+    pair.close()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 8, 9, SHORT - 1, SHORT, SHORT + 1])
+def test_any_width(twins: Twins, width: int):
+    """One row and several, of one width and of several; wider ones than are compiled go the model's own way."""
+    twins.score([(0, width)])
+    twins.score([(0, width), (1, 1), (2, width)])
+    twins.score([(0, 1), (2, width)])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7, 8, 9, 16, 17, SLOTS])
+def test_any_number_of_rows(twins: Twins, rows: int):
+    """Unequal lengths, then unequal widths, in any number of slots."""
+    for row in range(rows):
+        twins.score([(row, 3 + 5 * row)])
+    twins.score([(row, 1 + row % 5) for row in range(rows)])
+    twins.score([(row, 1) for row in range(rows)])
+
+
+@pytest.mark.parametrize("length", [1, 2, BLOCK - 2, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK - 1])
+def test_any_length_and_the_borders_of_the_cache(twins: Twins, length: int):
+    """Forwards that end before, at and behind the capacity that the cache then has, with an empty slot beside."""
+    twins.score([(0, length)])
+    for width in (1, 2, 5):
+        twins.score([(0, width), (1, 1)])
+        twins.rewind(0, length)
+        twins.rewind(1, 0)
+
+
+def test_up_to_the_longest_context(twins: Twins):
+    """A row is filled to the last position, beside one whose padding would lie behind it."""
+    twins.score([(0, tiny.CONTEXT - 8), (1, tiny.CONTEXT - 1)])
+    twins.score([(0, 8), (1, 1)])
+    assert twins.length(0) == twins.length(1) == tiny.CONTEXT
+    twins.rewind(0, tiny.CONTEXT - 1)
+    twins.score([(0, 1), (2, 16)])
+
+
+def test_idle_slots_between_rows_keep_what_they_hold(twins: Twins):
+    """Rows need not lie side by side: those between come along, and say afterwards what they would have said."""
+    twins.score([(slot, 5 + slot) for slot in range(12)])
+    for rows in ([0, 2], [1, 4, 11], [0, 1 + Compiled.idle], [0, 2 + Compiled.idle], [3]):
+        twins.score([(slot, 1 + slot % 3) for slot in rows])
+    twins.score([(slot, 2) for slot in range(12)])
+
+
+def test_random_appends_and_rewinds(twins: Twins):
+    """Forty steps of random rows, widths and rollbacks."""
+    for step in range(40):
+        picked = torch.randperm(SLOTS, generator=twins.generator)[: 1 + step % 6].tolist()
+        twins.score([(slot, 1 + (7 * step + slot) % (SHORT + 2)) for slot in picked])
+        for slot in picked[::2]:
+            twins.rewind(slot, twins.length(slot) * (step % 4) // 3)
+
+
+def test_nothing_is_compiled_after_loading(twins: Twins):
+    """No tracing and no code generation for sizes that were never seen; a change of the number of rows included."""
+    counters.clear()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for rows in (1, 2, 5, 13):
+            for width in (1, 2, 6, 16):
+                twins.score([(slot, width) for slot in range(rows)])
+                for slot in range(rows):
+                    twins.rewind(slot, 10 * (slot % 3) if twins.length(slot) > 20 else 0)
+    assert not any(counters.values())
+
+
+@pytest.mark.parametrize("schedule", ["standard", "cos:4,1", "cos:2,3"])
+def test_the_text_is_that_of_uncompiled_members(schedule: str):
+    """Sampled text, several rows, unequal members: token for token, with acceptances and rejections."""
+    models = tiny.models("llama", num_hidden_layers=1)
+    params = SamplingParams(max_tokens=48, temperature=0.7, seed=5)
+    prompts = [[5, 17, 33], [9, 4], [1, 2, 3, 4, 5, 6, 7]]
+    plain = tiny.ensemble(models, compile="off").generate(prompts, params, schedule=schedule)
+    fast = tiny.ensemble([*models], compile="on")
+    assert all(member.compiled for member in fast.members)
+    found = fast.generate(prompts, params, schedule=schedule)
+    assert [result.token_ids for result in found] == [result.token_ids for result in plain]
+    assert schedule == "standard" or all(0 < each.stats.accepted < each.stats.verified for each in found)
+
+
+def test_forbidden_tokens_and_a_smaller_vocabulary(twins: Twins):
+    """What a member must not say gets no mass, compiled or not."""
+    for member in twins.members:
+        member.restrict(tiny.VOCABULARY - 9, [3, 5])
+    (logits,) = twins.score([(0, 4)])
+    assert logits.shape == (4, tiny.VOCABULARY - 9)
+    assert logits[:, [3, 5]].max() == -torch.inf
+
+
+def test_auto_takes_what_was_kept_and_compiles_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A first run with `auto` neither waits nor warns; one after `on` is compiled, and so is a second member of the model."""
+    compile_member(small())
+    monkeypatch.setattr(hf, "build", lambda *_, **__: pytest.fail("compiled"))
+    found = tiny.ensemble([small()], compile="auto").members[0]
+    assert found.compiled
+    twice = Ensemble.load([{"model": small()}, {"model": small(), "name": "other"}], compile="on")
+    assert all(member.compiled for member in twice.members)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert not tiny.ensemble([small()]).members[0].compiled
+
+
+def test_what_was_kept_is_for_these_weights_and_threads_only(monkeypatch: pytest.MonkeyPatch):
+    """Other weights, another dtype, another number of threads: nothing is found."""
+    place = artifact_of(small())
+    assert place.exists()
+    changed = tiny.blend(small(), 1e-6, seed=1)
+    assert artifact.place(changed) != place
+    assert artifact.place(tiny.blend(small(), 0, seed=1)) == place
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    assert artifact.place(small()) != place
+
+
+def test_off_is_off():
+    compile_member(small())
+    assert not tiny.ensemble([small()], compile="off").members[0].compiled
+
+
+def test_without_a_compiler_there_is_one_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The member works, uncompiled, and the user is told once why; nothing half-written stays."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    member = HFMember(small(), "llama")
+    with config.patch({"cpp.cxx": ("no-such-compiler",)}), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        member.compile("on")
+    assert [str(each.message) for each in caught] == [
+        "member llama runs without compiled forwards: there is no C++ compiler; install g++, or load with compile='off'"
+    ]
+    assert not member.compiled
+    assert not artifact.some()
+    assert member.score([Work(member.open(), [5, 17], 2)])[0].shape == (2, tiny.VOCABULARY)
+
+
+def test_a_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A file cut short by a full disk is no reason to fail."""
+    content = artifact_of(small()).read_bytes()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = artifact.place(small())
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content[:1000])
+    member = HFMember(small(), "llama")
+    with pytest.warns(UserWarning, match="cannot be read, delete it") as caught:
+        member.compile("auto")
+    assert str(path) in str(caught[0].message)
+    assert not member.compiled
+
+
+def test_a_compiled_forward_that_says_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Compilers have bugs: here what is found was compiled from another model. It is thrown away."""
+    content, other = artifact_of(small()).read_bytes(), tiny.models("llama", num_hidden_layers=1)[1]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    artifact.folder().mkdir(parents=True)
+    artifact.place(other).write_bytes(content)
+    member = HFMember(other, "llama")
+    with pytest.warns(UserWarning, match="other scores"):
+        member.compile("auto")
+    assert not member.compiled
+    assert not artifact.some()
+
+
+@pytest.mark.parametrize(("given", "kept_as"), [(True, "on"), (False, "off"), ("auto", "auto")])
+def test_yaml_writes_on_and_off_as_booleans(given: object, kept_as: str):
+    assert as_source({"model": "x", "compile": given}).compile == kept_as
+
+
+@pytest.mark.parametrize("wrong", ["yes", "", 1, None])
+def test_other_values_are_refused(wrong: object):
+    with pytest.raises(ConfigurationError, match="compile"):
+        as_source({"model": "x", "compile": wrong})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_architectures(architecture: str):
+    """The same for two or three layers of everything that compiles, beyond any sliding window."""
+    pair = Twins(tiny.models(architecture)[0])
+    test_random_appends_and_rewinds(pair)
+    test_idle_slots_between_rows_keep_what_they_hold(pair)
+    pair.close()
+    pair = Twins(tiny.models(architecture)[0])
+    test_up_to_the_longest_context(pair)
+    pair.close()
+
+
+@pytest.mark.slow
+def test_half_precision():
+    """In bfloat16 within rounding: a thirtieth of the logits' spread."""
+    model = tiny.build("llama").to(torch.bfloat16)
+    spread = tiny.fresh_logits(model, range(50)).std().item()
+    pair = Twins(model, tolerance=spread / 30)
+    test_random_appends_and_rewinds(pair)
+    pair.close()
