@@ -11,26 +11,41 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from zoo.tokens import FOLDER as TOKENIZER
-from zoo.tokens import LONGEST, VOCABULARY
+from zoo.tokens import BYTES, FOLDER, LONGEST, SKILLS_FOLDER, VOCABULARY, load_tokenizer
 
 WEIGHTS = Path(__file__).parent.parent / "src" / "unisono" / "zoo" / "weights"
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What differs between the models; everything else is common."""
+    """What differs between the models; everything else is common.
+
+    longest: positions, and the length of a training row. tokenizer: the folder of the one that the model shares.
+    ends: tokens besides the end of the text at which the model stops.
+    """
 
     hidden: int
     layers: int
     intermediate: int
     heads: int
+    vocabulary: int = VOCABULARY
+    longest: int = LONGEST
+    tokenizer: Path = FOLDER
+    ends: tuple[str, ...] = ()
+
+
+def skill_shape(hidden: int, layers: int, intermediate: int, heads: int) -> Shape:
+    """A model of exercises, one per line: bytes, short rows, and the end of a line ends the answer."""
+    return Shape(hidden, layers, intermediate, heads, BYTES, 256, SKILLS_FOLDER, ("\u010a",))
 
 
 SHAPES = {
     "code-s": Shape(hidden=192, layers=2, intermediate=512, heads=3),
     "code-m": Shape(hidden=256, layers=5, intermediate=704, heads=4),
     "code-n": Shape(hidden=256, layers=5, intermediate=704, heads=4),
+    "skills-s": skill_shape(hidden=64, layers=2, intermediate=176, heads=2),
+    "skills-m": skill_shape(hidden=128, layers=4, intermediate=352, heads=4),
+    "skills-n": skill_shape(hidden=128, layers=4, intermediate=352, heads=4),
 }
 
 
@@ -38,13 +53,13 @@ def configuration(name: str) -> LlamaConfig:
     """The transformers configuration; token 0 is `<|endoftext|>` and plays all special roles."""
     shape = SHAPES[name]
     return LlamaConfig(
-        vocab_size=VOCABULARY,
+        vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
         intermediate_size=shape.intermediate,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.heads,
-        max_position_embeddings=LONGEST,
+        max_position_embeddings=shape.longest,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
         tie_word_embeddings=True,
         bos_token_id=0,
@@ -59,14 +74,23 @@ def build(name: str, seed: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(configuration(name))
 
 
+def end_ids(name: str) -> int | list[int]:
+    """The tokens that end a text of this model."""
+    shape = SHAPES[name]
+    tokenizer = load_tokenizer(shape.tokenizer)
+    found = [tokenizer.token_to_id(end) for end in shape.ends]
+    ends = [token for token in found if token is not None]
+    return [0, *ends] if ends else 0
+
+
 def export(name: str, weights: dict[str, torch.Tensor], folder: Path) -> None:
     """Writes a self-contained folder in bf16; the folder appears or changes at once, never in halves."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(TOKENIZER, partial)
+    shutil.copytree(SHAPES[name].tokenizer, partial)
     copy = LlamaForCausalLM(configuration(name)).to(torch.bfloat16)
     copy.load_state_dict(weights)
-    copy.generation_config = GenerationConfig(bos_token_id=0, eos_token_id=0, pad_token_id=0)
+    copy.generation_config = GenerationConfig(bos_token_id=0, eos_token_id=end_ids(name), pad_token_id=0)
     copy.save_pretrained(partial)
     folder.mkdir(parents=True, exist_ok=True)
     for path in partial.iterdir():

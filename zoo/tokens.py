@@ -20,6 +20,8 @@ LONGEST = 1024
 END = "<|endoftext|>"
 SPLIT = r" ?\p{L}+|_\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\n+| {2,}|\s+"
 FOLDER = Path(__file__).parent / "runs" / "tokenizer"
+SKILLS_FOLDER = Path(__file__).parent / "runs" / "tokenizer-skills"
+BYTES = 257  # every byte and END: no merges
 
 # Base models know no roles: what others say becomes a comment, what the assistant says is code.
 CHAT_TEMPLATE = """\
@@ -52,16 +54,18 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> Token
     return tokenizer
 
 
-def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+def save_tokenizer(
+    tokenizer: Tokenizer, folder: Path, longest: int = LONGEST, chat_template: str = CHAT_TEMPLATE
+) -> None:
     """Writes the files that `AutoTokenizer.from_pretrained(folder)` needs."""
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=END,
         eos_token=END,
         pad_token=END,
-        model_max_length=LONGEST,
+        model_max_length=longest,
         clean_up_tokenization_spaces=False,
-        chat_template=CHAT_TEMPLATE,
+        chat_template=chat_template,
     )
     wrapped.save_pretrained(folder)
 
@@ -72,9 +76,14 @@ def load_tokenizer(folder: Path = FOLDER) -> Tokenizer:
 
 
 def encode_files(tokenizer: Tokenizer, files: Iterable[File]) -> list[np.ndarray]:
-    """One array per file; each begins with the end-of-text token, which separates documents."""
+    """One array per file, as `encode_texts` makes them."""
+    return encode_texts(tokenizer, [file.text for file in files])
+
+
+def encode_texts(tokenizer: Tokenizer, texts: list[str]) -> list[np.ndarray]:
+    """One array per text; each begins with the end-of-text token, which separates documents."""
     end = tokenizer.token_to_id(END)
-    encodings = tokenizer.encode_batch_fast([file.text for file in files])
+    encodings = tokenizer.encode_batch_fast(texts)
     return [np.array([end, *encoding.ids], dtype=np.int32) for encoding in encodings]
 
 

@@ -25,7 +25,8 @@ from transformers import LlamaForCausalLM
 from zoo.attention import install
 from zoo.corpus import read_snapshot, training_files
 from zoo.models import SHAPES, WEIGHTS, build, export
-from zoo.tokens import LONGEST, encode_files, load_tokenizer
+from zoo.skills import skill_documents
+from zoo.tokens import LONGEST, SKILLS_FOLDER, encode_files, load_tokenizer
 
 RUNS = Path(__file__).parent / "runs"
 WARMUP_STEPS = 50
@@ -41,34 +42,37 @@ class Run:
 
     model: str
     seed: int
-    rows: int = 4  # of LONGEST tokens per step
+    rows: int = 4  # of `longest` tokens per step
     rate: float = 5e-3  # the learning rate's peak
     step: int = 0
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)  # each start and the tokens it began at
+    longest: int = LONGEST
 
     @property
     def tokens(self) -> int:
         """Tokens learned from so far."""
-        return self.step * self.rows * LONGEST
+        return self.step * self.rows * self.longest
 
 
-def blocks(documents: list[np.ndarray], seed: int, epoch: int) -> np.ndarray:
-    """One epoch: documents shuffled and joined, cut at a random phase into shuffled rows of LONGEST + 1."""
+def blocks(documents: list[np.ndarray], seed: int, epoch: int, longest: int = LONGEST) -> np.ndarray:
+    """One epoch: documents shuffled and joined, cut at a random phase into shuffled rows of `longest` + 1."""
     generator = np.random.default_rng([seed, epoch])
     stream = np.concatenate([documents[i] for i in generator.permutation(len(documents))])
-    start = int(generator.integers(LONGEST))
-    count = (len(stream) - start - 1) // LONGEST
-    rows: np.ndarray = stream[start + LONGEST * generator.permutation(count)[:, None] + np.arange(LONGEST + 1)]
+    start = int(generator.integers(longest))
+    count = (len(stream) - start - 1) // longest
+    rows: np.ndarray = stream[start + longest * generator.permutation(count)[:, None] + np.arange(longest + 1)]
     return rows
 
 
-def batches(documents: list[np.ndarray], seed: int, first_step: int, size: int = 4) -> Iterator[Tensor]:
+def batches(
+    documents: list[np.ndarray], seed: int, first_step: int, size: int = 4, longest: int = LONGEST
+) -> Iterator[Tensor]:
     """Endless batches of `size` rows, from `first_step` on as if the earlier ones had been drawn."""
     epoch = 0
     while True:
-        rows = blocks(documents, seed, epoch)
+        rows = blocks(documents, seed, epoch, longest)
         steps = len(rows) // size
         for step in range(first_step, steps):
             yield torch.from_numpy(rows[step * size : (step + 1) * size]).long()
@@ -81,9 +85,9 @@ def scale(step: int, last_step: int) -> float:
     return max(0.0, min(1.0, (step + 1) / WARMUP_STEPS, left))
 
 
-def sequence_length(step: int, last_step: int) -> int:
+def sequence_length(step: int, last_step: int, longest: int = LONGEST) -> int:
     """Half-length rows are cheaper; the end of the decay teaches the positions above."""
-    return LONGEST if step >= (1 - LONG_SHARE) * last_step else LONGEST // 2
+    return longest if step >= (1 - LONG_SHARE) * last_step else longest // 2
 
 
 def optimisers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
@@ -151,6 +155,9 @@ def load(folder: Path, model: nn.Module, tools: list[torch.optim.Optimizer]) -> 
 
 def prepare(model: str, seed: int) -> tuple[list[np.ndarray], Tensor]:
     """The model's training documents and 8 fixed held-out rows."""
+    if SHAPES[model].tokenizer == SKILLS_FOLDER:
+        documents, held_out = skill_documents(model, seed)
+        return documents, torch.from_numpy(blocks(held_out, 0, 0, SHAPES[model].longest)[:8]).long()
     files, tokenizer = read_snapshot(), load_tokenizer()
     documents = encode_files(tokenizer, training_files(files, model))
     held_out = encode_files(tokenizer, [file for file in files if file.held_out])
@@ -165,9 +172,9 @@ def train(run: Run, model: LlamaForCausalLM, tools: list[torch.optim.Optimizer],
     started = time.monotonic() - run.seconds
     with progress_bar() as bar:
         task = bar.add_task(options.run, total=None, completed=run.step, loss="")
-        for rows in batches(documents, run.seed, run.step, run.rows):
-            last_step = math.ceil(budget(options) / (run.rows * LONGEST))
-            length = sequence_length(run.step, last_step)
+        for rows in batches(documents, run.seed, run.step, run.rows, run.longest):
+            last_step = math.ceil(budget(options) / (run.rows * run.longest))
+            length = sequence_length(run.step, last_step, run.longest)
             set_rate(tools, run.rate * scale(run.step, last_step))
             losses.append(train_step(compiled, rows, length, tools))
             run.step, run.seconds = run.step + 1, time.monotonic() - started
@@ -220,7 +227,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, required=True, help="budget; its second half decays")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=5e-3)
-    parser.add_argument("--rows", type=int, default=4, help=f"of {LONGEST} tokens per step")
+    parser.add_argument("--rows", type=int, default=4, help="sequences of the model's full length per step")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resume", action="store_true", help="continue the checkpoint and its seed")
     parser.add_argument("--run", help="folder below zoo/runs; default: the model's name")
@@ -232,7 +239,7 @@ def parse() -> argparse.Namespace:
 def restart(run: Run, options: argparse.Namespace) -> Run:
     """The run under this command's batch and rate; the data goes on where it stopped."""
     command = " ".join(["python -m zoo.train", *sys.argv[1:]])
-    step = run.tokens // (options.rows * LONGEST)
+    step = run.tokens // (options.rows * run.longest)
     return replace(
         run, step=step, rows=options.rows, rate=options.rate, commands=[*run.commands, f"{run.tokens}: {command}"]
     )
@@ -247,7 +254,11 @@ def main() -> None:
     model = build(options.model, options.seed)
     install(model)
     tools = optimisers(model, options.rate)
-    run = load(folder, model, tools) if options.resume else Run(options.model, options.seed)
+    run = (
+        load(folder, model, tools)
+        if options.resume
+        else Run(options.model, options.seed, longest=SHAPES[options.model].longest)
+    )
     run = restart(run, options)
     train(run, model, tools, options)
     if run.tokens >= budget(options):

@@ -15,7 +15,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from unisono import zoo
 
 NAMES = ["code-m", "code-n", "code-s"]
-PARAMETERS = {"code-s": (1.2e6, 1.8e6), "code-m": (4.5e6, 5.5e6), "code-n": (4.5e6, 5.5e6)}
+SKILLS = ["skills-m", "skills-n"]
+PARAMETERS = {
+    "code-s": (1.2e6, 1.8e6),
+    "code-m": (4.5e6, 5.5e6),
+    "code-n": (4.5e6, 5.5e6),
+    "skills-s": (0.05e6, 0.2e6),
+    "skills-m": (0.7e6, 1e6),
+    "skills-n": (0.7e6, 1e6),
+}
 TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
 SNIPPET = '''\
 import os
@@ -48,22 +56,22 @@ def header(name: str) -> dict[str, dict]:
 
 
 def test_names_are_sorted_and_have_folders():
-    assert zoo.names() == NAMES
-    assert all((zoo.path(name) / "config.json").is_file() for name in NAMES)
+    assert zoo.names() == NAMES + SKILLS
+    assert all((zoo.path(name) / "config.json").is_file() for name in NAMES + SKILLS)
 
 
 def test_unknown_name_names_the_nearest():
-    with pytest.raises(ValueError, match="code-m, code-n, code-s") as error:
+    with pytest.raises(ValueError, match="code-m, code-n, code-s, skills-m") as error:
         zoo.path("code_m")
     assert "did you mean 'code-m'?" in str(error.value)
 
 
 def test_all_folders_together_are_small():
-    files = [path for name in NAMES for path in zoo.path(name).rglob("*") if path.is_file()]
+    files = [path for name in NAMES + SKILLS for path in zoo.path(name).rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 25_000_000
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + SKILLS)
 def test_weights_are_bf16_and_of_the_promised_size(name: str):
     tensors = header(name)
     assert {tensor["dtype"] for tensor in tensors.values()} == {"BF16"}

@@ -1,22 +1,37 @@
 """Combinations: what the members say at a position -> the law the output follows.
 
-`weighted`, `product`, `contrastive`, `contrastive_masked`, `only`, or any function of your own.
+`weighted`, `drawn`, `product`, `contrastive`, `contrastive_masked`, `proxy`, `realign`, `guidance`, `context_aware`,
+`cosd`, `cosd_tree`, `cascade`, `nudge`, `gate`, `only`, or any function of your own. `docs/methods/` has a page for each.
 """
 
 from unisono.combine.base import Combination
+from unisono.combine.cascade import cascade
+from unisono.combine.cosd import cosd, cosd_tree
+from unisono.combine.gates import gate, nudge
 from unisono.combine.logits import contrastive, contrastive_masked, product
-from unisono.combine.mixtures import weighted
+from unisono.combine.mixtures import drawn, weighted
 from unisono.combine.parse import as_combination, parse
 from unisono.combine.selection import custom, only
+from unisono.combine.steering import context_aware, guidance, proxy, realign
 
 __all__ = [
     "Combination",
     "as_combination",
+    "cascade",
+    "context_aware",
     "contrastive",
     "contrastive_masked",
+    "cosd",
+    "cosd_tree",
     "custom",
+    "drawn",
+    "gate",
+    "guidance",
+    "nudge",
     "only",
     "parse",
     "product",
+    "proxy",
+    "realign",
     "weighted",
 ]

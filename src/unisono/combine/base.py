@@ -11,6 +11,7 @@ from unisono.errors import ConfigurationError
 from unisono.warp import AnyWarp, one_hot
 
 Logits = Sequence[Tensor]  # one [..., V] per member, in the order they were listed
+Heard = Sequence[Tensor | None]  # the same, with None for a member that has not scored these positions
 LawFunction = Callable[[list[Tensor], AnyWarp], Tensor]
 
 
@@ -39,9 +40,49 @@ class Combination(ABC):
         """The members without whose scores the law is not known."""
         return tuple(range(members))
 
+    def early(self, warp: AnyWarp) -> bool:
+        """Whether it may say in `fixed` or `certain` more than that all needed members have scored."""
+        return False
+
+    def fixed(self, heard: Heard, warp: AnyWarp) -> Tensor:
+        """Positions [...] (bool) whose law cannot change any more, whatever the members say that have not scored.
+
+        There, the law from `filled(heard)` is the law: whoever stands in for the others is outvoted or not read. Who is
+        still needed elsewhere are the needed members not heard, to be asked in their order.
+        """
+        shape = next(member for member in heard if member is not None).shape[:-1]
+        return torch.full(shape, all(heard[member] is not None for member in self.needed(len(heard))))
+
+    def certain(self, heard: Heard, warp: AnyWarp, tokens: Tensor, laws: Tensor) -> Tensor:
+        """Positions [...] (bool) whose proposal token verification accepts, whatever the others say: `r(x) >= s(x)`.
+
+        Args:
+            tokens: the proposals x [...]. laws: the laws s [..., V] they were drawn from.
+        """
+        return torch.zeros(tokens.shape, dtype=torch.bool, device=tokens.device)
+
     def widened(self, logits: Logits) -> list[Tensor]:
         """Copies of the logits for log-probabilities: float64, whose laws do not underflow."""
         return [member.double() if member.dtype != torch.float64 else member.clone() for member in logits]
+
+    def takes_negative(self) -> bool:
+        """Whether the second member reads a negative prompt instead of the prompt."""
+        return False
+
+    def opener(self) -> int | None:
+        """The member to ask first, where the law may be known from it alone; None if that is as good as any."""
+        return None
+
+    def odds(self, warp: AnyWarp) -> tuple[float, ...]:
+        """If the law of a position is that of a member drawn for it: how probably each one is drawn. Else nothing.
+
+        Calling such a combination gives the law before the member is drawn.
+        """
+        return ()
+
+    def equivalent(self, warp: AnyWarp) -> "Combination":
+        """A combination of which texts have the same law, and that needs fewer members per token; else itself."""
+        return self
 
     def weight(self, member: int) -> float:
         """How much of the law is this member's; decides between proposers of equal size."""
@@ -57,6 +98,12 @@ def target_law(combination: Combination, logits: Logits, warp: AnyWarp) -> Tenso
         law = combination(logits, warp.untempered())
         return torch.where(law.isnan(), law, one_hot(law))  # no possible token: say so, do not take the first
     return combination(logits, warp)
+
+
+def filled(heard: Heard) -> list[Tensor]:
+    """Logits of every member; one that was heard stands in for each that was not."""
+    some = next(member for member in heard if member is not None)
+    return [some if member is None else member for member in heard]
 
 
 def finite_weights(values: Sequence[float], kind: str) -> tuple[float, ...]:
@@ -80,6 +127,19 @@ def require_count(kind: str, given: int, members: int) -> None:
     """Raise ConfigurationError unless there is one weight per member."""
     if given != members:
         raise ConfigurationError(f"{kind} has {given} weights for {members} members; give one weight per member")
+
+
+def require_members(kind: str, roles: str, wanted: int, members: int) -> None:
+    """Raise ConfigurationError unless there are as many members as the combination has roles."""
+    if members != wanted:
+        raise ConfigurationError(f"{kind} takes {wanted} members, {roles}, not: {members}")
+
+
+def share(name: str, value: float) -> float:
+    """The value as a float; ConfigurationError if it is not in [0, 1]."""
+    if not 0 <= finite(name, value) <= 1:
+        raise ConfigurationError(f"{name} must be in [0, 1], not: {value}")
+    return float(value)
 
 
 def finite(name: str, value: float) -> float:

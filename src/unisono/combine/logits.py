@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination, Logits, finite, finite_weights, require_count
+from unisono.combine.base import Combination, Logits, finite, finite_weights, require_count, require_members
 from unisono.errors import ConfigurationError
 from unisono.warp import AnyWarp
+
+PAIR = "the expert and the amateur"
 
 
 def linear(logits: Logits, coefficients: Sequence[float]) -> Tensor:
@@ -69,7 +71,7 @@ class Contrastive(Combination):
         return warp(linear(logits, (1.0, -self.mu)))
 
     def check(self, members: int) -> None:
-        _require_pair("contrastive", members)
+        require_members("contrastive", PAIR, 2, members)
 
     def weight(self, member: int) -> float:
         return 1.0 if member == 0 else 0.0
@@ -102,7 +104,7 @@ class ContrastiveMasked(Combination):
         return warp(scores.masked_fill_(expert < least, -torch.inf))
 
     def check(self, members: int) -> None:
-        _require_pair("contrastive_masked", members)
+        require_members("contrastive_masked", PAIR, 2, members)
 
     def weight(self, member: int) -> float:
         return 1.0 if member == 0 else 0.0
@@ -118,8 +120,3 @@ def contrastive_masked(alpha: float = 0.1, beta: float = 0.5) -> ContrastiveMask
     if not 0 < finite("alpha", alpha) <= 1:
         raise ConfigurationError(f"alpha must be in (0, 1], not: {alpha}")
     return ContrastiveMasked(float(alpha), finite("beta", beta))
-
-
-def _require_pair(kind: str, members: int) -> None:
-    if members != 2:
-        raise ConfigurationError(f"{kind} takes 2 members, the expert and the amateur, not: {members}")

@@ -1,4 +1,4 @@
-"""Linear mixtures of the members' probabilities."""
+"""Linear mixtures of the members' probabilities, mixed at each position or drawn from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination, Logits, finite_weights, require_count
+from unisono.combine.base import Combination, Heard, Logits, finite_weights, require_count
 from unisono.errors import unknown
 from unisono.warp import AnyWarp
 
 ORDERS = ("warp-first", "combine-first")
+ROUNDING = 1e-6  # a mixture added up in another order may differ by so much
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,26 @@ class Weighted(Combination):
         return warp(mixture.log())
 
     def check(self, members: int) -> None:
-        require_count("weighted", len(self.weights), members)
+        require_count(self.name.partition(":")[0], len(self.weights), members)
 
     def needed(self, members: int) -> tuple[int, ...]:
         return tuple(member for member in range(members) if self.weights[member] > 0)
+
+    def equivalent(self, warp: AnyWarp) -> Combination:
+        return self if warp.greedy or self.order != ORDERS[0] else Drawn(self.weights, self.order)
+
+    def early(self, warp: AnyWarp) -> bool:
+        return warp.greedy and self.order == ORDERS[0] and sorted(self.weights)[0] < 0.5
+
+    def fixed(self, heard: Heard, warp: AnyWarp) -> Tensor:
+        """At temperature 0 a leader is certain that no weight that is still missing can overtake."""
+        everybody = super().fixed(heard, warp)
+        if not warp.greedy or self.order != "warp-first" or bool(everybody.all()):
+            return everybody
+        said = [(weight, member) for weight, member in zip(self.weights, heard, strict=True) if member is not None]
+        mixture = torch.stack([weight * warp.untempered()(member) for weight, member in said]).sum(0)
+        best = mixture.topk(2, -1).values
+        return best[..., 0] - best[..., 1] > 1 - sum(weight for weight, _ in said) + ROUNDING
 
     def weight(self, member: int) -> float:
         return self.weights[member]
@@ -64,3 +81,34 @@ def weighted(weights: Sequence[float], order: str = "warp-first") -> Weighted:
         raise unknown("order", str(order), ORDERS)
     total = sum(values)
     return Weighted(tuple(value / total for value in values), order)
+
+
+@dataclass(frozen=True)
+class Drawn(Weighted):
+    """See `drawn`."""
+
+    @property
+    def name(self) -> str:
+        return "drawn:" + ",".join(f"{weight:g}" for weight in self.weights)
+
+    def odds(self, warp: AnyWarp) -> tuple[float, ...]:
+        return () if warp.greedy else self.weights
+
+
+def drawn(weights: Sequence[float]) -> Drawn:
+    """A weighted ensemble by drawing: at each position one member, drawn by the weights, decides alone (Mixture-like
+    Ensemble, arXiv 2605.00419).
+
+    Texts have the law of `weighted(weights)`, warp-first, since a mixture is what one draws from by drawing a component
+    first; but only one member is needed per token. At temperature 0 a drawn member's favourite is neither the mixture's
+    nor a sample of it: there this is `weighted`, and follows the mixture's. Log-probabilities are those of the mixture.
+
+    Args:
+        weights: one per member, 0 or more; they are relative and normalised to sum 1.
+
+    Raises:
+        ConfigurationError: weights are negative, all zero or not finite.
+    """
+    values = finite_weights(weights, "drawn")
+    total = sum(values)
+    return Drawn(tuple(value / total for value in values), ORDERS[0])

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from unisono.combine.base import Combination
+from unisono.combine.cascade import cascade
+from unisono.combine.cosd import cosd, cosd_tree
+from unisono.combine.gates import gate, nudge
 from unisono.combine.logits import contrastive, contrastive_masked, product
-from unisono.combine.mixtures import weighted
+from unisono.combine.mixtures import drawn, weighted
 from unisono.combine.selection import custom, only
+from unisono.combine.steering import context_aware, guidance, proxy, realign
 from unisono.errors import ConfigurationError, unknown
 
 
@@ -24,9 +28,19 @@ class Form:
 
 FORMS = {
     "weighted": Form(weighted, {"order": str}, per_member=True),
+    "drawn": Form(drawn, {}, per_member=True),
     "product": Form(product, {}, per_member=True),
     "contrastive": Form(contrastive, {"mu": float}),
     "contrastive_masked": Form(contrastive_masked, {"alpha": float, "beta": float}),
+    "proxy": Form(proxy, {"alpha": float}),
+    "realign": Form(realign, {"lam": float}),
+    "guidance": Form(guidance, {"scale": float}),
+    "context_aware": Form(context_aware, {"alpha": float}),
+    "cosd": Form(cosd, {"alpha": float, "beta": float}),
+    "cosd_tree": Form(cosd_tree, {"file": str}),
+    "cascade": Form(cascade, {"rule": str, "alpha": float}),
+    "nudge": Form(nudge, {"threshold": float}),
+    "gate": Form(gate, {"threshold": float, "by": str}, per_member=True),
     "only": Form(only, {"member": int}),
 }
 
@@ -93,7 +107,10 @@ def _written(name: str, form: Form, rest: str, members: int) -> Combination:
     try:
         return form.build(**options)
     except TypeError:
-        raise ConfigurationError(f"combination {name} needs {' and '.join(form.keys)}, as in {name}:0") from None
+        example = "tree.json" if "file" in form.keys else "0"
+        raise ConfigurationError(
+            f"combination {name} needs {' and '.join(form.keys)}, as in {name}:{example}"
+        ) from None
 
 
 def _arguments(name: str, rest: str, form: Form) -> tuple[Sequence[str], Mapping[str, str]]:

@@ -1,0 +1,186 @@
+"""`unisono eval`: quality and cost of members and combinations, side by side."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from unisono.bench.provenance import provenance
+from unisono.cli.harness import run_harness
+from unisono.cli.options import Device, Dtype, Members, load_ensemble
+from unisono.combine import as_combination
+from unisono.config import Config
+from unisono.ensemble import Ensemble
+from unisono.errors import ConfigurationError, RequestError, unknown
+from unisono.evals.code import FIELDS, HumanEval
+from unisono.evals.compare import Row, by_skill, compare
+from unisono.evals.plot import plot, require_plots
+from unisono.evals.skills import Item, items
+from unisono.evals.tasks import BitsPerByte, ExactMatch, Task
+from unisono.evals.texts import halves, read_documents, read_records
+from unisono.evals.tune import tune
+
+PRESETS: dict[str, tuple[list[str], list[str]]] = {
+    "skills": (
+        ["zoo:skills-m", "zoo:skills-n"],
+        ["weighted", "product", "cosd", "cascade:chow,0.3", "cascade:opt,0.3", "nudge:0.5", "gate:1,1"],
+    )
+}
+OWN = ("skills", "bits-per-byte", "exact-match", "humaneval")
+
+
+TaskName = Annotated[
+    str | None,
+    typer.Argument(help="skills, bits-per-byte, exact-match, humaneval, or a task of lm-evaluation-harness."),
+]
+Preset = Annotated[str | None, typer.Option(help="skills: the bundled specialists and a choice of methods.")]
+Combinations = Annotated[list[str] | None, typer.Option("--combine", help="A combination to measure; repeat it.")]
+Tuned = Annotated[
+    list[str] | None,
+    typer.Option("--tune", help="Tune this combination on a development split, test it on the rest; repeat it."),
+]
+Texts = Annotated[
+    list[Path] | None,
+    typer.Option(help="A file: texts (bits-per-byte) or JSON lines with `text`, `prompt` and `answer`, ..."),
+]
+TestSchedule = Annotated[str, typer.Option(help="For the combinations; members alone decode as they are.")]
+Folder = Annotated[Path | None, typer.Option(help="A folder with YAML tasks of your own, for the harness.")]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Run generated code (humaneval), in a process with limits.")
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the results as JSON.")]
+Picture = Annotated[Path | None, typer.Option("--plot", help="Draw quality against cost.")]
+
+
+def evaluate(
+    task: TaskName = None,
+    preset: Preset = None,
+    member: Members = [],  # noqa: B006 - typer reads the default, nobody changes it
+    combine: Combinations = None,
+    tuned: Tuned = None,
+    text: Texts = None,
+    schedule: TestSchedule = "auto",
+    limit: Annotated[int, typer.Option(min=1, help="The most items.")] = 504,
+    seed: Annotated[int, typer.Option(help="Of the skills' items.")] = 0,
+    include_path: Folder = None,
+    allow_code: AllowCode = False,
+    output: Output = None,
+    picture: Picture = None,
+    dtype: Dtype = None,
+    device: Device = None,
+) -> None:
+    """Measure members and combinations on the same items: score, paired gain, speed, forwards."""
+    if picture:
+        require_plots()
+    members, combinations = _preset(preset, member, combine)
+    name = task or ("skills" if preset else None)
+    if name is None:
+        raise RequestError(f"give a task: {', '.join(OWN)} or one of lm-evaluation-harness; or --preset skills")
+    ensemble = load_ensemble(Config(), members, None, None, None, dtype=dtype, device=device)
+    for each in combinations:
+        as_combination(each, len(ensemble.members))  # a mistake in the last is said before the first is run
+    say = _progress()
+    if name not in OWN:
+        if tuned or text or allow_code or picture:
+            raise RequestError(f"--tune, --text, --allow-code and --plot are for {', '.join(OWN)}; not for: {name!r}")
+        _write(run_harness(ensemble, name, combinations, limit, include_path, say), output)
+        return
+    if include_path:
+        raise RequestError(f"--include-path is for tasks of lm-evaluation-harness, not for {name}")
+    if allow_code != (name == "humaneval"):
+        raise RequestError("humaneval runs generated code, and nothing else does: give --allow-code for it alone")
+    development, test = _tasks(name, text or [], limit, seed, bool(tuned))
+    choices = {each: tune(ensemble, development, each, schedule, say)[0] for each in tuned or [] if development}
+    rows = compare(ensemble, test, [*combinations, *choices.values()], schedule, say)
+    _show(rows, test)
+    best = {each: {"best": found.name, "on": len(development or [])} for each, found in choices.items()}
+    _write(_report(ensemble, test, rows, schedule) | ({"tuned": best} if best else {}), output)
+    if picture:
+        plot(rows, test.unit, picture)
+
+
+def _progress() -> Callable[[str], None]:
+    """Says at a terminal what is being run."""
+    console = Console(stderr=True)
+
+    def say(what: str) -> None:
+        if console.is_terminal:
+            console.print(f"  {what}", style="dim", highlight=False)
+
+    return say
+
+
+def _preset(preset: str | None, members: list[str], combine: list[str] | None) -> tuple[list[str], list[str]]:
+    if preset is not None and preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    default_members, default_methods = PRESETS[preset] if preset else ([], ["weighted"])
+    return members or default_members, combine or default_methods
+
+
+def _tasks(name: str, texts: Sequence[Path], limit: int, seed: int, tuned: bool) -> tuple[Task | None, Task]:
+    """The task to tune on, if any, and the one to test on; they share no item."""
+    if name == "skills":
+        if texts:
+            raise RequestError("skills makes its own items; --text is for bits-per-byte and exact-match")
+        development = ExactMatch(items(max(64, limit // 4), seed, "development")) if tuned else None
+        return development, ExactMatch(items(limit, seed))
+    if not texts:
+        raise RequestError(f"{name} needs --text FILE")
+    if name == "humaneval":
+        problems = [record for path in texts for record in read_records(path, FIELDS)]
+        if not tuned:
+            return None, HumanEval(problems[:limit])
+        some, others = halves(problems, [problem["prompt"] for problem in problems])
+        return HumanEval(some[:limit]), HumanEval(others[:limit])
+    if name == "exact-match":
+        records = [record for path in texts for record in read_records(path, ["prompt", "answer"])]
+        asked = [Item(record["prompt"], record["answer"], ("given",)) for record in records]
+        if not tuned:
+            return None, ExactMatch(asked[:limit], name)
+        tuning, testing = halves(asked, [item.prompt for item in asked])
+        return ExactMatch(tuning[:limit], name), ExactMatch(testing[:limit], name)
+    documents = [document for path in texts for document in read_documents(path)]
+    if not tuned:
+        return None, BitsPerByte(documents[:limit])
+    first, second = halves(documents, documents)
+    return BitsPerByte(first[:limit]), BitsPerByte(second[:limit])
+
+
+def _report(ensemble: Ensemble, task: Task, rows: Sequence[Row], schedule: str) -> dict[str, Any]:
+    report: dict[str, Any] = {
+        "provenance": provenance(),
+        "task": task.name,
+        "unit": task.unit,
+        "items": len(task),
+        "members": ensemble.names,
+        "schedule": schedule,
+        "results": [row.as_dict() for row in rows],
+    }
+    if isinstance(task, ExactMatch) and task.name == "skills":
+        report["by_skill"] = by_skill(task, rows)
+    return report
+
+
+def _show(rows: Sequence[Row], task: Task) -> None:
+    table = Table("method", f"{task.unit} [95%]", "over the best member", "tokens/s", "forwards/token", box=None)
+    for row in rows:
+        speed = f"{row.tokens_per_second:.0f}" if row.tokens_per_second else "-"
+        forwards = " ".join(f"{each:.2f}" for each in row.forwards_per_token) or "-"
+        table.add_row(row.name, str(row.score), str(row.gain or "-"), speed, forwards)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(
+        f"{task.name}: {len(task)} items, paired intervals of 95%", table, sep="\n"
+    )
+
+
+def _write(report: dict[str, Any], output: Path | None) -> None:
+    if output is None:
+        return
+    try:
+        output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"results cannot be written: {output} ({error.strerror})") from None

@@ -1,0 +1,73 @@
+"""Fitting CoSD's decision tree: where exactly one of two models is right, which one is it? (arXiv 2502.08020)
+
+Teacher forcing along known answers; at each answer token the draft's top token x and the assistant's y are compared
+with the truth. A position counts where exactly one of them is right: features (p_draft(x), p_assistant(y)), label 1
+where it is the assistant. The paper does not say how the tree was grown: small depth and leaf size are our choice.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unisono.combine.tree import FEATURES, Leaf, Tree
+from unisono.ensemble import Ensemble
+from unisono.errors import ConfigurationError, RequestError
+from unisono.evals.forcing import forced
+from unisono.warp import Warp
+
+DEPTH = 3
+LEAF = 5  # positions
+
+
+def examples(ensemble: Ensemble, texts: Sequence[Mapping[str, str]]) -> tuple[Tensor, Tensor]:
+    """Features [N, 2] and labels [N] of the positions where exactly one member is right.
+
+    Args:
+        ensemble: the draft and one assistant. texts: `prompt` and `answer` each.
+    """
+    if len(ensemble.members) != 2:
+        raise ConfigurationError(f"a tree is fitted for 2 members, draft and assistant, not: {len(ensemble.members)}")
+    found = [_positions(ensemble, text["prompt"], text["answer"]) for text in texts]
+    return torch.cat([features for features, _ in found]), torch.cat([labels for _, labels in found])
+
+
+def _positions(ensemble: Ensemble, prompt: str, answer: str) -> tuple[Tensor, Tensor]:
+    tokens, logits = forced(ensemble, prompt, answer)
+    truth = torch.tensor(tokens)
+    tops = [Warp()(member.float()).max(-1) for member in logits]
+    right = [top.indices.cpu() == truth for top in tops]
+    only_one = right[0] != right[1]
+    features = torch.stack([top.values.cpu() for top in tops], -1)
+    return features[only_one], right[1][only_one]
+
+
+def fit(features: Tensor, labels: Tensor, depth: int = DEPTH, leaf: int = LEAF) -> Tree:
+    """A decision tree (Gini, scikit-learn) on these examples.
+
+    Raises:
+        ConfigurationError: scikit-learn is missing. RequestError: the examples leave nothing to decide.
+    """
+    try:
+        from sklearn.tree import DecisionTreeClassifier
+    except ImportError:
+        raise ConfigurationError("fit-tree needs scikit-learn; install it with: pip install 'unisono[fit]'") from None
+    if len(set(labels.tolist())) < 2:
+        raise RequestError(
+            f"the texts do not tell the members apart: {len(labels)} positions where one is right; add texts"
+        )
+    model = DecisionTreeClassifier(max_depth=depth, min_samples_leaf=leaf, random_state=0)
+    model.fit(features.numpy(), labels.numpy())
+    tree = _converted(model.tree_, 0)
+    if isinstance(tree, Leaf):
+        raise RequestError(f"{len(labels)} positions are too few for leaves of {leaf}; add texts or lower --leaf")
+    return tree
+
+
+def _converted(nodes: Any, index: int) -> Tree | Leaf:
+    if nodes.children_left[index] < 0:
+        keep, replace = nodes.value[index][0]
+        return Leaf(bool(replace > keep))
+    low, high = (_converted(nodes, side[index]) for side in (nodes.children_left, nodes.children_right))
+    return Tree(FEATURES[nodes.feature[index]], float(nodes.threshold[index]), low, high)

@@ -1,0 +1,189 @@
+"""The model class for EleutherAI's lm-evaluation-harness: an ensemble behind the harness's three questions.
+
+    import unisono.evals.harness  # registers the model "unisono"
+    lm_eval.simple_evaluate("unisono", "members=zoo:code-m+zoo:code-n,combine=weighted:0.5;0.5", tasks=["lambada"])
+
+The installed harness has no plugins, so the class is registered by being imported. Texts are joined and split as the
+harness's own `hf` class does, and contexts that are too long lose their beginning, as there.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.api.registry import register_model
+from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+from unisono.ensemble import Ensemble
+from unisono.errors import ConfigurationError, RequestError
+from unisono.params import SamplingParams
+from unisono.scoring import Scoring, score_all
+from unisono.types import Score
+
+LONGEST = 2048  # tokens of context where no member says
+PLAIN = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")  # keywords that mean the same here
+
+
+@register_model("unisono")
+class UnisonoLM(TemplateLM):  # type: ignore[misc]
+    """An ensemble as a model of the harness.
+
+    Args:
+        ensemble: the ensemble; or, from the harness's command line, `members`: names joined by `+`.
+        combine, schedule, verification: as for `Ensemble.generate`; in `combine`, `;` may stand for `,`, at which the
+            harness splits its arguments.
+        options: `batch_size` and `device` as the harness passes them, and options of `Ensemble.load`.
+    """
+
+    def __init__(
+        self,
+        ensemble: Ensemble | None = None,
+        members: str | None = None,
+        combine: object = None,
+        schedule: object = None,
+        verification: str | None = None,
+        batch_size: int | str | None = None,
+        max_batch_size: int | None = None,
+        device: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if (ensemble is None) == (members is None):
+            raise ConfigurationError("give the harness's model an ensemble or members=A+B, one of the two")
+        if ensemble is None:
+            if str(batch_size).isdigit():
+                options["rows"] = int(str(batch_size))
+            if device is not None:
+                options["device"] = device
+            ensemble = Ensemble.load(str(members).split("+"), **options)
+        elif options:
+            raise ConfigurationError(
+                f"{next(iter(options))} is an option of Ensemble.load; the ensemble is loaded already"
+            )
+        self.ensemble = ensemble
+        self.tokenizer = ensemble.tokenizer
+        if self.tokenizer is None:
+            raise ConfigurationError("the harness needs members with a tokenizer")
+        combine = combine.replace(";", ",") if isinstance(combine, str) else combine
+        self._method: dict[str, Any] = {"combine": combine, "schedule": schedule, "verification": verification}
+        ensemble.method(**self._method)  # mistakes are said before anything is run
+
+    @property
+    def eot_token_id(self) -> int:
+        """The token that ends a text; it stands in front of a text without context if there is no other."""
+        found: int = self.tokenizer.eos_token_id
+        return found
+
+    @property
+    def prefix_token_id(self) -> int:
+        """What a text without context follows."""
+        start = self.tokenizer.bos_token_id
+        return self.eot_token_id if start is None else int(start)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that fit into every member."""
+        return min((member.context for member in self.ensemble.members if member.context is not None), default=LONGEST)
+
+    @property
+    def tokenizer_name(self) -> str:
+        """For the harness's cache of requests."""
+        return str(self.tokenizer.name_or_path).replace("/", "__")
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """A conversation as text, by the first member's template."""
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise ConfigurationError(
+                "the first member's tokenizer has no chat template; leave out --apply_chat_template"
+            )
+        text: str = self.tokenizer.apply_chat_template(
+            chat_history,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=not add_generation_prompt,
+        )
+        return text
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: object) -> list[int]:
+        """Token ids, with what the tokenizer adds unless it is in the text already."""
+        if add_special_tokens is None:
+            start = self.tokenizer.bos_token
+            add_special_tokens = not (start and string.startswith(start))
+        ids: list[int] = self.tokenizer.encode(string, add_special_tokens=add_special_tokens)
+        return ids
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[tuple[Any, list[int], list[int]]], **_: object
+    ) -> list[tuple[float, bool]]:
+        pairs = [self._shortened(context, target) for _, context, target in requests]
+        found = []
+        for (_, context, target), scored in zip(
+            requests, token_scores(self.ensemble, pairs, self._method), strict=True
+        ):
+            found.append((scored.total, scored.is_greedy))
+            self.cache_hook.add_partial("loglikelihood", (context, target), found[-1])
+        return found
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """Log-probability of whole texts, in windows that are as long as possible."""
+        windows = [self._windows(request.args[0]) for request in requests]
+        flat = [(None, *window) for each in windows for window in each]
+        totals = iter(self._loglikelihood_tokens(flat))
+        return [sum(next(totals)[0] for _ in each) for each in windows]
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Continuations up to a stop string; all requests are rows of one batch."""
+        prompts, params = [], []
+        for request in requests:
+            context, keywords = request.args
+            setting = sampling(keywords)
+            room = self.max_length - setting.max_tokens
+            if room < 1:
+                raise RequestError(
+                    f"max_gen_toks {setting.max_tokens} leaves no room for a prompt in a context of {self.max_length}; lower it"
+                )
+            prompts.append(self.tok_encode(context)[-room:])
+            params.append(setting)
+        results = self.ensemble.generate(prompts, params, progress=not disable_tqdm and None, **self._method)
+        return [result.text for result in results]
+
+    def _shortened(self, context: list[int], target: list[int]) -> tuple[list[int], list[int]]:
+        """As the `hf` class cuts them: the last max_length + 1 tokens of both."""
+        if len(target) > self.max_length:
+            raise RequestError(f"a continuation of {len(target)} tokens does not fit a context of {self.max_length}")
+        return context[-(self.max_length + 1 - len(target)) :], target
+
+    def _windows(self, text: str) -> list[tuple[list[int], list[int]]]:
+        tokens = self.tok_encode(text)
+        windows = get_rolling_token_windows(tokens, self.prefix_token_id, self.max_length, context_len=1)
+        return [make_disjoint_window(window) for window in windows]
+
+
+def token_scores(
+    ensemble: Ensemble, pairs: Sequence[tuple[list[int], list[int]]], method: Mapping[str, Any]
+) -> list[Score]:
+    """Scores of (context, target) token ids, together."""
+    combination, count = ensemble.method(**method).combination, len(ensemble.members)
+    for context, target in pairs:
+        ensemble.engine.check_tokens([len(context) + len(target)] * count)
+    scorings = [Scoring(ensemble.members, combination, [context] * count, target) for context, target in pairs]
+    return score_all(scorings, ensemble.engine)
+
+
+def sampling(keywords: Mapping[str, Any]) -> SamplingParams:
+    """A task's generation keywords as sampling parameters; greedy unless it asks to sample.
+
+    Raises:
+        RequestError: a keyword has no meaning here.
+    """
+    given = dict(normalize_gen_kwargs(dict(keywords)))
+    sampled = given.pop("do_sample", None)
+    if not sampled:  # the harness leaves the temperature out where a task says nothing of sampling
+        given["temperature"] = 0.0
+    until, longest = given.pop("until", []), given.pop("max_gen_toks")
+    foreign = [name for name in given if name not in PLAIN]
+    if foreign:
+        raise RequestError(f"generation keyword of a task that unisono does not know: {foreign[0]!r}; leave it out")
+    return SamplingParams(max_tokens=longest, stop=tuple(text for text in until if text), **given)

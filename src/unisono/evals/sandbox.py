@@ -1,0 +1,55 @@
+"""Running generated programs: only when asked to, each in a process of its own with limits.
+
+This stops accidents (endless loops, full memory, large files), not an attacker: for untrusted models use a container.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+
+SECONDS = 10
+MEMORY = 2**30  # bytes of address space
+FILE = 2**20  # bytes a program may write into one file
+
+# The child limits itself before it reads the program: the parent has threads, in which nothing may run before exec
+CHILD = """\
+import resource, sys
+for kind, value in (("CPU", {seconds}), ("AS", {memory}), ("FSIZE", {file}), ("CORE", 0), ("NPROC", 64)):
+    resource.setrlimit(getattr(resource, "RLIMIT_" + kind), (value, value))
+exec(compile(sys.stdin.read(), "program", "exec"), {{"__name__": "__main__"}})
+"""
+
+
+def passes(program: str, seconds: float = SECONDS, memory: int = MEMORY) -> bool:
+    """Whether a Python program ends by itself, in time and without an error.
+
+    It runs isolated from this environment's variables and packages, in an empty folder that is deleted afterwards.
+    """
+    child = CHILD.format(seconds=int(seconds) + 1, memory=memory, file=FILE)
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", child],
+            cwd=folder,
+            env={"PATH": "/usr/bin:/bin"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            process.communicate(program.encode(), timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            _end(process)
+        return process.returncode == 0
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End the process with all that it has started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,73 @@
+"""Files that a user evaluates on: JSON lines with named fields, and plain texts; split by the hash of their content."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from unisono.errors import RequestError
+
+DEVELOPMENT_SHARE = 0.5
+T = TypeVar("T")
+
+
+def read_records(path: str | Path, fields: Sequence[str]) -> list[dict[str, str]]:
+    """The records of a file of JSON lines, each with these fields as texts.
+
+    Raises:
+        RequestError: the file cannot be read, is not JSON lines, or a record lacks a field; names file and line.
+    """
+    records = []
+    for number, line in enumerate(_read(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record: Any = json.loads(line)
+        except ValueError as error:
+            raise RequestError(f"{path}:{number} is not JSON: {error}; write one object per line") from None
+        for field in fields:
+            if not isinstance(record, dict) or not isinstance(record.get(field), str):
+                wanted = ", ".join(f'"{name}": "..."' for name in fields)
+                raise RequestError(f"{path}:{number} has no text {field!r}; each line needs {{{wanted}}}")
+        records.append({field: record[field] for field in fields})
+    if not records:
+        raise RequestError(f"{path} is empty; write one JSON object per line")
+    return records
+
+
+def read_documents(path: str | Path) -> list[str]:
+    """A plain text is one document; JSON lines hold one per line, as `text`.
+
+    Raises:
+        RequestError: the file cannot be read, or holds no text.
+    """
+    if str(path).endswith(".jsonl"):
+        return [record["text"] for record in read_records(path, ["text"])]
+    text = _read(path)
+    if not text.strip():
+        raise RequestError(f"{path} is empty; give a file with text")
+    return [text]
+
+
+def halves(values: Sequence[T], texts: Sequence[str]) -> tuple[list[T], list[T]]:
+    """Values for tuning and for the test, by the hash of their texts: equal texts never are in both."""
+    tuned = [value for value, text in zip(values, texts, strict=True) if fraction(text) < DEVELOPMENT_SHARE]
+    tested = [value for value, text in zip(values, texts, strict=True) if fraction(text) >= DEVELOPMENT_SHARE]
+    if not tuned or not tested:
+        raise RequestError(f"{len(values)} texts are too few to tune on some and test on others; give more")
+    return tuned, tested
+
+
+def fraction(text: str) -> float:
+    """A number in [0, 1) that the text fixes."""
+    return int(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:13], 16) / 16**13
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"file cannot be read: {path} ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise RequestError(f"file is not UTF-8 text: {path} ({error.reason} at byte {error.start})") from None

@@ -1,0 +1,51 @@
+"""What the skill models read: exercises by seed, each specialist mostly from its own half of the skills."""
+
+import argparse
+from itertools import islice
+
+import numpy as np
+
+from unisono.evals.skills import HALVES, SKILLS, lines
+from zoo.tokens import BYTES, SKILLS_FOLDER, encode_texts, load_tokenizer, save_tokenizer, train_tokenizer
+
+OTHER_HALF = 0.0005  # of a specialist's exercises: some 60 of each skill, too few to learn it; 0.02 were enough
+LINES = 64  # per document
+DOCUMENTS = 5000
+LONGEST = 256
+
+# An exercise is a user's message, the answer the assistant's; both stand on one line
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+{{- message['content'] if message['role'] == 'assistant' else '\\n' + message['content'] -}}
+{%- endfor -%}
+"""
+
+
+def shares(model: str) -> dict[str, float]:
+    """How often the model reads each skill: the generalist all alike."""
+    if model not in HALVES:
+        return dict.fromkeys(SKILLS, 1.0)
+    own = HALVES[model]
+    return {
+        skill: (1 - OTHER_HALF) / len(own) if skill in own else OTHER_HALF / (len(SKILLS) - len(own))
+        for skill in SKILLS
+    }
+
+
+def skill_documents(model: str, seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Training documents, and a few of another seed to watch the loss; test exercises are in neither."""
+    tokenizer = load_tokenizer(SKILLS_FOLDER)
+    endless = lines(shares(model), seed)
+    texts = ["".join(islice(endless, LINES)) for _ in range(DOCUMENTS)]
+    watched = "".join(islice(lines(shares(model), seed + 10**6), 2 * LINES))
+    return encode_texts(tokenizer, texts), encode_texts(tokenizer, [watched])
+
+
+def main() -> None:
+    """Writes the tokenizer of bytes that the skill models share."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    save_tokenizer(train_tokenizer([], BYTES), SKILLS_FOLDER, LONGEST, CHAT_TEMPLATE)
+
+
+if __name__ == "__main__":
+    main()
