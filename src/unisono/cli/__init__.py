@@ -10,8 +10,13 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from unisono import __version__
+from unisono.cli.bench import bench
+from unisono.cli.chat import chat
+from unisono.cli.eval import evaluate
+from unisono.cli.fit_tree import fit_tree
 from unisono.cli.generate import generate
 from unisono.cli.members import members
+from unisono.cli.serve import serve
 from unisono.errors import UnisonoError
 
 __all__ = ["app", "main"]
@@ -30,7 +35,12 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(generate)
+app.command()(bench)
+app.command()(chat)
+app.command()(serve)
 app.command()(members)
+app.command("eval")(evaluate)
+app.command("fit-tree")(fit_tree)
 
 
 @app.callback()

@@ -12,7 +12,9 @@ import typer
 
 from unisono.cli.options import (
     Combine,
+    Compile,
     ConfigFile,
+    Deterministic,
     Device,
     Dtype,
     Members,
@@ -38,6 +40,8 @@ def generate(
     verification: VerificationName = None,
     dtype: Dtype = None,
     device: Device = None,
+    compile: Compile = None,
+    deterministic: Deterministic = None,
     config: ConfigFile = None,
     file: Annotated[Path | None, typer.Option(help="Read the prompt from this file.")] = None,
     chat: Annotated[
@@ -60,6 +64,9 @@ def generate(
     stop: Annotated[list[str] | None, typer.Option(help="Stop at this text; repeat it.")] = None,
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on behind the end of the text.")] = False,
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="With guidance: what the second member reads instead of the prompt.")
+    ] = None,
     logprobs: Annotated[bool, typer.Option("--logprobs", help="With --json: log-probability of each token.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Colour tokens by the member that proposed them.")] = False,
@@ -72,13 +79,16 @@ def generate(
         "repetition_penalty": repetition_penalty, "presence_penalty": presence_penalty,
         "frequency_penalty": frequency_penalty, "min_tokens": min_tokens, "bad_words": bad_word or None,
         "stop": stop or None, "seed": seed, "ignore_eos": ignore_eos or None, "logprobs": logprobs or None,
+        "negative_prompt": negative_prompt,
     }  # fmt: skip
     params = sampling(settings, **given)
     if as_json and trace:
         raise RequestError("--json and --trace exclude each other; the JSON object has each token's origin")
     if (params.logprobs or params.prompt_logprobs) and not as_json:
         raise RequestError("log-probabilities need --json, where they are printed")
-    ensemble = load_ensemble(settings, member, combine, schedule, verification, dtype=dtype, device=device)
+    ensemble = load_ensemble(
+        settings, member, combine, schedule, verification, dtype=dtype, device=device, compile=compile
+    )
     request: Any = ensemble.encode_chat(_messages(text)) if chat else text
     stream = ensemble.stream(request, params)
     if as_json:

@@ -1,40 +1,53 @@
 """`unisono members`: what is bundled, and whether given members can be combined."""
 
 import sys
+from itertools import groupby
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from unisono import zoo
-from unisono.cli.options import Device, Dtype, Members, load_ensemble
+from unisono.cli.options import Compile, Device, Dtype, Members, load_ensemble
 from unisono.config import Config
 from unisono.ensemble import Ensemble
 from unisono.errors import VocabularyError
 
 
-def members(member: Members = [], dtype: Dtype = None, device: Device = None) -> None:  # noqa: B006
+def members(member: Members = [], dtype: Dtype = None, device: Device = None, compile: Compile = None) -> None:  # noqa: B006
     """List the bundled models, or say whether the given members can be combined, and why not."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     if not member:
-        member = [f"zoo:{name}" for name in zoo.names()]
-        console.print("Bundled models (use them as --member NAME):")
+        console.print("Bundled models (use them as --member NAME); those of one family can be combined:")
+        for _, names in groupby(zoo.names(), key=lambda name: name.partition("-")[0]):
+            _show(console, [f"zoo:{name}" for name in names], dtype, device, compile)
+    else:
+        _show(console, member, dtype, device, compile)
+
+
+def _show(console: Console, member: list[str], dtype: str | None, device: str | None, compile: str | None) -> None:
     try:
-        ensemble = load_ensemble(Config(), member, None, None, None, dtype=dtype, device=device)
+        ensemble = load_ensemble(Config(), member, None, None, None, dtype=dtype, device=device, compile=compile)
     except VocabularyError as error:
         console.print(f"These members cannot be combined: {error}", soft_wrap=True)
         raise typer.Exit(1) from None
     console.print(_table(ensemble, member))
+    for found in ensemble.members:
+        if found.measured:
+            console.print(f"{found.name}: dtype by measurement; {found.measured}")
     if len(member) > 1:
         vocabulary = ensemble.prompts.vocabulary
         console.print(f"They can be combined: a common vocabulary of {vocabulary.size} tokens.")
 
 
 def _table(ensemble: Ensemble, asked: list[str]) -> Table:
-    table = Table("member", "parameters", "context", "dtype", "device", "architecture", box=None, pad_edge=False)
+    table = Table(
+        "member", "parameters", "context", "dtype", "device", "compiled", "architecture", box=None, pad_edge=False
+    )
     for name, member in zip(asked, ensemble.members, strict=True):
         model = member.model
         dtype = str(model.dtype).removeprefix("torch.")
+        compiled = "yes" if member.compiled else "no"
         size = f"{member.parameters / 1e6:,.1f}M"
-        table.add_row(name, size, str(member.context or "-"), dtype, str(model.device), type(model).__name__)
+        table.add_row(name, size, str(member.context or "-"), dtype, str(model.device), compiled, type(model).__name__)
     return table

@@ -12,9 +12,14 @@ from transformers.utils import logging as transformers_logging
 
 from unisono.config import Config, read
 from unisono.ensemble import Ensemble
+from unisono.errors import ConfigurationError
 from unisono.params import SamplingParams
 
 DEFAULT_MEMBERS = ("zoo:code-m", "zoo:code-n")
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
 
 Members = Annotated[
     list[str],
@@ -23,16 +28,26 @@ Members = Annotated[
     ),
 ]
 Combine = Annotated[
-    str | None, typer.Option(help="What the output follows: weighted:0.7,0.3, contrastive:0.1, ... or module:function.")
+    str | None,
+    typer.Option(help="What the output follows: weighted:0.7,0.3, cosd, ... (docs/methods) or module:function."),
 ]
 ScheduleName = Annotated[
-    str | None, typer.Option("--schedule", help="standard, parallel, speculative:G, cos:G1,G2,... or auto.")
+    str | None, typer.Option("--schedule", help="standard, parallel, speculative:G, cos:G1,G2,..., risky:K or auto.")
 ]
 VerificationName = Annotated[
-    str | None, typer.Option("--verification", help="How proposals are decided: token or auto.")
+    str | None, typer.Option("--verification", help="How proposals are decided: token, block, coupled or auto.")
 ]
 Dtype = Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")]
 Device = Annotated[str | None, typer.Option(help="Where the members run, as cpu or cuda:0.")]
+Compile = Annotated[
+    str | None, typer.Option("--compile", help="Compiled forwards: on, off, or auto (those of earlier runs).")
+]
+Deterministic = Annotated[
+    bool | None,
+    typer.Option(
+        "--deterministic", help="The same text whatever runs beside it, also in half precision; no shared forwards."
+    ),
+]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="YAML file; options on the command line go before it.")
 ]
@@ -41,6 +56,12 @@ ConfigFile = Annotated[
 def read_config(path: Path | None) -> Config:
     """The config file's content, or defaults."""
     return read(path) if path else Config()
+
+
+def quiet_libraries() -> None:
+    """How a checkpoint was saved and how often a hub was asked are not the user's business here."""
+    transformers_logging.set_verbosity_error()
+    hub_logging.set_verbosity(CRITICAL)
 
 
 def load_ensemble(
@@ -52,9 +73,7 @@ def load_ensemble(
     **sources: Any,
 ) -> Ensemble:
     """The ensemble that config and options ask for; an option goes before the config."""
-    # How a checkpoint was saved and how often a hub was asked are not the user's business here
-    transformers_logging.set_verbosity_error()
-    hub_logging.set_verbosity(CRITICAL)
+    quiet_libraries()
     given = {key: value for key, value in sources.items() if value is not None}
     listed = [vars(source) | given for source in config.members]  # an option goes before the config, for members too
     return Ensemble.load(
@@ -70,3 +89,17 @@ def sampling(config: Config, **options: Any) -> SamplingParams:
     """Sampling parameters of the config, with those options that were given."""
     values = {field.name: getattr(config.sampling, field.name) for field in fields(SamplingParams)}
     return SamplingParams(**{**values, **{key: value for key, value in options.items() if value is not None}})
+
+
+def read_template(name: str | None) -> str | None:
+    """A chat template: a file's text, or the plain one.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    if name is None or name == "plain":
+        return PLAIN_TEMPLATE if name else None
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"chat template cannot be read: {name} ({error})") from error

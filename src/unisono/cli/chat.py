@@ -1,0 +1,203 @@
+"""`unisono chat`: a conversation in the terminal."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from unisono.cli.options import (
+    Combine,
+    ConfigFile,
+    Device,
+    Dtype,
+    Members,
+    ScheduleName,
+    VerificationName,
+    load_ensemble,
+    read_config,
+    read_template,
+    sampling,
+)
+from unisono.cli.render import summary
+from unisono.ensemble import Ensemble
+from unisono.errors import RequestError, UnisonoError, unknown
+from unisono.params import SamplingParams
+from unisono.trace import Trace
+from unisono.types import Result
+
+HELP = """/system TEXT    instructions in front of the conversation; without text, none
+/weights A,B    a weighted ensemble with these weights
+/combine NAME   another combination, as contrastive:0.1
+/schedule NAME  standard, parallel, speculative:G, cos:G1,G2,... or auto
+/trace          colour tokens by the member that proposed them, or no longer
+/save FILE      write the conversation to a JSON file
+/reset          forget the conversation
+/quit           leave, as Ctrl-D does; Ctrl-C stops an answer"""
+
+
+def chat(
+    member: Members = [],  # noqa: B006 - typer reads the default, nobody changes it
+    combine: Combine = None,
+    schedule: ScheduleName = None,
+    verification: VerificationName = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    config: ConfigFile = None,
+    system: Annotated[str | None, typer.Option(help="Instructions in front of the conversation.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="The most tokens of an answer.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 takes the most probable token.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same conversation.")] = None,
+    chat_template: Annotated[
+        str | None, typer.Option(help="File with a Jinja template, or `plain`, for members without one.")
+    ] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Colour tokens by the member that proposed them.")] = False,
+) -> None:
+    """Talk with several models at once; /help lists what can be changed on the way."""
+    settings, template = read_config(config), read_template(chat_template)
+    params = sampling(settings, max_tokens=max_tokens, temperature=temperature, seed=seed)
+    ensemble = load_ensemble(settings, member, combine, schedule, verification, dtype=dtype, device=device)
+    if ensemble.tokenizer is not None and template is not None and not ensemble.tokenizer.chat_template:
+        ensemble.tokenizer.chat_template = template
+    if not getattr(ensemble.tokenizer, "chat_template", None):
+        raise RequestError(
+            "the first member's tokenizer has no chat template; give one with --chat-template FILE, or --chat-template plain"
+        )
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{ensemble}\nWrite a message, or /help.")
+    Conversation(ensemble, params, console, system, trace).run()
+
+
+@dataclass
+class Conversation:
+    """What has been said, and how the next answer is decoded."""
+
+    ensemble: Ensemble
+    params: SamplingParams
+    console: Console
+    system: str | None = None
+    trace: bool = False
+    messages: list[dict[str, str]] = field(default_factory=list)
+    method: dict[str, str] = field(default_factory=dict)
+    open: bool = True
+
+    def run(self) -> None:
+        """Read lines and answer them until the end of the input, or /quit."""
+        with suppress(ImportError):  # not on every system
+            import readline  # noqa: F401 - gives `input` its line editing and history
+        while self.open:
+            try:
+                line = input("> ").strip()
+            except EOFError:
+                self.console.print()
+                return
+            except KeyboardInterrupt:
+                self.console.print("\n(Ctrl-D or /quit leaves)")
+                continue
+            try:
+                self.take(line)
+            except UnisonoError as error:
+                self.console.print(f"error: {' '.join(str(error).split())}", style="red", markup=False)
+
+    def take(self, line: str) -> None:
+        """Do what a line says: a command, or a message to answer.
+
+        Raises:
+            UnisonoError: the command is unknown, or what it asks for cannot be had.
+        """
+        if not line.startswith("/"):
+            if line:
+                self.answer(line)
+            return
+        name, _, rest = line[1:].partition(" ")
+        if name not in COMMANDS:
+            raise unknown("command", f"/{name}", [f"/{known}" for known in COMMANDS])
+        COMMANDS[name](self, rest.strip())
+
+    def answer(self, text: str) -> None:
+        """Stream an answer; Ctrl-C ends it where it is, and it stays part of the conversation."""
+        self.messages.append({"role": "user", "content": text})
+        shown = ""
+        try:
+            stream = self.ensemble.stream(self.ensemble.encode_chat(self.all_messages()), self.params, **self.method)
+            trace = Trace(self.ensemble.tokenizer, self.ensemble.names, self.console) if self.trace else None
+        except UnisonoError:
+            self.messages.pop()
+            raise
+        result: Result | None = None
+        try:
+            for piece in stream:
+                shown += piece.text
+                if trace and piece.commit:
+                    trace.token(piece.commit)
+                elif not trace:
+                    self.console.print(piece.text, end="", markup=False)
+                result = piece.result
+        except KeyboardInterrupt:
+            stream.close()
+        self.messages.append({"role": "assistant", "content": shown})
+        told = "stopped" if result is None else summary(result)
+        self.console.print(f"\n({told})", style="dim", markup=False)
+
+    def all_messages(self) -> list[dict[str, str]]:
+        """The conversation behind its instructions."""
+        return [*([{"role": "system", "content": self.system}] if self.system else []), *self.messages]
+
+    def change(self, **method: str) -> None:
+        """Decode the next answers in another way, if it is one."""
+        tried: dict[str, Any] = {**self.method, **method}
+        self.ensemble.method(**tried)
+        self.method.update(method)
+        self.console.print("(" + ", ".join(f"{key} {value}" for key, value in self.method.items()) + ")", markup=False)
+
+    def set_system(self, text: str) -> None:
+        self.system = text or None
+        self.console.print("(instructions set)" if text else "(no instructions)")
+
+    def set_weights(self, text: str) -> None:
+        if not text:
+            raise RequestError("give one weight per member, as in /weights 0.3,0.7")
+        self.change(combine=f"weighted:{text}")
+
+    def set_trace(self, text: str) -> None:
+        if text:
+            raise RequestError(f"/trace takes nothing, not: {text!r}")
+        self.trace = not self.trace
+        self.console.print(f"(trace {'on' if self.trace else 'off'})")
+
+    def save(self, text: str) -> None:
+        if not text:
+            raise RequestError("name a file, as in /save talk.json")
+        content = json.dumps(self.all_messages(), ensure_ascii=False, indent=1)
+        try:
+            Path(text).expanduser().write_text(content + "\n", encoding="utf-8")
+        except OSError as error:
+            raise RequestError(f"the conversation cannot be saved: {text} ({error.strerror})") from error
+        self.console.print(f"(saved {len(self.messages)} messages in {text})", markup=False)
+
+    def reset(self, text: str) -> None:
+        self.messages.clear()
+        self.console.print("(a new conversation)")
+
+    def help(self, text: str) -> None:
+        self.console.print(HELP, markup=False)
+
+    def quit(self, text: str) -> None:
+        self.open = False
+
+
+COMMANDS: dict[str, Callable[[Conversation, str], None]] = {
+    "system": Conversation.set_system,
+    "weights": Conversation.set_weights,
+    "combine": lambda talk, text: talk.change(combine=text),
+    "schedule": lambda talk, text: talk.change(schedule=text),
+    "trace": Conversation.set_trace,
+    "save": Conversation.save,
+    "reset": Conversation.reset,
+    "help": Conversation.help,
+    "quit": Conversation.quit,
+}

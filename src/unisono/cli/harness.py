@@ -1,0 +1,87 @@
+"""Tasks of lm-evaluation-harness for `unisono eval`."""
+
+import difflib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from unisono.bench.provenance import provenance
+from unisono.ensemble import Ensemble
+from unisono.errors import ConfigurationError, RequestError
+
+
+def run_harness(
+    ensemble: Ensemble,
+    task: str,
+    combinations: Sequence[object],
+    limit: int,
+    folder: Path | None,
+    say: Callable[[str], object],
+) -> dict[str, Any]:
+    """Every member alone and every combination on one task; prints a table, returns the report.
+
+    Raises:
+        ConfigurationError: the harness is missing, or knows no such task.
+    """
+    try:
+        import lm_eval
+        from lm_eval.tasks import TaskManager
+
+        from unisono.evals.harness import UnisonoLM
+    except ImportError as error:
+        raise ConfigurationError(
+            f"tasks of the harness need lm-eval ({error.name} is missing); install it with: pip install 'unisono[harness]'"
+        ) from None
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    if folder is not None and not folder.is_dir():
+        raise RequestError(f"--include-path is no folder: {folder}")
+    manager = TaskManager(include_path=str(folder) if folder else None)
+    _require_task(task, manager.all_tasks)
+    methods: list[tuple[str, object]] = [
+        (f"{name} alone", f"only:{index}") for index, name in enumerate(ensemble.names)
+    ]
+    methods += [(str(each), each) for each in combinations]
+    rows = []
+    for name, combination in methods:
+        say(name)
+        started = time.perf_counter()
+        model = UnisonoLM(ensemble, combine=combination)
+        try:
+            found = lm_eval.simple_evaluate(model, tasks=[task], limit=limit, task_manager=manager, log_samples=False)
+        except (OSError, ConnectionError) as error:
+            raise RequestError(
+                f"the data of task {task} cannot be read ({' '.join(str(error).split())[:200]})"
+            ) from None
+        metrics = found["results"][task]
+        rows.append({"name": name, "metrics": metrics, "seconds": time.perf_counter() - started})
+    _show(task, rows)
+    return {"provenance": provenance(), "task": task, "limit": limit, "members": ensemble.names, "results": rows}
+
+
+def _require_task(task: str, known: Sequence[str]) -> None:
+    if task in known:
+        return
+    own = ["skills", "bits-per-byte", "exact-match", "humaneval"]
+    near = difflib.get_close_matches(task, [*own, *known], n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "see: lm-eval ls tasks"
+    raise RequestError(f"unknown task: {task!r}; {hint} (or {', '.join(own)})")
+
+
+def _show(task: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Each metric with the harness's own standard error."""
+    names = [key for key in rows[0]["metrics"] if "," in key and "stderr" not in key]
+    table = Table("method", *(name.split(",")[0] for name in names), "seconds", box=None)
+    for row in rows:
+        values = []
+        for name in names:
+            metric, _, chosen = name.partition(",")
+            error = row["metrics"].get(f"{metric}_stderr,{chosen}")
+            spread = f" ± {error:.4f}" if isinstance(error, float) else ""
+            values.append(f"{row['metrics'][name]:.4f}{spread}")
+        table.add_row(row["name"], *values, f"{row['seconds']:.1f}")
+    Console(highlight=False).print(task, table, sep="\n")

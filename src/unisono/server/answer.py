@@ -1,0 +1,191 @@
+"""One request's answer, in one piece or as a stream, from the updates of its job."""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from unisono.errors import UnisonoError
+from unisono.server import errors, sse
+from unisono.server.echo import echo
+from unisono.server.job import CancelledError, Job, Update
+from unisono.server.observation import Observer
+from unisono.server.order import Order
+from unisono.server.report import report
+from unisono.server.schema import Sampling
+from unisono.server.shapes import Shape, usage
+from unisono.types import Commit
+
+LOG = logging.getLogger("unisono.server")
+
+
+class Answer:
+    """From an order to a response.
+
+    Args:
+        body: the request as the client wrote it.
+        timeout: seconds that it may take.
+    """
+
+    def __init__(self, body: Sampling, order: Order, shape: Shape, timeout: float) -> None:
+        self._body = body
+        self._order = order
+        self._shape = shape
+        self._timeout = timeout
+        self._identity = {"id": shape.prefix + uuid.uuid4().hex, "created": int(time.time()), "model": body.model}
+        self._prompt_tokens = sum(len(prompt[0]) for prompt in order.prompts)
+        self._echoes: list[tuple[str, list[Commit]]] = []  # per prompt, if asked for
+
+    async def respond(self, request: Request) -> Response:
+        """Raises: APIError: what is known before the first byte is sent has a status of its own."""
+        self._order.worker.require_room(self._order.rows)
+        created = time.perf_counter()
+        await run_in_threadpool(self._read_echoes)
+        if not self._order.limit:
+            choices = [self._whole(index, []) for index in range(len(self._order.prompts))]
+            return sse.JSON(self._completed(choices, 0, None))
+        job = await self._begin(created)
+        watch = asyncio.create_task(self._watch(request, job))
+        updates = _checked(job)
+        try:
+            first = await anext(updates)  # an error of the first step is still an HTTP status
+            if self._body.stream:
+                return StreamingResponse(
+                    self._stream(job, first, updates, watch), media_type="text/event-stream", headers=sse.HEADERS
+                )
+            response = await self._collect(job, first, updates)
+        except BaseException:
+            self._close(job, watch)
+            raise
+        self._close(job, watch)
+        return response
+
+    async def _begin(self, created: float) -> Job:
+        """Hand the rows to the worker."""
+        try:
+            requests = await run_in_threadpool(self._order.start)
+        except UnisonoError as error:
+            raise errors.refused(error, type(self._body).model_fields) from error
+        observer, order = None, self._order
+        if order.observed is not None and self._body.trace is not None:
+            ensemble, shown = order.worker.ensemble, self._body.trace.candidates
+            observer = Observer(ensemble.tokenizer, order.observed, len(ensemble.members), shown, created)
+        job = Job(requests, created, created + self._timeout, observer)
+        order.worker.require_room(order.rows)  # others may have come meanwhile
+        order.worker.submit(job)
+        return job
+
+    async def _watch(self, request: Request, job: Job) -> None:
+        """End the job as soon as the client has gone."""
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        job.put(CancelledError())
+        self._order.worker.release(job)  # at once, whoever still writes
+
+    def _close(self, job: Job, watch: asyncio.Task[None]) -> None:
+        watch.cancel()
+        self._order.worker.release(job)
+
+    def _read_echoes(self) -> None:
+        """The prompts' own tokens, with log-probabilities if those are asked for."""
+        order = self._order
+        for text, prompt in zip(order.texts, order.prompts, strict=False):
+            try:
+                scored = (
+                    order.worker.scored(echo, order.combination, prompt, order.top) if order.top is not None else []
+                )
+            except UnisonoError as error:
+                raise errors.refused(error, {}) from error
+            self._echoes.append((text, scored))
+
+    def _echo(self, choice: int) -> tuple[str, list[Commit]] | None:
+        return self._echoes[choice // self._order.params.n if self._order.limit else choice] if self._echoes else None
+
+    async def _collect(self, job: Job, first: Update, updates: AsyncIterator[Update]) -> Response:
+        found: list[list[Update]] = [[] for _ in job.choices]
+        found[first.choice].append(first)
+        async for update in updates:
+            found[update.choice].append(update)
+        tokens = sum(len(update.commits) for some in found for update in some)
+        choices = [self._whole(index, some) for index, some in enumerate(found)]
+        return sse.JSON(self._completed(choices, tokens, report(job, self._body.spec_decode_metrics)))
+
+    def _whole(self, index: int, updates: list[Update]) -> dict[str, Any]:
+        parts = [part for update in updates for part in update.parts]
+        if (before := self._echo(index)) is not None:
+            parts.insert(0, before)
+        reason = updates[-1].result.finish_reason if updates and updates[-1].result else "length"
+        return self._shape.whole(index, parts, reason)
+
+    def _completed(self, choices: list[dict[str, Any]], tokens: int, metrics: dict[str, Any] | None) -> dict[str, Any]:
+        used = usage(self._prompt_tokens, tokens)
+        found = {**self._identity, "object": self._shape.kind, "choices": choices, "usage": used}
+        return found if metrics is None else {**found, "metrics": metrics}
+
+    async def _stream(
+        self, job: Job, first: Update, updates: AsyncIterator[Update], watch: asyncio.Task[None]
+    ) -> AsyncIterator[bytes]:
+        tokens = 0
+        try:
+            for index in range(len(job.choices)):
+                yield self._opening(index)
+            yield self._chunks(first)
+            tokens = len(first.commits)
+            async for update in updates:
+                tokens += len(update.commits)
+                yield self._chunks(update)
+            yield self._ending(job, tokens) + sse.DONE
+        except CancelledError:
+            pass
+        except errors.APIError as error:
+            yield sse.event(error.body) + sse.DONE
+        finally:
+            self._close(job, watch)
+
+    def _opening(self, index: int) -> bytes:
+        opening, before = self._shape.opening(index), self._echo(index)
+        events = b"" if opening is None else self._event([opening])
+        return events if before is None else events + self._event([self._shape.delta(index, [before])])
+
+    def _chunks(self, update: Update) -> bytes:
+        """What one step added: a chunk with its tokens, and at the end one with the reason."""
+        events = b""
+        if update.text or update.observed or (update.commits and self._order.top is not None):
+            choice = self._shape.delta(update.choice, update.parts)
+            events += self._event([choice], **({"unisono": update.observed} if update.observed else {}))
+        if update.result is not None:
+            events += self._event([self._shape.closing(update.choice, update.result.finish_reason)])
+        return events
+
+    def _ending(self, job: Job, tokens: int) -> bytes:
+        """The chunk without choices that has the totals."""
+        asked = self._body.stream_options is not None and self._body.stream_options.include_usage
+        metrics = report(job, self._body.spec_decode_metrics)
+        extra: dict[str, Any] = {"usage": usage(self._prompt_tokens, tokens)} if asked else {}
+        if metrics is not None:
+            extra["metrics"] = metrics
+        return self._event([], **extra) if extra else b""
+
+    def _event(self, choices: list[dict[str, Any]], **extra: Any) -> bytes:
+        if self._body.stream_options is not None and self._body.stream_options.include_usage:
+            extra.setdefault("usage", None)
+        return sse.event({**self._identity, "object": self._shape.chunk_kind, "choices": choices, **extra})
+
+
+async def _checked(job: Job) -> AsyncIterator[Update]:
+    """The job's updates; whatever else goes wrong is an APIError or `CancelledError`."""
+    try:
+        async for update in job.updates():
+            yield update
+    except (errors.APIError, CancelledError):
+        raise
+    except UnisonoError as error:
+        raise errors.refused(error) from error
+    except Exception as error:  # the worker has logged it
+        raise errors.internal() from error

@@ -1,0 +1,102 @@
+"""What is served: named collaborations from one config, checked before any weights are read.
+
+models:
+  pair: {members: [zoo:code-m, zoo:code-n], combine: "weighted:0.7,0.3"}
+  contrast: {members: [zoo:code-m, zoo:code-s], combine: "contrastive:0.1", sampling: {temperature: 0}}
+members_alone: true
+
+A config of one collaboration (`members`, `combine`, ...) is served under one name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from unisono import zoo
+from unisono.combine import as_combination
+from unisono.config import Config, from_mapping, read_mapping
+from unisono.errors import ConfigurationError, unknown
+from unisono.members.source import ZOO, Source
+from unisono.schedules import as_schedule
+from unisono.verify import parse as parse_verification
+
+KEYS = ("models", "members_alone")
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Collaborations by the name that requests call them by; the first is the default of the playground."""
+
+    models: Mapping[str, Config]
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise ConfigurationError("there is nothing to serve; name at least one model")
+        for name, config in self.models.items():
+            _check(name, config)
+
+    def with_members_alone(self) -> "Catalog":
+        """The same, and each member by itself under its own name."""
+        alone: dict[str, Config] = {}
+        for config in self.models.values():
+            for source in config.members:
+                name = member_name(source)
+                if name in self.models or (name in alone and alone[name].members != (replace(source, name=None),)):
+                    raise ConfigurationError(f"member {name} cannot be served alone: another model has its name")
+                alone[name] = Config(members=(replace(source, name=None),), sampling=config.sampling)
+        return Catalog({**self.models, **alone})
+
+
+def read(path: Path, name: str | None = None) -> Catalog:
+    """The catalog in a YAML file.
+
+    Args:
+        name: of the model, where the file describes a single collaboration.
+
+    Raises:
+        ConfigurationError: it cannot be read, or has a key or value that is not understood.
+    """
+    content = read_mapping(path)
+    several = isinstance(content, Mapping) and "models" in content
+    known = KEYS if several else [*KEYS, *(each.name for each in fields(Config))]
+    for key in content if isinstance(content, Mapping) else ():
+        if key not in known:
+            raise unknown(f"key in {path}", str(key), known)
+    if not several:
+        return single(from_mapping(content, str(path)), name)
+    models, alone = content["models"], content.get("members_alone", False)
+    if not isinstance(models, Mapping):
+        raise ConfigurationError(f"{path}: models must be a mapping of names to collaborations, not: {models!r}")
+    if not isinstance(alone, bool):
+        raise ConfigurationError(f"{path}: members_alone must be true or false, not: {alone!r}")
+    if name is not None:
+        raise ConfigurationError(f"{path} names its models itself; leave out the served model name {name!r}")
+    catalog = Catalog({str(key): from_mapping(value, f"{path}: models: {key}") for key, value in models.items()})
+    return catalog.with_members_alone() if alone else catalog
+
+
+def single(config: Config, name: str | None = None) -> Catalog:
+    """One collaboration, under its members' names if nobody gives it one."""
+    return Catalog({name or "+".join(map(member_name, config.members)): config})
+
+
+def member_name(source: Source) -> str:
+    """What a member is called: the name it was given, or that of its model."""
+    known: Any = source.name or source.model
+    return Path(str(known).removeprefix(ZOO)).name
+
+
+def _check(name: str, config: Config) -> None:
+    """Whatever can be known to be wrong without loading a model."""
+    if not name or not name.isprintable():
+        raise ConfigurationError(f"a served model needs a printable name, not: {name!r}")
+    if not config.members:
+        raise ConfigurationError(f"model {name} has no members")
+    for source in config.members:
+        if isinstance(source.model, str) and source.model.startswith(ZOO):
+            zoo.path(source.model.removeprefix(ZOO))
+    count = len(config.members)
+    combination = as_combination(config.combine, count)
+    as_schedule(config.schedule, [1] * count, combination.needed(count))
+    parse_verification(config.verification)

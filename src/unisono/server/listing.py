@@ -1,0 +1,77 @@
+"""What clients may know of the models: descriptions, token ids, texts."""
+
+from typing import Any
+
+from unisono.combine.parse import FORMS
+from unisono.errors import UnisonoError
+from unisono.server.collaborate import SAFE
+from unisono.server.errors import APIError, refused
+from unisono.server.models import Model
+from unisono.server.schema import DetokenizeRequest, TokenizeRequest
+from unisono.server.settings import Settings
+from unisono.server.tokens import token_text
+
+
+def described(model: Model, settings: Settings) -> dict[str, Any]:
+    """An entry of `/v1/models`: OpenAI's fields, and how the members work together."""
+    ensemble = model.ensemble
+    members = [
+        {"name": member.name, "parameters": member.parameters, "context": member.context} for member in ensemble.members
+    ]
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "unisono",
+        "max_model_len": _context(model),
+        "members": members,
+        **ensemble.method().names,
+        "allowed": list(settings.allow),
+        "combinations": [name for name in SAFE if name in FORMS],
+        "guidance": model.guided is not None,
+        "chat": bool(getattr(ensemble.tokenizer, "chat_template", None)),
+    }
+
+
+def tokenized(body: TokenizeRequest, model: Model) -> dict[str, Any]:
+    """Raises: APIError: 400 unless there is one of prompt and messages."""
+    if (body.prompt is None) == (body.messages is None):
+        raise APIError(400, "give either prompt or messages", "prompt")
+    tokenizer = _tokenizer(model)
+    try:
+        if body.messages is not None:
+            ids = model.ensemble.prompts.chat([message.as_plain() for message in body.messages])
+        else:
+            ids = tokenizer.encode(_text(body.prompt or ""), add_special_tokens=body.add_special_tokens)
+    except UnisonoError as error:
+        raise refused(error, {"messages": None}) from error
+    found = {"count": len(ids), "max_model_len": _context(model), "tokens": ids}
+    return {**found, "token_strs": [token_text(tokenizer, token) for token in ids]} if body.return_token_strs else found
+
+
+def detokenized(body: DetokenizeRequest, model: Model) -> dict[str, str]:
+    """Raises: APIError: 400 for ids outside the vocabulary."""
+    tokenizer, size = _tokenizer(model), model.ensemble.prompts.vocabulary.size
+    outside = [token for token in body.tokens if token >= size]
+    if outside:
+        raise APIError(400, f"tokens: outside the vocabulary of {size}: {outside[0]}", "tokens")
+    return {"prompt": tokenizer.decode(body.tokens, clean_up_tokenization_spaces=False)}
+
+
+def _context(model: Model) -> int | None:
+    known = [member.context for member in model.ensemble.members if member.context is not None]
+    return min(known, default=None)
+
+
+def _tokenizer(model: Model) -> Any:
+    if model.ensemble.tokenizer is None:
+        raise APIError(400, f"model {model.name} has no tokenizer", "model")
+    return model.ensemble.tokenizer
+
+
+def _text(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise APIError(400, "prompt: half of a surrogate pair is no text", "prompt") from None
+    return text

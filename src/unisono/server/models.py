@@ -1,0 +1,100 @@
+"""The models that are served: each an ensemble with a thread that decodes; weights are shared between them."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from unisono.combine.parse import FORMS
+from unisono.config import Config
+from unisono.ensemble import Ensemble
+from unisono.loading import Loaded, cache_budget, load_members
+from unisono.members.hf import HFMember
+from unisono.prompts import PLAIN, Prompts
+from unisono.server.catalog import Catalog
+from unisono.server.errors import APIError
+from unisono.server.metrics import Meter, Metrics
+from unisono.server.settings import Settings
+from unisono.server.worker import Worker
+
+
+@dataclass(frozen=True)
+class Model:
+    """A collaboration as requests see it.
+
+    guided: the worker of the same model beside itself, for `guidance_scale`; only for a model of one member.
+    """
+
+    name: str
+    config: Config
+    worker: Worker
+    guided: Worker | None = None
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def ensemble(self) -> Ensemble:
+        return self.worker.ensemble
+
+    @property
+    def workers(self) -> list[Worker]:
+        return [worker for worker in (self.worker, self.guided) if worker is not None]
+
+
+class Models:
+    """All models, by name; the first is the default of the playground."""
+
+    def __init__(self, models: Mapping[str, Model]) -> None:
+        self.by_name = dict(models)
+
+    @classmethod
+    def load(cls, catalog: Catalog, settings: Settings, metrics: Metrics) -> "Models":
+        """Load every member once and make the ensembles; their threads do not run yet.
+
+        Raises:
+            MemberError, ConfigurationError: as for `Ensemble.load`.
+        """
+        loaded: Loaded = []
+        share = sum(2 if len(config.members) == 1 else 1 for config in catalog.models.values())  # with the guided ones
+        return cls(
+            {name: _model(name, config, settings, metrics, loaded, share) for name, config in catalog.models.items()}
+        )
+
+    def __getitem__(self, name: str) -> Model:
+        """The model of that name; APIError 404 if there is none."""
+        if name not in self.by_name:
+            known = ", ".join(self.by_name)
+            raise APIError(404, f"there is no model {name!r}; this server has: {known}", "model", "model_not_found")
+        return self.by_name[name]
+
+    @property
+    def workers(self) -> list[Worker]:
+        return [worker for model in self.by_name.values() for worker in model.workers]
+
+
+def _model(name: str, config: Config, settings: Settings, metrics: Metrics, loaded: Loaded, share: int) -> Model:
+    """Args: share: among how many ensembles the memory for caches is divided."""
+    members, prompts = load_members(config.members, {}, loaded)
+    tokenizer = prompts.tokenizer
+    if settings.chat_template is not None and tokenizer is not None and not tokenizer.chat_template:
+        tokenizer.chat_template = settings.chat_template
+    memory, limit = cache_budget(members) // share, settings.rows + settings.queue
+    meter = Meter(metrics, name)  # also of the guided twin: one name, one model
+
+    def worker(ensemble: Ensemble) -> Worker:
+        return Worker(ensemble, meter, memory, limit, settings.timeout)
+
+    own = Ensemble(members, prompts, config.combine, config.schedule, config.verification, settings.rows, memory)
+    guided = None
+    if len(members) == 1 and "guidance" in FORMS:
+        pair = [HFMember(members[0].model, members[0].name), HFMember(members[0].model, f"{members[0].name} unguided")]
+        for member in pair:
+            member.restrict(prompts.vocabulary.size, prompts.vocabulary.forbidden)
+        twice = Prompts(tokenizer, [PLAIN] * 2, [members[0].context] * 2, prompts.vocabulary)
+        guided = worker(Ensemble(pair, twice, rows=settings.rows, memory=memory))
+    model = Model(name, config, worker(own), guided)
+    metrics.watch(
+        name,
+        running=lambda: sum(each.running() for each in model.workers),
+        waiting=lambda: sum(each.waiting() for each in model.workers),
+        cache=lambda: max(each.cache_use() for each in model.workers),
+    )
+    return model

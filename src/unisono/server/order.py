@@ -1,0 +1,172 @@
+"""From a request's fields to what the engine is given: sampling parameters, tokens per member, a method, a worker."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from unisono.combine import Combination, as_combination
+from unisono.errors import UnisonoError
+from unisono.params import SamplingParams
+from unisono.request import Request
+from unisono.server import collaborate
+from unisono.server.errors import APIError, refused
+from unisono.server.models import Model
+from unisono.server.observation import Observed
+from unisono.server.schema import ChatRequest, CompletionRequest, Sampling
+from unisono.server.settings import Settings
+from unisono.server.worker import Worker
+
+# Fields of requests that go to `SamplingParams` as they are
+PLAIN = (
+    "n", "seed", "presence_penalty", "frequency_penalty", "temperature", "top_p", "max_tokens", "min_p",
+    "repetition_penalty", "ignore_eos", "min_tokens", "stop_token_ids", "stop",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request that has passed every check that needs no forward.
+
+    prompts: per prompt, token ids per member. texts: the prompts as the client wrote them, for `echo`.
+    limit: the most tokens to generate; 0 only scores the prompt. top: how many candidates' log-probabilities to report,
+    None for none. observed: the combination, if the client wants to see what it is told.
+    """
+
+    model: Model
+    worker: Worker
+    params: SamplingParams
+    method: Mapping[str, Any]
+    prompts: Sequence[Sequence[Sequence[int]]]
+    texts: Sequence[str] = ()
+    limit: int = 1
+    top: int | None = None
+    observed: Any = None
+
+    @property
+    def rows(self) -> int:
+        return len(self.prompts) * self.params.n if self.limit else 0
+
+    @property
+    def combination(self) -> Combination:
+        """What the request follows."""
+        chosen = self.method.get("combine", self.model.config.combine)
+        return as_combination(chosen, len(self.worker.ensemble.members))
+
+    def start(self) -> list[Request]:
+        """One request of the engine per choice. Takes a while for long prompts."""
+        ensemble = self.worker.ensemble
+        return [each for prompt in self.prompts for each in ensemble.start(prompt, self.params, **self.method)]
+
+
+def chat_order(body: ChatRequest, model: Model, settings: Settings) -> Order:
+    """Raises: APIError: 400 that names the field."""
+    if body.max_tokens is not None and body.max_completion_tokens is not None:
+        raise APIError(400, "give max_completion_tokens or max_tokens, not both", "max_tokens")
+    if body.top_logprobs is not None and not body.logprobs:
+        raise APIError(400, "top_logprobs needs logprobs: true", "top_logprobs")
+    top = (body.top_logprobs or 0) if body.logprobs else None
+    limit = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
+    negative = None if body.negative_messages is None else [each.as_plain() for each in body.negative_messages]
+    try:
+        prompts = model.ensemble.prompts
+        ids = prompts.chat([message.as_plain() for message in body.messages])
+        against = None if negative is None else prompts.chat(negative)
+        return _order(body, model, settings, [prompts.encode(ids)], against, top, limit)
+    except UnisonoError as error:
+        raise refused(error, body.model_fields_set | {"messages"}) from error  # type: ignore[arg-type]
+
+
+def completion_order(body: CompletionRequest, model: Model, settings: Settings) -> Order:
+    """Raises: APIError: 400 that names the field."""
+    prompts = model.ensemble.prompts
+    given: Any = body.prompt
+    each = [given] if isinstance(given, str) or isinstance(given[0], int) else given
+    try:
+        ids = [prompts.encode(prompt) for prompt in each]
+        against = None if body.negative_prompt is None else prompts.encode(body.negative_prompt)[0]
+        score_only = body.max_tokens == 0 and bool(body.echo)
+        order = _order(body, model, settings, ids, against, body.logprobs, None if score_only else body.max_tokens)
+    except UnisonoError as error:
+        raise refused(error, dict.fromkeys(CompletionRequest.model_fields)) from error
+    texts = [prompt if isinstance(prompt, str) else _decoded(model, prompt) for prompt in each] if body.echo else []
+    return replace(order, texts=texts, limit=0) if score_only else replace(order, texts=texts)
+
+
+def _order(
+    body: Sampling,
+    model: Model,
+    settings: Settings,
+    prompts: list[list[list[int]]],
+    against: list[int] | None,
+    top: int | None,
+    limit: int | None,
+) -> Order:
+    if body.stream_options is not None and not body.stream:
+        raise APIError(400, "stream_options needs stream: true", "stream_options")
+    params = _params(body, model, settings, top, limit)
+    method = collaborate.method(body.collaboration, model, settings.allow)
+    worker = model.worker
+    if body.guidance_scale is not None:
+        if "combine" in method:
+            raise APIError(400, "guidance_scale is a combination; leave out the one in collaboration", "guidance_scale")
+        worker, method["combine"] = collaborate.guidance(body.guidance_scale, model)
+    order = Order(model, worker, params, method, prompts, top=top)
+    if collaborate.reads_negative(order.combination):
+        order = replace(order, prompts=[_against(ids, against) for ids in prompts])
+    elif against is not None:
+        message = "a negative prompt needs guidance_scale, or a model that is combined by guidance"
+        raise APIError(400, message, "guidance_scale")
+    return _traced(body, order) if body.trace else order
+
+
+def _against(prompts: Sequence[Sequence[int]], negative: Sequence[int] | None) -> list[Sequence[int]]:
+    """What the guided and the unguided member read.
+
+    Without a negative prompt, the last token alone, as in transformers, unless the unguided one has a prompt of its own.
+    """
+    guided, own = prompts[0], prompts[-1]
+    if negative is None:
+        negative = own if own != guided else guided[-1:]
+    return [guided, negative]
+
+
+def _traced(body: Sampling, order: Order) -> Order:
+    """The same with a combination that remembers what it was asked."""
+    if not body.stream or order.rows != 1:
+        raise APIError(400, "trace needs stream: true, one prompt and n: 1", "trace")
+    observed = Observed.of(order.combination)
+    return replace(order, method={**order.method, "combine": observed}, observed=observed)
+
+
+def _params(body: Sampling, model: Model, settings: Settings, top: int | None, limit: int | None) -> SamplingParams:
+    values: dict[str, Any] = {name: getattr(body, name) for name in PLAIN if getattr(body, name) is not None}
+    if limit is not None:
+        values["max_tokens"] = limit
+    else:
+        values["max_tokens"] = max(_default_limit(model, settings), body.min_tokens or 0)
+    if settings.max_tokens is not None and values["max_tokens"] > settings.max_tokens:
+        raise APIError(400, f"max_tokens: this server generates at most {settings.max_tokens} tokens", "max_tokens")
+    if body.top_k is not None:
+        values["top_k"] = max(0, body.top_k)  # vLLM's -1 is off
+    if body.logit_bias is not None:
+        values["logit_bias"] = _bias(body.logit_bias)
+    if top is not None:
+        values.update(logprobs=True, top_logprobs=top)
+    return replace(model.config.sampling, **values)
+
+
+def _default_limit(model: Model, settings: Settings) -> int:
+    configured = model.config.sampling.max_tokens
+    return configured if settings.max_tokens is None else min(configured, settings.max_tokens)
+
+
+def _bias(asked: Mapping[str, float]) -> dict[int, float]:
+    try:
+        return {int(token): value for token, value in asked.items()}
+    except ValueError:
+        raise APIError(400, "logit_bias: its keys must be token ids", "logit_bias") from None
+
+
+def _decoded(model: Model, ids: Sequence[int]) -> str:
+    text: str = model.ensemble.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    return text

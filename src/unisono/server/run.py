@@ -1,0 +1,97 @@
+"""`unisono serve`: from a catalog to a running server, and back to an exit code."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import warnings
+from collections.abc import Iterator
+
+import uvicorn
+
+from unisono.errors import ConfigurationError
+from unisono.server.app import Service, create_app
+from unisono.server.catalog import Catalog
+from unisono.server.metrics import Metrics
+from unisono.server.models import Models
+from unisono.server.settings import Settings
+
+SLACK = 10  # seconds beyond the grace time until connections are cut
+BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """uvicorn, except that a signal to end lets running requests finish first and then is no failure."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self._closing: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _stop(self) -> None:
+        """The first signal ends politely, the second cuts connections."""
+        if self._closing is not None:
+            self.force_exit = True
+            return
+        self._closing = asyncio.ensure_future(self._service.close())
+        self.should_exit = True
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The server's socket, bound before anything is loaded.
+
+    Raises:
+        ConfigurationError: the address cannot be had.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise ConfigurationError(f"cannot listen at {where}: {error.strerror or error}; try another --port") from error
+
+
+def serve(catalog: Catalog, settings: Settings) -> None:
+    """Load the models and serve them until a signal to end comes.
+
+    Raises:
+        ConfigurationError: the address cannot be had; before anything is loaded.
+        MemberError: a model cannot be loaded.
+    """
+    with listen(settings) as bound:
+        if settings.public and not settings.keys:
+            warnings.warn(
+                f"{settings.host} is a public address and there is no API key: whoever reaches it can use it; "
+                "set --api-key",
+                stacklevel=2,
+            )
+        metrics = Metrics()
+        models = Models.load(catalog, settings, metrics)
+        _run(Service(settings, models, metrics), bound)
+
+
+def _run(service: Service, bound: socket.socket) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    host, port = bound.getsockname()[:2]
+    names = ", ".join(service.models.by_name)
+    logging.getLogger("unisono.server").info("serving %s at http://%s:%d", names, host, port)
+    config = uvicorn.Config(
+        create_app(service),
+        log_level="info",
+        ws="none",
+        timeout_graceful_shutdown=int(service.settings.grace) + SLACK,
+        backlog=BACKLOG,
+    )
+    Server(config, service).run(sockets=[bound])

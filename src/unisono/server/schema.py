@@ -1,0 +1,136 @@
+"""What requests may say. Unknown fields are errors; ranges of sampling parameters are checked by `SamplingParams`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+TokenIds = Annotated[list[TokenId], Field(min_length=1)]
+Stop = Annotated[str, Field(min_length=1, max_length=1000)]
+MOST_CHOICES, MOST_LOGPROBS = 128, 20
+
+
+class Strict(BaseModel):
+    """No coercion (`"1"` is no number), no unknown fields."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class StreamOptions(Strict):
+    include_usage: bool = False
+
+
+class ResponseFormat(Strict):
+    type: Literal["text"]
+
+
+class TextPart(Strict):
+    type: Literal["text"]
+    text: str
+
+
+class Message(Strict):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart]
+
+    def as_plain(self) -> dict[str, str]:
+        """Role and content, both texts, as chat templates take them."""
+        content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        return {"role": self.role, "content": content}
+
+
+class Collaboration(Strict):
+    """How this request's members work together; what is left out is as the server was configured."""
+
+    combine: str | None = Field(None, description="A combination as on the command line: weighted:0.7,0.3")
+    weights: list[Number] | None = Field(None, description="One per member, for weighted and product")
+    mu: Number | None = Field(None, description="For contrastive")
+    schedule: str | None = Field(None, description="standard, parallel, speculative:G, cos:G1,G2,... or auto")
+    verification: str | None = None
+
+
+class TraceOptions(Strict):
+    """What the `unisono` field of the chunks tells; the playground asks for it."""
+
+    candidates: Annotated[int, Field(ge=1, le=MOST_LOGPROBS)] = 5
+
+
+class Sampling(Strict):
+    """Fields that both endpoints have."""
+
+    model: str
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=64)] | None = None
+    seed: int | None = None
+    logit_bias: dict[str, Number] | None = None
+    presence_penalty: Number | None = None
+    frequency_penalty: Number | None = None
+    temperature: Number | None = None
+    top_p: Number | None = None
+    max_tokens: Count | None = None
+    # vLLM's
+    top_k: Annotated[int, Field(ge=-1, lt=2**31)] | None = None
+    min_p: Number | None = None
+    repetition_penalty: Number | None = None
+    stop_token_ids: list[TokenId] | None = None
+    ignore_eos: bool | None = None
+    min_tokens: Count | None = None
+    spec_decode_metrics: Literal["none", "summary", "detailed"] | None = None
+    # ours
+    collaboration: Collaboration | None = None
+    guidance_scale: Number | None = None
+    trace: TraceOptions | None = None
+
+
+class CompletionRequest(Sampling):
+    prompt: (
+        str
+        | Annotated[list[str], Field(min_length=1, max_length=MOST_CHOICES)]
+        | TokenIds
+        | Annotated[list[TokenIds], Field(min_length=1, max_length=MOST_CHOICES)]
+    )
+    echo: bool | None = None
+    logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+    negative_prompt: str | None = None
+
+
+class ChatRequest(Sampling):
+    messages: Annotated[list[Message], Field(min_length=1)]
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+    max_completion_tokens: Count | None = None
+    response_format: ResponseFormat | None = None
+    negative_messages: Annotated[list[Message], Field(min_length=1)] | None = None
+
+
+class TokenizeRequest(Strict):
+    model: str
+    prompt: str | None = None
+    messages: Annotated[list[Message], Field(min_length=1)] | None = None
+    add_special_tokens: bool = True
+    return_token_strs: bool = False
+
+
+class DetokenizeRequest(Strict):
+    model: str
+    tokens: list[TokenId]
+
+
+class ErrorBody(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(BaseModel):
+    """OpenAI's shape of every error."""
+
+    error: ErrorBody
+
+
+Answer = dict[str, Any]

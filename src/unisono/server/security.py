@@ -1,0 +1,76 @@
+"""Who may come in, and with how much: API keys, and a limit on bodies."""
+
+import hmac
+from collections.abc import Sequence
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from unisono.server.errors import APIError
+from unisono.server.sse import JSON
+
+OPEN = ("/", "/health", "/ready", "/version")  # what tells nothing about requests; and the playground's page
+
+
+class Keys:
+    """ASGI middleware that lets in who has one of the keys; without keys, everybody."""
+
+    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+        self._app = app
+        self._keys = [key.encode() for key in keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._keys and not _is_open(scope["path"]) and not self._knows(scope):
+            error = APIError(401, "give a valid API key, as in: Authorization: Bearer KEY", code="invalid_api_key")
+            refusal = JSON(error.body, error.status, headers={"WWW-Authenticate": "Bearer"})
+            await refusal(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _knows(self, scope: Scope) -> bool:
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        scheme, _, key = given.partition(b" ")
+        # All keys are compared, each in constant time: how long it takes tells nothing
+        matches = [hmac.compare_digest(known, key.strip()) for known in self._keys]
+        return scheme.lower() == b"bearer" and any(matches)
+
+
+class BodyLimit:
+    """ASGI middleware that reads bodies of up to `limit` bytes before the application does, and refuses larger ones."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        messages = await self._read(scope, receive)
+        if messages is None:
+            error = APIError(413, f"the body has more than {self._limit} bytes, this server's limit")
+            await JSON(error.body, error.status, headers={"Connection": "close"})(scope, receive, send)
+            return
+
+        async def replay() -> Message:
+            return messages.pop(0) if messages else await receive()
+
+        await self._app(scope, replay, send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> list[Message] | None:
+        """The messages of the body; None as soon as it is too large."""
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self._limit:
+            return None
+        messages: list[Message] = []
+        size, more = 0, True
+        while more:
+            messages.append(await receive())
+            size += len(messages[-1].get("body", b""))
+            more = messages[-1].get("more_body", False)
+            if size > self._limit:
+                return None
+        return messages
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith("/static/")

@@ -1,0 +1,30 @@
+"""JSON and server-sent events on the wire."""
+
+import json
+from typing import Any
+
+from starlette.responses import Response
+
+DONE = b"data: [DONE]\n\n"
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+def encode(content: Any) -> bytes:
+    """JSON in UTF-8; half of a surrogate pair, which UTF-8 does not have, stays an escape."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(
+        "utf-8", "backslashreplace"
+    )
+
+
+def event(content: Any) -> bytes:
+    """One event of a stream."""
+    return b"data: " + encode(content) + b"\n\n"
+
+
+class JSON(Response):
+    """An answer in one piece."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return encode(content)

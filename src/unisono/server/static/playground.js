@@ -1,0 +1,173 @@
+// The page: what is asked for, and which runs that makes.
+import { models, Refused, stream } from "./api.js";
+import { candidates, colour, make, Run } from "./run.js";
+
+const at = (id) => document.getElementById(id);
+const state = { models: [], chat: false, messages: [], stop: null };
+const NUMBERS = ["temperature", "max_tokens", "top_p", "top_k", "min_p", "seed"];
+
+const model = () => state.models.find((each) => each.id === at("model").value);
+const names = () => model().members.map((member) => member.name);
+
+function say(text, error = false) {
+  at("message").textContent = text;
+  at("message").className = error ? "error" : "";
+}
+
+async function load() {
+  try {
+    state.models = await models(at("key").value);
+    at("model").replaceChildren(...state.models.map((each) => make("option", { value: each.id }, each.id)));
+    showModel();
+    say("Ready.");
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+/** Controls for the chosen model's members, combination and schedules. */
+function showModel() {
+  const chosen = model(), count = chosen.members.length;
+  const [kind, values] = chosen.combination.split(":");
+  const weights = (values || "").split(",");
+  at("members").replaceChildren(...chosen.members.map((member, index) => {
+    const size = make("small", {}, ` ${(member.parameters / 1e6).toFixed(1)}M`);
+    const name = make("span", {}, make("span", { class: `swatch ${colour(index)}` }), member.name, size);
+    const weight = make("input", { type: "number", step: "0.05", min: "0", value: weights[index] || "1", "aria-label": `Weight of ${member.name}` });
+    weight.addEventListener("input", setWeights);
+    return make("li", {}, name, ...(kind === "weighted" && count > 1 ? [weight] : []));
+  }));
+  at("combine").value = chosen.combination;
+  at("combine").disabled = !chosen.allowed.includes("combine");
+  at("combinations").replaceChildren(...chosen.combinations.map((each) => make("option", { value: each })));
+  at("schedule").value = "auto";
+  at("schedule").disabled = !chosen.allowed.includes("schedule");
+  const lengths = (most) => `cos:${chosen.members.map((_, index) => (index === count - 1 ? most : 1)).join(",")}`;
+  const schedules = ["auto", "standard", ...(count > 1 ? ["parallel", "speculative:2", "speculative:4", lengths(1), lengths(4)] : [])];
+  at("schedules").replaceChildren(...schedules.map((each) => make("option", { value: each })));
+  at("guidance").hidden = !chosen.guidance;
+  at("mode-chat").disabled = !chosen.chat;
+  at("legend").replaceChildren(
+    ...names().map((name, index) => make("li", {}, make("span", { class: `swatch ${colour(index)}` }), `proposed by ${name}`)),
+    make("li", {}, make("span", { class: "swatch redrawn none" }), "redrawn after a rejection"),
+    make("li", {}, make("span", { class: "swatch drawn none" }), "drawn without a proposal"));
+}
+
+function setWeights() {
+  at("combine").value = `weighted:${[...at("members").querySelectorAll("input")].map((input) => input.value || 0).join(",")}`;
+}
+
+function setMode(chat) {
+  state.chat = chat;
+  at("mode-chat").setAttribute("aria-pressed", chat);
+  at("mode-prompt").setAttribute("aria-pressed", !chat);
+  at("system-field").hidden = at("clear").hidden = !chat;
+  at("prompt-label").textContent = chat ? "Your message" : "Prompt";
+  at("chat").hidden = !chat || !state.messages.length;
+}
+
+/** The request's body for a schedule. */
+function body(schedule) {
+  const chosen = model(), asked = { model: chosen.id, stream: true, trace: { candidates: 5 } };
+  for (const name of NUMBERS) if (at(name).value !== "") asked[name] = Number(at(name).value);
+  const collaboration = {};
+  const guided = chosen.guidance && at("scale").value !== "";
+  if (guided) asked.guidance_scale = Number(at("scale").value);
+  else if (at("combine").value && at("combine").value !== chosen.combination) collaboration.combine = at("combine").value;
+  if (schedule && chosen.allowed.includes("schedule")) collaboration.schedule = schedule;
+  if (Object.keys(collaboration).length) asked.collaboration = collaboration;
+  if (state.chat) {
+    const system = at("system").value ? [{ role: "system", content: at("system").value }] : [];
+    asked.messages = [...system, ...state.messages];
+    if (guided && at("negative").value) asked.negative_messages = [{ role: "user", content: at("negative").value }];
+  } else {
+    asked.prompt = at("prompt").value;
+    if (guided && at("negative").value) asked.negative_prompt = at("negative").value;
+  }
+  return asked;
+}
+
+async function decode(schedule, title, signal) {
+  const asked = body(schedule);
+  const shown = asked.guidance_scale === undefined ? names() : [names()[0], `${names()[0]} unguided`];
+  const run = new Run(title, shown, state.chat ? "" : asked.prompt, inspect);
+  at("runs").append(run.element);
+  const path = state.chat ? "/v1/chat/completions" : "/v1/completions";
+  for await (const chunk of stream(path, asked, at("key").value, signal)) run.add(chunk);
+  return run;
+}
+
+/** Show what was said about a token, beside it; on a narrow screen the style sheet puts it at the bottom. */
+function inspect(token, index, members) {
+  const box = at("inspector");
+  box.hidden = token === null;
+  box.style.left = box.style.top = "";
+  if (token === null) return;
+  box.replaceChildren(...candidates(token, index, members));
+  if (matchMedia("(max-width: 800px)").matches) return;
+  const place = token.element.getBoundingClientRect(), size = box.getBoundingClientRect();
+  const below = place.bottom + 8 + size.height < innerHeight;
+  box.style.left = `${Math.max(8, Math.min(place.left, innerWidth - size.width - 8))}px`;
+  box.style.top = `${below ? place.bottom + 8 : Math.max(8, place.top - size.height - 8)}px`;
+}
+
+async function start(event) {
+  event.preventDefault();
+  if (state.stop || !model()) return;
+  if (state.chat) {
+    if (!at("prompt").value.trim()) return say("Write a message first.", true);
+    state.messages.push({ role: "user", content: at("prompt").value });
+    showChat();
+  }
+  state.stop = new AbortController();
+  at("run").disabled = true;
+  at("stop").disabled = false;
+  at("runs").replaceChildren();
+  inspect(null);
+  if (matchMedia("(max-width: 800px)").matches) at("results").scrollIntoView({ behavior: "smooth" });
+  say("Decoding…");
+  try {
+    await decodeAll(at("schedule").value, state.stop.signal);
+  } catch (error) {
+    if (state.chat) state.messages.pop();
+    say(error.name === "AbortError" ? "Stopped." : error instanceof Refused ? error.message : `The server cannot be reached (${error.message}).`, error.name !== "AbortError");
+  } finally {
+    state.stop = null;
+    at("run").disabled = false;
+    at("stop").disabled = true;
+    showChat();
+  }
+}
+
+/** The chosen schedule; before it `standard`, if both are to be compared: one after the other, so neither slows the other. */
+async function decodeAll(schedule, signal) {
+  const reference = at("compare").checked ? await decode("standard", "standard", signal) : null;
+  const run = await decode(schedule, schedule || "as configured", signal);
+  if (state.chat) {
+    state.messages.push({ role: "assistant", content: run.text });
+    at("prompt").value = "";
+  }
+  if (!reference) return say("Done.");
+  const factor = (run.speed / reference.speed).toFixed(2);
+  run.heading.textContent = `${factor}× standard`;
+  say(`${schedule} decoded at ${factor} times the speed of standard, on seed ${at("seed").value}.`);
+}
+
+function showChat() {
+  at("chat").hidden = !state.chat || !state.messages.length;
+  at("chat").replaceChildren(...state.messages.map((message) => make("p", {}, make("b", {}, message.role), message.content)));
+}
+
+at("form").addEventListener("submit", start);
+at("stop").addEventListener("click", () => state.stop && state.stop.abort());
+at("clear").addEventListener("click", () => { state.messages = []; at("runs").replaceChildren(); showChat(); });
+at("model").addEventListener("change", showModel);
+at("mode-prompt").addEventListener("click", () => setMode(false));
+at("mode-chat").addEventListener("click", () => setMode(true));
+at("key").value = sessionStorage.getItem("unisono-key") || "";
+at("key").addEventListener("change", () => { sessionStorage.setItem("unisono-key", at("key").value); load(); });
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("form").requestSubmit();
+  if (event.key === "Escape") state.stop ? state.stop.abort() : inspect(null);
+});
+load();

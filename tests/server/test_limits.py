@@ -1,0 +1,144 @@
+"""Keys, sizes, queue, time: what the operator sets is kept."""
+
+import asyncio
+import logging
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.server.live import KEY, MESSAGES, PROMPT, live
+from unisono.errors import ConfigurationError
+from unisono.server.settings import Settings
+
+LONG: dict[str, Any] = {"model": "pair", "prompt": PROMPT, "max_tokens": 400, "extra_body": {"ignore_eos": True}}
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A server with narrow limits and no key."""
+    with live(rows=1, queue=2, max_body=2000, max_tokens=400, timeout=1.5, allow=("weights",), log_prompts=True) as own:
+        yield own
+
+
+@pytest.mark.parametrize("header", [None, "Bearer wrong", f"Bearer {KEY}x", f"Basic {KEY}", "Bearer é"])
+def test_a_wrong_key_is_401(server, header):
+    headers = {} if header is None else {"Authorization": header.encode()}
+    with httpx.Client(base_url=server.url, headers=headers) as http:
+        for path in ("/v1/models", "/metrics", "/openapi.json"):
+            answer = http.get(path)
+            assert answer.status_code == 401
+            assert answer.json()["error"]["code"] == "invalid_api_key"
+        assert http.post("/v1/chat/completions", json={"model": "pair", "messages": MESSAGES}).status_code == 401
+        for path in ("/health", "/ready", "/version", "/"):
+            assert http.get(path).status_code == 200
+
+
+def test_the_client_says_so_too(server):
+    with pytest.raises(openai.AuthenticationError):
+        server.client.with_options(api_key="wrong").models.list()
+
+
+def test_without_keys_everybody_may_come(small):
+    assert httpx.get(f"{small.url}/v1/models").status_code == 200
+
+
+def test_a_large_body_is_413(small):
+    with pytest.raises(openai.APIStatusError) as caught:
+        small.client.completions.create(model="pair", prompt="x" * 3000)
+    assert caught.value.status_code == 413
+    assert caught.value.type == "invalid_request_error"
+
+
+def test_a_large_body_without_a_length_is_413(small):
+    def chunks():
+        yield b'{"model": "pair", "prompt": "'
+        for _ in range(30):
+            yield b"x" * 100
+        yield b'"}'
+
+    answer = httpx.post(f"{small.url}/v1/completions", content=chunks(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413
+
+
+def test_more_tokens_than_allowed_are_400(small):
+    with pytest.raises(openai.BadRequestError) as caught:
+        small.client.completions.create(model="pair", prompt=PROMPT, max_tokens=401)
+    assert caught.value.param == "max_tokens"
+
+
+def test_more_choices_than_ever_fit_are_400(small):
+    with pytest.raises(openai.BadRequestError):
+        small.client.completions.create(model="pair", prompt=PROMPT, n=4)
+
+
+def test_a_full_queue_is_429_and_the_others_are_served(small):
+    async def ask_all() -> list[object]:
+        async with small.async_client as client:
+            asks = [client.completions.create(**{**LONG, "max_tokens": 40, "model": "large"}) for _ in range(8)]
+            return await asyncio.gather(*asks, return_exceptions=True)
+
+    answers = asyncio.run(ask_all())
+    refused = [answer for answer in answers if isinstance(answer, openai.RateLimitError)]
+    served = [answer for answer in answers if not isinstance(answer, Exception)]
+    assert refused
+    assert len(served) >= 3
+    assert len(refused) + len(served) == 8
+    assert "retry-after" in refused[0].response.headers
+    assert small.idle()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_takes_too_long_is_given_up(stream):
+    with live(timeout=0.05, rows=1) as own:
+        if stream:
+            with pytest.raises(openai.APIError) as caught:
+                list(own.client.completions.create(**LONG, stream=True))
+        else:
+            with pytest.raises(openai.APIStatusError) as caught:
+                own.client.completions.create(**LONG)
+            assert caught.value.status_code == 504
+        assert "0.05 seconds" in str(caught.value)
+        assert own.idle()
+
+
+def test_only_allowed_parts_of_a_collaboration(small):
+    for part, value in (("schedule", "standard"), ("combine", "weighted:1,1"), ("verification", "token"), ("mu", 1.0)):
+        with pytest.raises(openai.BadRequestError) as caught:
+            small.client.completions.create(model="pair", prompt=PROMPT, extra_body={"collaboration": {part: value}})
+        assert caught.value.param == f"collaboration.{part}"
+    body = {"collaboration": {"weights": [1.0, 1.0]}}
+    small.client.completions.create(model="pair", prompt=PROMPT, max_tokens=2, extra_body=body)
+
+
+def test_prompts_are_logged_only_if_asked(small, server, caplog):
+    caplog.set_level(logging.DEBUG, logger="unisono")
+    secret = "my secret is safe"
+    server.client.completions.create(model="pair", prompt=secret, max_tokens=1)
+    assert secret not in caplog.text
+    small.client.completions.create(model="pair", prompt=secret, max_tokens=1)
+    assert secret in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"port": 70000}, "port"), ({"port": -1}, "port"), ({"rows": 0}, "rows"), ({"queue": -1}, "queue"),
+        ({"max_body": 0}, "max_body"), ({"max_tokens": 0}, "max_tokens"), ({"timeout": -1.0}, "timeout"),
+        ({"grace": -1.0}, "grace"), ({"keys": ("",)}, "key"), ({"keys": ("ключ",)}, "key"),
+        ({"allow": ("weight",)}, "did you mean 'weights'"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_refused(values, word):
+    with pytest.raises(ConfigurationError, match=word):
+        Settings(**values)
+
+
+@pytest.mark.parametrize(
+    ("host", "public"),
+    [("127.0.0.1", False), ("::1", False), ("localhost", False), ("127.8.8.8", False), ("0.0.0.0", True), ("::", True),
+     ("192.168.1.5", True), ("example.org", True)],
+)  # fmt: skip
+def test_which_addresses_are_public(host, public):
+    assert Settings(host=host).public is public

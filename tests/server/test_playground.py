@@ -1,0 +1,201 @@
+"""The playground in a real browser, where there is one: what it shows is what the server says."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.server.live import KEY, live
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: the playground is not tested in a browser"),
+    pytest.mark.xdist_group("playground"),
+]
+OPTIONS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+expect = playwright.expect
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as manager:
+        running = manager.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def own():
+    with live() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser, own) -> Iterator[Any]:
+    """The page, ready; whatever the browser complains of fails the test."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    problems: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("request", lambda request: None if request.url.startswith(own.url) else problems.append(request.url))
+    opened.goto(own.url)
+    expect(opened.locator("#message")).to_have_text("Ready.")
+    yield opened
+    opened.close()
+    assert problems == [], "errors, or requests to other hosts"
+
+
+def run(page, **values: str) -> None:
+    for name, value in {"max_tokens": "20", **values}.items():
+        page.fill(f"#{name}", value)
+    page.click("#run")
+    expect(page.locator("#message")).to_have_text(re.compile("Done|times the speed"), timeout=30_000)
+
+
+def test_the_text_is_the_servers(page, own):
+    """Every token is there, coloured by its proposer, and the numbers agree with the library's."""
+    from unisono import SamplingParams
+
+    run(page, prompt="def f(x):", seed="3", schedule="cos:2,1")
+    (result,) = own.ensemble().generate("def f(x):", SamplingParams(max_tokens=20, seed=3), schedule="cos:2,1")
+    tokens = page.locator(".token")
+    assert tokens.count() == len(result.token_ids)
+    for index, commit in enumerate(result.commits):
+        classes = tokens.nth(index).get_attribute("class").split()
+        assert commit.origin in classes
+        assert ("none" if commit.member is None else f"m{commit.member}") in classes
+    assert {commit.origin for commit in result.commits} >= {"accepted", "redrawn"}
+    cells = [cell.split() for cell in page.locator(".run tbody tr").all_inner_texts()]
+    assert [cell[0] for cell in cells] == own.ensemble().names
+    assert [list(map(int, cell[1:])) for cell in cells] == [
+        [member.forwards, member.proposed, member.accepted] for member in result.stats.members
+    ]
+    assert page.locator(".timeline rect.bar").count() > 0
+
+
+def test_a_token_tells_what_the_members_said(page):
+    run(page, prompt="def f(x):")
+    box = page.locator("#inspector")
+    expect(box).to_be_hidden()
+    page.hover(".token >> nth=3")
+    expect(box).to_be_visible()
+    heads = box.locator("th").all_inner_texts()
+    assert heads == ["token", "combined", "large", "small"]
+    rows = [row.split("\t") for row in box.locator("tbody tr").all_inner_texts()]
+    shares = [[float(cell.strip(" <%\n")) for cell in row[1:]] for row in rows]
+    assert len(rows) >= 5
+    for combined, large, small in shares:  # weighted:0.7,0.3
+        assert combined == pytest.approx(0.7 * large + 0.3 * small, abs=0.02)
+    assert [row[0] for row in shares[:5]] == sorted((row[0] for row in shares[:5]), reverse=True)
+
+
+def test_standard_beside_the_schedule(page):
+    page.check("#compare")
+    run(page, schedule="cos:2,1", seed="5")
+    assert page.locator(".run h2").first.inner_text().startswith("standard")
+    assert page.locator(".run").count() == 2
+    expect(page.locator(".run h2 .speed").last).to_have_text(re.compile(r"^\d+\.\d\d× standard$"))
+
+
+def test_weights_and_combinations(page):
+    page.fill("#members input >> nth=0", "0.2")
+    assert page.input_value("#combine") == "weighted:0.2,0.3"
+    page.fill("#combine", "weighted:1,2,3")
+    page.fill("#max_tokens", "5")
+    page.click("#run")
+    expect(page.locator("#message")).to_have_class("error")
+    expect(page.locator("#message")).to_contain_text("3 weights for 2 members")
+
+
+def test_by_keyboard_alone(page):
+    page.focus("#prompt")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("for i in")
+    page.fill("#max_tokens", "10")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#message")).to_have_text("Done.", timeout=30_000)
+    page.focus(".text")
+    expect(page.locator("#inspector h2")).to_contain_text("Token 1")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#inspector h2")).to_contain_text("Token 2")
+    page.keyboard.press("End")
+    expect(page.locator("#inspector h2")).to_contain_text(f"Token {page.locator('.token').count()}")
+    page.keyboard.press("Escape")
+    expect(page.locator("#inspector")).to_be_hidden()
+
+
+def test_stop_frees_the_row(page, own, monkeypatch):
+    engine = own.ensemble().engine
+    step = engine.step
+
+    def slow() -> None:  # so that the text does not end before
+        time.sleep(0.02)
+        step()
+
+    monkeypatch.setattr(engine, "step", slow)
+    page.fill("#max_tokens", "450")
+    page.click("#run")
+    expect(page.locator(".token").nth(3)).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#message")).to_have_text("Stopped.")
+    assert own.idle()
+
+
+def test_a_chat_remembers(page):
+    page.click("#mode-chat")
+    page.fill("#system", "be brief")
+    run(page, prompt="what is f")
+    run(page, prompt="and g")
+    assert [text.split("\n")[0] for text in page.locator("#chat p b").all_inner_texts()] == ["user", "assistant"] * 2
+    page.click("#clear")
+    expect(page.locator("#chat")).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_readable_everywhere(browser, own, scheme, width):
+    """Nothing is wider than the screen, and text stands out from what is behind it."""
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page.goto(own.url)
+    expect(page.locator("#message")).to_have_text("Ready.")
+    run(page)
+    page.locator(".token").first.click()
+    assert page.locator("html").evaluate("e => e.scrollWidth") <= width
+    for place in ("body", "#message", ".token", "#inspector th", "button.main", "label"):
+        colours = page.locator(place).first.evaluate(
+            """e => { const text = getComputedStyle(e).color; let back = e;
+            while (back && /, 0\\)$|transparent/.test(getComputedStyle(back).backgroundColor)) back = back.parentElement;
+            return [text, getComputedStyle(back || document.body).backgroundColor]; }"""
+        )
+        if not any("color" in colour for colour in colours):
+            assert contrast(*colours) >= 4.5, (place, colours)
+    page.close()
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG 2's contrast ratio of two `rgb(...)` colours."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_key_is_asked_for(browser, server):
+    page = browser.new_page()
+    page.goto(server.url)
+    expect(page.locator("#message")).to_contain_text("API key")
+    page.fill("#key", KEY)
+    page.press("#key", "Enter")
+    expect(page.locator("#message")).to_have_text("Ready.")
+    page.close()
