@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing $(TORCH) into $(VENV) (once; a few minutes)"
 	@$(PIP) install --constraint constraints.txt $(TORCH_ARGS) $(TORCH) setuptools
 	@echo "installing unisono and its other dependencies"
-	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev,plots]'
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev,plots,server,fit,harness]'
 	@touch $@
 
 demo: $(STAMP) ## two ensembles with colour trace, then the measured speed-up

@@ -3,7 +3,7 @@
     python benchmarks/batching.py --output benchmarks/results/batching.json
 
 Every figure is a ratio of medians of runs that alternate in one process. `pair` is code-m and code-n inflated to 88M
-parameters (same law, so real acceptance); `zoo` the bundled models as they are; all in bfloat16.
+parameters (same law, so real acceptance); `zoo` the bundled models as they are; all in bfloat16, eager unless said.
 """
 
 import argparse
@@ -29,6 +29,22 @@ from unisono.bench.prompts import PYTHON
 from unisono.bench.provenance import provenance
 
 TOKENS = 64
+FORWARDS = {"off": "eager", "on": "compiled"}
+BARS = {
+    "two-member standard / sum of its members alone": "<= 1.05",
+    "transformers generate / ours, greedy, 88M": ">= 1.0",
+    "transformers generate / ours, greedy, code-s": ">= 1.0",
+    "share of time outside forwards, cos:4,1, 88M pair": "<= 0.03",
+    "share of time outside forwards, cos:4,1, zoo pair": "<= 0.25",
+    "growth of resident memory over 2000 requests": "< 0.05",
+}
+for how in FORWARDS.values():
+    BARS |= {
+        f"assisted generation / ours, 5 drafts, greedy, {how}": ">= 1.2",
+        f"tokens/s, 8 rows / 1 row, 88M, standard, {how}": ">= 5",
+        f"cos:1,1 / standard, 1 row, 88M pair, T=1, {how}": ">= 1.6",
+        f"cos:1,1 / standard, 8 rows, 88M pair, T=1, {how}": ">= 1.4",
+    }
 GREEDY = SamplingParams(max_tokens=TOKENS, temperature=0, ignore_eos=True)
 SAMPLED = SamplingParams(max_tokens=TOKENS, temperature=1, ignore_eos=True, seed=1)
 
@@ -56,8 +72,8 @@ class Bench:
         self.large = [inflate(model).to(torch.bfloat16) for model in self.pair]
         self.ids = self.tokenizer.encode(PYTHON[0])
 
-    def ensemble(self, *models: PreTrainedModel, **options: Any) -> Ensemble:
-        return Ensemble.load(list(models), tokenizer=self.tokenizer, **options)
+    def ensemble(self, *models: PreTrainedModel, compile: str = "off", **options: Any) -> Ensemble:
+        return Ensemble.load(list(models), tokenizer=self.tokenizer, compile=compile, **options)
 
     def decode(self, ensemble: Ensemble, params: SamplingParams = GREEDY, **options: Any) -> Callable[[], Any]:
         return lambda: ensemble.generate(self.ids, params, **options)
@@ -81,7 +97,7 @@ class Bench:
             found[f"transformers generate / ours, greedy, {name}"] = reference / mine
         return found
 
-    def against_assisted(self) -> dict[str, float]:
+    def against_assisted(self, compile: str = "off") -> dict[str, float]:
         """Plain speculative decoding with five drafts, greedy, the same pair and length."""
         target, draft = self.large[0], self.zoo["code-s"]
         draft.generation_config.num_assistant_tokens = 5
@@ -89,9 +105,10 @@ class Bench:
         draft.generation_config.assistant_confidence_threshold = 0.0
         ids = torch.tensor([self.ids])
         options = {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS, "do_sample": False, "pad_token_id": 0}
-        ours = self.decode(self.ensemble(target, draft, combine=combine.only(0)), schedule="speculative:5")
+        ensemble = self.ensemble(target, draft, combine=combine.only(0), compile=compile)
+        ours = self.decode(ensemble, schedule="speculative:5")
         mine, theirs = alternate([ours, lambda: target.generate(ids, assistant_model=draft, **options)], self.repeats)
-        return {"assisted generation / ours, 5 drafts, greedy": theirs / mine}
+        return {f"assisted generation / ours, 5 drafts, greedy, {FORWARDS[compile]}": theirs / mine}
 
     def overhead(self) -> dict[str, float]:
         """Share of the wall time outside the members' forwards, `cos:4,1`."""
@@ -106,12 +123,12 @@ class Bench:
             found[f"share of time outside forwards, cos:4,1, {name}"] = statistics.median(shares)
         return found
 
-    def rows(self) -> dict[str, float]:
+    def rows(self, compile: str = "off") -> dict[str, float]:
         """Tokens per second of 8 rows over 1; `cos:1,1` over `standard` at both.
 
         24 requests share the 8 rows, so that the batch stays full while some end before others.
         """
-        one, pair = self.ensemble(self.large[0], rows=8), self.ensemble(*self.large, rows=8)
+        one, pair = (self.ensemble(*models, rows=8, compile=compile) for models in (self.large[:1], self.large))
         prompts = [self.tokenizer.encode(text) for text in PYTHON[:8] * 3]
         params = [replace(SAMPLED, seed=seed) for seed in range(len(prompts))]
         batch = lambda each, schedule: lambda: each.generate(prompts, params, schedule=schedule)  # noqa: E731
@@ -119,10 +136,11 @@ class Bench:
         runs = [single(one, "standard"), batch(one, "standard")]
         runs += [single(pair, "standard"), single(pair, "cos:1,1"), batch(pair, "standard"), batch(pair, "cos:1,1")]
         alone, eight, alone_standard, alone_cos, eight_standard, eight_cos = alternate(runs, self.repeats)
+        how = FORWARDS[compile]
         return {
-            "tokens/s, 8 rows / 1 row, 88M, standard": len(prompts) * alone / eight,
-            "cos:1,1 / standard, 1 row, 88M pair, T=1": alone_standard / alone_cos,
-            "cos:1,1 / standard, 8 rows, 88M pair, T=1": eight_standard / eight_cos,
+            f"tokens/s, 8 rows / 1 row, 88M, standard, {how}": len(prompts) * alone / eight,
+            f"cos:1,1 / standard, 1 row, 88M pair, T=1, {how}": alone_standard / alone_cos,
+            f"cos:1,1 / standard, 8 rows, 88M pair, T=1, {how}": eight_standard / eight_cos,
         }
 
     def many(self) -> dict[str, float]:
@@ -161,16 +179,17 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     bench, figures = Bench(arguments.repeats), {}
-    parts = (bench.two_members, bench.against_generate, bench.against_assisted, bench.overhead, bench.rows, bench.many)
-    for part in parts:
+    for part in (bench.two_members, bench.against_generate, bench.overhead, bench.many):
         figures |= part()
+    for compile in FORWARDS:
+        figures |= bench.against_assisted(compile) | bench.rows(compile)
     figures |= bench.memory(arguments.requests)
-    table = Table("figure", "measured")
+    table = Table("figure", "measured", "bar")
     for name, value in figures.items():
-        table.add_row(name, f"{value:.3f}")
+        table.add_row(name, f"{value:.3f}", BARS.get(name, "-"))
     Console().print(table)
     if arguments.output:
-        document = {**provenance(), "tokens": TOKENS, "repeats": arguments.repeats, "figures": figures}
+        document = {**provenance(), "tokens": TOKENS, "repeats": arguments.repeats, "figures": figures, "bars": BARS}
         arguments.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

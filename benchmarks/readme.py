@@ -1,4 +1,4 @@
-"""Write README's speed table from the committed result file: `python benchmarks/readme.py [--check]`."""
+"""Write the tables of README and docs from the committed result files: `python benchmarks/readme.py [--check]`."""
 
 import argparse
 import json
@@ -7,6 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "by `python benchmarks/readme.py` -->\n", "<!-- end of speed table -->"
+PAGES = {"docs/batching.md": "batching.json", "docs/performance.md": "step.json"}
+FIGURES = "<!-- figures, written by `python benchmarks/readme.py` -->\n", "<!-- end of figures -->"
 
 
 def table(document: dict) -> str:
@@ -24,30 +26,61 @@ def table(document: dict) -> str:
         lines.append(
             f"| {members} | `{cell['combine']}` | {cell['temperature']:g} | `{cell['schedule']}` | {numbers} |"
         )
-    commit = document["commit"][:9] + "+" * document["commit"].endswith("+")  # "+": uncommitted changes
-    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items() if version)
     lines.append(
-        f"\n`{document['command']}`, commit {commit}, {document['time'][:10]}; {versions}; Python "
-        f"{document['python']}; {document['cpu']}, {document['cores']} cores; {document['prompts']} prompts, "
+        f"\n{origin(document)}; {document['prompts']} prompts, "
         f"{document['repeats']} repeats. Result file: [benchmarks/results/zoo.json](benchmarks/results/zoo.json)."
     )
     return "\n".join(lines) + "\n"
 
 
+def origin(document: dict) -> str:
+    """Command, commit, date, versions and machine of a result file."""
+    commit = document["commit"][:9] + "+" * document["commit"].endswith("+")  # "+": uncommitted changes
+    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items() if version)
+    return (
+        f"`{document['command']}`, commit {commit}, {document['time'][:10]}; {versions}; Python "
+        f"{document['python']}; {document['cpu']}, {document['cores']} cores"
+    )
+
+
+def figures(document: dict, name: str) -> str:
+    """The figures of a result file beside their bars."""
+    lines = ["| figure | measured | bar |", "|---|---|---|"]
+    for figure, value in document["figures"].items():
+        lines.append(f"| {figure} | {value:.3f} | {document['bars'].get(figure, '-')} |")
+    lines.append(
+        f"\n{origin(document)}; {document['repeats']} repeats. Result file: [{name}](../benchmarks/results/{name})."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def result(name: str) -> dict:
+    """A committed result file."""
+    document: dict = json.loads((ROOT / "benchmarks/results" / name).read_text(encoding="utf-8"))
+    return document
+
+
+def between(text: str, begin: str, end: str, content: str) -> str:
+    """The text with other content between two marks."""
+    head, rest = text.split(begin)
+    return head + begin + content + end + rest.split(end)[1]
+
+
 def main() -> int:
-    """Rewrite README, or with --check say whether it is up to date."""
+    """Rewrite the pages, or with --check say whether they are up to date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    document = json.loads((ROOT / "benchmarks/results/zoo.json").read_text(encoding="utf-8"))
-    fresh = head + BEGIN + table(document) + END + rest.split(END)[1]
-    if check:
-        return int(fresh != text)
-    readme.write_text(fresh, encoding="utf-8")
-    return 0
+    written = {"README.md": (BEGIN, END, table(result("zoo.json")))}
+    written |= {page: (*FIGURES, figures(result(name), name)) for page, name in PAGES.items()}
+    stale = False
+    for page, parts in written.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        fresh = between(text, *parts)
+        stale |= fresh != text
+        if not check:
+            (ROOT / page).write_text(fresh, encoding="utf-8")
+    return int(check and stale)
 
 
 if __name__ == "__main__":

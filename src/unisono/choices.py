@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unisono.rng import KeyedNoise, Noise, Purpose, inverse, race
+from unisono.rng import DEFINING, KeyedNoise, Noise, Purpose, inverse, race
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Names:
 
     def draw(self, law: Tensor, purpose: Purpose, offset: int = 0) -> int:
         """The row's own draw at an offset from its first position."""
-        round = 0 if purpose is Purpose.TARGET else self.round
+        round = 0 if purpose in DEFINING else self.round
         return self.noise.draw(law, purpose, self.position + offset, round)
 
     def leading(self, probabilities: Tensor) -> int:
@@ -68,6 +68,19 @@ def leading(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
     numbers = _uniforms(Purpose.ACCEPT, names, probabilities, probabilities.shape[-1])
     passed = numbers < probabilities.double()
     return passed.long().cumprod(-1).sum(-1)
+
+
+def last(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
+    """Behind which of each row's tosses nothing more comes up true, counted from 1; 0 if none does: [B].
+
+    Args:
+        probabilities: [B, K]; a row's are followed by anything where it has fewer than K names.
+    """
+    counts = _tensor((name.count for name in names), probabilities)
+    places = counts.unsqueeze(-1) - 1 - torch.arange(probabilities.shape[-1], device=probabilities.device)
+    failing = 1 - probabilities.gather(-1, places.clamp(min=0))
+    # from the last one on, as far as they fail
+    return counts - leading(failing.masked_fill(places < 0, 0), names)
 
 
 def redraw(laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequence[bool]) -> Tensor:

@@ -37,6 +37,15 @@ def read(path: Path) -> Config:
     Raises:
         ConfigurationError: the file cannot be read, is no mapping, or has a key or value that is not understood.
     """
+    return from_mapping(read_mapping(path), str(path))
+
+
+def read_mapping(path: Path) -> Any:
+    """What a YAML file holds, unchecked; an empty one holds an empty mapping.
+
+    Raises:
+        ConfigurationError: the file cannot be read or is not YAML.
+    """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
@@ -44,7 +53,7 @@ def read(path: Path) -> Config:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())
         raise ConfigurationError(f"config file is not valid YAML: {path} ({problem})") from error
-    return from_mapping({} if content is None else content, str(path))
+    return {} if content is None else content
 
 
 def from_mapping(content: Any, where: str = "config") -> Config:

@@ -48,10 +48,26 @@ def _laws(index: int, rows: Sequence[Row]) -> tuple[list[Row], Tensor]:
 
 def _draw(index: int, rows: Sequence[Row], laws: Tensor) -> list[Row]:
     """Draw a proposal for each row; those behind which more is worth proposing."""
-    drawn = draw(laws, Purpose.PROPOSE, [row.names() for row in rows])
+    purposes = {row.method.verification.proposing for row in rows}
+    drawn = _drawn(rows, laws, purposes.pop()) if len(purposes) == 1 else _drawn_apart(rows, laws)
     going_on = []
     for row, token, law in zip(rows, known_tokens(drawn), laws, strict=True):
         ended = row.propose(index, token, law)
         if not ended:
             going_on.append(row)
     return going_on
+
+
+def _drawn(rows: Sequence[Row], laws: Tensor, purpose: Purpose) -> Tensor:
+    return draw(laws, purpose, [row.names() for row in rows])
+
+
+def _drawn_apart(rows: Sequence[Row], laws: Tensor) -> Tensor:
+    """Rows whose verifications want proposals of different kinds."""
+    tokens = torch.empty(len(rows), dtype=torch.long, device=laws.device)
+    for purpose in Purpose:
+        group = [index for index, row in enumerate(rows) if row.method.verification.proposing is purpose]
+        if group:
+            places = torch.tensor(group, device=laws.device)
+            tokens[places] = _drawn([rows[index] for index in group], laws[places], purpose)
+    return tokens

@@ -65,8 +65,8 @@ class Edits:
         for row, prefix in zip(logits, generated, strict=True):
             banned = [words[-1] for words in self.banned if _ends_with(prefix, words[:-1])]
             if len(prefix) < self.min_tokens:
-                banned += [token for token in self.ends if token < len(row)]
-            row[banned] = -torch.inf
+                banned += self.ends
+            row[[token for token in banned if token < len(row)]] = -torch.inf  # no member has the others
         return logits
 
     def _penalised(self, logits: Tensor, prompt: Sequence[int], generated: Sequence[Sequence[int]]) -> Tensor:

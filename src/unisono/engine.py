@@ -54,19 +54,28 @@ class Engine:
         """Raise RequestError if a slot of so many tokens in each member is over the budget."""
         self._scheduler.check_tokens(tokens)
 
-    def submit(self, row: Row) -> None:
-        """Let the row run as soon as there is room."""
+    def submit(self, *rows: Row) -> None:
+        """Let rows run as soon as there is room; those that are submitted together are in line together."""
         with self._lock:
-            self._scheduler.add(row)
+            for row in rows:
+                row.submitted = True
+                self._scheduler.add(row)
 
     def cancel(self, row: Row) -> None:
         """End a row wherever it is and free its slots at once. Cancelling an ended row is harmless."""
-        with self._lock:
-            row.finished = True
-            # The garbage collector may close a stream in the middle of this thread's own step, which then ends it
+        row.finished = True
+        # The garbage collector may close a stream in the middle of a step, in any thread: then the step ends the row
+        while not self._lock.acquire(timeout=0.01):
+            if self._stepping:
+                return
+        try:
             if not self._stepping:
+                self._stepping = True
                 self._scheduler.remove(row)
                 self._release()
+                self._stepping = False
+        finally:
+            self._lock.release()
 
     def run(self, row: Row, waiting: Callable[[], bool] = lambda: True) -> None:
         """Step until the row has ended or nobody waits for it any more. Other rows advance too."""
@@ -92,9 +101,14 @@ class Engine:
                 if rows:
                     self._turn(members, rows)
                     self._count_time(rows, started)
+            except BaseException as error:  # an interrupt: what was half done must not be gone on with
+                for row in self._running:
+                    if not row.finished:
+                        row.fail(RequestError(f"decoding stopped in the middle of a step: {error!r}; ask again"))
+                raise
             finally:
-                self._stepping = False
                 self._release()
+                self._stepping = False
 
     def _admit(self) -> None:
         for row in self._scheduler.admit(self._running):
@@ -154,6 +168,7 @@ class Engine:
             row.end_round()
         drafts = {row: row.draft_room(members[0], turns[row].propose) for row in ready}
         propose(members[0], drafts, lambda drafting: self._draft(members[0], drafting))
+        _settle_early([row for row in ready if drafts[row]])
         for row in rows:
             row.waited = 0
         for row in ready:
@@ -194,3 +209,12 @@ class Engine:
             row.stats.members[index].seconds += share
         scored = dict.fromkeys(rows, Reading.NOTHING)
         return scored | {row: Reading.SCORED if item.keep else Reading.UNFINISHED for row, item in work.items()}
+
+
+def _settle_early(rows: Sequence[Row]) -> None:
+    """Decide what a member drafted that nobody else is needed for."""
+    early = [row for row in rows if row.needs.may_know_early and not row.finished]
+    if early:
+        settle(early)
+        for row in early:
+            row.next_names()

@@ -7,7 +7,7 @@ from typing import Any, overload
 from rich.console import Console
 from rich.progress import Progress
 
-from unisono.combine import as_combination
+from unisono.choosing import choose
 from unisono.engine import Engine
 from unisono.errors import ConfigurationError, RequestError
 from unisono.loading import cache_budget, load_members
@@ -16,11 +16,9 @@ from unisono.output import Transcript
 from unisono.params import SamplingParams
 from unisono.prompts import Prompt, Prompts
 from unisono.request import Request, run_all
-from unisono.schedules import as_schedule, default_proposer, peers
 from unisono.scoring import Scoring, score_all
 from unisono.task import Method, Task
 from unisono.types import Piece, Result, Score
-from unisono.verify import parse as parse_verification
 from unisono.warp import Warp
 
 ROWS = 64
@@ -68,8 +66,8 @@ class Ensemble:
             members: names, mappings or `Source`s, or loaded transformers models, in the order that weights and draft
                 lengths follow; for contrastive combinations the expert first.
             combine: a combination, its text form, or a function; the uniform `weighted` by default.
-            schedule: `standard`, `parallel`, `speculative:G`, `cos:G1,G2,...` or `auto`.
-            verification: `token` or `auto`.
+            schedule: `standard`, `parallel`, `speculative:G`, `cos:G1,G2,...`, `risky:K` or `auto`.
+            verification: `token`, `block`, `coupled` or `auto`.
             rows: the most requests that run at the same time; more wait.
             memory: bytes that the members' caches may take together; half of what is free by default.
             options: fields of `Source` for every member that does not set them itself, as `dtype="float32"`.
@@ -94,17 +92,23 @@ class Ensemble:
         """The members' names, in their order."""
         return [member.name for member in self.members]
 
-    def method(self, *, combine: object = None, schedule: object = None, verification: str | None = None) -> Method:
-        """What a call would use. None means the default of this ensemble."""
+    @property
+    def engine(self) -> Engine:
+        """The loop that runs this ensemble's requests, for who steps it himself: see `start`."""
+        return self._engine
+
+    def method(
+        self,
+        params: SamplingParams | None = None,
+        *,
+        combine: object = None,
+        schedule: object = None,
+        verification: str | None = None,
+    ) -> Method:
+        """What a call would use (see `choosing`). None means the default of this ensemble, and of the parameters."""
         given = {"combine": combine, "schedule": schedule, "verification": verification}
         chosen = {key: self._defaults[key] if value is None else value for key, value in given.items()}
-        count, sizes = len(self.members), [member.parameters for member in self.members]
-        combination = as_combination(chosen["combine"], count)
-        needed, weights = combination.needed(count), [combination.weight(member) for member in range(count)]
-        plan = as_schedule(chosen["schedule"], sizes, needed, weights)
-        proposer = default_proposer(sizes, weights, needed)
-        equals = peers(proposer, sizes, weights, needed)
-        return Method(combination, plan, parse_verification(str(chosen["verification"])), proposer, equals)
+        return choose([member.parameters for member in self.members], params or SamplingParams(), **chosen)
 
     def stream(
         self,
@@ -125,7 +129,7 @@ class Ensemble:
         (request,) = self._requests(
             prompt, params, {"combine": combine, "schedule": schedule, "verification": verification}
         )
-        return request.stream(self._engine)
+        return request.stream(self.engine)
 
     def generate(
         self,
@@ -161,7 +165,7 @@ class Ensemble:
         shown = console.is_terminal and len(requests) > 1 if progress is None else progress
         with Progress(console=console, disable=not shown) as bar:
             task = bar.add_task("generating", total=len(requests))
-            return run_all(requests, self._engine, lambda: bar.advance(task))
+            return run_all(requests, self.engine, lambda: bar.advance(task))
 
     def chat(
         self,
@@ -174,7 +178,7 @@ class Ensemble:
     ) -> Result:
         """Answer a conversation, written with the first member's chat template. Arguments as for `stream`."""
         method = {"combine": combine, "schedule": schedule, "verification": verification}
-        return run_all(self._requests(self.prompts.chat(messages), params, method), self._engine)[0]
+        return run_all(self._requests(self.prompts.chat(messages), params, method), self.engine)[0]
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Token ids of a conversation in the first member's chat template, ready to `stream` the answer."""
@@ -200,8 +204,12 @@ class Ensemble:
             raise RequestError("logprobs takes a prompt and a continuation, or two lists of the same length")
         pairs = [self.prompts.pair(*pair) for pair in zip(prompt, continuation, strict=True)]
         method = self.method(combine=combine)
-        scorings = [self._scoring(method, [context for context, _ in pair], pair[0][1]) for pair in pairs]
+        scorings = [self._scoring(method, self._contexts(method, pair), pair[0][1]) for pair in pairs]
         return score_all(scorings, self._engine)
+
+    def _contexts(self, method: Method, pair: Sequence[tuple[list[int], list[int]]]) -> list[list[int]]:
+        contexts = [context for context, _ in pair]
+        return self.prompts.negative(contexts, None) if method.combination.takes_negative() else contexts
 
     def _requests(
         self, prompt: Prompt, params: SamplingParams | None, chosen: Mapping[str, Any], several: bool = False
@@ -212,8 +220,34 @@ class Ensemble:
             raise RequestError(f"parameters must be SamplingParams, not: {type(params).__name__}")
         if params.n > 1 and not several:
             raise RequestError(f"n must be 1 here, not: {params.n}; generate returns several samples")
-        method = self.method(**chosen)
+        combination = self.method(params, **chosen).combination
         prompts = self.prompts.encode(prompt)
+        if combination.takes_negative():
+            prompts = self.prompts.negative(prompts, params.negative_prompt)
+        elif params.negative_prompt is not None:
+            raise RequestError(f"negative_prompt has no use with {combination.name}; use guidance or context_aware")
+        return self.start(prompts, params, **chosen)
+
+    def start(
+        self,
+        prompts: Sequence[Sequence[int]],
+        params: SamplingParams,
+        *,
+        combine: object = None,
+        schedule: object = None,
+        verification: str | None = None,
+    ) -> list[Request]:
+        """The `n` samples of one prompt as requests that have passed every check, for who runs the engine himself.
+
+        Submit each request's `row` to `engine`, step it, and `drain` the request for what it yields.
+
+        Args:
+            prompts: token ids per member, as `prompts.encode` makes them; they may differ.
+
+        Raises:
+            RequestError, ConfigurationError: as for `stream`.
+        """
+        method = self.method(params, combine=combine, schedule=schedule, verification=verification)
         ends = self._ends(params)
         task = Task(
             prompts=prompts,
@@ -224,7 +258,7 @@ class Ensemble:
             logprobs=params.top_logprobs if params.logprobs else None,
             processed=params.logprobs_mode == "processed",
         )
-        self._engine.check_tokens([len(ids) + task.limit for ids in prompts])
+        self.engine.check_tokens([len(ids) + task.limit for ids in prompts])
         return self._samples(params, method, task)
 
     def _samples(self, params: SamplingParams, method: Method, task: Task) -> list[Request]:
@@ -248,7 +282,7 @@ class Ensemble:
         return self._scoring(method, [prompt[:1] for prompt in prompts], prompts[0][1:])
 
     def _scoring(self, method: Method, prompts: Sequence[Sequence[int]], tokens: Sequence[int]) -> Scoring:
-        self._engine.check_tokens([len(prompt) + len(tokens) for prompt in prompts])
+        self.engine.check_tokens([len(prompt) + len(tokens) for prompt in prompts])
         return Scoring(self.members, method.combination, prompts, tokens)
 
     def _ends(self, params: SamplingParams) -> frozenset[int]:

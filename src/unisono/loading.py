@@ -18,8 +18,16 @@ from unisono.vocabulary import common
 OPTIONS = ("combine", "schedule", "verification", "rows", "memory")  # those that are not a member's
 
 
-def load_members(members: Sequence[object], options: Mapping[str, Any]) -> tuple[list[HFMember], Prompts]:
+Loaded = list[tuple[Source, HFMember, Any]]  # what was asked for, and its member and tokenizer
+
+
+def load_members(
+    members: Sequence[object], options: Mapping[str, Any], before: Loaded | None = None
+) -> tuple[list[HFMember], Prompts]:
     """Loaded members, cut to their common vocabulary, and how prompts are encoded for them.
+
+    Args:
+        before: members of other ensembles, whose weights are shared; those loaded now are added to it.
 
     Raises:
         MemberError: a model cannot be loaded, does not fit in memory, or has another vocabulary.
@@ -32,7 +40,7 @@ def load_members(members: Sequence[object], options: Mapping[str, Any]) -> tuple
         if key not in known:
             raise unknown("option of Ensemble.load", key, known)
     sources = [as_source(member, **options) for member in members]
-    loaded = _load_all(sources)
+    loaded = _load_all(sources, [] if before is None else before)
     models, tokenizers = [member for member, _ in loaded], [tokenizer for _, tokenizer in loaded]
     _name_apart(models)
     vocabulary = common([model.name for model in models], tokenizers, [model.vocabulary for model in models])
@@ -67,15 +75,25 @@ def _name_apart(members: Sequence[HFMember]) -> None:
             member.name = f"{names[index]}#{names[: index + 1].count(names[index])}"
 
 
-def _load_all(sources: Sequence[Source]) -> list[tuple[HFMember, Any]]:
+def _load_all(sources: Sequence[Source], loaded: Loaded) -> list[tuple[HFMember, Any]]:
     """Load each source once: members that differ in name and prompt only share one copy of the weights."""
-    loaded: list[tuple[HFMember, Any]] = []
-    weights = [replace(source, prompt=Source.prompt, name=None) for source in sources]
-    for index, source in enumerate(sources):
-        twin = next((other for other in range(index) if weights[other] == weights[index]), None)
+    found: list[tuple[HFMember, Any]] = []
+    for source in sources:
+        weights = replace(source, prompt=Source.prompt, name=None)
+        twin = next(((member, tokenizer) for other, member, tokenizer in loaded if other == weights), None)
         if twin is None:
-            loaded.append(load(source, _folder(source)))
+            found.append(load(source, _folder(source)))
+            loaded.append((weights, *found[-1]))
         else:
-            member, tokenizer = loaded[twin]
-            loaded.append((HFMember(member.model, source.name or member.name), tokenizer))
-    return loaded
+            member, tokenizer = twin
+            copy = HFMember(member.model, source.name or _own_name(source, member))
+            copy.share(member)
+            if source.deterministic:
+                copy.isolate()
+            found.append((copy, tokenizer))
+    return found
+
+
+def _own_name(source: Source, twin: HFMember) -> str:
+    """What the member is called if nobody says: as its model, whatever a twin of the same weights was called."""
+    return Path(str(source.model).removeprefix(ZOO)).name if isinstance(source.model, str | Path) else twin.name

@@ -51,6 +51,7 @@ class SamplingParams:
     bad_words: tuple[str, ...] | list[str] = ()  # texts whose tokens, alone or behind a space, never occur
     allowed_token_ids: tuple[int, ...] | list[int] | None = None  # None: all
     logits_processors: tuple[Any, ...] | list[Any] = ()  # of transformers, or functions (ids [1, n], logits [1, V])
+    negative_prompt: str | None = None  # of guidance: what the second member reads instead of the prompt
     logprobs: bool = False  # log-probability of each token
     top_logprobs: int = 0  # with logprobs: and of so many of the most probable ones
     prompt_logprobs: bool = False
@@ -148,6 +149,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "logprobs": _SWITCH,
     "top_logprobs": _COUNT,
     "prompt_logprobs": _SWITCH,
+    "negative_prompt": (lambda value: value is None or _is_text(value), "a non-empty text, or None"),
     "logprobs_mode": (lambda value: value in ("raw", "processed"), "'raw' or 'processed'"),
 }
 

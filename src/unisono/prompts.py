@@ -49,6 +49,18 @@ class Prompts:
         self._check_ids(ids)
         return [ids for _ in self._templates]
 
+    def negative(self, prompts: list[list[int]], text: str | None) -> list[list[int]]:
+        """The prompts with the second member's replaced by a negative prompt.
+
+        Without a text it is the prompt's last token, as in transformers, unless the member has a prompt of its own.
+
+        Raises:
+            RequestError: the text cannot be encoded.
+        """
+        if text is not None:
+            return [prompts[0], self._encode(self._templates[1], text), *prompts[2:]]
+        return [prompts[0], prompts[0][-1:], *prompts[2:]] if self._templates[1] == PLAIN else prompts
+
     def split(self, prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
         """One or several prompts -> a list of prompts.
 

@@ -44,8 +44,7 @@ class Request:
 
     def stream(self, engine: Engine) -> Generator[Piece, None, None]:
         """Run to the end; yields pieces as they come. Closing the iterator cancels the request."""
-        for row in self.rows:
-            engine.submit(row)
+        engine.submit(*self.rows)
         try:
             while not self.row.finished:
                 engine.run(self.row, waiting=lambda: not self._pieces)
@@ -58,6 +57,17 @@ class Request:
                 engine.cancel(row)
         yield from self._pieces
         yield self._last()
+
+    def drain(self) -> list[Piece]:
+        """What has come since the last call, for who steps the engine himself; ends with the piece that has the result.
+
+        Raises the error that ended the row. Not to be called again after either, or after cancelling.
+        """
+        pieces = list(self._pieces)
+        self._pieces.clear()
+        if self.row.error is not None:
+            raise self.row.error
+        return [*pieces, self._last()] if self.row.finished else pieces
 
     def result(self) -> Result:
         """The result of a row that has ended."""
@@ -101,8 +111,7 @@ def run_all(requests: Sequence[Request], engine: Engine, progress: Callable[[], 
     An error in one cancels all and is raised.
     """
     try:
-        for row in [row for request in requests for row in request.rows]:
-            engine.submit(row)
+        engine.submit(*(row for request in requests for row in request.rows))
         for request in requests:
             for row in request.rows:
                 engine.run(row)

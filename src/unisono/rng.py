@@ -4,9 +4,9 @@ The name is (seed, sample, purpose, position, round). Numbers come from the coun
 key is (seed, sample) and whose counter spells the rest, so there is no state to share between rows, no order of calls
 to keep, and the same numbers on every device.
 
-`TARGET` defines the realised text: one vector of exponential variates per position, the same in every round, free for
-every schedule to look at. `PROPOSE`, `ACCEPT` and `RESIDUAL` only realise it: each name is used once (asserted), since
-using one twice biases the output.
+`TARGET` and `MEMBER` define the realised text: per position one vector of exponential variates, and the number that
+draws a member. They are the same in every round, free for every schedule to look at. `PROPOSE`, `ACCEPT` and `RESIDUAL`
+only realise the text: each name is used once (asserted), since using one twice biases the output.
 
 A row's `Noise` answers one question at a time; `choices` asks for many rows at once and gets the same answers.
 """
@@ -19,18 +19,21 @@ import torch
 from torch import Tensor
 
 LANES = 4  # numbers that Philox makes at a time
+KEPT = 2**20  # the most exponential variates that a row keeps: what it proposed with, it decides with
 
 
 class Purpose(IntEnum):
-    """What a choice is for. All but `TARGET` are lanes of the numbers of a position and round."""
+    """What a choice is for. `PROPOSE`, `ACCEPT` and `RESIDUAL` are lanes of the numbers of a position and round."""
 
     TARGET = 0
     PROPOSE = 1
     ACCEPT = 2
     RESIDUAL = 3
+    MEMBER = 4
 
 
 UNIFORM = 1  # in the place of a purpose in the counter, for all lanes
+DEFINING = (Purpose.TARGET, Purpose.MEMBER)  # their round is always 0
 
 
 class Noise(Protocol):
@@ -58,10 +61,13 @@ class KeyedNoise:
         self._start: Any = self._bits.state  # set for every call: a new generator would cost five times as much
         self._used: set[tuple[Purpose, int, int]] = set()
         self._last: tuple[tuple[int, int, int], np.ndarray] = ((0, 0, 0), np.empty(0))
+        self._races: dict[int, np.ndarray] = {}  # exponential variates of the positions asked for last
 
     def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
         if purpose is Purpose.TARGET:
             return int(race(law, torch.from_numpy(self.exponentials(position, len(law))).to(law.device)))
+        if purpose is Purpose.MEMBER:
+            return int(inverse(law, torch.from_numpy(_open_unit(self._raw([position, purpose, 0, 0], 1)))))
         return int(inverse(law, torch.from_numpy(self.uniforms(purpose, position, round)).to(law.device)))
 
     def leading(self, probabilities: Tensor, position: int, round: int) -> int:
@@ -84,8 +90,11 @@ class KeyedNoise:
 
     def exponentials(self, position: int, size: int) -> np.ndarray:
         """The `TARGET` vector of a position: `size` float64 exponential variates, always the same."""
-        variates: np.ndarray = -np.log(_open_unit(self._raw([0, Purpose.TARGET, position, 0], size)))
-        return variates
+        if len(self._races.get(position, ())) < size:
+            self._races[position] = -np.log(_open_unit(self._raw([0, Purpose.TARGET, position, 0], size)))
+            while len(self._races) > max(1, KEPT // size):
+                del self._races[next(iter(self._races))]
+        return self._races[position][:size]
 
     def _raw(self, counter: list[int], count: int) -> np.ndarray:
         self._start["state"]["counter"][:] = counter
@@ -99,7 +108,8 @@ def inverse(laws: Tensor, uniforms: Tensor) -> Tensor:
     cumulative = torch.cumsum(laws, -1, dtype=torch.float64)
     # right=True skips tokens without mass: the answer is the first whose cumulative mass exceeds the threshold
     thresholds = cumulative[..., -1:] * uniforms.unsqueeze(-1)
-    return torch.searchsorted(cumulative, thresholds, right=True).squeeze(-1)
+    # Of a law that is none (nan) some token comes out too; whoever uses it is told in another way
+    return torch.searchsorted(cumulative, thresholds, right=True).squeeze(-1).clamp(max=laws.shape[-1] - 1)
 
 
 def race(laws: Tensor, exponentials: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from unisono.edits import EditedWarp
 from unisono.errors import ConfigurationError, RequestError
 from unisono.frontier import Frontier, Proposal
 from unisono.members.base import Member, Work
+from unisono.needs import Needs
 from unisono.rng import Noise
 from unisono.schedules import Turn, View
 from unisono.task import Method, Settled, Task
@@ -48,8 +49,8 @@ class Row:
         self.stats = Stats([MemberStats(member.name) for member in members])
         self.slots: list[int] = []
         self.error: Exception | None = None
-        self.needed = method.combination.needed(len(members))
-        self.finished = False
+        self.needs = Needs(method, task, self.frontier, noise, len(members))
+        self.submitted = self.finished = False
         self.waited = 0  # steps since it was last served
         self.started = 0.0  # when it was admitted
         self.siblings: Sequence[Row] = ()  # the samples of one prompt, itself included, in order
@@ -57,6 +58,7 @@ class Row:
         self._turn: Turn | None = None
         self._last: int | None = None  # the member that ran last
         self._noise = noise
+        self._round = 0  # how often it has settled
         self.emit = emit
         self._offer()
 
@@ -67,7 +69,7 @@ class Row:
 
     def ready(self) -> bool:
         """Whether it may start: samples of one prompt wait until the first of them has read it."""
-        first = next((row for row in self.siblings if not row.finished), self)
+        first = next((row for row in self.siblings if row.submitted and not row.finished), self)
         return first is self or first.frontier.position > 0
 
     def open(self) -> None:
@@ -83,7 +85,7 @@ class Row:
 
     def heir(self) -> "Row | None":
         """The sibling that takes the slots of this row, which has ended, so that nobody reads the prompt again."""
-        waiting = (row for row in self.siblings if not row.finished and not row.slots)
+        waiting = (row for row in self.siblings if row.submitted and not row.finished and not row.slots)
         return next(waiting, None) if self.slots and self.error is None else None
 
     def inherit(self, row: "Row") -> None:
@@ -104,7 +106,9 @@ class Row:
             scored = tuple(self.frontier.scored(member) for member in range(len(self._members)))
             frontier = self.frontier
             room = self.task.limit - frontier.position - frontier.open
-            view = View(frontier.open, scored, self.needed, self._proposer(), room)
+            view = View(
+                frontier.open, scored, self.needs.missing(0), self._proposer(), room, drawn=self.needs.upcoming()
+            )
             self._turn = self._checked(self.method.schedule.turn(view))
         return self._turn
 
@@ -114,6 +118,11 @@ class Row:
             self._last = self._turn.members[-1]
         self._turn = None
         self.stats.rounds += 1
+        self.next_names()
+
+    def next_names(self) -> None:
+        """Choices have been made: the next ones at the same positions are called otherwise."""
+        self._round += 1
 
     def work(self, member: int, most: int = CHUNK) -> Work | None:
         """What the member must read to score all open positions within the limit; None if it has scored them.
@@ -143,21 +152,19 @@ class Row:
         """What turns logits at `count` open positions, from `first` on, into laws."""
         if self.task.edits.nothing:
             return self.task.warp
-        # The one place where a draft is read before it is verified, for rows whose laws depend on its tokens
         proposed = [int(proposal.token) for proposal in self.frontier.proposals]
         prefixes = [self.frontier.committed + proposed[:position] for position in range(first, first + count)]
         return EditedWarp(self.task.warp, self.task.edits, self.task.prompts[0], prefixes)
 
     def known(self) -> int:
         """How many leading positions can be settled: proposals with a known target, and the position behind them."""
-        scored = min(self.frontier.scored(member) for member in self.needed)
-        return min(scored, self._positions())
+        return self.needs.known(self._positions())
 
     def block(self, known: int) -> Block:
         """What there is to decide at the first open positions, whose targets are known."""
         proposals = self.frontier.proposals[:known]
         return Block(
-            Names(self._noise, self.frontier.position, self.stats.rounds, len(proposals)),
+            Names(self._noise, self.frontier.position, self._round, len(proposals)),
             [proposal.token for proposal in proposals],
             [proposal.law for proposal in proposals],
             free=len(proposals) < known,
@@ -194,13 +201,19 @@ class Row:
 
     def names(self) -> Names:
         """What the choice of the next proposal is called."""
-        return Names(self._noise, self.frontier.position + self.frontier.open, self.stats.rounds)
+        return Names(self._noise, self.frontier.position + self.frontier.open, self._round)
 
     def propose(self, member: int, token: Token, law: Tensor) -> bool:
         """The member has drawn a token from the law; true if nothing is worth proposing behind it."""
+        if not self.task.edits.nothing:
+            token = int(token)  # the one place that waits for a draft: its tokens decide about laws
         self.frontier.propose(Proposal(token, law, member))
         self.stats.members[member].proposed += 1
         # Whatever follows an end would be thrown away; the end itself stays a proposal, so this is unbiased
+        return self._is_end(token)
+
+    def _is_end(self, token: Token) -> bool:
+        """Whether a token is known to end the text; one that is still on a device is not."""
         return isinstance(token, int) and token in self.task.ends
 
     def fail(self, error: Exception) -> None:
@@ -221,8 +234,13 @@ class Row:
         return turn
 
     def _positions(self) -> int:
-        """Open positions that are of interest: the proposals, and the one behind them where a token may be drawn."""
-        return min(self.frontier.open + (not self.task.given), self.task.limit - self.frontier.position)
+        """Open positions that are of interest: the proposals, and the one behind them where a token may be drawn.
+
+        Nothing follows a proposed end: it is the last token, or it is replaced.
+        """
+        most = min(self.frontier.open + (not self.task.given), self.task.limit - self.frontier.position)
+        ends = (offset for offset, each in enumerate(self.frontier.proposals) if self._is_end(each.token))
+        return min(most, next(ends, most) + 1)
 
     def _proposer(self) -> int:
         """The default proposer; of several as good as it, the one after the member that ran last.
@@ -255,6 +273,7 @@ class Row:
         ]
         if follows is not None:
             self.frontier.replace(follows)
+            self.needs.forget()
             for member in range(len(self._members)):
                 self._forget(member)
             rejected = accepted < len(settled.tokens)

@@ -50,10 +50,12 @@ class Scheduler:
 
     def admit(self, running: Sequence[Row]) -> list[Row]:
         """Take those out of the line that may start now beside the running ones."""
-        if not running:
+        if not running and not any(member.keeps for member in self._members):
             self._grown = (0, [0] * len(self._members))
         admitted: list[Row] = []
         for row in list(self._waiting) if len(running) < self._rows else []:
+            if row.finished:
+                self._waiting.remove(row)
             if row.finished or not row.ready():
                 continue
             together = len(running) + len(admitted) + 1

@@ -16,8 +16,9 @@ class View:
     """What a schedule may know of a row.
 
     open: number of open proposals. scored: per member, how many open positions it has scored. needed: the members
-    without whose scores nothing can be decided. proposer: the member that proposes by default. room: how many more
-    tokens may be proposed before the end of the row; a turn that asks for more gets as many.
+    without whose scores nothing can be decided now. proposer: the member that proposes by default. room: how many more
+    tokens may be proposed before the end of the row; a turn that asks for more gets as many. drawn: if each position
+    follows a member that is drawn for it, that of each open position and of some behind, from the first one on.
     """
 
     open: int
@@ -25,6 +26,7 @@ class View:
     needed: tuple[int, ...]
     proposer: int
     room: int = 2**31
+    drawn: tuple[int, ...] = ()
 
     def least_scored(self) -> int:
         """The needed member that has scored the fewest open positions; the default proposer among equals."""
@@ -41,16 +43,20 @@ class Turn:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A named rule. `name` is how a user writes it; `members` is how many it is for, None for any number."""
+    """A named rule. `name` is how a user writes it; `members` is how many it is for, None for any number.
+
+    lazy: members that a position turns out not to need are not waited for there; all but `standard` are.
+    """
 
     name: str
     turn: Callable[[View], Turn]
     members: int | None = None
+    lazy: bool = True
 
 
 def standard() -> Schedule:
-    """Every needed member scores every position, then the token is drawn from the target law: the reference."""
-    return Schedule("standard", lambda view: Turn((view.least_scored(),)))
+    """Every member of the combination scores every position, then the token is drawn from its law: the reference."""
+    return Schedule("standard", lambda view: Turn((view.least_scored(),)), lazy=False)
 
 
 def parallel() -> Schedule:
@@ -92,6 +98,30 @@ def cos(*lengths: int) -> Schedule:
     return Schedule("cos:" + ",".join(map(str, drafts)), turn, len(drafts))
 
 
+def risky(length: int) -> Schedule:
+    """The default proposer drafts until `length` risky tokens are open and the next one would be risky too.
+
+    Made for `drawn`: a position is risky if another member than the proposer is drawn for it, else its proposal stands.
+    A block ends just before a risky position, whose token the checking member then draws itself. Members run only where
+    they are drawn. `risky:0` is the Mixture-like Ensemble (arXiv 2605.00419). For other combinations all is risky.
+
+    Raises:
+        ConfigurationError: length is negative.
+    """
+    if not isinstance(length, int) or isinstance(length, bool) or length < 0:
+        raise ConfigurationError(f"risky takes a number of tokens, 0 or more, not: {length!r}")
+
+    def turn(view: View) -> Turn:
+        ours = view.drawn[:1] == (view.proposer,)
+        if view.open or ours or length == 0:
+            return Turn((view.proposer if ours and not view.open else view.least_scored(),))
+        dangers = [offset for offset, member in enumerate(view.drawn) if member != view.proposer]
+        end = dangers[length] if len(dangers) > length else len(view.drawn)
+        return Turn((view.proposer,), end or length)
+
+    return Schedule(f"risky:{length}", turn)
+
+
 def _lengths(values: Sequence[int]) -> tuple[int, ...]:
     if not values:
         raise ConfigurationError("cos needs one draft length per member")
@@ -103,16 +133,21 @@ def _lengths(values: Sequence[int]) -> tuple[int, ...]:
 
 SMALL = 0.4  # of the largest member's parameters
 NEARLY_ALL = 0.9  # of the law
-NAMES = ("standard", "parallel", "speculative:G", "cos:G1,G2,...", "auto")
+NAMES = ("standard", "parallel", "speculative:G", "cos:G1,G2,...", "risky:K", "auto")
 
 
 def as_schedule(
-    value: object, parameters: Sequence[int], needed: Sequence[int], weights: Sequence[float] = ()
+    value: object,
+    parameters: Sequence[int],
+    needed: Sequence[int],
+    weights: Sequence[float] = (),
+    odds: Sequence[float] = (),
 ) -> Schedule:
     """A schedule from its name or an object, for members with that many parameters each.
 
     Args:
         needed: the members without whose scores nothing can be decided. weights: how much of the law is each member's.
+        odds: how probably each member is drawn for a position, if one is.
 
     Raises:
         ConfigurationError: the name or a draft length is wrong, or `cos` has not one draft length per member.
@@ -123,14 +158,15 @@ def as_schedule(
         raise ConfigurationError(f"a schedule is a name or an object of unisono.schedules, not: {value!r}")
     name, _, rest = value.partition(":")
     if name == "auto" and not rest:
-        return automatic(parameters, needed, weights)
+        return drafting_ahead(parameters, odds) if odds else automatic(parameters, needed, weights)
     if name in ("standard", "parallel") and not rest:
         return standard() if name == "standard" else parallel()
-    if name not in ("speculative", "cos"):
+    if name not in ("speculative", "cos", "risky"):
         raise unknown("schedule", value, NAMES)
-    lengths = _parse_lengths(name, rest, 1 if name == "speculative" else len(parameters))
-    if name == "speculative":
-        return speculative(*lengths) if len(lengths) == 1 else _refuse_count(value, 1)
+    lengths = _parse_lengths(name, rest, len(parameters) if name == "cos" else 1)
+    if name != "cos":
+        build = speculative if name == "speculative" else risky
+        return build(*lengths) if len(lengths) == 1 else _refuse_count(value, 1)
     return cos(*lengths) if len(lengths) == len(parameters) else _refuse_count(value, len(parameters))
 
 
@@ -145,7 +181,7 @@ def _parse_lengths(name: str, rest: str, count: int) -> list[int]:
 
 
 def _refuse_count(value: str, count: int) -> NoReturn:
-    if value.startswith("speculative"):
+    if not value.startswith("cos"):
         raise ConfigurationError(f"schedule {value} needs 1 draft length, that of the proposer")
     raise ConfigurationError(f"schedule {value} needs {count} draft lengths, one for each of {count} members")
 
@@ -165,6 +201,34 @@ def automatic(parameters: Sequence[int], needed: Sequence[int], weights: Sequenc
         return cos(*(2 if weight == max(weights) else 1 for weight in weights))
     largest = max(parameters)
     return cos(*(4 if size <= SMALL * largest else 1 for size in parameters))
+
+
+CHEAPEST = 0.1  # of the others' time per token: what the smallest member takes at least
+AGREEMENT = 0.7  # of two members, before anything is known of them
+MOST_RISKY = 4
+
+
+def drafting_ahead(parameters: Sequence[int], odds: Sequence[float]) -> Schedule:
+    """The `risky` schedule that should pay: most tokens per time, by its closed form.
+
+    With `share` of the positions risky, agreement a, and a proposer that costs c of a check, a block of k risky tokens
+    brings `(1 - a^(k+1)) / (share (1 - a))` tokens at the cost of `1 + c ((k + 1) (1 - share) / share + k)`.
+    """
+    proposer = min(range(len(odds)), key=lambda member: (parameters[member], -odds[member], member))
+    share = 1 - odds[proposer]
+    if share <= 0:
+        return risky(0)
+    others = [
+        (size, odd) for member, (size, odd) in enumerate(zip(parameters, odds, strict=True)) if member != proposer
+    ]
+    check = sum(size * odd for size, odd in others) / share
+    cost = max(CHEAPEST, parameters[proposer] / check)
+
+    def speed(length: int) -> float:
+        tokens = (1 - AGREEMENT ** (length + 1)) / (share * (1 - AGREEMENT))
+        return tokens / (1 + cost * ((length + 1) * (1 - share) / share + length))
+
+    return risky(max(range(MOST_RISKY + 1), key=speed))
 
 
 def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> int:

@@ -31,6 +31,7 @@ class Scoring:
 
     Args:
         prompts: per member what comes before the tokens, at least one token.
+        top: how many of the most probable tokens to report at each position.
     """
 
     def __init__(
@@ -39,10 +40,11 @@ class Scoring:
         combination: Combination,
         prompts: Sequence[Sequence[int]],
         tokens: Sequence[int],
+        top: int = 1,
     ) -> None:
-        task = Task(prompts, Warp(), len(tokens), logprobs=1, given=tuple(tokens))
+        task = Task(prompts, Warp(), len(tokens), logprobs=top, given=tuple(tokens))
         method = Method(combination, standard(), GIVEN, proposer=0)
-        self._commits: list[Commit] = []
+        self.commits: list[Commit] = []
         self.row = Row(members, method, task, KeyedNoise(0), self._take)
         self.row.finished = not tokens
 
@@ -50,12 +52,12 @@ class Scoring:
         """The log-probabilities, once the row has ended."""
         if self.row.error is not None:
             raise self.row.error
-        tokens = tuple(commit.token for commit in self._commits)
-        greedy = all(commit.top[:1] and commit.top[0][0] == commit.token for commit in self._commits)
-        return Score(tokens, tuple(commit.logprob for commit in self._commits if commit.logprob is not None), greedy)
+        tokens = tuple(commit.token for commit in self.commits)
+        greedy = all(commit.top[:1] and commit.top[0][0] == commit.token for commit in self.commits)
+        return Score(tokens, tuple(commit.logprob for commit in self.commits if commit.logprob is not None), greedy)
 
     def _take(self, commits: list[Commit]) -> None:
-        self._commits += commits
+        self.commits += commits
 
 
 def score_all(
@@ -63,8 +65,7 @@ def score_all(
 ) -> list[Score]:
     """Score together; `progress` is called as each ends. An error in one cancels all and is raised."""
     try:
-        for scoring in scorings:
-            engine.submit(scoring.row)
+        engine.submit(*(scoring.row for scoring in scorings))
         for scoring in scorings:
             engine.run(scoring.row)
             progress()

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unisono.certainty import look
 from unisono.combine.base import target_law
+from unisono.errors import ConfigurationError
 from unisono.row import Row
 from unisono.task import Settled
 from unisono.transfer import fetch, token_tensor
 from unisono.verify import Block, Decisions
-from unisono.warp import Warp, largest
+from unisono.warp import AnyWarp, Warp, largest
 
 MOST = 2**25  # the most logits of a member that are combined in one go
 
@@ -32,6 +34,8 @@ def settle(rows: Iterable[Row]) -> dict[Row, int]:
 
     A row whose own combination or processor fails, fails alone.
     """
+    rows = list(rows)
+    look(rows)
     known = [each for group in alike(rows, _law_key) for part in _parts(group) for each in _laws(part)]
     committed: dict[Row, int] = {}
     for row, settled in _decided(known):
@@ -62,7 +66,7 @@ def _parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
     part: list[Row] = []
     size = 0
     for row in rows:
-        more = row.known() * row.vocabulary
+        more = 0 if row.finished else row.known() * row.vocabulary
         if part and size + more > MOST:
             yield part
             part, size = [], 0
@@ -86,29 +90,68 @@ def _laws(rows: Sequence[Row]) -> list[Known]:
 
 def _combined(rows: Sequence[Row]) -> list[Known]:
     row, sizes = rows[0], [row.known() for row in rows]
-    logits = _known_logits(rows, sizes)
-    combination, warp = row.method.combination, row.warp(0, sizes[0])
-    if row.task.logprobs is None:
-        targets = target_law(combination, logits, warp)
+    warp = row.warp(0, sizes[0])
+    plain = None if row.task.logprobs is None else _reported(rows, sizes, warp)
+    targets = plain if plain is not None and row.task.given else _targets(rows, sizes, warp)
+    if targets.shape != (sum(sizes), row.vocabulary):
+        name, shape = row.method.combination.name, tuple(targets.shape)
+        raise ConfigurationError(f"combination {name} must return a law of {row.vocabulary} tokens, not: {shape}")
+    if plain is None:
         return [Known(*each, None) for each in zip(rows, torch.split(targets, sizes), strict=True)]
-    # Copies, and before the targets: a user's function may change what it is given
-    plain = None if row.task.processed else target_law(combination, combination.widened(logits), Warp())
-    targets = plain if plain is not None and row.task.given else target_law(combination, logits, warp)
-    plain = targets if plain is None else plain
     return [Known(*each) for each in zip(rows, torch.split(targets, sizes), torch.split(plain, sizes), strict=True)]
 
 
+def _targets(rows: Sequence[Row], sizes: Sequence[int], warp: AnyWarp) -> Tensor:
+    """What tokens are drawn from: [sum of sizes, V]."""
+    if rows[0].needs.draws:
+        return warp(_drawn_logits(rows, sizes))
+    targets = target_law(rows[0].method.combination, _known_logits(rows, sizes), warp)
+    return _certainly(rows, sizes, targets) if rows[0].needs.may_know_early else targets
+
+
+def _certainly(rows: Sequence[Row], sizes: Sequence[int], targets: Tensor) -> Tensor:
+    """The targets, with what certain proposals were drawn from in their place, so that they are accepted."""
+    places = [(row, offset) for row, size in zip(rows, sizes, strict=True) for offset in range(size)]
+    certain = {place: row for place, (row, offset) in enumerate(places) if row.needs.unscored(offset)}
+    for place, row in certain.items():
+        targets[place] = row.frontier.proposals[places[place][1]].law
+    return targets
+
+
+def _reported(rows: Sequence[Row], sizes: Sequence[int], warp: AnyWarp) -> Tensor:
+    """What log-probabilities are of: the combination, whoever is drawn; [sum of sizes, V]."""
+    combination, logits = rows[0].method.combination, _known_logits(rows, sizes)
+    if rows[0].task.processed:
+        return target_law(combination, logits, warp)
+    return target_law(combination, combination.widened(logits), Warp())
+
+
+def _drawn_logits(rows: Sequence[Row], sizes: Sequence[int]) -> Tensor:
+    """Logits [sum of sizes, V] of the member drawn for each position."""
+    each = [
+        row.frontier.scores(row.needs.drawn(offset), size)[offset]
+        for row, size in zip(rows, sizes, strict=True)
+        for offset in range(size)
+    ]
+    return torch.stack([logits.to(each[0].device) for logits in each])
+
+
 def _known_logits(rows: Sequence[Row], sizes: Sequence[int]) -> list[Tensor]:
-    """Per member, logits [sum of sizes, V]; an unneeded member's place holds a needed one's, and is not read."""
-    needed = rows[0].needed
-    stacked = {
-        member: torch.stack(
-            [each for row, size in zip(rows, sizes, strict=True) for each in row.frontier.scores(member, size)]
-        )
-        for member in needed
-    }
-    some = stacked[needed[0]]
-    return [stacked.get(member, some).to(some.device) for member in range(len(rows[0].frontier.prompts))]
+    """Per member, logits [sum of sizes, V]; where a member was not needed, another one's, which make no difference."""
+    needed, pairs = rows[0].needs.all, list(zip(rows, sizes, strict=True))
+    filled = {member: [each for row, size in pairs for each in _filled(row, member, size)] for member in needed}
+    device = filled[needed[0]][0].device
+    stacked = {member: torch.stack([each.to(device) for each in logits]) for member, logits in filled.items()}
+    return [stacked.get(member, stacked[needed[0]]) for member in range(len(rows[0].frontier.prompts))]
+
+
+def _filled(row: Row, member: int, size: int) -> list[Tensor]:
+    """The member's logits at the first positions; of the first member that scored them where it has not."""
+    scores = row.frontier.scores(member, size)
+    for offset in range(len(scores), size):
+        heard = next(other for other in row.needs.all if row.frontier.scored(other) > offset)
+        scores.append(row.frontier.scores(heard, size)[offset])
+    return scores
 
 
 def _decided(known: Sequence[Known]) -> Iterator[tuple[Row, Settled]]:
@@ -149,14 +192,15 @@ def _logprobs(laws: Tensor, block: Block, decisions: Decisions, index: int, top:
 
 
 def _answered(known: Sequence[Known], blocks: Sequence[Block], answers: Iterator[list[Any]]) -> list[Settled]:
-    accepted, follows, lawless = next(answers), next(answers), iter(next(answers))
+    accepted, follows, void = next(answers), next(answers), iter(next(answers))
     tokens = iter([token for block in blocks for token in block.tokens] if _on_host(blocks) else next(answers))
     settled = []
     for each, block, count, token in zip(known, blocks, accepted, follows, strict=True):
         drawn = count < block.known
-        proposed, bad = list(islice(tokens, len(block.tokens))), list(islice(lawless, block.known))
+        proposed, bad = list(islice(tokens, len(block.tokens))), list(islice(void, block.known))
         logprobs = _told(answers, count + drawn) if each.plain is not None else ()
-        settled.append(Settled(proposed, count, token if drawn else None, drawn and bad[count], logprobs))
+        lawless = any(bad) if each.row.task.given else drawn and bad[count]
+        settled.append(Settled(proposed, count, token if drawn else None, lawless, logprobs))
     return settled
 
 

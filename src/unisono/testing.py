@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from unisono.combine import as_combination
@@ -37,6 +38,65 @@ Tokens = tuple[int, ...]
 PROMPT = (0,)
 
 
+class Race:
+    """The exponential race of one position, of which every answered question tells more.
+
+    Only the ratios of the variates matter, and those are uniform on a simplex; that a token wins under a law is a cone
+    of it. So what is known is a part of the simplex, and the chance of an answer a share of that part's volume.
+    """
+
+    def __init__(self) -> None:
+        self._asked: list[tuple[list[float], int]] = []
+        self._part: list[np.ndarray] = []  # disjoint simplices, the corners of each its rows
+
+    def chances(self, law: list[float]) -> list[float]:
+        """The probability that each token wins under the law, given all that is known."""
+        if not self._asked:
+            return law
+        if len(self._asked) == 1 and not self._part:
+            self._part = _cone([np.eye(len(law))], *self._asked[0])
+        volumes = [_volume(_cone(self._part, law, token)) if law[token] > 0 else 0.0 for token in range(len(law))]
+        return [volume / sum(volumes) for volume in volumes]
+
+    def settle(self, law: list[float], winner: int) -> None:
+        """The token wins under the law."""
+        if self._asked:
+            self._part = _cone(self._part, law, winner)
+        self._asked.append((law, winner))
+
+
+FLAT = 1e-14  # thinner parts of a simplex of size 1 are rounding
+
+
+def _cone(part: list[np.ndarray], law: list[float], winner: int) -> list[np.ndarray]:
+    """Where `E[winner] / law[winner]` is the smallest such ratio."""
+    for token, mass in enumerate(law):
+        if token != winner and mass > 0:
+            normal = np.zeros(len(law))
+            normal[token], normal[winner] = law[winner], -mass
+            part = [piece for simplex in part for piece in _above(simplex, normal / max(mass, law[winner]))]
+    return part
+
+
+def _above(simplex: np.ndarray, normal: np.ndarray) -> Iterator[np.ndarray]:
+    """Simplices that make up the part with `normal @ x >= 0`."""
+    heights = simplex @ normal
+    low, high = int(heights.argmin()), int(heights.argmax())
+    if heights[low] > -FLAT:
+        yield simplex
+    elif heights[high] > FLAT:
+        between = simplex[low] + (simplex[high] - simplex[low]) * heights[low] / (heights[low] - heights[high])
+        for corner in (low, high):
+            piece = simplex.copy()
+            piece[corner] = between
+            yield from _above(piece, normal)
+
+
+def _volume(part: list[np.ndarray]) -> float:
+    volume = sum(abs(float(np.linalg.det(simplex))) for simplex in part)
+    return volume if volume > FLAT else 0.0
+
+
 class EnumeratingNoise:
     """A `Noise` that takes every outcome in turn; iterate it to replay a run along every sequence of choices.
 
@@ -51,8 +111,19 @@ class EnumeratingNoise:
         self._path: list[int] = []  # the option taken at each choice of the current replay
         self._options: list[int] = []  # how many there were
         self._probability = 1.0
+        self._races: dict[int, Race] = {}  # what is known of the race of each position
+        self._members: dict[int, int] = {}  # the member drawn for each position
 
     def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
+        if purpose is Purpose.MEMBER:
+            if position not in self._members:
+                self._members[position] = self._choose(law.tolist())
+            return self._members[position]
+        if purpose is Purpose.TARGET:
+            race = self._races.setdefault(position, Race())
+            winner = self._choose(race.chances(law.tolist()))
+            race.settle(law.tolist(), winner)
+            return winner
         return self._choose(law.tolist())
 
     def leading(self, probabilities: Tensor, position: int, round: int) -> int:
@@ -66,6 +137,7 @@ class EnumeratingNoise:
         self._path = []
         while True:
             self._options, self._probability = [], 1.0
+            self._races, self._members = {}, {}
             yield self._run(self), self._probability
             while self._path and self._path[-1] + 1 == self._options[len(self._path) - 1]:
                 self._path.pop()

@@ -1,7 +1,7 @@
 """Members that notice a wrong cache, noise that is scripted, and runs that keep their row."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,21 +12,23 @@ from unisono.members.base import Work
 from unisono.members.table import TableMember
 from unisono.rng import Noise, Purpose
 from unisono.row import Row
-from unisono.schedules import Schedule, Turn, View, cos, parallel, speculative, standard
+from unisono.schedules import Schedule, Turn, View, cos, parallel, risky, speculative, standard
 from unisono.task import Method, Task
 from unisono.testing import PROMPT, EnumeratingNoise, Tokens, rounds
 from unisono.types import Commit
-from unisono.verify import VERIFICATIONS
+from unisono.verify import VERIFICATIONS, Verification
 from unisono.warp import Warp
 
 STATES = 1009
 TWO_SCHEDULES = (
     *(standard(), parallel(), speculative(1), speculative(2), speculative(3)),
     *(cos(1, 1), cos(2, 1), cos(1, 2), cos(3, 1)),
+    *(risky(0), risky(1), risky(2)),
 )
 THREE_SCHEDULES = (
     *(standard(), parallel(), speculative(1), speculative(2), speculative(3)),
     *(cos(1, 1, 1), cos(2, 1, 1), cos(3, 2, 1)),
+    *(risky(0), risky(2)),
 )
 
 
@@ -137,6 +139,7 @@ def observed(
     proposer: int = 0,
     prompts: Sequence[Sequence[int]] | None = None,
     after_round: Callable[[Row], object] = lambda row: None,
+    verification: Verification = VERIFICATIONS["token"],
     **task: object,
 ) -> Run:
     """One run of the real loop; `after_round` is called after every round with its row."""
@@ -147,7 +150,7 @@ def observed(
         return run.turns[-1][1]
 
     combination = combination or combine.weighted([1.0] * len(members))
-    method = Method(combination, Schedule(schedule.name, turn), VERIFICATIONS["token"], proposer)
+    method = Method(combination, replace(schedule, turn=turn), verification, proposer)
     options = Task(prompts or [PROMPT] * len(members), warp or Warp(), tokens, **task)  # type: ignore[arg-type]
     run.row = Row(members, method, options, noise)
     for commits in rounds(members, run.row):

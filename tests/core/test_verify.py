@@ -193,9 +193,20 @@ def test_tokens_of_a_block_follow_their_targets(drawn: tuple[Tensor, ...]):
         assert abs(probability - continued * float(r[len(tokens) - 1, tokens[-1]])) < 1e-12
 
 
+def test_auto_goes_by_the_request():
+    """`coupled` where a seed must give one text; `token` at temperature 0, where all verifications give one."""
+    assert verify.automatic(greedy=False, reproducible=True).name == "coupled"
+    assert verify.automatic(greedy=True, reproducible=True).name == "token"
+    assert verify.automatic(greedy=False, reproducible=False).name in verify.VERIFICATIONS
+    for name, rule in verify.VERIFICATIONS.items():
+        assert verify.usable(rule, greedy=False).name == name
+        assert verify.usable(rule, greedy=True).name == ("token" if name == "block" else name)
+
+
 def test_names_of_verifications():
     """`auto` and every listed name are understood; any other is refused with the nearest one."""
-    assert verify.parse("auto").name in verify.VERIFICATIONS
-    assert verify.parse("token").name == "token"
+    assert verify.parse("auto") is None
+    for name in verify.VERIFICATIONS:
+        assert verify.parse(name) is verify.VERIFICATIONS[name]
     with pytest.raises(ConfigurationError, match=r"unknown verification: 'tokn'; did you mean 'token'\?"):
         verify.parse("tokn")

@@ -29,7 +29,24 @@ def contrast(laws: Laws) -> Tensor:
     return ratio / ratio.sum(-1, keepdim=True)
 
 
+def moved(laws: Laws) -> Tensor:
+    """CoSD's rule, one token of the draft at a time."""
+    law = torch.zeros_like(laws[0])
+    for k, (q, p) in enumerate(zip(*laws, strict=True)):
+        y = int(p.argmax())
+        for x in range(len(q)):
+            law[k, y if x != y and q[x] < 0.5 and p[y] > 0.5 * q[x] else x] += q[x]
+    return law
+
+
+def gated(laws: Laws) -> Tensor:
+    sure = laws[0].amax(-1, keepdim=True) >= 0.3
+    return torch.where(sure, laws[0], laws[1])
+
+
 COMBINATIONS = {
+    "cosd": moved,
+    "nudge:0.3": gated,
     "weighted:0.7,0.3": mix,
     "weighted:0.7,0.3,order=combine-first": mix,
     "product:0.5,0.5": geometric,
