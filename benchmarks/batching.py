@@ -176,12 +176,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--compiled", action="store_true", help="measure speculation with compiled forwards too")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     bench, figures = Bench(arguments.repeats), {}
     for part in (bench.two_members, bench.against_generate, bench.overhead, bench.many):
         figures |= part()
-    for compile in FORWARDS:
+    for compile in FORWARDS if arguments.compiled else ["off"]:
         figures |= bench.against_assisted(compile) | bench.rows(compile)
     figures |= bench.memory(arguments.requests)
     table = Table("figure", "measured", "bar")

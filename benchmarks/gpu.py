@@ -69,7 +69,7 @@ class Bench:
 
         source = torch.ones(self.copied, dtype=torch.bfloat16, device=self.device)
         target = torch.empty_like(source)
-        runs = [lambda: target.copy_(source), *(lambda w=w: score(w) for w in (1, 4, 8))]
+        runs: list[Callable[[], Any]] = [lambda: target.copy_(source), *(lambda w=w: score(w) for w in (1, 4, 8))]
         copy, *seconds = self.alternate(runs, 4 * self.repeats)
         member.close(slot)
         weights = sum(parameter.nbytes for parameter in model.parameters())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "by `python benchmarks/readme.py` -->\n", "<!-- end of speed table -->"
-PAGES = {"docs/batching.md": "batching.json", "docs/performance.md": "step.json"}
+PAGES = {"docs/batching.md": "batching.json"}
 FIGURES = "<!-- figures, written by `python benchmarks/readme.py` -->\n", "<!-- end of figures -->"
 
 

@@ -21,6 +21,7 @@ class Names:
     position: int
     round: int
     count: int = 1
+    certain: bool = False  # all laws are one-hot: numbers would choose nothing
 
     @property
     def keyed(self) -> KeyedNoise | None:
@@ -50,6 +51,8 @@ def draw(laws: Tensor, purpose: Purpose, names: Sequence[Names]) -> Tensor:
     if not _all_keyed(names):
         rows = zip(names, laws, strict=True)
         return _tensor((name.draw(law, purpose) for name, law in rows), laws)
+    if all(name.certain for name in names):
+        return laws.argmax(-1)
     if purpose is Purpose.TARGET:
         return race(laws, _exponentials(names, laws))
     numbers = _uniforms(purpose, names, laws, 1)
@@ -77,10 +80,12 @@ def last(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
         probabilities: [B, K]; a row's are followed by anything where it has fewer than K names.
     """
     counts = _tensor((name.count for name in names), probabilities)
-    places = counts.unsqueeze(-1) - 1 - torch.arange(probabilities.shape[-1], device=probabilities.device)
+    width = probabilities.shape[-1]
+    offsets = torch.arange(width, device=probabilities.device)
+    places = counts.unsqueeze(-1) - 1 - offsets  # from the last toss to the first
     failing = 1 - probabilities.gather(-1, places.clamp(min=0))
-    # from the last one on, as far as they fail
-    return counts - leading(failing.masked_fill(places < 0, 0), names)
+    failing = failing.masked_fill(places < 0, 0)
+    return counts - leading(failing, names)
 
 
 def redraw(laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequence[bool]) -> Tensor:

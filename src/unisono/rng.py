@@ -60,15 +60,19 @@ class KeyedNoise:
         self._bits = np.random.Philox(key=np.array([seed, sample], dtype=np.uint64))
         self._start: Any = self._bits.state  # set for every call: a new generator would cost five times as much
         self._used: set[tuple[Purpose, int, int]] = set()
-        self._last: tuple[tuple[int, int, int], np.ndarray] = ((0, 0, 0), np.empty(0))
+        self._block = (0, 0, 0)  # position, round and count of the lanes kept
+        self._lanes = np.empty(0)
         self._races: dict[int, np.ndarray] = {}  # exponential variates of the positions asked for last
 
     def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
         if purpose is Purpose.TARGET:
-            return int(race(law, torch.from_numpy(self.exponentials(position, len(law))).to(law.device)))
+            variates = torch.from_numpy(self.exponentials(position, len(law)))
+            return int(race(law, variates.to(law.device)))
         if purpose is Purpose.MEMBER:
-            return int(inverse(law, torch.from_numpy(_open_unit(self._raw([position, purpose, 0, 0], 1)))))
-        return int(inverse(law, torch.from_numpy(self.uniforms(purpose, position, round)).to(law.device)))
+            numbers = _open_unit(self._raw([position, purpose, 0, 0], 1))
+        else:
+            numbers = self.uniforms(purpose, position, round)
+        return int(inverse(law, torch.from_numpy(numbers).to(law.device)))
 
     def leading(self, probabilities: Tensor, position: int, round: int) -> int:
         uniforms = torch.from_numpy(self.uniforms(Purpose.ACCEPT, position, round, len(probabilities)))
@@ -82,16 +86,19 @@ class KeyedNoise:
             assert name not in self._used, f"random name used twice: {name}"
             self._used.add(name)
         # What is accepted and what replaces it are asked for one after the other: both are lanes of the same numbers
-        if self._last[0] != (position, round, count):
+        block = (position, round, count)
+        if self._block != block:
             # position is the low word of the counter, which counts blocks of four numbers: one block per position
             raw = self._raw([position, UNIFORM, round, 0], LANES * count)
-            self._last = (position, round, count), _open_unit(raw)
-        return self._last[1][purpose::LANES]
+            self._block = block
+            self._lanes = _open_unit(raw)
+        return self._lanes[purpose::LANES]
 
     def exponentials(self, position: int, size: int) -> np.ndarray:
         """The `TARGET` vector of a position: `size` float64 exponential variates, always the same."""
         if len(self._races.get(position, ())) < size:
-            self._races[position] = -np.log(_open_unit(self._raw([0, Purpose.TARGET, position, 0], size)))
+            raw = self._raw([0, Purpose.TARGET, position, 0], size)
+            self._races[position] = -np.log(_open_unit(raw))
             while len(self._races) > max(1, KEPT // size):
                 del self._races[next(iter(self._races))]
         return self._races[position][:size]

@@ -164,7 +164,7 @@ class Row:
         """What there is to decide at the first open positions, whose targets are known."""
         proposals = self.frontier.proposals[:known]
         return Block(
-            Names(self._noise, self.frontier.position, self._round, len(proposals)),
+            self._names(self.frontier.position, len(proposals)),
             [proposal.token for proposal in proposals],
             [proposal.law for proposal in proposals],
             free=len(proposals) < known,
@@ -201,7 +201,7 @@ class Row:
 
     def names(self) -> Names:
         """What the choice of the next proposal is called."""
-        return Names(self._noise, self.frontier.position + self.frontier.open, self._round)
+        return self._names(self.frontier.position + self.frontier.open, 1)
 
     def propose(self, member: int, token: Token, law: Tensor) -> bool:
         """The member has drawn a token from the law; true if nothing is worth proposing behind it."""
@@ -232,6 +232,9 @@ class Row:
                 f"are different and propose nothing, not: {turn}"
             )
         return turn
+
+    def _names(self, position: int, count: int) -> Names:
+        return Names(self._noise, position, self._round, count, self.task.warp.greedy)
 
     def _positions(self) -> int:
         """Open positions that are of interest: the proposals, and the one behind them where a token may be drawn.

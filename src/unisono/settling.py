@@ -36,7 +36,10 @@ def settle(rows: Iterable[Row]) -> dict[Row, int]:
     """
     rows = list(rows)
     look(rows)
-    known = [each for group in alike(rows, _law_key) for part in _parts(group) for each in _laws(part)]
+    known = []
+    for group in alike(rows, _law_key):
+        for part in _parts(group):
+            known += _laws(part)
     committed: dict[Row, int] = {}
     for row, settled in _decided(known):
         if row.finished:  # cancelled in the middle of this step
@@ -96,9 +99,9 @@ def _combined(rows: Sequence[Row]) -> list[Known]:
     if targets.shape != (sum(sizes), row.vocabulary):
         name, shape = row.method.combination.name, tuple(targets.shape)
         raise ConfigurationError(f"combination {name} must return a law of {row.vocabulary} tokens, not: {shape}")
-    if plain is None:
-        return [Known(*each, None) for each in zip(rows, torch.split(targets, sizes), strict=True)]
-    return [Known(*each) for each in zip(rows, torch.split(targets, sizes), torch.split(plain, sizes), strict=True)]
+    reported = [None] * len(rows) if plain is None else torch.split(plain, sizes)
+    columns = zip(rows, torch.split(targets, sizes), reported, strict=True)
+    return [Known(*each) for each in columns]
 
 
 def _targets(rows: Sequence[Row], sizes: Sequence[int], warp: AnyWarp) -> Tensor:
@@ -111,10 +114,12 @@ def _targets(rows: Sequence[Row], sizes: Sequence[int], warp: AnyWarp) -> Tensor
 
 def _certainly(rows: Sequence[Row], sizes: Sequence[int], targets: Tensor) -> Tensor:
     """The targets, with what certain proposals were drawn from in their place, so that they are accepted."""
-    places = [(row, offset) for row, size in zip(rows, sizes, strict=True) for offset in range(size)]
-    certain = {place: row for place, (row, offset) in enumerate(places) if row.needs.unscored(offset)}
-    for place, row in certain.items():
-        targets[place] = row.frontier.proposals[places[place][1]].law
+    start = 0
+    for row, size in zip(rows, sizes, strict=True):
+        for offset in range(size):
+            if row.needs.unscored(offset):
+                targets[start + offset] = row.frontier.proposals[offset].law
+        start += size
     return targets
 
 
@@ -128,21 +133,28 @@ def _reported(rows: Sequence[Row], sizes: Sequence[int], warp: AnyWarp) -> Tenso
 
 def _drawn_logits(rows: Sequence[Row], sizes: Sequence[int]) -> Tensor:
     """Logits [sum of sizes, V] of the member drawn for each position."""
-    each = [
-        row.frontier.scores(row.needs.drawn(offset), size)[offset]
-        for row, size in zip(rows, sizes, strict=True)
-        for offset in range(size)
-    ]
-    return torch.stack([logits.to(each[0].device) for logits in each])
+    each: list[Tensor] = []
+    for row, size in zip(rows, sizes, strict=True):
+        for offset in range(size):
+            member = row.needs.drawn(offset)
+            each.append(row.frontier.scores(member, size)[offset])
+    device = each[0].device
+    return torch.stack([logits.to(device) for logits in each])
 
 
 def _known_logits(rows: Sequence[Row], sizes: Sequence[int]) -> list[Tensor]:
     """Per member, logits [sum of sizes, V]; where a member was not needed, another one's, which make no difference."""
-    needed, pairs = rows[0].needs.all, list(zip(rows, sizes, strict=True))
-    filled = {member: [each for row, size in pairs for each in _filled(row, member, size)] for member in needed}
-    device = filled[needed[0]][0].device
-    stacked = {member: torch.stack([each.to(device) for each in logits]) for member, logits in filled.items()}
-    return [stacked.get(member, stacked[needed[0]]) for member in range(len(rows[0].frontier.prompts))]
+    needed = rows[0].needs.all
+    stacked: dict[int, Tensor] = {}
+    for member in needed:
+        each: list[Tensor] = []
+        for row, size in zip(rows, sizes, strict=True):
+            each += _filled(row, member, size)
+        device = stacked[needed[0]].device if stacked else each[0].device
+        stacked[member] = torch.stack([logits.to(device) for logits in each])
+    some = stacked[needed[0]]
+    members = range(len(rows[0].frontier.prompts))
+    return [stacked.get(member, some) for member in members]
 
 
 def _filled(row: Row, member: int, size: int) -> list[Tensor]:

@@ -8,7 +8,7 @@ what it decided stays there until `settling` fetches everything at once.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -167,7 +167,8 @@ def decide_coupled(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
 
 def _each_position(block: Block) -> list[Names]:
     first = block.names
-    return [Names(first.noise, first.position + offset, first.round) for offset in range(block.known)]
+    positions = range(first.position, first.position + block.known)
+    return [replace(first, position=position, count=1) for position in positions]
 
 
 def _behind(residuals: Tensor, targets: Tensor, blocks: Sequence[Block], ends: Tensor) -> Tensor:

@@ -47,10 +47,12 @@ def test_json_prints_one_object_with_provenance(run):
 
 
 def test_the_reported_seed_repeats_the_text(run):
-    """Without --seed a fresh one is drawn and reported; giving it again gives the text again."""
+    """Without --seed a fresh one is drawn and reported; giving it and the reported method again gives the text again."""
     options = ("--json", "--dtype", "float32", "--max-tokens", "16")
     first = json.loads(run("generate", PROMPT, *options).out)
-    again = json.loads(run("generate", PROMPT, *options, "--seed", str(first["seed"])).out)
+    names = ("combination", "schedule", "verification")
+    method = [part for name in names for part in (f"--{name.replace('combination', 'combine')}", first[name])]
+    again = json.loads(run("generate", PROMPT, *options, *method, "--seed", str(first["seed"])).out)
     assert again["token_ids"] == first["token_ids"]
 
 

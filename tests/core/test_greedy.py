@@ -50,7 +50,7 @@ def test_greedy_text_is_that_of_standard(count: int, combination: Combination, s
     wanted = observed(members, standard(), KeyedNoise(1), TOKENS, combination, GREEDY)
     run = observed(members, schedule, KeyedNoise(2), TOKENS, combination, GREEDY)
     assert run.tokens == wanted.tokens
-    if schedule.name != "parallel":
+    if schedule.name not in ("parallel", "risky:0"):  # which propose nothing
         stats = run.row.stats
         assert stats.accepted >= 10
         assert stats.verified - stats.accepted >= 10

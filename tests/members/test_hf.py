@@ -249,8 +249,8 @@ def test_end_tokens_are_those_of_all_generation_configs():
     third.generation_config, third.config.eos_token_id = GenerationConfig(), 10
     ensemble = tiny.ensemble([first, second, third])
     assert [member.end_ids for member in ensemble.members] == [{7}, {8, 9}, {10}]
-    (free,) = ensemble.generate([PROMPT], SamplingParams(max_tokens=200, seed=5, ignore_eos=True))
-    (ended,) = ensemble.generate([PROMPT], SamplingParams(max_tokens=200, seed=5))
+    (free,) = ensemble.generate([PROMPT], SamplingParams(max_tokens=200, temperature=5, seed=5, ignore_eos=True))
+    (ended,) = ensemble.generate([PROMPT], SamplingParams(max_tokens=200, temperature=5, seed=5))
     ends = [index for index, token in enumerate(free.token_ids) if token in (7, 8, 9, 10)]
     assert ends
     assert ended.token_ids == free.token_ids[: ends[0] + 1]

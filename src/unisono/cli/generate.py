@@ -82,13 +82,9 @@ def generate(
         "negative_prompt": negative_prompt,
     }  # fmt: skip
     params = sampling(settings, **given)
-    if as_json and trace:
-        raise RequestError("--json and --trace exclude each other; the JSON object has each token's origin")
-    if (params.logprobs or params.prompt_logprobs) and not as_json:
-        raise RequestError("log-probabilities need --json, where they are printed")
-    ensemble = load_ensemble(
-        settings, member, combine, schedule, verification, dtype=dtype, device=device, compile=compile
-    )
+    _require_sense(params, as_json, trace)
+    sources = {"dtype": dtype, "device": device, "compile": compile, "deterministic": deterministic}
+    ensemble = load_ensemble(settings, member, combine, schedule, verification, **sources)
     request: Any = ensemble.encode_chat(_messages(text)) if chat else text
     stream = ensemble.stream(request, params)
     if as_json:
@@ -131,6 +127,13 @@ def _decoded(raw: bytes, where: str) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise RequestError(f"the prompt is not UTF-8 text: {where} ({error.reason} at byte {error.start})") from error
+
+
+def _require_sense(params: SamplingParams, as_json: bool, trace: bool) -> None:
+    if as_json and trace:
+        raise RequestError("--json and --trace exclude each other; the JSON object has each token's origin")
+    if (params.logprobs or params.prompt_logprobs) and not as_json:
+        raise RequestError("log-probabilities need --json, where they are printed")
 
 
 def _messages(text: str) -> list[dict[str, str]]:

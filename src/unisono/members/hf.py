@@ -25,7 +25,8 @@ from unisono.members.step import Step
 from unisono.transfer import Token, token_tensor
 
 SHORT = 16  # rows with at most this many new tokens are scored together, and compiled
-MANY = 512  # the most tokens of a forward of several longer ones, none of which is padded by SHORT tokens or more
+PIECE = 32  # more tokens are padded to a multiple of this: kernels are made, and kept, for every number that occurs
+MANY = 512  # the most tokens of a forward of several such rows
 WARM = [(rows, width) for rows in (1, 2) for width in (1, 2, 4, 8, 16)]  # what is recorded at loading
 
 
@@ -143,8 +144,7 @@ class HFMember:
         warnings.warn(f"member {self.name} runs without compiled forwards: {reason}", stacklevel=3)
 
     def memory(self, slots: int, tokens: int) -> int:
-        # A row may be padded to the tokens of a longer one beside it
-        return capacity(slots, tokens + SHORT) * self._token_bytes
+        return capacity(slots, tokens + PIECE) * self._token_bytes  # with room for padding
 
     def open(self) -> int:
         with self._lock:
@@ -183,7 +183,7 @@ class HFMember:
 
     def _forward(self, work: Sequence[Work]) -> list[Tensor]:
         """One forward; rows with fewer tokens than the longest are padded behind, where nothing looks."""
-        width = max(len(item.tokens) for item in work)
+        width = _padded(max(len(item.tokens) for item in work)) if self._masks else len(work[0].tokens)
         first = min(len(item.tokens) - item.keep for item in work)  # no row wants logits before this column
         columns = max(1, width - first)
         if self._step is not None and width <= SHORT:
@@ -257,13 +257,14 @@ def _groups(work: Sequence[Work], most: int, idle: int | None) -> Iterator[Seque
 
 
 def _long_groups(work: Sequence[Work]) -> Iterator[Sequence[Work]]:
-    """Rows with many tokens, together as long as little of the forward is padding."""
-    group: list[Work] = []
-    for item in sorted(work, key=lambda item: len(item.tokens)):
-        width = len(item.tokens)
-        if group and (width - len(group[0].tokens) >= SHORT or width * (len(group) + 1) > MANY):
-            yield sorted(group, key=lambda item: item.slot)
-            group = []
-        group.append(item)
-    if group:
-        yield sorted(group, key=lambda item: item.slot)
+    """Rows with many tokens, together if they are padded alike."""
+    widths: dict[int, list[Work]] = {}
+    for item in sorted(work, key=lambda item: item.slot):
+        widths.setdefault(_padded(len(item.tokens)), []).append(item)
+    for width, items in widths.items():
+        most = max(1, MANY // width)
+        yield from (items[start : start + most] for start in range(0, len(items), most))
+
+
+def _padded(width: int) -> int:
+    return width if width <= SHORT else -(-width // PIECE) * PIECE
