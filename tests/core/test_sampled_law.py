@@ -12,10 +12,13 @@ import torch
 from tests.core.helpers import HistoryMember
 from unisono import verify
 from unisono.combine import Combination, contrastive, only, weighted
+from unisono.engine import Engine
 from unisono.members.table import TableMember
 from unisono.rng import KeyedNoise
+from unisono.row import Row
 from unisono.schedules import Schedule, cos, speculative
-from unisono.testing import Tokens, assert_law, brute_force, decode
+from unisono.task import Method, Task
+from unisono.testing import PROMPT, Tokens, assert_law, brute_force, decode
 from unisono.warp import Warp
 
 pytestmark = pytest.mark.statistical
@@ -33,8 +36,18 @@ def members() -> list[TableMember]:
 
 
 def sampled(combination: Combination, schedule: Schedule, tokens: int, seeds: Sequence[int]) -> list[Tokens]:
-    pair = members()
-    return [decode(pair, combination, schedule, KeyedNoise(seed), tokens) for seed in seeds]
+    """What each seed gives, in rows of one engine."""
+    pair, found = members(), []
+    engine = Engine(pair, rows=256)
+    method = Method(combination, schedule, verify.VERIFICATIONS["token"], 0)
+    for start in range(0, len(seeds), 4096):
+        part = seeds[start : start + 4096]
+        rows = [Row(pair, method, Task([PROMPT] * 2, Warp(), tokens), KeyedNoise(seed)) for seed in part]
+        engine.submit(*rows)
+        for row in rows:
+            engine.run(row)
+        found += [tuple(row.frontier.committed) for row in rows]
+    return found
 
 
 @pytest.mark.parametrize(("combination", "schedule"), CASES, ids=lambda value: value.name)
