@@ -27,6 +27,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from unisono import Ensemble, SamplingParams, combine, zoo
 from unisono.bench.prompts import PYTHON
 from unisono.bench.provenance import provenance
+from unisono.members.base import Work
 
 TOKENS = 64
 FORWARDS = {"off": "eager", "on": "compiled"}
@@ -59,6 +60,19 @@ def alternate(runs: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
             if repeat:
                 times.append(time.perf_counter() - started)
     return [statistics.median(times) for times in seconds]
+
+
+def forward(member: Any, rows: int, tokens: int) -> Callable[[], Any]:
+    """Scores so many new tokens in each of so many slots that hold a hundred."""
+    slots = [member.open() for _ in range(rows)]
+    member.score([Work(slot, [5] * 100, 1) for slot in slots])
+
+    def run() -> None:
+        member.score([Work(slot, [5] * tokens, tokens) for slot in slots])
+        for slot in slots:
+            member.rewind(slot, 100)
+
+    return run
 
 
 class Bench:
@@ -143,6 +157,26 @@ class Bench:
             f"cos:1,1 / standard, 8 rows, 88M pair, T=1, {how}": eight_standard / eight_cos,
         }
 
+    def profile(self) -> dict[str, float]:
+        """What speculation's gain is made of: costs of forwards by rows and tokens, work per token, time outside."""
+        pair, draft = self.ensemble(*self.large, rows=8), self.ensemble(self.zoo["code-s"])
+        member, small = pair.members[0], draft.members[0]
+        shapes = ((1, 1), (1, 2), (1, 6), (8, 1), (8, 2))
+        runs = [forward(member, rows, tokens) for rows, tokens in shapes] + [forward(small, 1, 1)]
+        one, two, six, eight, sixteen, drafted = alternate(runs, 4 * self.repeats)
+        prompts = [self.tokenizer.encode(text) for text in PYTHON[:8]]
+        params = [replace(SAMPLED, seed=seed) for seed in range(8)]
+        stats = [result.stats for result in pair.generate(prompts, params, schedule="cos:1,1")]
+        outside, inside = sum(each.outside for each in stats), sum(each.inside for each in stats)
+        return {
+            "forward of 2 tokens / 1 token, 1 row, 88M": two / one,
+            "forward of 6 tokens / 1 token, 1 row, 88M": six / one,
+            "forward of 2 tokens / 1 token, 8 rows, 88M": sixteen / eight,
+            "forward of code-s / 88M, 1 row, 1 token": drafted / one,
+            "rounds per token, 8 rows, cos:1,1": sum(each.rounds for each in stats) / (8 * TOKENS),
+            "share of time outside forwards, 8 rows, cos:1,1": outside / (outside + inside),
+        }
+
     def many(self) -> dict[str, float]:
         """64 prompts in one call, and one after the other."""
         ensemble = self.ensemble(*self.pair)
@@ -177,14 +211,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--compiled", action="store_true", help="measure speculation with compiled forwards too")
+    parser.add_argument("--profile", action="store_true", help="only what explains the figures of speculation")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     bench, figures = Bench(arguments.repeats), {}
-    for part in (bench.two_members, bench.against_generate, bench.overhead, bench.many):
+    if arguments.profile:
+        figures |= bench.profile()
+    for part in () if arguments.profile else (bench.two_members, bench.against_generate, bench.overhead, bench.many):
         figures |= part()
-    for compile in FORWARDS if arguments.compiled else ["off"]:
+    for compile in () if arguments.profile else FORWARDS if arguments.compiled else ("off",):
         figures |= bench.against_assisted(compile) | bench.rows(compile)
-    figures |= bench.memory(arguments.requests)
+    if not arguments.profile:
+        figures |= bench.memory(arguments.requests)
     table = Table("figure", "measured", "bar")
     for name, value in figures.items():
         table.add_row(name, f"{value:.3f}", BARS.get(name, "-"))

@@ -7,8 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "by `python benchmarks/readme.py` -->\n", "<!-- end of speed table -->"
-PAGES = {"docs/batching.md": "batching.json"}
-FIGURES = "<!-- figures, written by `python benchmarks/readme.py` -->\n", "<!-- end of figures -->"
+PAGES = {"figures": "batching.json", "profile": "batching-profile.json"}  # parts of docs/batching.md
 
 
 def table(document: dict) -> str:
@@ -71,10 +70,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    written = {"README.md": (BEGIN, END, table(result("zoo.json")))}
-    written |= {page: (*FIGURES, figures(result(name), name)) for page, name in PAGES.items()}
+    written = [("README.md", BEGIN, END, table(result("zoo.json")))]
+    for part, name in PAGES.items():
+        marks = f"<!-- {part}, written by `python benchmarks/readme.py` -->\n", f"<!-- end of {part} -->"
+        written.append(("docs/batching.md", *marks, figures(result(name), name)))
     stale = False
-    for page, parts in written.items():
+    for page, *parts in written:
         text = (ROOT / page).read_text(encoding="utf-8")
         fresh = between(text, *parts)
         stale |= fresh != text
