@@ -167,12 +167,16 @@ class Bench:
         prompts = [self.tokenizer.encode(text) for text in PYTHON[:8]]
         params = [replace(SAMPLED, seed=seed) for seed in range(8)]
         stats = [result.stats for result in pair.generate(prompts, params, schedule="cos:1,1")]
+        names = ("standard", "cos:1,1")
+        together = [lambda name=name: pair.generate(prompts, params, schedule=name) for name in names]
+        standard, speculative = alternate(together, self.repeats)
         outside, inside = sum(each.outside for each in stats), sum(each.inside for each in stats)
         return {
             "forward of 2 tokens / 1 token, 1 row, 88M": two / one,
             "forward of 6 tokens / 1 token, 1 row, 88M": six / one,
             "forward of 2 tokens / 1 token, 8 rows, 88M": sixteen / eight,
             "forward of code-s / 88M, 1 row, 1 token": drafted / one,
+            "cos:1,1 / standard, 8 requests on 8 rows, T=1": standard / speculative,
             "rounds per token, 8 rows, cos:1,1": sum(each.rounds for each in stats) / (8 * TOKENS),
             "share of time outside forwards, 8 rows, cos:1,1": outside / (outside + inside),
         }
