@@ -17,7 +17,7 @@ PIP         := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 PYTEST      := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow test-all check format bench clean
+.PHONY: help setup demo test slow long test-all check format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -39,13 +39,16 @@ demo: $(STAMP) ## two ensembles with colour trace, then the measured speed-up
 	@$(BIN)/python -m unisono.bench.demo
 
 test: $(STAMP) ## the fast tests
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow and not long" $(ARGS)
 
 slow: $(STAMP) ## the slow tests only (statistics with tight bounds, the wheel)
 	$(PYTEST) -m slow $(ARGS)
 
 test-all: $(STAMP) ## fast and slow tests in one run
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -m "not long" $(ARGS)
+
+long: $(STAMP) ## tests that take minutes each: compiling every architecture, examples of documents, other programs
+	$(PYTEST) -m long $(ARGS)
 
 check: $(STAMP) ## format, lint, types, import layers
 	$(BIN)/ruff format --check .

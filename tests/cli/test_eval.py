@@ -96,7 +96,7 @@ def test_a_tree_is_fitted_printed_and_used(run, tmp_path: Path):
     assert done.code == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.xdist_group("harness")
 def test_a_task_of_the_harness_from_a_folder(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

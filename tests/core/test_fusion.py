@@ -218,7 +218,7 @@ def test_every_schedule_follows_the_law_of_two(combination: Combination):
     assert_combination(combination)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("combination", THREE, ids=lambda combination: combination.name)
 def test_every_schedule_follows_the_law_of_three(combination: Combination):
     assert_combination(combination, members=3)

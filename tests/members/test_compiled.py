@@ -271,7 +271,7 @@ def test_other_values_are_refused(wrong: object):
         as_source({"model": "x", "compile": wrong})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
 def test_architectures(architecture: str):
     """The same for two or three layers of everything that compiles, beyond any sliding window."""
@@ -284,7 +284,7 @@ def test_architectures(architecture: str):
     pair.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_half_precision():
     """In bfloat16 within rounding: a thirtieth of the logits' spread."""
     model = tiny.build("llama").to(torch.bfloat16)

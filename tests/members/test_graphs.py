@@ -141,7 +141,7 @@ def test_what_cannot_be_recorded_runs_as_it_is():
     assert member.score([Work(member.open(), [5], 1)])[0].shape == (1, tiny.VOCABULARY)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, at its first compilation
 def test_fused_steps_are_not_compiled_again():
     """With torch.compile in front, sizes are symbols: after loading nothing is compiled for other sizes."""

@@ -21,7 +21,7 @@ def test_every_combination_has_its_page(name: str):
     assert f"[`{name}`]({name}.md)" in (PAGES / "index.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "cosd_tree"])
 def test_every_example_runs(name: str, capsys: pytest.CaptureFixture[str]):
     (code,) = re.findall(r"```python\n(.*?)```", (PAGES / f"{name}.md").read_text(encoding="utf-8"), re.DOTALL)

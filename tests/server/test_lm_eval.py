@@ -11,7 +11,7 @@ from unisono.config import Config
 from unisono.members.source import Source
 from unisono.server.catalog import single
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]
 lm_eval = pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed")
 pytest.importorskip("tenacity", reason="lm-eval[api] is not installed")
 

@@ -111,7 +111,7 @@ def test_other_content_types_are_refused(server, kind):
     assert "Content-Type" in answer.json()["error"]["message"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_requests_from_our_own_description(server):
     """schemathesis: valid and broken requests alike; nothing is a 5xx, and every status is a described one."""
     schema: Any = schemathesis.openapi.from_url(f"{server.url}/openapi.json", headers=HEADERS)

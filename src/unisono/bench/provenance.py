@@ -17,7 +17,7 @@ PACKAGES = ("unisono", "torch", "transformers", "numpy")
 def provenance() -> dict[str, Any]:
     """Command, commit, time, versions and hardware of this process."""
     return {
-        "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),
+        "command": " ".join(["python", *_program(), *sys.argv[1:]]),
         "commit": _commit(),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -30,9 +30,10 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def _module() -> str:
+def _program() -> list[str]:
+    """A module, or a script with the folder it lies in."""
     main = sys.modules["__main__"].__spec__
-    return main.name if main else Path(sys.argv[0]).name
+    return ["-m", main.name] if main else ["/".join(Path(sys.argv[0]).parts[-2:])]
 
 
 def _commit() -> str | None:
