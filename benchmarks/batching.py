@@ -8,11 +8,9 @@ parameters (same law, so real acceptance); `zoo` the bundled models as they are;
 
 import argparse
 import gc
-import json
 import random
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +18,11 @@ from typing import Any
 import psutil
 import torch
 from inflate import inflate
-from rich.console import Console
-from rich.table import Table
+from ratios import alternate, report
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from unisono import Ensemble, SamplingParams, combine, zoo
 from unisono.bench.prompts import PYTHON
-from unisono.bench.provenance import provenance
 from unisono.members.base import Work
 
 TOKENS = 64
@@ -48,18 +44,6 @@ for how in FORWARDS.values():
     }
 GREEDY = SamplingParams(max_tokens=TOKENS, temperature=0, ignore_eos=True)
 SAMPLED = SamplingParams(max_tokens=TOKENS, temperature=1, ignore_eos=True, seed=1)
-
-
-def alternate(runs: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
-    """Median seconds of each, in turns after a warm-up round."""
-    seconds: list[list[float]] = [[] for _ in runs]
-    for repeat in range(repeats + 1):
-        for run, times in zip(runs, seconds, strict=True):
-            started = time.perf_counter()
-            run()
-            if repeat:
-                times.append(time.perf_counter() - started)
-    return [statistics.median(times) for times in seconds]
 
 
 def forward(member: Any, rows: int, tokens: int) -> Callable[[], Any]:
@@ -167,6 +151,10 @@ class Bench:
         prompts = [self.tokenizer.encode(text) for text in PYTHON[:8]]
         params = [replace(SAMPLED, seed=seed) for seed in range(8)]
         stats = [result.stats for result in pair.generate(prompts, params, schedule="cos:1,1")]
+        assisted = self.ensemble(self.large[0], self.zoo["code-s"], combine=combine.only(0))
+        drafted_for = self.decode(assisted, schedule="speculative:5")
+        drafted_for()
+        alone = drafted_for()[0].stats
         names = ("standard", "cos:1,1")
         together = [lambda name=name: pair.generate(prompts, params, schedule=name) for name in names]
         standard, speculative = alternate(together, self.repeats)
@@ -179,6 +167,9 @@ class Bench:
             "cos:1,1 / standard, 8 requests on 8 rows, T=1": standard / speculative,
             "rounds per token, 8 rows, cos:1,1": sum(each.rounds for each in stats) / (8 * TOKENS),
             "share of time outside forwards, 8 rows, cos:1,1": outside / (outside + inside),
+            "share of time in drafting forwards, 88M + code-s, speculative:5, T=0": alone.members[1].seconds
+            / alone.seconds,
+            "share of time outside forwards, 88M + code-s, speculative:5, T=0": alone.outside / alone.seconds,
         }
 
     def many(self) -> dict[str, float]:
@@ -227,13 +218,7 @@ def main() -> None:
         figures |= bench.against_assisted(compile) | bench.rows(compile)
     if not arguments.profile:
         figures |= bench.memory(arguments.requests)
-    table = Table("figure", "measured", "bar")
-    for name, value in figures.items():
-        table.add_row(name, f"{value:.3f}", BARS.get(name, "-"))
-    Console().print(table)
-    if arguments.output:
-        document = {**provenance(), "tokens": TOKENS, "repeats": arguments.repeats, "figures": figures, "bars": BARS}
-        arguments.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    report(figures, BARS, arguments.output, tokens=TOKENS, repeats=arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,13 +20,11 @@ from typing import Any
 import psutil
 import torch
 from inflate import inflate
-from rich.console import Console
-from rich.table import Table
+from ratios import alternate, report
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from unisono import Ensemble, SamplingParams, zoo
 from unisono.bench.prompts import PYTHON
-from unisono.bench.provenance import provenance
 from unisono.members.base import Work
 
 TOKENS = 64
@@ -42,18 +39,6 @@ BARS = {
     "resident memory with compile, in weights, 88M": "<= 2.5",
     "seconds of a warm start, zoo pair": "<= 15",
 }
-
-
-def alternate(runs: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
-    """Median seconds of each, in turns after a warm-up round."""
-    seconds: list[list[float]] = [[] for _ in runs]
-    for repeat in range(repeats + 1):
-        for run, times in zip(runs, seconds, strict=True):
-            started = time.perf_counter()
-            run()
-            if repeat:
-                times.append(time.perf_counter() - started)
-    return [statistics.median(times) for times in seconds]
 
 
 class Bench:
@@ -175,13 +160,7 @@ def main() -> None:
     bench, figures = Bench(arguments.repeats), {}
     for part in (bench.against_generate, bench.against_eager, bench.widths, bench.start):
         figures |= part()
-    table = Table("figure", "measured", "bar")
-    for name, value in figures.items():
-        table.add_row(name, f"{value:.3f}", BARS.get(name, "-"))
-    Console().print(table)
-    if arguments.output:
-        document = {**provenance(), "tokens": TOKENS, "repeats": arguments.repeats, "figures": figures, "bars": BARS}
-        arguments.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    report(figures, BARS, arguments.output, tokens=TOKENS, repeats=arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -125,3 +125,13 @@ def test_the_module_is_the_command(module):
     done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "generate" in done.stdout
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_deterministic_reaches_every_member(run, monkeypatch, asked):
+    """With the option each member scores its rows apart; without it none does."""
+    isolated = []
+    monkeypatch.setattr("unisono.members.hf.HFMember.isolate", lambda member: isolated.append(member.name))
+    found = run("generate", PROMPT, *GREEDY, *(["--deterministic"] if asked else []))
+    assert found.code == 0, found.err
+    assert isolated == (["code-m", "code-n"] if asked else [])
