@@ -17,11 +17,11 @@ from typing import Any
 
 import psutil
 import torch
-from inflate import inflate
 from ratios import alternate, report
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from unisono import Ensemble, SamplingParams, combine, zoo
+from unisono.bench.inflate import inflate
 from unisono.bench.prompts import PYTHON
 from unisono.members.base import Work
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from inflate import inflate
 from rich.console import Console
 from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from unisono import Ensemble, SamplingParams, zoo
+from unisono.bench.inflate import inflate
 from unisono.bench.prompts import PYTHON
 from unisono.bench.provenance import provenance
 from unisono.members.base import Work

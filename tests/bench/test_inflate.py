@@ -1,14 +1,10 @@
 """A model enlarged without changing its law, for measurements with real acceptance at another cost."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from inflate import inflate
+from unisono.bench.inflate import inflate
 
 
 def small() -> LlamaForCausalLM:

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from unisono import Ensemble, SamplingParams
-from unisono.bench import speed
-from unisono.bench.measure import compare, predicted_speedup
+from unisono.bench import predict, speed
+from unisono.bench.measure import compare
 from unisono.bench.prompts import PYTHON
 from unisono.bench.provenance import provenance
 
@@ -32,9 +32,11 @@ def test_a_cell_counts_forwards_and_acceptance():
 
 def test_predictions_follow_the_proposer():
     """Draft lengths belong to members as listed; the formula's first one to the default proposer."""
-    assert predicted_speedup("cos:1,4", 0.8, 0.3, proposer=1) == predicted_speedup("cos:4,1", 0.8, 0.3, proposer=0)
-    assert predicted_speedup("parallel", 0.8, 0.3, proposer=0) is None
-    assert predicted_speedup("cos:1,1", None, 0.3, proposer=0) is None
+    assert (
+        predict.of("cos:1,4", 1, 0.3, 0.8) == predict.of("cos:4,1", 0, 0.3, 0.8) != predict.of("cos:1,4", 0, 0.3, 0.8)
+    )
+    assert predict.of("parallel", 0, 0.3, 0.8) is None
+    assert predict.of("cos:1,1", 0, 0.3, None) is None
 
 
 def test_provenance_says_where_a_number_comes_from():

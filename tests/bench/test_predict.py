@@ -50,3 +50,35 @@ def test_equal_members_with_one_draft_each():
 def test_certain_acceptance():
     """a = 1 is the limit, not a division by zero: g tokens for one verifier and g proposer calls."""
     assert predict.speculative(1.0, 0.25, 4) == pytest.approx(4 * 1.25 / 2)
+
+
+def play_drawing(agreement: float, cost: float, share: float, length: int, tokens: int = 60_000) -> float:
+    """Speed-up of drafting ahead with drawn members (algorithm in docs/schedules.md), by playing it."""
+    toss, time, done = random.Random(5), 0.0, 0
+    risky = toss.random() < share
+    while done < tokens:
+        block = []
+        while sum(block) < length or not risky:  # the block ends just before the risky position that is too many
+            block.append(risky)
+            time += cost
+            risky = toss.random() < share
+        time += 1
+        rejected = next((place for place, danger in enumerate(block) if danger and toss.random() >= agreement), None)
+        if rejected is not None:
+            done, risky = done + rejected + 1, block[rejected + 1] if rejected + 1 < len(block) else risky
+            continue
+        done, risky = done + len(block) + 1, toss.random() < share
+    return done * (1 + cost) / time
+
+
+@pytest.mark.parametrize("length", [0, 1, 3])
+def test_drawing_is_the_process(length):
+    """The closed form is the simulated speed-up (3%: 60,000 tokens; after a rejection one draw is known already)."""
+    promised = predict.risky(0.7, 0.15, 0.5, length)
+    assert promised == pytest.approx(play_drawing(0.7, 0.15, 0.5, length), rel=0.03)
+
+
+def test_drawing_without_drafts_is_the_mixture_like_ensemble():
+    """Each token costs its own member: (1 + c) / (l + (1 - l) c), 2 for two equal members, whatever the agreement."""
+    assert predict.risky(0.1, 1.0, 0.5, 0) == pytest.approx(2.0)
+    assert predict.risky(0.9, 0.2, 0.3, 0) == pytest.approx(1.2 / (0.3 + 0.7 * 0.2))

@@ -1,29 +1,60 @@
-"""Schedules side by side: the same prompts, interleaved in one run, medians of ratios.
+"""Choices side by side: the same prompts, interleaved in one run, medians of ratios.
 
-Machines are noisy and drift, so no absolute time is compared: within each prompt and repeat every schedule runs once,
-in an order that rotates, and a schedule's speed-up is its tokens per second over those of the baseline run beside it.
+Machines are noisy and drift, so no absolute time is compared: for each prompt and repeat every choice runs once, in an
+order that rotates, and a choice's speed-up is its tokens per second over those of the baseline run beside it.
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from unisono.bench import predict
+import numpy as np
+
+from unisono.bench import peers, predict
+from unisono.bench.choice import BASELINE, Choice
 from unisono.ensemble import Ensemble
 from unisono.params import SamplingParams
-from unisono.types import Result, Stats
+from unisono.types import Result
 
-BASELINE = "standard"
+RESAMPLES = 4000
+LEVEL = 0.05  # of resamples below the lower bound
+WARM = 8  # tokens of the run that warms up
+
+
+@dataclass(frozen=True)
+class Run:
+    """One timed call. group: index of its prompt, or of the prompts that were rows of one batch.
+
+    names: what the call used, `auto` resolved. members: per member forwards, seconds in them; all 0 for a peer, which
+    does not tell. decided: per run of a row proposals that were decided, and accepted.
+    """
+
+    choice: str
+    group: int
+    repeat: int
+    tokens: int
+    seconds: float
+    names: Mapping[str, str]
+    decided: int = 0
+    accepted: int = 0
+    forwards: tuple[int, ...] = ()
+    busy: tuple[float, ...] = ()
+
+    @property
+    def speed(self) -> float:
+        return self.tokens / self.seconds
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What was measured for one schedule.
+    """What was measured for one choice.
 
-    speedup: median over prompts of the median over repeats of tokens/s over the baseline's. acceptance: accepted over
-    decided proposals. forwards: per member and token. cost: time of one forward of the default proposer over one of
-    the other member; None for other than two members that both run. predicted: the paper's speed-up for both.
+    speedup: median over prompts of the median over repeats of tokens/s over the baseline's; low: its lower 95% bound,
+    by resampling prompts and repeats. acceptance: accepted over decided proposals. forwards: per member and token. cost:
+    time of one forward of the default proposer over one of the other member; None for other than two members that both
+    run. predicted: the CoS paper's speed-up for both. replayed: ours, by `replay`. uses: what `auto` resolved to.
     """
 
     schedule: str
@@ -35,6 +66,9 @@ class Cell:
     forwards: tuple[float, ...]
     cost: float | None
     predicted: float | None
+    low: float = 0.0
+    replayed: float | None = None
+    uses: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -57,69 +91,123 @@ def compare(
         progress: called after every run; there are len(prompts) * repeats * (len(schedules) + 1) of them.
         overrides: as for `Ensemble.generate`.
     """
-    names = [BASELINE, *(name for name in schedules if name != BASELINE)]
-    for name in names:  # warm-up: caches, thread pools, lazy initialisation
-        ensemble.generate(prompts[0], replace(params, max_tokens=8), schedule=name, **overrides)
-    runs: dict[str, list[list[Result]]] = {name: [] for name in names}
-    for prompt in prompts:
-        for name in names:
-            runs[name].append([])
-        for repeat in range(repeats):
-            turn = repeat % len(names)
-            for name in names[turn:] + names[:turn]:
-                setting = replace(params, seed=(params.seed or 0) + repeat)
-                runs[name][-1] += ensemble.generate(prompt, setting, schedule=name, **overrides)
-                progress()
-    proposer = ensemble.method(**overrides).proposer
-    return [_cell(name, runs[name], runs[BASELINE], proposer) for name in names]
+    choices = [Choice(BASELINE), *(Choice.parse(name) for name in schedules if name != BASELINE)]
+    runs: list[Run] = []
+    groups = [[prompt] for prompt in prompts]
+    for run in measure(ensemble, groups, params, choices, repeats, runs, **overrides):
+        runs.append(run)
+        progress()
+    return cells(runs, choices, ensemble.method(params, **overrides).proposer)
 
 
-def _cell(name: str, runs: list[list[Result]], baseline: list[list[Result]], proposer: int) -> Cell:
-    speedups = tuple(
-        statistics.median(_speed(run) / _speed(base) for run, base in zip(mine, theirs, strict=True))
-        for mine, theirs in zip(runs, baseline, strict=True)
+def measure(
+    ensemble: Ensemble,
+    groups: Sequence[Sequence[Any]],
+    params: SamplingParams,
+    choices: Sequence[Choice],
+    repeats: int,
+    done: Sequence[Run] = (),
+    **overrides: Any,
+) -> Any:
+    """Yield a `Run` for each choice, group of prompts and repeat, without those that are done already."""
+    known = {(run.choice, run.group, run.repeat) for run in done}
+    for choice in choices:  # warm-up: caches, thread pools, lazy initialisation
+        _run(ensemble, groups[0], replace(params, max_tokens=min(WARM, params.max_tokens)), choice, overrides)
+    for repeat in range(repeats):
+        for index, group in enumerate(groups):
+            turn = (repeat + index) % len(choices)
+            for choice in [*choices[turn:], *choices[:turn]]:
+                if (choice.label, index, repeat) not in known:
+                    seed = None if params.seed is None else params.seed + repeat
+                    found = _run(ensemble, group, replace(params, seed=seed), choice, overrides)
+                    yield replace(found, choice=choice.label, group=index, repeat=repeat)
+
+
+def _run(
+    ensemble: Ensemble, group: Sequence[Any], params: SamplingParams, choice: Choice, overrides: Mapping[str, Any]
+) -> Run:
+    if choice.peer:
+        tokens, seconds = peers.generate(choice.schedule, ensemble, group, params)
+        return Run("", 0, 0, tokens, seconds, {"schedule": choice.schedule})
+    asked = {**overrides, **choice.overrides}
+    started = time.perf_counter()
+    results = ensemble.generate(list(group), params, progress=False, **asked)
+    return _counted(results, time.perf_counter() - started)
+
+
+def _counted(results: Sequence[Result], seconds: float) -> Run:
+    stats, first = [result.stats for result in results], results[0]
+    names = {key: getattr(first, key) for key in ("combination", "schedule", "verification")}
+    columns = list(zip(*(each.members for each in stats), strict=True))
+    return Run(
+        choice="",
+        group=0,
+        repeat=0,
+        tokens=sum(each.tokens for each in stats),
+        seconds=seconds,
+        names=names,
+        decided=sum(each.verified for each in stats),
+        accepted=sum(each.accepted for each in stats),
+        forwards=tuple(sum(member.forwards for member in column) for column in columns),
+        busy=tuple(sum(member.seconds for member in column) for column in columns),
     )
-    stats = [result.stats for results in runs for result in results]
-    verified = sum(each.verified for each in stats)
-    acceptance = sum(each.accepted for each in stats) / verified if verified else None
-    tokens = sum(each.tokens for each in stats)
-    count = len(stats[0].members)
+
+
+def cells(runs: Sequence[Run], choices: Sequence[Choice], proposer: int) -> list[Cell]:
+    """One cell per choice, in their order, from all their runs."""
+    baseline = [run for run in runs if run.choice == BASELINE]
+    return [_cell([run for run in runs if run.choice == choice.label], baseline, proposer) for choice in choices]
+
+
+def _cell(runs: Sequence[Run], baseline: Sequence[Run], proposer: int) -> Cell:
+    gains = ratios(runs, baseline)
+    decided, tokens = sum(run.decided for run in runs), sum(run.tokens for run in runs)
+    acceptance = sum(run.accepted for run in runs) / decided if decided else None
+    names = runs[0].names
     # Forwards of one token, as standard decoding makes them: the paper's cost ratio
-    cost = _cost([result.stats for results in baseline for result in results], proposer) if count == 2 else None
+    cost = _cost(baseline, proposer)
     return Cell(
-        schedule=runs[0][0].schedule,
-        speedup=statistics.median(speedups),
-        speedups=speedups,
-        tokens_per_second=statistics.median(each.tokens_per_second for each in stats),
+        schedule=runs[0].choice,
+        speedup=middle(gains),
+        speedups=tuple(statistics.median(each) for each in gains),
+        tokens_per_second=statistics.median(run.speed for run in runs),
         acceptance=acceptance,
-        acceptances=tuple(each.acceptance for each in stats if each.acceptance is not None),
-        forwards=tuple(sum(each.members[k].forwards for each in stats) / tokens for k in range(count)),
+        acceptances=tuple(run.accepted / run.decided for run in runs if run.decided),
+        forwards=tuple(sum(column) / tokens for column in zip(*(run.forwards for run in runs), strict=True)),
         cost=cost,
-        predicted=predicted_speedup(name, acceptance, cost, proposer),
+        predicted=predict.of(names["schedule"], proposer, cost, acceptance),
+        low=lower_bound(gains),
+        uses=" ".join(names.values()),
     )
 
 
-def predicted_speedup(schedule: str, acceptance: float | None, cost: float | None, proposer: int) -> float | None:
-    """The paper's formula for a schedule of two members, or None where it has none."""
-    name, _, lengths = schedule.partition(":")
-    if acceptance is None or cost is None or name not in ("speculative", "cos"):
+def ratios(runs: Sequence[Run], others: Sequence[Run]) -> list[list[float]]:
+    """Speed of runs over those of the same prompt and repeat beside them: per prompt, one per repeat."""
+    beside = {(run.group, run.repeat): run.speed for run in others}
+    groups: dict[int, list[float]] = {}
+    for run in runs:
+        groups.setdefault(run.group, []).append(run.speed / beside[run.group, run.repeat])
+    return [groups[index] for index in sorted(groups)]
+
+
+def middle(values: Sequence[Sequence[float]]) -> float:
+    """Median over prompts of the medians over repeats."""
+    return statistics.median(statistics.median(each) for each in values)
+
+
+def lower_bound(values: Sequence[Sequence[float]], seed: int = 0) -> float:
+    """What `middle` exceeds in 95% of resamples of the prompts, and of the repeats of each."""
+    dice = np.random.default_rng(seed)
+    table = np.array([list(each[: min(map(len, values))]) for each in values])
+    prompts = dice.integers(len(table), size=(RESAMPLES, len(table), 1))
+    repeats = dice.integers(table.shape[1], size=(RESAMPLES, *table.shape))
+    medians = np.median(np.median(table[prompts, repeats], axis=2), axis=1)
+    return float(np.quantile(medians, LEVEL))
+
+
+def _cost(runs: Sequence[Run], proposer: int) -> float | None:
+    """Median over runs of the ratio of mean forward times, proposer over verifier; None unless two members ran."""
+    if any(len(run.forwards) != 2 or not all(run.forwards) for run in runs):
         return None
-    drafts = [int(length) for length in lengths.split(",")]
-    if name == "speculative":
-        return predict.speculative(acceptance, cost, drafts[0])
-    return predict.alternating(acceptance, cost, drafts[proposer], drafts[1 - proposer])
-
-
-def _speed(result: Result) -> float:
-    return result.stats.tokens_per_second
-
-
-def _cost(stats: Sequence[Stats], proposer: int) -> float | None:
-    """Median over runs of the ratio of mean forward times, proposer over verifier; None if one of them did not run."""
-    if not all(member.forwards for each in stats for member in each.members):
-        return None
-    return statistics.median(
-        (each.members[proposer].seconds / each.members[proposer].forwards)
-        / (each.members[1 - proposer].seconds / each.members[1 - proposer].forwards)
-        for each in stats
-    )
+    means = [[busy / count for busy, count in zip(run.busy, run.forwards, strict=True)] for run in runs]
+    return statistics.median(each[proposer] / each[1 - proposer] for each in means)

@@ -10,7 +10,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from unisono import __version__
-from unisono.cli.bench import bench
+from unisono.cli.bench import app as bench
 from unisono.cli.chat import chat
 from unisono.cli.eval import evaluate
 from unisono.cli.fit_tree import fit_tree
@@ -35,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(generate)
-app.command()(bench)
+app.add_typer(bench, name="bench")
 app.command()(chat)
 app.command()(serve)
 app.command()(members)

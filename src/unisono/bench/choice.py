@@ -1,0 +1,54 @@
+"""One way to decode, as a cell of a table: a schedule, and what it may change of the case it is measured in."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from unisono.errors import ConfigurationError
+from unisono.verify import VERIFICATIONS
+
+BASELINE = "standard"
+PEER = "transformers:"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`SCHEDULE [VERIFICATION] [COMBINATION]`, as in `cos:1,6 block` or `risky:2 drawn:0.5,0.5`.
+
+    None leaves what the case says. `transformers:...` is a peer: see `peers`.
+    """
+
+    schedule: str
+    verification: str | None = None
+    combine: str | None = None
+
+    @classmethod
+    def parse(cls, text: object) -> "Choice":
+        """A choice as a user writes it.
+
+        Raises:
+            ConfigurationError: it is no text, or says a thing twice.
+        """
+        words = text.split() if isinstance(text, str) else []
+        rules = [word for word in words[1:] if word in ("auto", *VERIFICATIONS)]
+        combinations = [word for word in words[1:] if word not in rules]
+        if not words or len(rules) > 1 or len(combinations) > 1:
+            raise ConfigurationError(
+                f"a choice is SCHEDULE [VERIFICATION] [COMBINATION], as in 'cos:1,4 block', not: {text!r}"
+            )
+        return cls(words[0], next(iter(rules), None), next(iter(combinations), None))
+
+    @property
+    def peer(self) -> bool:
+        """Whether another library decodes."""
+        return self.schedule.startswith(PEER)
+
+    @property
+    def label(self) -> str:
+        """How a user writes it."""
+        return " ".join(filter(None, (self.schedule, self.verification, self.combine)))
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """For `Ensemble.generate`, in place of the case's."""
+        given = {"schedule": self.schedule, "verification": self.verification, "combine": self.combine}
+        return {key: value for key, value in given.items() if value is not None}

@@ -1,0 +1,168 @@
+"""A grid: which collaborations are measured on what, and how they are decoded. Read from YAML; presets are such files.
+
+tokens: 64
+repeats: 2
+cells:
+  - members: [zoo:code-m@90M, zoo:code-s]
+    combine: ["weighted:0.5,0.5", "contrastive:0.1"]
+    temperature: [0, 1]
+    schedule: [auto, "cos:1,6 block"]
+
+Every list but `members`, `schedule`, `fixed` and `peers` is a dimension: each value makes a case of its own. The choices
+of one case run interleaved, with `standard` beside them.
+"""
+
+import itertools
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from unisono.bench.choice import BASELINE, Choice
+from unisono.config import read_mapping
+from unisono.errors import ConfigurationError, unknown
+from unisono.schedules import NAMES
+
+DIMENSIONS = ("combine", "temperature", "verification", "rows", "prompts")
+LISTS = ("members", "schedule", "fixed", "peers")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One collaboration, measured on one kind of prompts with one number of rows.
+
+    schedule: what is measured, beside `standard`. fixed: choices of which the fastest is picked in a run of its own, and
+    then measured with the others. peers: other libraries' decoding. count: how many prompts. rows: how many of them run
+    at the same time. bars: what choices are to reach over `standard`. beside: what others report. plot: the curve that the
+    case is a point of. quality: whether bits per byte are measured too. timeline: the choice of which one run is watched.
+    """
+
+    members: tuple[str, ...]
+    combine: str | None = None
+    temperature: float = 1.0
+    schedule: tuple[str, ...] = ("auto",)
+    verification: str = "auto"
+    prompts: str = "python"
+    rows: int = 1
+    name: str = ""
+    fixed: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
+    tokens: int = 64
+    count: int = 4
+    repeats: int = 3
+    seed: int | None = None
+    compile: str | None = None
+    bars: Mapping[str, float] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    plot: str | None = None
+    quality: bool = False
+    timeline: str | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("rows", "tokens", "count", "repeats"):
+            value = getattr(self, key)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigurationError(f"{key} of a case must be an integer, 1 or more, not: {value!r}")
+        if not isinstance(self.temperature, int | float) or isinstance(self.temperature, bool) or self.temperature < 0:
+            raise ConfigurationError(f"temperature of a case must be a number, 0 or more, not: {self.temperature!r}")
+        if not self.members:
+            raise ConfigurationError("a case needs members, as in members: [zoo:code-m, zoo:code-s]")
+        if not self.name:
+            object.__setattr__(self, "name", self._described())
+
+    def _described(self) -> str:
+        members = " + ".join(name.removeprefix("zoo:") for name in self.members)
+        parts = [self.combine or "weighted", members, f"T={self.temperature:g}"]
+        parts += [f"{self.rows} rows"] if self.rows > 1 else []
+        parts += [self.prompts] if self.prompts != "python" else []
+        parts += [self.verification] if self.verification != "auto" else []
+        return ", ".join(parts)
+
+    def choices(self) -> tuple[list[Choice], list[Choice]]:
+        """What is measured, the baseline first; and of what the fastest is picked."""
+        asked = [BASELINE, *self.schedule, *self.peers]
+        return [Choice.parse(each) for each in dict.fromkeys(asked)], [Choice.parse(each) for each in self.fixed]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+def presets() -> list[str]:
+    """The names that `preset` knows."""
+    return sorted(file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml"))
+
+
+def preset(name: str) -> list[Case]:
+    """The cases of a grid that comes with the package.
+
+    Raises:
+        ConfigurationError: there is no such preset.
+    """
+    if name not in presets():
+        raise unknown("preset", name, presets())
+    with resources.as_file(_folder() / f"{name}.yaml") as path:
+        return [_known(case) for case in read(path)]
+
+
+def _known(case: Case) -> Case:
+    """The case without schedules that are not there yet: only until `lookup` is."""
+    names = [name.partition(":")[0] for name in NAMES]
+    kept: dict[str, Any] = {
+        key: tuple(each for each in getattr(case, key) if each.partition(" ")[0].partition(":")[0] in names)
+        for key in ("schedule", "fixed")
+    }
+    for left in {*case.schedule, *case.fixed} - {*kept["schedule"], *kept["fixed"]}:
+        warnings.warn(f"the preset's case {case.name!r} is measured without {left}: unknown schedule", stacklevel=3)
+    return replace(case, **kept)
+
+
+def _folder() -> Any:
+    return resources.files("unisono.bench") / "presets"
+
+
+def read(path: Path) -> list[Case]:
+    """The cases of a grid in a YAML file.
+
+    Raises:
+        ConfigurationError: it cannot be read, has an unknown key, a wrong value, or two cases of one name.
+    """
+    return cases(read_mapping(path), str(path))
+
+
+def cases(content: Any, where: str = "grid") -> list[Case]:
+    """The cases of a grid in a mapping; what stands beside `cells` holds for all of them that do not say otherwise."""
+    if not isinstance(content, Mapping) or not isinstance(content.get("cells"), list) or not content["cells"]:
+        raise ConfigurationError(f"{where}: a grid needs a list of cells, as in cells: [{{members: [...]}}]")
+    common = {key: value for key, value in content.items() if key != "cells"}
+    found = [case for cell in content["cells"] for case in _expanded(common, cell, where)]
+    names = [case.name for case in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ConfigurationError(f"{where}: two cases are called {twice!r}; give them names")
+    return found
+
+
+def _expanded(common: Mapping[str, Any], cell: Any, where: str) -> Iterator[Case]:
+    if not isinstance(cell, Mapping):
+        raise ConfigurationError(f"{where}: a cell must be a mapping of options, not: {cell!r}")
+    options = {"members": (), **common, **cell}
+    for key in options:
+        if key not in (known := [each.name for each in fields(Case)]):
+            raise unknown(f"key in {where}", str(key), known)
+    for key in LISTS:
+        if key in options:
+            value = options[key]
+            if not isinstance(value, str | list | tuple):
+                raise ConfigurationError(f"{where}: {key} must be a list, not: {value!r}")
+            options[key] = (value,) if isinstance(value, str) else tuple(value)
+    dimensions = {key: options[key] for key in DIMENSIONS if isinstance(options.get(key), list)}
+    several = sum(len(values) > 1 for values in dimensions.values())
+    for values in itertools.product(*dimensions.values()):
+        chosen = dict(zip(dimensions, values, strict=True))
+        name = {"name": ""} if several and not options.get("name") else {}
+        if several and options.get("name"):
+            name = {"name": ", ".join([options["name"], *(f"{key} {value}" for key, value in chosen.items())])}
+        yield Case(**{**options, **chosen, **name})

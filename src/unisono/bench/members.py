@@ -1,0 +1,67 @@
+"""Members for measurements: what users list anywhere, and bundled models enlarged to another cost, `zoo:NAME@90M`."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+from unisono import zoo
+from unisono.bench.inflate import inflate
+from unisono.ensemble import Ensemble
+from unisono.errors import ConfigurationError, unknown
+from unisono.members.dtype import fast_dtype
+from unisono.members.source import DTYPES, ZOO
+
+SIZES = {"90M": {"hidden": 768, "layers": 12, "intermediate": 2048}}  # as GPT-2's small one
+
+
+def load(members: Sequence[object], combine: object = None, **options: Any) -> Ensemble:
+    """An ensemble of members, of which bundled ones may be enlarged.
+
+    Args:
+        options: of every member, as for `Ensemble.load`; those that are None are left out.
+
+    Raises:
+        ConfigurationError, MemberError: as `Ensemble.load`, and for a size that there is not.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    return Ensemble.load([_member(each, given) for each in members], combine)
+
+
+def _enlarged(member: object) -> bool:
+    return isinstance(member, str) and member.startswith(ZOO) and "@" in member
+
+
+def _member(member: object, options: dict[str, Any]) -> object:
+    if not _enlarged(member):
+        return {**options, **(member if isinstance(member, dict) else {"model": member})}
+    name, _, size = str(member).removeprefix(ZOO).partition("@")
+    if size not in SIZES:
+        raise unknown("size of an enlarged bundled model", size, SIZES)
+    folder = zoo.path(name)
+    dtype, device = options.get("dtype", "auto"), options.get("device", "cpu")
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    model = enlarge(name, size, dtype, device)
+    kept = {key: value for key, value in options.items() if key in ("compile", "deterministic")}
+    return {"model": model, "tokenizer": AutoTokenizer.from_pretrained(folder), "name": f"{name}@{size}", **kept}
+
+
+@functools.lru_cache(maxsize=4)
+def enlarge(name: str, size: str, dtype: str = "auto", device: str = "cpu") -> Any:
+    """A bundled model at the cost of a larger one, with its own law up to rounding (see `inflate`)."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # of milliseconds
+    try:
+        model = inflate(AutoModelForCausalLM.from_pretrained(zoo.path(name)), **SIZES[size])
+    except ValueError as error:
+        raise ConfigurationError(f"bundled model {name} cannot be enlarged to {size}: {error}") from None
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    model.config.dtype = torch.bfloat16
+    chosen = fast_dtype(model.config, device).dtype if dtype == "auto" else getattr(torch, dtype)
+    return model.to(chosen).to(device)

@@ -1,0 +1,135 @@
+"""The same models decoded by transformers, in the same run: `generate`, assisted generation, and its static ensemble.
+
+`transformers:generate` is the first member alone. `transformers:assisted:G` has the last member draft G tokens for it.
+`transformers:ensemble:G` does so with `assistant_ensemble_weight`, the first member's weight in `weighted`: it aims at the
+same mixture, and misses it, since the token behind an accepted draft is drawn from the first member alone. `share_of_law`
+measures by how much.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+from unisono.combine import Combination, weighted
+from unisono.combine.mixtures import Weighted
+from unisono.ensemble import Ensemble
+from unisono.errors import unknown
+from unisono.params import SamplingParams
+
+NAMES = ("transformers:generate", "transformers:assisted:G", "transformers:ensemble:G")
+
+
+def missing(name: str, combination: Combination, members: int) -> str | None:
+    """Why a peer cannot do what the combination asks for; None if it can.
+
+    Raises:
+        ConfigurationError: there is no such peer.
+    """
+    kind, count = _parse(name)
+    alone = combination.needed(members) == (0,)
+    if kind == "generate":
+        return None if alone else "it decodes one model: for only:0"
+    if members < 2 or count < 1:
+        return "it needs a second member that drafts at least one token"
+    if kind == "assisted":
+        return None if alone else "it follows one model: for only:0"
+    if not hasattr(GenerationConfig(), "assistant_ensemble_weight"):
+        return "this version of transformers has no assistant_ensemble_weight"
+    return None if isinstance(combination, Weighted) and members == 2 else "it mixes two models: for weighted"
+
+
+def _parse(name: str) -> tuple[str, int]:
+    _, kind, count = (*name.split(":"), "0")[:3]
+    if kind not in ("generate", "assisted", "ensemble") or not count.isdecimal():
+        raise unknown("peer", name, NAMES)
+    return kind, int(count)
+
+
+def generate(name: str, ensemble: Ensemble, prompts: Sequence[Any], params: SamplingParams) -> tuple[int, float]:
+    """Decode prompts one after the other, as transformers does; tokens, and seconds that they took."""
+    kind, count = _parse(name)
+    model, draft = ensemble.members[0].model, ensemble.members[-1].model
+    options: dict[str, Any] = {
+        "max_new_tokens": params.max_tokens,
+        "min_new_tokens": params.max_tokens,
+        "do_sample": params.temperature > 0,
+        "pad_token_id": 0,
+    }
+    if params.temperature > 0:
+        options |= {"temperature": params.temperature, "top_k": 0, "top_p": 1.0}
+    if kind != "generate":
+        options |= {"assistant_model": drafting(draft, count)}
+    if kind == "ensemble":
+        options |= {"assistant_ensemble_weight": ensemble.method(params).combination.weight(0)}
+    tokens, seconds = 0, 0.0
+    for prompt in prompts:
+        ids = torch.tensor([ensemble.prompts.encode(prompt)[0]], device=model.device)
+        started = time.perf_counter()
+        if params.seed is not None:
+            torch.manual_seed(params.seed)
+        output = model.generate(ids, **options)
+        seconds += time.perf_counter() - started
+        tokens += output.shape[1] - ids.shape[1]
+    return tokens, seconds
+
+
+def drafting(model: Any, count: int) -> Any:
+    """The model, set to draft a constant number of tokens, whatever its confidence."""
+    config = model.generation_config
+    config.num_assistant_tokens = count
+    config.num_assistant_tokens_schedule = "constant"
+    config.assistant_confidence_threshold = 0.0
+    return model
+
+
+def share_of_law(drafts: int = 1, tokens: int = 900, seed: int = 0) -> dict[str, float]:
+    """How often token 0 comes, if two models with constant laws (.9, .1) and (.1, .9) are mixed half and half.
+
+    `exact` is what it should be: one half. The standard error is at most 0.5 / sqrt(tokens) for independent tokens.
+    """
+    models = [_constant(0.9), _constant(0.1)]
+    ensemble = Ensemble.load(models, weighted([0.5, 0.5]), compile="off", dtype="auto")
+    params = SamplingParams(max_tokens=tokens, ignore_eos=True, seed=seed)
+    torch.manual_seed(seed)
+    theirs = (
+        models[0]
+        .generate(
+            torch.zeros(1, 1, dtype=torch.long),
+            max_new_tokens=tokens,
+            min_new_tokens=tokens,
+            do_sample=True,
+            top_k=0,
+            pad_token_id=0,
+            assistant_model=drafting(models[1], drafts),
+            assistant_ensemble_weight=0.5,
+        )[0, 1:]
+        .tolist()
+    )
+    ours = ensemble.generate([0], params, schedule=f"speculative:{drafts}", progress=False)[0].token_ids
+    share: Callable[[Sequence[int]], float] = lambda found: sum(token == 0 for token in found) / len(found)  # noqa: E731
+    return {"exact": 0.5, f"transformers:ensemble:{drafts}": share(theirs), "unisono": share(ours), "tokens": tokens}
+
+
+def _constant(first: float) -> LlamaForCausalLM:
+    """A model of two tokens that says the same law after any text."""
+    width = 8
+    config = LlamaConfig(
+        vocab_size=2,
+        hidden_size=width,
+        intermediate_size=width,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        max_position_embeddings=2048,
+        bos_token_id=None,
+        eos_token_id=None,
+        tie_word_embeddings=False,
+    )
+    model = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.fill_(0.0 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0)
+        model.lm_head.weight[:] = (torch.tensor([first, 1 - first]).log() / width).unsqueeze(1)
+    return model
