@@ -5,9 +5,51 @@ import json
 import sys
 from pathlib import Path
 
+from unisono.bench.report import markdown, origin
+
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "by `python benchmarks/readme.py` -->\n", "<!-- end of speed table -->"
+PICTURES = {
+    "paper.json": ("speedups.svg", "timeline.svg"),
+    "sweeps.json": ("draft-length.svg", "weight.svg", "mu.svg", "dial.svg"),
+}
 PAGES = {"figures": "batching.json", "profile": "batching-profile.json"}  # parts of docs/batching.md
+
+
+def speed() -> str:
+    """The table of the paper's preset; of the zoo members as long as there is none."""
+    if not (ROOT / "benchmarks/results/paper.json").exists():
+        return table(result("zoo.json"))
+    document = result("paper.json")
+    lines = [
+        "| collaboration | schedule | speed-up | at least | best fixed choice | replayed | acceptance |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, case in document["cases"].items():
+        cells = {c["schedule"]: c for c in document["cells"] if (c["case"], c["stage"]) == (name, "compare")}
+        picked = cells.get(case.get("picked", ""))
+        best = f"`{picked['schedule']}` {picked['speedup']:.2f}" if picked else "-"
+        for label in dict.fromkeys(["auto", *case["bars"], *case["peers"]]):
+            if label in cells:
+                values = [cells[label][key] for key in ("speedup", "low", "replayed", "acceptance")]
+                gain, low, *rest = ("-" if value is None else f"{value:.2f}" for value in values)
+                lines.append(f"| {name} | `{label}` | {gain} | {low} | {best} | {' | '.join(rest)} |")
+    lines.append(
+        "\n*At least* is the lower 95% bound; *replayed* is what `unisono bench predict` promises ([docs/benchmarks.md]"
+        "(docs/benchmarks.md)). `90M` is a bundled model enlarged without changing its law.\n\n"
+        f"{origin(document)}. Result file: [benchmarks/results/paper.json](benchmarks/results/paper.json)."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def report(name: str) -> str:
+    """All tables of a preset's result, and its pictures; a sentence as long as it was not run."""
+    if not (ROOT / "benchmarks/results" / name).exists():
+        return "Not measured yet.\n"
+    document = result(name)
+    pictures = [path for path in PICTURES[name] if (ROOT / "docs/figures" / path).exists()]
+    shown = "".join(f"\n![{path.removesuffix('.svg')}](figures/{path})\n" for path in pictures)
+    return markdown(document) + f"\nResult file: [{name}](../benchmarks/results/{name}).\n" + shown
 
 
 def table(document: dict) -> str:
@@ -30,16 +72,6 @@ def table(document: dict) -> str:
         f"{document['repeats']} repeats. Result file: [benchmarks/results/zoo.json](benchmarks/results/zoo.json)."
     )
     return "\n".join(lines) + "\n"
-
-
-def origin(document: dict) -> str:
-    """Command, commit, date, versions and machine of a result file."""
-    commit = document["commit"][:9] + "+" * document["commit"].endswith("+")  # "+": uncommitted changes
-    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items() if version)
-    return (
-        f"`{document['command']}`, commit {commit}, {document['time'][:10]}; {versions}; Python "
-        f"{document['python']}; {document['cpu']}, {document['cores']} cores"
-    )
 
 
 def figures(document: dict, name: str) -> str:
@@ -70,7 +102,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    written = [("README.md", BEGIN, END, table(result("zoo.json")))]
+    written = [("README.md", BEGIN, END, speed())]
+    for name in PICTURES:
+        marks = f"<!-- {name}, written by `python benchmarks/readme.py` -->\n", f"<!-- end of {name} -->"
+        written.append(("docs/benchmarks.md", *marks, report(name)))
     for part, name in PAGES.items():
         marks = f"<!-- {part}, written by `python benchmarks/readme.py` -->\n", f"<!-- end of {part} -->"
         written.append(("docs/batching.md", *marks, figures(result(name), name)))

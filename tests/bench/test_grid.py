@@ -15,7 +15,12 @@ PAIR = ["zoo:code-m", "zoo:code-s"]
 
 def test_lists_are_dimensions_and_members_are_not():
     """Every value makes a case of its own; what stands beside the cells holds for all of them."""
-    cell = {"members": PAIR, "combine": ["weighted", "contrastive:0.1"], "temperature": [0, 1], "rows": [1, 8]}
+    cell: dict[str, Any] = {
+        "members": PAIR,
+        "combine": ["weighted", "contrastive:0.1"],
+        "temperature": [0, 1],
+        "rows": [1, 8],
+    }
     found = grid.cases({"tokens": 16, "cells": [cell, {"members": PAIR, "tokens": 8, "name": "alone"}]})
     assert len(found) == 9
     assert {case.members for case in found} == {tuple(PAIR)}

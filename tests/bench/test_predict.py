@@ -57,7 +57,7 @@ def play_drawing(agreement: float, cost: float, share: float, length: int, token
     toss, time, done = random.Random(5), 0.0, 0
     risky = toss.random() < share
     while done < tokens:
-        block = []
+        block: list[bool] = []
         while sum(block) < length or not risky:  # the block ends just before the risky position that is too many
             block.append(risky)
             time += cost

@@ -111,8 +111,7 @@ def test_plots_without_matplotlib_are_refused(monkeypatch):
 @pytest.mark.parametrize("stop", [1, 3, 9, 13])
 def test_an_interrupted_run_goes_on_where_it_stopped(load, tmp_path: Path, stop: int):
     """Whatever the moment: no run is measured twice, none is missing, and the file is whole at any time."""
-    asked, path = cases("pick", "rows")
-    path, asked = tmp_path / "result.json", [asked, path]
+    asked, path = cases("pick", "rows"), tmp_path / "result.json"
     total, ticks = sum(map(run.runs_of, asked)), []
 
     def tick() -> None:

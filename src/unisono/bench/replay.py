@@ -20,6 +20,7 @@ from torch import Tensor
 
 from unisono.bench import predict
 from unisono.bench.choice import BASELINE, Choice
+from unisono.combine import Combination
 from unisono.combine.base import target_law
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError
@@ -101,7 +102,7 @@ class Record:
     prompts: Sequence[Sequence[Sequence[int]]]
     params: SamplingParams
     ensemble: Ensemble
-    combine: object
+    combine: Combination
     price: Sequence[Mapping[int, float]]
     baseline: Sequence[float] = ()
 
@@ -116,8 +117,7 @@ class Record:
     def acceptances(self) -> list[float]:
         """Per member, `sum min(s, r)`: how much of what it proposes would stand, mean over positions."""
         warp = Warp.of(self.params)
-        combination = self.ensemble.method(self.params, combine=self.combine, schedule=BASELINE).combination
-        targets = [target_law(combination, _logits(text), warp) for text in self.texts]
+        targets = [target_law(self.combine, _logits(text), warp) for text in self.texts]
         return [self._overlap(index, targets, warp) for index in range(len(self.price))]
 
     def agreement(self, one: int, other: int) -> float:
@@ -135,13 +135,13 @@ def _logits(text: Sequence[Recorded]) -> list[Tensor]:
     return [member.logits.clone() for member in text]
 
 
-def record(ensemble: Ensemble, prompts: Sequence[Any], params: SamplingParams, combine: object = None) -> Record:
+def record(ensemble: Ensemble, prompts: Sequence[Any], params: SamplingParams, asked: object = None) -> Record:
     """Decode prompts, score the texts with every member, and time the members' forwards."""
     params = replace(params, seed=0, ignore_eos=True)
-    method = ensemble.method(params, combine=combine)
+    combine = ensemble.method(params, combine=asked, schedule=BASELINE).combination
     results = ensemble.generate(list(prompts), params, combine=combine, progress=False)
     read = [ensemble.prompts.encode(prompt) for prompt in prompts]
-    if method.combination.takes_negative():
+    if combine.takes_negative():
         read = [ensemble.prompts.negative(ids, params.negative_prompt) for ids in read]
     longest = max(range(len(read)), key=lambda index: len(read[index][0]))
     price = [_prices(member, read[longest][index]) for index, member in enumerate(ensemble.members)]
@@ -185,8 +185,11 @@ def _prices(member: Member, prompt: Sequence[int]) -> dict[int, float]:
 
 def speedup(recorded: Record, choice: Choice) -> float | None:
     """Speed-up over `standard` that the record promises for a choice; None for what it cannot price."""
-    if choice.peer or choice.schedule in UNPRICED:
-        return None
+    unpriced = choice.peer or choice.schedule in UNPRICED
+    if unpriced or (choice.schedule.startswith("lookup") and recorded.params.temperature > 0):
+        return None  # what is looked up is not in a text that was drawn anew at each position
+    if choice.schedule == BASELINE:
+        return 1.0
     seconds = _seconds(recorded, choice)
     return statistics.median(standard / mine for standard, mine in zip(recorded.baseline, seconds, strict=True))
 

@@ -127,7 +127,7 @@ def origin(document: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items() if version)
     return (
         f"`{document['command']}`, commit {commit}, {document['time'][:10]}; {versions}; Python "
-        f"{document['python']}; {document['cpu']}, {document['cores']} cores, {document['threads']} threads"
+        f"{document['python']}; {document['cpu']}, {document['cores']} cores"
     )
 
 

@@ -237,8 +237,6 @@ def _predicted(record: replay.Record, case: Case, choice: Choice, cell: Cell) ->
     """What the record promises for what the cell used; None where it cannot tell."""
     if case.rows > 1 or choice.peer or choice.schedule == "parallel":
         return None
-    if choice.schedule == BASELINE:
-        return 1.0
     combination, schedule, verification = cell.uses.split(" ")
     if schedule.startswith("auto"):
         return None

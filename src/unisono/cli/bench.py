@@ -168,7 +168,9 @@ def _run(book: run.Book, cases: Sequence[Case], load: Any) -> dict[str, Any]:
             return run.run(book, cases, load, tell, lambda: progress.advance(task))
         except KeyboardInterrupt:
             if book.path:
-                progress.console.print(f"interrupted; what was measured is in {book.path}: go on with --resume")
+                progress.console.print(
+                    f"interrupted; what was measured is in {book.path}: go on with --resume", soft_wrap=True
+                )
             raise
 
 
