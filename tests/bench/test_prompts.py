@@ -31,7 +31,7 @@ def test_lines_and_bundled_texts(tmp_path: Path):
     file.write_text("def f(x):\n\nimport os\n")
     assert prompts.read(str(file), 4) == ["def f(x):", "import os"]
     assert prompts.read("python", 3) == list(prompts.PYTHON[:3])
-    assert all(text.count("\n") > 20 for text in prompts.read("edits", 9))
+    assert all(text.count("\n") > 6 for text in prompts.read("edits", 9))
 
 
 @pytest.mark.parametrize(

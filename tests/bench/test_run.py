@@ -15,7 +15,7 @@ from unisono.errors import ConfigurationError
 MEMBERS = ["one", "other"]  # names only: the loader is given the models
 CELLS: list[dict[str, Any]] = [
     {"name": "pick", "fixed": ["cos:1,1", "parallel"], "schedule": ["auto", "cos:1,2 block", "cos:1,2 token"],
-     "bars": {"auto": 1.5}, "timeline": "cos:1,2"},
+     "bars": {"auto": 1.5}, "beside": {"they": [1, 2.5], "we": 3}, "timeline": "cos:1,2"},
     {"name": "rows", "rows": 2, "temperature": 0},
     {"name": "alone", "combine": "only:0", "temperature": 0, "peers": ["transformers:generate", "transformers:ensemble:2"]},
     {"name": "weight", "plot": "weight", "combine": ["weighted:0.2,0.8", "weighted:0.8,0.2"], "quality": True},
@@ -82,6 +82,7 @@ def test_figures_stand_beside_their_bars(document):
     """Bars of cells, `auto` over the picked one and over `standard`, verifications, measured over predicted."""
     found = {figure.name: figure for figure in report.figures(document)}
     assert (found["pick: auto"].bar, found["pick: auto"].met) in {(">= 1.5", "yes"), (">= 1.5", "no")}
+    assert found["pick: auto"].beside == "they 1 to 2.5, we 3"
     assert "pick: cos:1,2, block / token" in found
     assert "auto / best fixed choice, geometric mean" in found
     assert any(name.startswith("auto / standard, lower bound") for name in found)

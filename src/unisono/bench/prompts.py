@@ -73,11 +73,28 @@ _CHECKS = """def check_account(self, account):
     return account
 
 """
+_LOG = """2024-03-01 09:12:44 INFO server started on port 8080
+2024-03-01 09:12:51 INFO connection from 10.0.0.7 accepted
+2024-03-01 09:13:02 WARNING request took 5.2 seconds
+2024-03-01 09:13:09 ERROR database is not available
+2024-03-01 09:13:11 INFO connection from 10.0.0.7 closed
+
+"""
+_TABLE = """name,country,population,area
+Berlin,Germany,3645000,891
+Madrid,Spain,3223000,604
+Vienna,Austria,1897000,414
+Lisbon,Portugal,504000,100
+Athens,Greece,664000,39
+
+"""
 # Text that is written again with a small change, or read out: most of what follows stands in the prompt already
 EDITS = (
     f"{_CART}# The same class, once more:\n{_CART}# The same class, with a method that removes items:\n{_CART[:60]}",
     f"{_READER}# The same function, once more:\n{_READER}# The same function for bytes:\n{_READER[:44]}",
     f"{_SETTINGS}# The same settings:\n{_SETTINGS}# The same settings for tests:\n{_SETTINGS[:38]}",
+    f"{_LOG}# The log, read out:\n{_LOG[:52]}",
+    f"{_TABLE}# The table, read out:\n{_TABLE[:32]}",
     f"{_CHECKS}# The same checks:\n{_CHECKS}# The same checks, without the owner:\n{_CHECKS[:66]}",
 )
 PLAIN = (*PYTHON, _CART, _READER, _SETTINGS, _CHECKS)  # each text once, to be scored

@@ -24,6 +24,7 @@ class Figure:
     value: float
     least: float | None = None
     most: float | None = None
+    beside: str = ""  # what others report
 
     @property
     def bar(self) -> str:
@@ -82,8 +83,10 @@ def markdown(document: Mapping[str, Any]) -> str:
 
 def figure_table(found: Sequence[Figure]) -> list[str]:
     """Lines of Markdown."""
-    lines = ["| figure | measured | bar | met |", "|---|---|---|---|"]
-    return lines + [f"| {each.name} | {each.value:.3g} | {each.bar} | {each.met} |" for each in found]
+    lines = ["| figure | measured | bar | met | for comparison |", "|---|---|---|---|---|"]
+    for each in found:
+        lines.append(f"| {each.name} | {each.value:.3g} | {each.bar} | {each.met} | {each.beside or '-'} |")
+    return lines
 
 
 def cell_table(cells: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -159,8 +162,14 @@ def _bars(document: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) ->
         speeds = {cell["schedule"]: cell["speedup"] for cell in measured if cell["case"] == name}
         for label, least in case["bars"].items():
             if label in speeds:
-                yield Figure(f"{name}: {label}", speeds[label], least)
+                yield Figure(f"{name}: {label}", speeds[label], least, beside=_beside(case["beside"]))
         for label, speed in speeds.items():
             schedule, _, rule = label.partition(" ")
             if rule in ("block", "coupled") and f"{schedule} token" in speeds:
                 yield Figure(f"{name}: {schedule}, {rule} / token", speed / speeds[f"{schedule} token"])
+
+
+def _beside(reported: Mapping[str, Any]) -> str:
+    """Speed-ups that others report, a number or a range each."""
+    shown = {name: value if isinstance(value, list) else [value] for name, value in reported.items()}
+    return ", ".join(f"{name} {' to '.join(f'{each:g}' for each in values)}" for name, values in shown.items())
