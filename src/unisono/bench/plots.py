@@ -95,7 +95,7 @@ def _speedups(document: Mapping[str, Any]) -> Any:
     bars, labels, height = [], [], 0.0
     for name, case in cases.items():
         cells = [cell for cell in document["cells"] if cell["case"] == name and cell["schedule"] != BASELINE]
-        paper = reported(case["combine"], len(case["members"]), case["temperature"])
+        paper = reported(case["combine"], len(case["members"]), case["temperature"]) if case["rows"] == 1 else {}
         first = height
         for kind, cell in fastest(cells).items():
             bars.append((height, kind, cell, paper.get(PAPER.get(kind, ""), [])))
@@ -120,7 +120,8 @@ def _speedups(document: Mapping[str, Any]) -> Any:
     axes.margins(x=0.22, y=0.01)
     axes.set_xlim(left=0)
     _tidy(
-        axes, xlabel="speed-up over standard; thin line down to the lower 95% bound; thick line: range in the CoS paper"
+        axes,
+        xlabel="speed-up over standard\nthin line: down to the lower 95% bound; thick line: range in the CoS paper",
     )
     return figure
 
@@ -193,8 +194,9 @@ def _timeline(document: Mapping[str, Any]) -> Any:
     for member, start, end, tokens in run["forwards"]:
         axes.barh(int(member), 1000 * (end - start), 0.7, 1000 * start, color=COLOURS[int(member)], ec="white", lw=0.3)
         axes.annotate(f"{tokens:g}", (500 * (start + end), member), ha="center", va="center", fontsize=5, color="white")
+    placed = _side_by_side(run["commits"], 0.008 * max(end for _, _, end, _ in run["forwards"]))
     for origin, marker in ORIGINS.items():
-        found = [(1000 * at, member) for at, kind, member in run["commits"] if kind == origin]
+        found = [(at, member) for at, kind, member in placed if kind == origin]
         if not found:
             continue
         colours = ["black" if member is None else COLOURS[member] for _, member in found]
@@ -204,3 +206,12 @@ def _timeline(document: Mapping[str, Any]) -> Any:
     axes.legend(fontsize=7, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     _tidy(axes, xlabel=f"milliseconds; {run['method']}; numbers: tokens read by a forward")
     return figure
+
+
+def _side_by_side(commits: Sequence[Sequence[Any]], step: float) -> list[tuple[float, str, int | None]]:
+    """Tokens in milliseconds; those that came at once stand beside each other, so far apart."""
+    placed: list[tuple[float, str, int | None]] = []
+    for at, origin, member in commits:
+        after = placed[-1][0] / 1000 + step if placed else 0.0
+        placed.append((1000 * max(at, after), origin, member))
+    return placed
