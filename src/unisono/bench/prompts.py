@@ -4,6 +4,7 @@ A record's fields say which prompt it becomes (`FORMS`), so a data set may come 
 The paper does not print its templates: these are the plain forms that models without a chat template understand.
 """
 
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -180,7 +181,8 @@ def _lines(path: Path) -> list[str]:
     return prompts
 
 
-def _hub(source: str, count: int) -> list[Any]:
+@functools.lru_cache(maxsize=8)
+def _hub(source: str, count: int) -> tuple[Any, ...]:
     try:
         from datasets import load_dataset
     except ImportError:
@@ -190,7 +192,7 @@ def _hub(source: str, count: int) -> list[Any]:
     name, configuration, split = HUB.get(source) or (*source.split(":"), None, None)[:3]
     try:
         records = load_dataset(name, configuration, split=split or "test", streaming=True)
-        return list(records.take(count))
+        return tuple(records.take(count))
     except Exception as error:  # whatever hub, network and data set may raise
         reason = " ".join(str(error).split())[:160]
         raise RequestError(f"the data set cannot be read: {source} ({reason}); give a file of JSON lines") from None

@@ -176,7 +176,7 @@ def _prices(member: Member, prompt: Sequence[int]) -> dict[int, float]:
                 if before:
                     member.score([Work(slot, prompt, 1)])
                 started = time.perf_counter()
-                member.score([Work(slot, tokens, min(width, WIDTHS[-1]))])
+                float(member.score([Work(slot, tokens, min(width, WIDTHS[-1]))])[0][-1, 0])  # waits for the device
                 seconds.setdefault(width, []).append(time.perf_counter() - started)
     finally:
         member.close(slot)
