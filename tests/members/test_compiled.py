@@ -287,7 +287,7 @@ def test_other_values_are_refused(wrong: object):
         as_source({"model": "x", "compile": wrong})
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
 def test_architectures(architecture: str):
     """The same for two or three layers of everything that compiles, beyond any sliding window."""

@@ -51,9 +51,10 @@ def fused(
 
 
 def _stored(tensor: Tensor) -> Tensor:
-    """The same, in memory. Else a compiler computes what made it (rotary embeddings: sines) anew for every key."""
-    tensor = tensor.contiguous()
-    return tensor.as_strided(tensor.shape, tensor.stride())
+    """The same, written to memory. Else a compiler makes it anew for every key, rotary embeddings' sines and all."""
+    place = torch.empty_like(tensor, memory_format=torch.contiguous_format)
+    place[torch.arange(tensor.shape[0], device=tensor.device)] = tensor
+    return place
 
 
 def widened(
