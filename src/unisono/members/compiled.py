@@ -97,7 +97,7 @@ def discard(step: Step) -> None:
 
 
 def _least(step: Step) -> int:
-    """2 where matrix units do the products: those of a single token take longer than those of two (see operations.json).
+    """2 where matrix units do the products: those of a single token take longer than those of two (benchmarks/step.py).
 
     A rule and no measurement, so that the same machine gives the same bits.
     """
