@@ -7,7 +7,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "by `python benchmarks/readme.py` -->\n", "<!-- end of speed table -->"
-PAGES = {"figures": "batching.json", "profile": "batching-profile.json"}  # parts of docs/batching.md
+PAGES = {  # the part of a page that is a result file's figures
+    "figures": ("docs/batching.md", "batching.json"),
+    "profile": ("docs/batching.md", "batching-profile.json"),
+    "step": ("docs/performance.md", "step.json"),
+    "operations": ("docs/performance.md", "operations.json"),
+    "operations-amx": ("docs/performance.md", "operations-amx.json"),
+}
 
 
 def table(document: dict) -> str:
@@ -44,9 +50,10 @@ def origin(document: dict) -> str:
 
 def figures(document: dict, name: str) -> str:
     """The figures of a result file beside their bars."""
-    lines = ["| figure | measured | bar |", "|---|---|---|"]
+    bars = document.get("bars", {})
+    lines = ["| figure | measured | bar |", "|---|---|---|"] if bars else ["| figure | measured |", "|---|---|"]
     for figure, value in document["figures"].items():
-        lines.append(f"| {figure} | {value:.3f} | {document['bars'].get(figure, '-')} |")
+        lines.append(f"| {figure} | {value:.3f} |" + (f" {bars.get(figure, '-')} |" if bars else ""))
     lines.append(
         f"\n{origin(document)}; {document['repeats']} repeats. Result file: [{name}](../benchmarks/results/{name})."
     )
@@ -71,9 +78,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     written = [("README.md", BEGIN, END, table(result("zoo.json")))]
-    for part, name in PAGES.items():
+    for part, (page, name) in PAGES.items():
         marks = f"<!-- {part}, written by `python benchmarks/readme.py` -->\n", f"<!-- end of {part} -->"
-        written.append(("docs/batching.md", *marks, figures(result(name), name)))
+        written.append((page, *marks, figures(result(name), name)))
     stale = False
     for page, *parts in written:
         text = (ROOT / page).read_text(encoding="utf-8")

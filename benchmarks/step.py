@@ -91,6 +91,20 @@ class Bench:
             found[f"share of time outside forwards, eager, cos:4,1, {name}"] = statistics.median(shares[1][1:])
         return found
 
+    def speculation(self) -> dict[str, float]:
+        """What `cos:1,1` gives over `standard` when both are compiled, for one row and for eight."""
+        ensemble, found = self.ensemble(*self.large), {}
+        params = SamplingParams(max_tokens=TOKENS, temperature=1, ignore_eos=True)
+        for rows in (1, 8):
+            prompts = (PYTHON * rows)[:rows]
+
+            def run(schedule: str, prompts: list[str] = prompts) -> None:
+                ensemble.generate(prompts, params, schedule=schedule)
+
+            slow, fast = alternate([lambda run=run: run("standard"), lambda run=run: run("cos:1,1")], self.repeats)
+            found[f"cos:1,1 over standard, compiled, 88M pair, rows: {rows}"] = slow / fast
+        return found
+
     def widths(self) -> dict[str, float]:
         """One forward of the 88M member behind 100 tokens: its share of the bandwidth, and what more tokens cost."""
         numbers = torch.ones(64 * 2**20)
@@ -161,7 +175,7 @@ def main() -> None:
         child(*arguments.child)
         return
     bench, figures = Bench(arguments.repeats), {}
-    for part in (bench.against_generate, bench.against_eager, bench.widths, bench.start):
+    for part in (bench.against_generate, bench.against_eager, bench.speculation, bench.widths, bench.start):
         figures |= part()
     report(figures, BARS, arguments.output, tokens=TOKENS, repeats=arguments.repeats)
 

@@ -26,6 +26,7 @@ from unisono.members import artifact, pages
 from unisono.members.attention import FUSED, attention
 from unisono.members.step import Step
 
+CACHED = 2**22  # bytes of weights that stay near the processor between two forwards
 ROWS, WIDTH, WINDOW, CAPACITY = 3, 5, 200, 384  # of the example that is traced: unequal, and none of them 0 or 1
 
 
@@ -97,11 +98,12 @@ def discard(step: Step) -> None:
 
 
 def _least(step: Step) -> int:
-    """2 where matrix units do the products: those of a single token take longer than those of two (benchmarks/step.py).
+    """2 where matrix units multiply weights from memory: one token takes them longer than two (benchmarks/step.py).
 
     A rule and no measurement, so that the same machine gives the same bits.
     """
-    return 1 + (step.model.dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported())
+    large = step.model.num_parameters() * 2 > CACHED
+    return 1 + (large and step.model.dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported())
 
 
 def _require_compiler() -> None:
