@@ -117,6 +117,8 @@ def test_a_task_of_the_harness_from_a_folder(run, tmp_path: Path, monkeypatch: p
     assert "exact_match" in done.out
     rows = json.loads(output.read_text())["results"]
     assert [row["name"] for row in rows] == ["skills-m alone", "skills-n alone", "cosd"]
+    assert rows[0]["forwards_per_token"] == [1, 0]
+    assert all(row["tokens_per_second"] > 0 and len(row["forwards_per_token"]) == 2 for row in rows)
     done = run("eval", "local_sortin", *skills)
     assert done.code == 2
     assert "did you mean 'local_sorting'" in done.err
