@@ -20,11 +20,15 @@ def run_harness(
     ensemble: Ensemble,
     task: str,
     combinations: Sequence[object],
+    schedule: str,
     limit: int,
     folder: Path | None,
     say: Callable[[str], object],
 ) -> dict[str, Any]:
     """Every member alone and every combination on one task; prints a table, returns the report.
+
+    Args:
+        schedule: of the combinations; members alone decode as they are.
 
     Raises:
         ConfigurationError: the harness is missing, or knows no such task.
@@ -43,15 +47,15 @@ def run_harness(
         raise RequestError(f"--include-path is no folder: {folder}")
     manager = TaskManager(include_path=str(folder) if folder else None)
     _require_task(task, manager.all_tasks)
-    methods: list[tuple[str, object]] = [
-        (f"{name} alone", f"only:{index}") for index, name in enumerate(ensemble.names)
+    methods: list[tuple[str, object, str]] = [
+        (f"{name} alone", f"only:{index}", "standard") for index, name in enumerate(ensemble.names)
     ]
-    methods += [(str(each), each) for each in combinations]
+    methods += [(str(each), each, schedule) for each in combinations]
     rows = []
-    for name, combination in methods:
+    for name, combination, plan in methods:
         say(name)
         started = time.perf_counter()
-        model = UnisonoLM(ensemble, combine=combination)
+        model = UnisonoLM(ensemble, combine=combination, schedule=plan)
         try:
             found = lm_eval.simple_evaluate(model, tasks=[task], limit=limit, task_manager=manager, log_samples=False)
         except (OSError, ConnectionError) as error:
