@@ -168,6 +168,8 @@ def test_tokens_at_a_threshold():
     kept, moved = cosd(0.5, 0.5)([q, p], Warp()), cosd(0.51, 0.5)([q, p], Warp())
     assert [round(float(law[0, 0]), 9) for law in (kept, moved)] == [0.5, 0.0]
     assert float(cosd(1, half[1] / 0.5)([q, p], Warp())[0, 0]) == 0.5
+    assert cosd(0.5).fixed([q, None], Warp()).tolist() == [False]
+    assert cosd(0.5).fixed([torch.tensor([[1.0, 0.0, 0.0]]).log(), None], Warp()).tolist() == [True]
     assert cosd(0.5).certain([q, None], Warp(), torch.tensor([0]), Warp()(q)).tolist() == [True]
     for combination in (nudge(0.5), gate([0, 1], 0.5), cascade("chow", 0.5)):
         assert torch.equal(combination([q, p], Warp()), Warp()(q)), combination.name
