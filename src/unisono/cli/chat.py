@@ -12,6 +12,7 @@ from rich.console import Console
 
 from unisono.cli.options import (
     Combine,
+    Compile,
     ConfigFile,
     Device,
     Dtype,
@@ -47,6 +48,7 @@ def chat(
     verification: VerificationName = None,
     dtype: Dtype = None,
     device: Device = None,
+    compile: Compile = None,
     config: ConfigFile = None,
     system: Annotated[str | None, typer.Option(help="Instructions in front of the conversation.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="The most tokens of an answer.")] = None,
@@ -60,7 +62,8 @@ def chat(
     """Talk with several models at once; /help lists what can be changed on the way."""
     settings, template = read_config(config), read_template(chat_template)
     params = sampling(settings, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    ensemble = load_ensemble(settings, member, combine, schedule, verification, dtype=dtype, device=device)
+    sources = {"dtype": dtype, "device": device, "compile": compile}
+    ensemble = load_ensemble(settings, member, combine, schedule, verification, **sources)
     if ensemble.tokenizer is not None and template is not None and not ensemble.tokenizer.chat_template:
         ensemble.tokenizer.chat_template = template
     if not getattr(ensemble.tokenizer, "chat_template", None):

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from unisono.combine.parse import FORMS
 from unisono.errors import UnisonoError
 from unisono.server.collaborate import SAFE
 from unisono.server.errors import APIError, refused
@@ -27,7 +26,7 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
         "members": members,
         **ensemble.method().names,
         "allowed": list(settings.allow),
-        "combinations": [name for name in SAFE if name in FORMS],
+        "combinations": list(SAFE),
         "guidance": model.guided is not None,
         "chat": bool(getattr(ensemble.tokenizer, "chat_template", None)),
     }

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import warnings
@@ -33,17 +34,18 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self._stop, number)
         try:
             yield
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
-    def _stop(self) -> None:
-        """The first signal ends politely, the second cuts connections."""
+    def _stop(self, number: signal.Signals) -> None:
+        """The first signal ends politely, the second at once, as if nobody had asked for signals."""
         if self._closing is not None:
-            self.force_exit = True
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
             return
         self._closing = asyncio.ensure_future(self._service.close())
         self.should_exit = True

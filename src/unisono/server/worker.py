@@ -6,13 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from unisono.ensemble import Ensemble
 from unisono.errors import UnisonoError
 from unisono.row import Row
 from unisono.server import errors
-from unisono.server.job import CancelledError, Job
+from unisono.server.job import CancelledError, Job, Lonely
 from unisono.server.metrics import Meter
 
 LOG = logging.getLogger("unisono.server")
@@ -35,6 +34,7 @@ class Worker:
         self._meter = meter
         self._timeout = timeout
         self._jobs: list[Job] = []
+        self._lonely: list[Lonely] = []
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._open = True
         self._thread = threading.Thread(target=self._run, name=f"unisono-{meter.model}", daemon=True)
@@ -59,9 +59,21 @@ class Worker:
             message = f"{self.load} rows run or wait already, and the queue ends at {self.limit}; try again later"
             raise errors.APIError(429, message, code="queue_full", headers={"Retry-After": "1"})
 
-    def scored(self, score: Callable[..., Any], *arguments: Any) -> Any:
-        """Call something that scores with the ensemble, beside the rows that run."""
-        return score(self.ensemble, *arguments)
+    async def run(self, row: Row) -> None:
+        """Run a row to its end that is no job's: it scores a prompt. Being cancelled ends it before the next step.
+
+        Raises whatever ended it before.
+        """
+        if row.finished:
+            return
+        lonely = Lonely(row)
+        self.load += 1
+        self._inbox.put(partial(self._welcome, lonely))
+        try:
+            await lonely.over
+        finally:
+            self.load -= 1
+            self._inbox.put(partial(self._dismiss, lonely, None))
 
     def submit(self, job: Job) -> None:
         """Let a job run as soon as there is room."""
@@ -105,17 +117,17 @@ class Worker:
 
     def _admitted(self) -> list[Row]:
         rows = [choice.request.row for job in list(self._jobs) for choice in job.choices]
-        return [row for row in rows if row.slots]
+        return [row for row in (*rows, *(each.row for each in list(self._lonely))) if row.slots]
 
     def _run(self) -> None:
         while self._open:
             self._receive()
-            if self._jobs:
+            if self._jobs or self._lonely:
                 self._step()
 
     def _receive(self) -> None:
         """Do what has been asked for; wait for it if there is nothing else to do."""
-        if not self._jobs:
+        if not (self._jobs or self._lonely):
             self._inbox.get()()
         while not self._inbox.empty():
             self._inbox.get()()
@@ -131,6 +143,8 @@ class Worker:
         now = time.perf_counter()
         for job in list(self._jobs):
             self._deliver(job, started, now)
+        for lonely in [each for each in self._lonely if each.row.finished]:
+            self._dismiss(lonely, lonely.row.error)
 
     def _deliver(self, job: Job, started: float, now: float) -> None:
         """Hand on what the step added to a job, and let go of it when it has ended."""
@@ -166,9 +180,22 @@ class Worker:
         if error is not None:
             job.send(error)
 
+    def _welcome(self, lonely: Lonely) -> None:
+        self._lonely.append(lonely)
+        self.ensemble.engine.submit(lonely.row)
+
+    def _dismiss(self, lonely: Lonely, error: Exception | None) -> None:
+        """Free what the row holds, once."""
+        if lonely in self._lonely:
+            self._lonely.remove(lonely)
+            self.ensemble.engine.cancel(lonely.row)
+            lonely.end(error)
+
     def _end_all(self, error: Exception) -> None:
         for job in list(self._jobs):
             self._end(job, error)
+        for lonely in list(self._lonely):
+            self._dismiss(lonely, error)
 
     def _stop(self) -> None:
         self._open = False
