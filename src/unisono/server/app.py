@@ -171,7 +171,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
 def _add_playground(app: FastAPI) -> None:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def playground() -> Response:
         return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": POLICY})
 

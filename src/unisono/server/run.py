@@ -62,7 +62,9 @@ def listen(settings: Settings) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
-        raise ConfigurationError(f"cannot listen at {where}: {error.strerror or error}; try another --port") from error
+        raise ConfigurationError(
+            f"cannot listen at {where}: {error.strerror or error}; try another --host or --port"
+        ) from error
 
 
 def serve(catalog: Catalog, settings: Settings) -> None:
