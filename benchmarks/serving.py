@@ -55,7 +55,8 @@ def serving(names: Sequence[str]) -> Iterator[tuple[str, Service]]:
     catalog = Catalog({name: Config(PAIRS[name]()) for name in names})
     service = Service(settings, Models.load(catalog, settings, metrics), metrics)
     bound = run.listen(settings)
-    server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="critical", ws="none"))
+    config = uvicorn.Config(create_app(service), log_level="critical", ws="none", timeout_keep_alive=run.KEEP_ALIVE)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: server.run(sockets=[bound]))
     thread.start()
     while not server.started:

@@ -20,6 +20,7 @@ from unisono.server.settings import Settings
 
 SLACK = 10  # seconds beyond the grace time until connections are cut
 BACKLOG = 2048
+KEEP_ALIVE = 75  # seconds; longer than clients keep idle connections, else a request may meet a closing one
 
 
 class Server(uvicorn.Server):
@@ -97,5 +98,6 @@ def _run(service: Service, bound: socket.socket) -> None:
         ws="none",
         timeout_graceful_shutdown=int(service.settings.grace) + SLACK,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
     )
     Server(config, service).run(sockets=[bound])
