@@ -101,12 +101,11 @@ class Answer:
         pairs = zip(order.texts, order.prompts, strict=False)
         with _translated({}):
             echoes = [(t, Echo(order.worker.ensemble, order.combination, prompt, order.top)) for t, prompt in pairs]
-            scoring = asyncio.gather(*(order.worker.run(each.row) for _, each in echoes))
-            gone = asyncio.create_task(_gone(request))
-            either: set[asyncio.Future[Any]] = {scoring, gone}
+            rows = [each.row for _, each in echoes]
+            scoring, gone = asyncio.create_task(order.worker.run(rows)), asyncio.create_task(_gone(request))
             try:
                 left = deadline - time.perf_counter()
-                await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({scoring, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 if not scoring.done():
                     raise CancelledError if gone.done() else errors.timed_out(self._timeout)
                 scoring.result()

@@ -79,10 +79,10 @@ class Choice:
 
 
 class Lonely:
-    """A row without a job, and what waits for its end. Made in the event loop's thread."""
+    """Rows without a job, and what waits for their end. Made in the event loop's thread."""
 
-    def __init__(self, row: Row) -> None:
-        self.row = row
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = rows
         self._loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self._loop.create_future()
 

@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from unisono.ensemble import Ensemble
@@ -59,20 +59,20 @@ class Worker:
             message = f"{self.load} rows run or wait already, and the queue ends at {self.limit}; try again later"
             raise errors.APIError(429, message, code="queue_full", headers={"Retry-After": "1"})
 
-    async def run(self, row: Row) -> None:
-        """Run a row to its end that is no job's: it scores a prompt. Being cancelled ends it before the next step.
+    async def run(self, rows: Sequence[Row]) -> None:
+        """Run rows to their end that are no job's: they score prompts. Being cancelled ends them before the next step.
 
-        Raises whatever ended it before.
+        Raises whatever ended one of them before; then the others end too.
         """
-        if row.finished:
+        lonely = Lonely([row for row in rows if not row.finished])
+        if not lonely.rows:
             return
-        lonely = Lonely(row)
-        self.load += 1
+        self.load += len(rows)
         self._inbox.put(partial(self._welcome, lonely))
         try:
             await lonely.over
         finally:
-            self.load -= 1
+            self.load -= len(rows)
             self._inbox.put(partial(self._dismiss, lonely, None))
 
     def submit(self, job: Job) -> None:
@@ -117,7 +117,7 @@ class Worker:
 
     def _admitted(self) -> list[Row]:
         rows = [choice.request.row for job in list(self._jobs) for choice in job.choices]
-        return [row for row in (*rows, *(each.row for each in list(self._lonely))) if row.slots]
+        return [row for row in (*rows, *(row for each in list(self._lonely) for row in each.rows)) if row.slots]
 
     def _run(self) -> None:
         while self._open:
@@ -143,8 +143,10 @@ class Worker:
         now = time.perf_counter()
         for job in list(self._jobs):
             self._deliver(job, started, now)
-        for lonely in [each for each in self._lonely if each.row.finished]:
-            self._dismiss(lonely, lonely.row.error)
+        for lonely in list(self._lonely):
+            failed = next((row.error for row in lonely.rows if row.error is not None), None)
+            if failed is not None or all(row.finished for row in lonely.rows):
+                self._dismiss(lonely, failed)
 
     def _deliver(self, job: Job, started: float, now: float) -> None:
         """Hand on what the step added to a job, and let go of it when it has ended."""
@@ -182,13 +184,14 @@ class Worker:
 
     def _welcome(self, lonely: Lonely) -> None:
         self._lonely.append(lonely)
-        self.ensemble.engine.submit(lonely.row)
+        self.ensemble.engine.submit(*lonely.rows)
 
     def _dismiss(self, lonely: Lonely, error: Exception | None) -> None:
-        """Free what the row holds, once."""
+        """Free what the rows hold, once."""
         if lonely in self._lonely:
             self._lonely.remove(lonely)
-            self.ensemble.engine.cancel(lonely.row)
+            for row in lonely.rows:
+                self.ensemble.engine.cancel(row)
             lonely.end(error)
 
     def _end_all(self, error: Exception) -> None:
