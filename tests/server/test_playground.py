@@ -102,6 +102,8 @@ def test_standard_beside_the_schedule(page):
     run(page, schedule="cos:2,1", seed="5")
     assert page.locator(".run h2").first.inner_text().startswith("standard")
     assert page.locator(".run").count() == 2
+    first, second = page.locator(".run .text").all_inner_texts()
+    assert first == second  # coupled verification: what the speed-up costs is seen to be nothing
     expect(page.locator(".run h2 .speed").last).to_have_text(re.compile(r"^\d+\.\d\d× standard$"))
 
 
@@ -155,7 +157,11 @@ def test_a_chat_remembers(page):
     page.fill("#system", "be brief")
     run(page, prompt="what is f")
     run(page, prompt="and g")
-    assert [text.split("\n")[0] for text in page.locator("#chat p b").all_inner_texts()] == ["user", "assistant", "user"]
+    assert [text.split("\n")[0] for text in page.locator("#chat p b").all_inner_texts()] == [
+        "user",
+        "assistant",
+        "user",
+    ]
     assert page.locator(".run .token").count() > 0  # the last answer
     page.click("#clear")
     expect(page.locator("#chat")).to_be_hidden()

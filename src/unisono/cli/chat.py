@@ -180,7 +180,7 @@ class Conversation:
             Path(text).expanduser().write_text(content + "\n", encoding="utf-8")
         except OSError as error:
             raise RequestError(f"the conversation cannot be saved: {text} ({error.strerror})") from error
-        self.console.print(f"(saved {len(self.messages)} messages in {text})", markup=False)
+        self.console.print(f"(saved {len(self.all_messages())} messages in {text})", markup=False)
 
     def reset(self, text: str) -> None:
         self.messages.clear()

@@ -75,6 +75,7 @@ function body(schedule) {
   if (guided) asked.guidance_scale = Number(at("scale").value);
   else if (at("combine").value && at("combine").value !== chosen.combination) collaboration.combine = at("combine").value;
   if (schedule && chosen.allowed.includes("schedule")) collaboration.schedule = schedule;
+  if (at("compare").checked && chosen.allowed.includes("verification")) collaboration.verification = "coupled"; // one text
   if (Object.keys(collaboration).length) asked.collaboration = collaboration;
   if (state.chat) {
     const system = at("system").value ? [{ role: "system", content: at("system").value }] : [];
