@@ -54,6 +54,13 @@ def test_a_large_body_is_413(small):
     assert caught.value.type == "invalid_request_error"
 
 
+def test_a_body_that_says_how_large_it_is_is_not_waited_for(small):
+    host, port = small.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as large:
+        large.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        assert b" 413 " in large.recv(4000)
+
+
 def test_a_large_body_without_a_length_is_413(small):
     def chunks():
         yield b'{"model": "pair", "prompt": "'
