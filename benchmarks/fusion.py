@@ -19,13 +19,14 @@ from typing import Any
 
 import test
 import torch
-from inflate import inflate
 from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from unisono import Ensemble, SamplingParams, zoo
+from unisono.bench.inflate import inflate
 from unisono.bench.measure import compare as compare_speed
 from unisono.bench.provenance import provenance
+from unisono.combine import as_combination
 from unisono.combine.tree import write_tree
 from unisono.evals.compare import Row, by_skill, compare
 from unisono.evals.fit import examples, fit
@@ -49,7 +50,9 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
     tree = fit_tree(ensemble)
     development = ExactMatch(items(200, seed=1, split="development"))
     tuned = [tune(ensemble, development, name, progress=say)[0].name for name in ("weighted", "cosd")]
-    rows = compare(ensemble, task, [*METHODS, f"cosd_tree:{TREE}", *tuned], "auto", say)
+    known = [as_combination(name, 2).name for name in METHODS]
+    fresh = [name for name in tuned if name not in known]
+    rows = compare(ensemble, task, [*METHODS, f"cosd_tree:{TREE}", *fresh], "auto", say)
     triple = Ensemble.load([*SPECIALISTS, "zoo:skills-s"], dtype="float32")
     more = compare(triple, task, ["cosd", "proxy:0.5", "weighted"], "auto", say)
     rows += [replace(row, name=f"{row.name}, with skills-s") for row in more if row.kind == "fused"]

@@ -29,8 +29,7 @@ def quality(report: dict[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     groups = report["by_skill"]
     singles = [group for group in groups if group != "two skills"]
-    for row in report["rows"]:
-        name = row["name"]
+    for name, row in {row["name"]: row for row in report["rows"]}.items():  # a tuned method may be one of the others
         forwards = " + ".join(f"{each:.2f}" for each in row["forwards_per_token"]) or "-"
         single = sum(groups[group][name]["value"] for group in singles) / len(singles)
         cells = [percent(row["score"]), percent(row["gain_over_best_member"]), f"{100 * single:.1f}"]

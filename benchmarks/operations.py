@@ -30,7 +30,7 @@ from unisono.bench.provenance import provenance
 from unisono.members.attention import fused
 
 IN, OUT, COUNT = 768, 2048, 40
-HEADS, SIZE = 4, 64
+HEADS, SIZE = 12, 64
 REPEATS = 31
 
 
@@ -54,7 +54,7 @@ def products() -> dict[str, float]:
     dynamic = [int8(torch.nn.Linear(IN, OUT, bias=False)) for _ in weights]
     narrow, scales = [weight.mul(40).to(torch.int8) for weight in weights], torch.ones(OUT, dtype=torch.bfloat16)
     found = {}
-    for tokens in (1, 4):
+    for tokens in (1, 2, 4):
         x, y = torch.randn(tokens, IN), torch.randn(tokens, IN).bfloat16()
         seconds = alternate({
             "packed": lambda y=y: [torch.ops.mkldnn._linear_pointwise(y, w, None, "none", [], "") for w in packed],
@@ -98,7 +98,7 @@ def attention() -> dict[str, float]:
     found = {}
     with TemporaryDirectory() as folder:
         runs = {name: compiled(Attention(kernel), Path(folder) / f"{name}.pt2") for name, kernel in kernels.items()}
-        for rows, width, window in ((1, 1, 100), (1, 1, 900), (1, 5, 900), (8, 1, 256), (8, 5, 256)):
+        for rows, width, window in ((1, 1, 100), (1, 1, 900), (1, 5, 900), (8, 1, 256), (8, 2, 256), (8, 5, 256)):
             inputs = list(example(rows, width, window))
             seconds = alternate({name: lambda run=run, i=inputs: run(list(i)) for name, run in runs.items()})
             name = f"library / fused attention, {rows} rows, {width} queries, {window} keys"

@@ -13,7 +13,13 @@ PICTURES = {
     "paper.json": ("speedups.svg", "timeline.svg"),
     "sweeps.json": ("draft-length.svg", "weight.svg", "mu.svg", "dial.svg"),
 }
-PAGES = {"figures": "batching.json", "profile": "batching-profile.json"}  # parts of docs/batching.md
+PAGES = {  # the part of a page that is a result file's figures
+    "figures": ("docs/batching.md", "batching.json"),
+    "profile": ("docs/batching.md", "batching-profile.json"),
+    "step": ("docs/performance.md", "step.json"),
+    "operations": ("docs/performance.md", "operations.json"),
+    "operations-amx": ("docs/performance.md", "operations-amx.json"),
+}
 
 
 def speed() -> str:
@@ -76,9 +82,10 @@ def table(document: dict) -> str:
 
 def figures(document: dict, name: str) -> str:
     """The figures of a result file beside their bars."""
-    lines = ["| figure | measured | bar |", "|---|---|---|"]
+    bars = document.get("bars", {})
+    lines = ["| figure | measured | bar |", "|---|---|---|"] if bars else ["| figure | measured |", "|---|---|"]
     for figure, value in document["figures"].items():
-        lines.append(f"| {figure} | {value:.3f} | {document['bars'].get(figure, '-')} |")
+        lines.append(f"| {figure} | {value:.3f} |" + (f" {bars.get(figure, '-')} |" if bars else ""))
     lines.append(
         f"\n{origin(document)}; {document['repeats']} repeats. Result file: [{name}](../benchmarks/results/{name})."
     )
@@ -106,9 +113,9 @@ def main() -> int:
     for name in PICTURES:
         marks = f"<!-- {name}, written by `python benchmarks/readme.py` -->\n", f"<!-- end of {name} -->"
         written.append(("docs/benchmarks.md", *marks, report(name)))
-    for part, name in PAGES.items():
+    for part, (page, name) in PAGES.items():
         marks = f"<!-- {part}, written by `python benchmarks/readme.py` -->\n", f"<!-- end of {part} -->"
-        written.append(("docs/batching.md", *marks, figures(result(name), name)))
+        written.append((page, *marks, figures(result(name), name)))
     stale = False
     for page, *parts in written:
         text = (ROOT / page).read_text(encoding="utf-8")

@@ -35,7 +35,7 @@ def test_a_conversation_is_remembered_and_saved(talk, tmp_path):
     saved = json.loads(file.read_text())
     assert [message["role"] for message in saved] == ["system", "user", "assistant", "user", "assistant"]
     assert [message["content"] for message in saved if message["role"] == "user"] == ["add two", "now three"]
-    assert "saved 4 messages" in done.out
+    assert "saved 5 messages" in done.out
     for message in saved:
         if message["role"] == "assistant":
             assert message["content"].strip() in done.out

@@ -112,11 +112,14 @@ def test_a_task_of_the_harness_from_a_folder(run, tmp_path: Path, monkeypatch: p
     )
     output = tmp_path / "out.json"
     skills = ("-m", "zoo:skills-m", "-m", "zoo:skills-n", "--include-path", str(tmp_path), "--limit", "2")
-    done = run("eval", "local_sorting", *skills, "--combine", "cosd", "--output", str(output))
+    plain = ("--combine", "weighted", "--schedule", "standard")
+    done = run("eval", "local_sorting", *skills, "--combine", "cosd", *plain, "--output", str(output))
     assert done.code == 0, done.err
     assert "exact_match" in done.out
     rows = json.loads(output.read_text())["results"]
-    assert [row["name"] for row in rows] == ["skills-m alone", "skills-n alone", "cosd"]
+    assert [row["name"] for row in rows] == ["skills-m alone", "skills-n alone", "cosd", "weighted"]
+    assert [row["forwards_per_token"] for row in rows] == [[1, 0], [0, 1], [1, 1], [1, 1]]
+    assert all(row["tokens_per_second"] > 0 and len(row["forwards_per_token"]) == 2 for row in rows)
     done = run("eval", "local_sortin", *skills)
     assert done.code == 2
     assert "did you mean 'local_sorting'" in done.err

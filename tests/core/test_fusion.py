@@ -132,12 +132,90 @@ def test_banned_tokens_are_no_replacement():
     warp = EditedWarp(Warp(), Edits(bias={3: -1e9}), (0,), [()])
     assert cosd(0.5, 0.2)(logits, warp)[0, 3] == 0
     assert cosd(0.5, 0.2)(logits, warp)[0, 2] > 0.9
+    # What it says of that token is read without the edits: .2, which is less than the draft's .4 and .3
+    torch.testing.assert_close(cosd(0.5, 1.0)(logits, warp)[0], torch.tensor([4 / 9, 3 / 9, 2 / 9, 0.0]))
+
+
+def test_an_assistant_to_whom_everything_possible_is_banned_replaces_nothing():
+    """It has no top token; the draft's law stays as it is."""
+    logits = [torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log(), torch.tensor([[0.9, 0.1, 0.0, 0.0]]).log()]
+    warp = EditedWarp(Warp(), Edits(allowed=(2, 3)), (0,), [()])
+    torch.testing.assert_close(cosd(0.5, 0.1)(logits, warp)[0], torch.tensor([0.0, 0.0, 2 / 3, 1 / 3]))
 
 
 def test_no_possible_token_is_not_a_law():
     """The draft leaves nothing: nan, which the engine turns into an error, whatever the assistant says."""
     logits = [torch.full((1, 4), -torch.inf), torch.zeros(1, 4)]
     assert bool(cosd()(logits, Warp()).isnan().all())
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+@pytest.mark.parametrize("warp", [Warp(), Warp(0)], ids=str)
+def test_a_member_whose_scores_are_not_numbers_is_not_covered_for(warp: Warp, broken: int):
+    """nan, which the engine turns into an error; the other member is never taken in silence where both are looked at."""
+    logits = [torch.tensor([[0.1, 0.2, 0.7]]).log(), torch.tensor([[0.3, 0.4, 0.3]]).log()]
+    logits[broken] = torch.full((1, 3), torch.nan)
+    asking_both = [cosd(0.8), nudge(0.8), gate([1, 1], 0.8), gate([1, 1], 0.1, by="entropy"), cascade("chow", 0.2)]
+    for combination in (*asking_both, cascade("opt", 0.5), cascade("tokenv3", 0.5), realign(0.5), guidance(1.5)):
+        assert bool(target_law(combination, logits, warp).isnan().all()), combination.name
+
+
+def test_tokens_at_a_threshold():
+    """q(x) = alpha is kept, p(y) = beta q(x) does not replace; gates are sure at their threshold, as are cascades."""
+    q, p = (torch.tensor([values], dtype=torch.float64).log() for values in ([0.5, 0.25, 0.25], [0.25, 0.125, 0.625]))
+    half = [float(torch.softmax(logits, -1).max()) for logits in (q, p)]
+    assert half[0] == 0.5  # exactly, or this test says nothing
+    kept, moved = cosd(0.5, 0.5)([q, p], Warp()), cosd(0.51, 0.5)([q, p], Warp())
+    assert [round(float(law[0, 0]), 9) for law in (kept, moved)] == [0.5, 0.0]
+    assert float(cosd(1, half[1] / 0.5)([q, p], Warp())[0, 0]) == 0.5
+    assert cosd(0.5).fixed([q, None], Warp()).tolist() == [False]
+    assert cosd(0.5).fixed([torch.tensor([[1.0, 0.0, 0.0]]).log(), None], Warp()).tolist() == [True]
+    assert cosd(0.5).certain([q, None], Warp(), torch.tensor([0]), Warp()(q)).tolist() == [True]
+    for combination in (nudge(0.5), gate([0, 1], 0.5), cascade("chow", 0.5)):
+        assert torch.equal(combination([q, p], Warp()), Warp()(q)), combination.name
+    entropy = float(torch.special.entr(torch.softmax(q, -1)).sum())
+    assert torch.equal(gate([0, 1], entropy, by="entropy")([q, p], Warp()), Warp()(q))
+
+
+def test_the_ends_of_the_parameters():
+    """Where a parameter reaches an end, one member is left: its law exactly."""
+    logits = members(2)
+    first, second = (Warp()(member) for member in logits)
+    replaced = torch.zeros_like(first).scatter_(-1, second.argmax(-1, keepdim=True), 1.0)
+    ends: list[tuple[Combination, Tensor]] = [
+        (cosd(0.0, 0.5), first),
+        (cosd(1.5, 0.0), replaced),
+        (cascade("chow", 1.0), first),
+        (cascade("chow", 0.0), second),
+        (cascade("tokenv3", 1.0), first),
+        (nudge(0.0), first),
+        (nudge(1.0), second),
+        (gate([0, 1], 1.0), second),
+        (gate([0, 1], 0.0), first),
+        (gate([0, 1], 0.0, by="entropy"), second),
+        (proxy(0.0), first),
+        (realign(1.0), first),
+        (realign(0.0), second),
+        (guidance(1.0), first),
+        (context_aware(0.0), first),
+    ]
+    for combination, wanted in ends:
+        given = [*logits, logits[1]] if combination == proxy(0.0) else logits
+        torch.testing.assert_close(combination(given, Warp()), wanted, atol=1e-12, rtol=0, msg=combination.name)
+    opt = cascade("opt", 0.0)(logits, Warp())
+    surer = (first.amax(-1) >= second.amax(-1)).unsqueeze(-1)
+    torch.testing.assert_close(opt, torch.where(surer, first, second), atol=1e-12, rtol=0)
+
+
+def test_defaults_are_those_of_the_papers():
+    """As the pages in docs/methods say."""
+    assert cosd() == cosd(0.5, 0.5)
+    assert cascade() == cascade("chow", 0.3)
+    assert nudge() == nudge(0.3)
+    assert gate([1, 1]) == gate([1, 1], 0.5, by="confidence")
+    assert gate([1, 1], by="entropy") == gate([1, 1], 1.0, by="entropy")
+    assert (proxy(), realign(), guidance()) == (proxy(1.0), realign(0.5), guidance(1.5))
+    assert context_aware() == guidance(1.5) == context_aware(0.5)
 
 
 @ALL_WARPS

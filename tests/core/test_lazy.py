@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.core.helpers import HistoryMember, observed
+from tests.core.helpers import HistoryMember, Run, observed
 from unisono.combine import Combination, cascade, cosd, gate, nudge, weighted
+from unisono.combine.base import target_law
 from unisono.combine.cosd import Cosd
 from unisono.combine.mixtures import Weighted
 from unisono.edits import Edits
@@ -18,7 +19,7 @@ from unisono.members.table import TableMember
 from unisono.needs import Needs
 from unisono.rng import KeyedNoise
 from unisono.schedules import Schedule, cos, parallel, risky, speculative, standard
-from unisono.testing import decode, largest_error
+from unisono.testing import PROMPT, decode, largest_error
 from unisono.verify import VERIFICATIONS
 from unisono.warp import Warp
 
@@ -75,6 +76,46 @@ def test_others_are_spared(combination: Combination):
     """Most positions are known from the base alone; the other member runs for far fewer than one forward per token."""
     base, other = forwards(combination, cos(1, 1))
     assert other < min(45, base)
+
+
+def undecided(combination: Combination, base: Tensor, warp: Warp) -> bool:
+    """Whether the other member could change the law, from the definitions: every sure answer it may give is tried."""
+    answers = [torch.eye(3, dtype=torch.float64)[token] for token in range(3)]
+    laws = [target_law(combination, [base.log(), (answer + 1e-300).log()], warp) for answer in answers]
+    laws.append(target_law(combination, [base.log(), torch.full((3,), 1 / 3, dtype=torch.float64).log()], warp))
+    return any(float((law - laws[0]).abs().max()) > 1e-9 for law in laws)
+
+
+def counted(combination: Combination, run: Run, pair: Sequence[HistoryMember], warp: Warp) -> list[int]:
+    """Forwards of both members under `speculative:1`, from the text alone.
+
+    The base says something about every position. The other one is asked where it could change something and has not
+    scored the position yet, as it has behind a proposal of the base that it left as it was. Where the rule never replaces
+    the token that the base proposed, nobody is asked.
+    """
+    forwards, scored, prefix = [0, 0], False, list(PROMPT)
+    for commit in run.commits:
+        base = pair[0].law(prefix)
+        forwards[0] += 1
+        stood = commit.origin == "accepted"
+        kept = isinstance(combination, Cosd) and not warp.greedy and float(base[commit.token]) >= combination.alpha
+        asked = undecided(combination, base, warp) and not scored and not (kept and stood)
+        forwards[1] += asked
+        scored = asked and stood
+        prefix.append(commit.token)
+    return forwards
+
+
+@pytest.mark.parametrize("warp", [Warp(0), Warp(), Warp(0.7, top_k=2)], ids=str)
+@named("combination", [*LAZY, cosd(0.7, 0.2), weighted([0.8, 0.2])])
+def test_forwards_are_those_of_the_members_that_are_needed(combination: Combination, warp: Warp):
+    """Exactly: nobody is asked in vain, and nobody's answer is guessed."""
+    pair = [HistoryMember.random(3, seed) for seed in (1, 2)]
+    run = observed(pair, speculative(1), KeyedNoise(4), 80, combination, warp)
+    found = [member.forwards for member in run.row.stats.members]
+    assert found == counted(combination, run, pair, warp)
+    assert [len(member.calls) for member in pair] == found
+    assert 10 < found[1] < 80
 
 
 def test_standard_and_log_probabilities_spare_nobody():

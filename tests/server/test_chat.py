@@ -200,6 +200,11 @@ ERRORS = [
     ({"extra_body": {"collaboration": {"mu": 1}}}, openai.BadRequestError, "collaboration.mu"),
     ({"extra_body": {"collaboration": {"schedule": "cos:1"}}}, openai.BadRequestError, "collaboration.schedule"),
     ({"extra_body": {"collaboration": {"combine": "os:system"}}}, openai.BadRequestError, "collaboration.combine"),
+    (
+        {"extra_body": {"collaboration": {"combine": "cosd_tree:/etc/hosts"}}},
+        openai.BadRequestError,
+        "collaboration.combine",
+    ),
     ({"extra_body": {"collaboration": {"speed": 9}}}, openai.BadRequestError, "collaboration.speed"),
 ]
 

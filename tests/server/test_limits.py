@@ -1,7 +1,9 @@
 """Keys, sizes, queue, time: what the operator sets is kept."""
 
 import asyncio
+import contextlib
 import logging
+import socket
 from typing import Any
 
 import httpx
@@ -9,7 +11,8 @@ import openai
 import pytest
 
 from tests.server.live import KEY, MESSAGES, PROMPT, live
-from unisono.errors import ConfigurationError
+from unisono.combine import as_combination
+from unisono.errors import ConfigurationError, RequestError
 from unisono.server.settings import Settings
 
 LONG: dict[str, Any] = {"model": "pair", "prompt": PROMPT, "max_tokens": 400, "extra_body": {"ignore_eos": True}}
@@ -49,6 +52,13 @@ def test_a_large_body_is_413(small):
         small.client.completions.create(model="pair", prompt="x" * 3000)
     assert caught.value.status_code == 413
     assert caught.value.type == "invalid_request_error"
+
+
+def test_a_body_that_says_how_large_it_is_is_not_waited_for(small):
+    host, port = small.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as large:
+        large.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        assert b" 413 " in large.recv(4000)
 
 
 def test_a_large_body_without_a_length_is_413(small):
@@ -126,7 +136,8 @@ def test_prompts_are_logged_only_if_asked(small, server, caplog):
     [
         ({"port": 70000}, "port"), ({"port": -1}, "port"), ({"rows": 0}, "rows"), ({"queue": -1}, "queue"),
         ({"max_body": 0}, "max_body"), ({"max_tokens": 0}, "max_tokens"), ({"timeout": -1.0}, "timeout"),
-        ({"grace": -1.0}, "grace"), ({"keys": ("",)}, "key"), ({"keys": ("ключ",)}, "key"),
+        ({"grace": -1.0}, "grace"), ({"timeout": float("nan")}, "timeout"),
+        ({"keys": ("",)}, "key"), ({"keys": ("ключ",)}, "key"),
         ({"allow": ("weight",)}, "did you mean 'weights'"),
     ],
 )  # fmt: skip
@@ -142,3 +153,56 @@ def test_wrong_settings_are_refused(values, word):
 )  # fmt: skip
 def test_which_addresses_are_public(host, public):
     assert Settings(host=host).public is public
+
+
+SCORE: dict[str, Any] = {"model": "pair", "prompt": [PROMPT * 40] * 3, "max_tokens": 0, "echo": True, "logprobs": 1}
+
+
+def test_prompts_that_are_scored_are_rows_too(small):
+    """They count in the queue, which holds three, and leave it whatever becomes of them."""
+    with pytest.raises(openai.BadRequestError, match="at most 3"):
+        small.client.completions.create(**{**SCORE, "prompt": [PROMPT] * 4})
+    for model, problem in (("pair", None), ("none", openai.NotFoundError), ("pair", None)):
+        if problem is None:
+            small.client.completions.create(**{**SCORE, "model": model})
+        else:
+            with pytest.raises(problem):
+                small.client.completions.create(**{**SCORE, "model": model})
+    assert small.idle()
+
+
+def test_scoring_ends_with_its_client_and_with_its_time(caplog):
+    with live(timeout=0.05, rows=1) as own:
+        with pytest.raises(openai.APIStatusError) as caught:
+            own.client.completions.create(**{**SCORE, "prompt": [PROMPT * 40] * 40})
+        assert caught.value.status_code == 504
+        assert own.idle()
+    with live(rows=1) as own:
+        with httpx.Client(base_url=own.url, timeout=0.1) as http, contextlib.suppress(httpx.ReadTimeout):
+            http.post("/v1/completions", json={**SCORE, "prompt": [PROMPT * 40] * 60})
+        assert own.idle(5)
+    assert "never retrieved" not in caplog.text
+
+
+def test_one_failed_prompt_ends_the_others(small, monkeypatch):
+    """They are not scored for nobody."""
+
+    def failing(logits, warp):
+        raise RequestError("no law")
+
+    monkeypatch.setattr("unisono.server.order.as_combination", lambda *_: as_combination(failing, 2))
+    with pytest.raises(openai.BadRequestError, match="no law"):
+        small.client.completions.create(**SCORE)
+    assert small.idle(5)
+
+
+def test_a_slow_body_is_given_up(small):
+    """408 after the time limit; whoever leaves in the middle of a body is no error of ours."""
+    host, port = small.url.removeprefix("http://").split(":")
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    with socket.create_connection((host, int(port)), timeout=20) as slow:
+        slow.sendall(head)
+        assert b" 408 " in slow.recv(4000)
+    with socket.create_connection((host, int(port))) as gone:
+        gone.sendall(head)
+    assert httpx.get(f"{small.url}/health").status_code == 200

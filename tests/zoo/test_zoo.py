@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from unisono import zoo
 
 NAMES = ["code-m", "code-n", "code-s"]
-SKILLS = ["skills-m", "skills-n"]
+SKILLS = ["skills-m", "skills-n", "skills-s"]
 PARAMETERS = {
     "code-s": (1.2e6, 1.8e6),
     "code-m": (4.5e6, 5.5e6),

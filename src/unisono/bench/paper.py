@@ -31,10 +31,14 @@ CONTRASTIVE = {  # mu=0.1, T=1
 }
 
 
-def reported(combine: str | None, members: int, temperature: float) -> dict[str, list[float]]:
-    """What the paper reports for such a collaboration, by method, over all models and tasks; empty where nothing."""
+def reported(combine: str | None, members: int, temperature: float, equal: bool) -> dict[str, list[float]]:
+    """What the paper reports for such a collaboration, by method, over all models and tasks; empty where nothing.
+
+    Args:
+        equal: whether the members cost about the same, as those of its weighted ensembles do.
+    """
     kind = (combine or "weighted").partition(":")[0]
-    if kind == "weighted" and temperature == 1:
+    if kind == "weighted" and temperature == 1 and equal:
         tables = {2: WEIGHTED, 3: THREE}.get(members, {})
     elif kind == "contrastive" and members == 2:
         tables = {0: GREEDY_CONTRASTIVE, 1: CONTRASTIVE}.get(int(temperature), {})

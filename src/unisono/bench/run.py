@@ -157,7 +157,10 @@ def _measure(
     choices = [choice for choice in choices if choice.label not in facts["skipped"]]
     tell(case, "recording")
     record = replay.record(ensemble, found[:RECORDED], replace(params, max_tokens=max(2, case.tokens)))
-    facts |= {"acceptances": record.acceptances(), "seconds": [dict(price) for price in record.price]}
+    facts |= {
+        "acceptances": record.acceptances(),
+        "seconds": [{str(width): spent for width, spent in price.items()} for price in record.price],
+    }
     rows: list[dict[str, Any]] = []
     stages: list[tuple[str, list[Choice], int]] = [(COMPARE, choices, case.repeats)]
     if fixed:

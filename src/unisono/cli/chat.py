@@ -12,6 +12,7 @@ from rich.console import Console
 
 from unisono.cli.options import (
     Combine,
+    Compile,
     ConfigFile,
     Device,
     Dtype,
@@ -47,6 +48,7 @@ def chat(
     verification: VerificationName = None,
     dtype: Dtype = None,
     device: Device = None,
+    compile: Compile = None,
     config: ConfigFile = None,
     system: Annotated[str | None, typer.Option(help="Instructions in front of the conversation.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="The most tokens of an answer.")] = None,
@@ -60,7 +62,8 @@ def chat(
     """Talk with several models at once; /help lists what can be changed on the way."""
     settings, template = read_config(config), read_template(chat_template)
     params = sampling(settings, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    ensemble = load_ensemble(settings, member, combine, schedule, verification, dtype=dtype, device=device)
+    sources = {"dtype": dtype, "device": device, "compile": compile}
+    ensemble = load_ensemble(settings, member, combine, schedule, verification, **sources)
     if ensemble.tokenizer is not None and template is not None and not ensemble.tokenizer.chat_template:
         ensemble.tokenizer.chat_template = template
     if not getattr(ensemble.tokenizer, "chat_template", None):
@@ -177,7 +180,7 @@ class Conversation:
             Path(text).expanduser().write_text(content + "\n", encoding="utf-8")
         except OSError as error:
             raise RequestError(f"the conversation cannot be saved: {text} ({error.strerror})") from error
-        self.console.print(f"(saved {len(self.messages)} messages in {text})", markup=False)
+        self.console.print(f"(saved {len(self.all_messages())} messages in {text})", markup=False)
 
     def reset(self, text: str) -> None:
         self.messages.clear()

@@ -88,7 +88,7 @@ def evaluate(
     if name not in OWN:
         if tuned or text or allow_code or picture:
             raise RequestError(f"--tune, --text, --allow-code and --plot are for {', '.join(OWN)}; not for: {name!r}")
-        _write(run_harness(ensemble, name, combinations, limit, include_path, say), output)
+        _write(run_harness(ensemble, name, combinations, schedule, limit, include_path, say), output)
         return
     if include_path:
         raise RequestError(f"--include-path is for tasks of lm-evaluation-harness, not for {name}")

@@ -11,6 +11,7 @@ import typer
 from unisono.cli.options import (
     DEFAULT_MEMBERS,
     Combine,
+    Compile,
     ConfigFile,
     Device,
     Dtype,
@@ -32,6 +33,7 @@ def serve(
     verification: VerificationName = None,
     dtype: Dtype = None,
     device: Device = None,
+    compile: Compile = None,
     config: ConfigFile = None,
     served_model_name: Annotated[str | None, typer.Option(help="What requests call the model.")] = None,
     members_alone: Annotated[
@@ -76,7 +78,7 @@ def serve(
     method = _given(combine=combine, schedule=schedule, verification=verification)
     if method and len(catalog.models) > 1:
         raise ConfigurationError(f"{config} says how its models work together; leave out --{min(method)}")
-    sources = _given(dtype=dtype, device=device)
+    sources = _given(dtype=dtype, device=device, compile=compile)
     catalog = server.catalog.Catalog({name: _with(each, method, sources) for name, each in catalog.models.items()})
     quiet_libraries()
     server.run.serve(catalog.with_members_alone() if members_alone else catalog, settings)

@@ -28,7 +28,7 @@ class Chow(Gate):
         return f"cascade:rule=chow,alpha={self.alpha:g}"
 
     def sure(self, base: Tensor) -> Tensor:
-        return base.amax(-1) >= 1 - self.alpha
+        return ~(base.amax(-1) < 1 - self.alpha)
 
     def otherwise(self, logits: Logits, warp: AnyWarp) -> Tensor:
         return warp(logits[1])
@@ -51,7 +51,8 @@ class Opt(Combination):
         small, large = (torch.softmax(member, -1) for member in logits)
         variation = (small - large).abs().sum(-1) / 2
         kept = small.amax(-1) >= large.amax(-1) - self.alpha * variation
-        return torch.where(kept.unsqueeze(-1), warp(logits[0]), warp(logits[1]))
+        law = torch.where(kept.unsqueeze(-1), warp(logits[0]), warp(logits[1]))
+        return law + 0 * variation.unsqueeze(-1)  # nan if either member's scores are, though the other one is chosen
 
     def check(self, members: int) -> None:
         require_members("cascade", ROLES, 2, members)

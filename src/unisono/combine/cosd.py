@@ -78,13 +78,13 @@ class Fusion(Combination):
         """What the assistants among `logits` make of the draft's warped mass [..., V]: (moved to them, left in place)."""
         draft, moved = torch.softmax(logits[0], -1), torch.zeros_like(mass)
         for member in logits[1:]:
-            # Its top token among those that edits allow; where they allow none, nan, for which no rule fires
+            # Its top token among those that edits allow; where they allow none, that is nan, and no rule fires
             top = warp.untempered()(member).max(-1, keepdim=True)
-            probability = torch.softmax(member, -1).gather(-1, top.indices) + 0 * top.values
-            fires = self.replaces(draft, probability) & ~probability.isnan()
+            probability = torch.softmax(member, -1).gather(-1, top.indices)
+            fires = self.replaces(draft, probability) & ~top.values.isnan()
             fires = fires.scatter(-1, top.indices, False)
             moved = moved.scatter_add(-1, top.indices, torch.where(fires, mass, 0.0).sum(-1, keepdim=True))
-            mass = mass.masked_fill(fires, 0.0)
+            mass = mass.masked_fill(fires, 0.0) + 0 * probability  # nan if the assistant's scores are
         return moved, mass
 
 

@@ -28,7 +28,10 @@ class Gate(Combination):
 
     @abstractmethod
     def sure(self, base: Tensor) -> Tensor:
-        """Where the base is sure: probabilities at temperature 1 [..., V] -> bool [...]."""
+        """Where the base is sure: probabilities at temperature 1 [..., V] -> bool [...].
+
+        Where they are nan, it is: then the base's own law says so, and no other member covers for a broken one.
+        """
 
     @abstractmethod
     def otherwise(self, logits: Logits, warp: AnyWarp) -> Tensor:
@@ -63,7 +66,7 @@ class Nudge(Gate):
         return f"nudge:{self.threshold:g}"
 
     def sure(self, base: Tensor) -> Tensor:
-        return base.amax(-1) >= self.threshold
+        return ~(base.amax(-1) < self.threshold)
 
     def otherwise(self, logits: Logits, warp: AnyWarp) -> Tensor:
         return warp(logits[1])
@@ -97,9 +100,9 @@ class Mixed(Gate):
 
     def sure(self, base: Tensor) -> Tensor:
         if self.by == "confidence":
-            return base.amax(-1) >= self.threshold
+            return ~(base.amax(-1) < self.threshold)
         entropy: Tensor = torch.special.entr(base).sum(-1)
-        return entropy <= self.threshold
+        return ~(entropy > self.threshold)
 
     def otherwise(self, logits: Logits, warp: AnyWarp) -> Tensor:
         laws = [weight * warp(logits[member]) for member, weight in enumerate(self.weights) if weight > 0]

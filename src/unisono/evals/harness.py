@@ -20,7 +20,7 @@ from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError, RequestError
 from unisono.params import SamplingParams
 from unisono.scoring import Scoring, score_all
-from unisono.types import Score
+from unisono.types import Stats
 
 LONGEST = 2048  # tokens of context where no member says
 PLAIN = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")  # keywords that mean the same here
@@ -69,6 +69,7 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         combine = combine.replace(";", ",") if isinstance(combine, str) else combine
         self._method: dict[str, Any] = {"combine": combine, "schedule": schedule, "verification": verification}
         ensemble.method(**self._method)  # mistakes are said before anything is run
+        self.tokens, self.forwards = 0, [0] * len(ensemble.members)  # what all requests so far took
 
     @property
     def eot_token_id(self) -> int:
@@ -119,9 +120,9 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
     ) -> list[tuple[float, bool]]:
         pairs = [self._shortened(context, target) for _, context, target in requests]
         found = []
-        for (_, context, target), scored in zip(
-            requests, token_scores(self.ensemble, pairs, self._method), strict=True
-        ):
+        for (_, context, target), scoring in zip(requests, scorings(self.ensemble, pairs, self._method), strict=True):
+            scored = scoring.score()
+            self._count(scoring.row.stats)
             found.append((scored.total, scored.is_greedy))
             self.cache_hook.add_partial("loglikelihood", (context, target), found[-1])
         return found
@@ -147,7 +148,13 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
             prompts.append(self.tok_encode(context)[-room:])
             params.append(setting)
         results = self.ensemble.generate(prompts, params, progress=not disable_tqdm and None, **self._method)
+        for result in results:
+            self._count(result.stats)
         return [result.text for result in results]
+
+    def _count(self, stats: Stats) -> None:
+        self.tokens += stats.tokens
+        self.forwards = [count + member.forwards for count, member in zip(self.forwards, stats.members, strict=True)]
 
     def _shortened(self, context: list[int], target: list[int]) -> tuple[list[int], list[int]]:
         """As the `hf` class cuts them: the last max_length + 1 tokens of both."""
@@ -161,15 +168,16 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         return [make_disjoint_window(window) for window in windows]
 
 
-def token_scores(
+def scorings(
     ensemble: Ensemble, pairs: Sequence[tuple[list[int], list[int]]], method: Mapping[str, Any]
-) -> list[Score]:
-    """Scores of (context, target) token ids, together."""
+) -> list[Scoring]:
+    """(context, target) token ids, scored together."""
     combination, count = ensemble.method(**method).combination, len(ensemble.members)
     for context, target in pairs:
         ensemble.engine.check_tokens([len(context) + len(target)] * count)
-    scorings = [Scoring(ensemble.members, combination, [context] * count, target) for context, target in pairs]
-    return score_all(scorings, ensemble.engine)
+    asked = [Scoring(ensemble.members, combination, [context] * count, target) for context, target in pairs]
+    score_all(asked, ensemble.engine)
+    return asked
 
 
 def sampling(keywords: Mapping[str, Any]) -> SamplingParams:

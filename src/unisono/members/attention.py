@@ -41,13 +41,20 @@ def fused(
         raise ValueError(f"attention with {changing[0]} cannot be fused")
     rows, heads, width, size = query.shape
     groups = key.shape[1]
-    queries = query.float().reshape(rows, groups, heads // groups, width, 1, size)
+    queries = _stored(query).float().reshape(rows, groups, heads // groups, width, 1, size)
     keys, values = key.float()[:, :, None, None], value.float()[:, :, None, None]
     scores = (queries * keys).sum(-1) * (size**-0.5 if scaling is None else scaling)
     scores = scores.masked_fill(~attention_mask.unsqueeze(2), torch.finfo(torch.float32).min)
     weights = (scores - scores.amax(-1, keepdim=True)).exp()
     mixed = (weights.unsqueeze(-1) * values).sum(-2) / weights.sum(-1, keepdim=True)
     return mixed.to(query.dtype).reshape(rows, heads, width, -1).transpose(1, 2).contiguous(), None
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    """The same, written to memory. Else a compiler makes it anew for every key, rotary embeddings' sines and all."""
+    place = torch.empty_like(tensor, memory_format=torch.contiguous_format)
+    place[torch.arange(tensor.shape[0], device=tensor.device)] = tensor
+    return place
 
 
 def widened(

@@ -26,22 +26,28 @@ from unisono.members import artifact, pages
 from unisono.members.attention import FUSED, attention
 from unisono.members.step import Step
 
+CACHED = 2**22  # bytes of weights that stay near the processor between two forwards
 ROWS, WIDTH, WINDOW, CAPACITY = 3, 5, 200, 384  # of the example that is traced: unequal, and none of them 0 or 1
 
 
 class Compiled:
-    """A compiled step: (ids [R, W], starts [R], window, keys, values) -> logits [R, W, V] in float32. Stateless."""
+    """A compiled step: (ids [R, W], starts [R], window, keys, values) -> logits [R, W, V] in float32. Stateless.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        least: run at least so many tokens at once, padding behind what is asked for.
+    """
+
+    def __init__(self, path: Path, least: int = 1) -> None:
         # The loader itself: its wrapper sorts the arguments anew at every call, which costs as much as a small layer
         self._loader = aoti_load_package(str(path)).loader
         pages.drop("/data/aotinductor/")
+        self.least = least
 
     idle = 8  # the most slots with nothing to do between two rows of one forward
 
     def frame(self, first: int, last: int, width: int) -> tuple[int, int, int]:
-        """The range of slots and the number of tokens to run: those asked for."""
-        return first, last, width
+        """The range of slots and the number of tokens to run: those asked for, padded to the least."""
+        return first, last, max(width, self.least) if last - first == 1 else width
 
     def __call__(
         self, ids: Tensor, starts: Tensor, window: int, keys: Sequence[Tensor], values: Sequence[Tensor]
@@ -56,7 +62,7 @@ def find(step: Step) -> Compiled | None:
         return None
     path = artifact.place(step.model)
     try:
-        return Compiled(path) if path.exists() else None
+        return Compiled(path, _least(step)) if path.exists() else None
     except Exception as error:  # whatever the loader raises for a file that was cut short
         raise MemberError(f"what an earlier run compiled cannot be read, delete it: {path}") from error
 
@@ -78,7 +84,7 @@ def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: st
         with _shown(name), _quiet(), torch.inference_mode(False), torch.no_grad():
             _compile(step, _example(step, keys, values), unfinished)
         os.replace(unfinished, path)
-        return Compiled(path)
+        return Compiled(path, _least(step))
     except Exception as error:  # a compiler may raise anything
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise MemberError(f"{step.model.config.model_type} cannot be compiled ({reason})") from error
@@ -89,6 +95,15 @@ def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: st
 def discard(step: Step) -> None:
     """Forget the compiled form of a step."""
     artifact.place(step.model).unlink(missing_ok=True)
+
+
+def _least(step: Step) -> int:
+    """2 where matrix units multiply weights from memory: one token takes them longer than two (benchmarks/step.py).
+
+    A rule and no measurement, so that the same machine gives the same bits.
+    """
+    large = step.model.num_parameters() * 2 > CACHED
+    return 1 + (large and step.model.dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported())
 
 
 def _require_compiler() -> None:

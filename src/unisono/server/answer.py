@@ -4,7 +4,8 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -13,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from unisono.errors import UnisonoError
 from unisono.server import errors, sse
-from unisono.server.echo import echo
+from unisono.server.echo import Echo
 from unisono.server.job import CancelledError, Job, Update
 from unisono.server.observation import Observer
 from unisono.server.order import Order
@@ -44,9 +45,9 @@ class Answer:
 
     async def respond(self, request: Request) -> Response:
         """Raises: APIError: what is known before the first byte is sent has a status of its own."""
-        self._order.worker.require_room(self._order.rows)
         created = time.perf_counter()
-        await run_in_threadpool(self._read_echoes)
+        self._order.worker.require_room(max(self._order.rows, len(self._order.texts)))
+        await self._read_echoes(request, created + self._timeout)
         if not self._order.limit:
             choices = [self._whole(index, []) for index in range(len(self._order.prompts))]
             return sse.JSON(self._completed(choices, 0, None))
@@ -73,9 +74,9 @@ class Answer:
         except UnisonoError as error:
             raise errors.refused(error, type(self._body).model_fields) from error
         observer, order = None, self._order
-        if order.observed is not None and self._body.trace is not None:
-            ensemble, shown = order.worker.ensemble, self._body.trace.candidates
-            observer = Observer(ensemble.tokenizer, order.observed, len(ensemble.members), shown, created)
+        if self._body.trace is not None:
+            tokenizer = order.worker.ensemble.tokenizer
+            observer = Observer(tokenizer, requests[0].row, self._body.trace.candidates, created)
         job = Job(requests, created, created + self._timeout, observer)
         order.worker.require_room(order.rows)  # others may have come meanwhile
         order.worker.submit(job)
@@ -83,8 +84,7 @@ class Answer:
 
     async def _watch(self, request: Request, job: Job) -> None:
         """End the job as soon as the client has gone."""
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
+        await _gone(request)
         job.put(CancelledError())
         self._order.worker.release(job)  # at once, whoever still writes
 
@@ -92,17 +92,27 @@ class Answer:
         watch.cancel()
         self._order.worker.release(job)
 
-    def _read_echoes(self) -> None:
-        """The prompts' own tokens, with log-probabilities if those are asked for."""
+    async def _read_echoes(self, request: Request, deadline: float) -> None:
+        """The prompts' own tokens, with log-probabilities if those are asked for: then each prompt is a row meanwhile."""
         order = self._order
-        for text, prompt in zip(order.texts, order.prompts, strict=False):
+        if order.top is None:
+            self._echoes = [(text, []) for text in order.texts]
+            return
+        pairs = zip(order.texts, order.prompts, strict=False)
+        with _translated({}):
+            echoes = [(t, Echo(order.worker.ensemble, order.combination, prompt, order.top)) for t, prompt in pairs]
+            rows = [each.row for _, each in echoes]
+            scoring, gone = asyncio.create_task(order.worker.run(rows)), asyncio.create_task(_gone(request))
             try:
-                scored = (
-                    order.worker.scored(echo, order.combination, prompt, order.top) if order.top is not None else []
-                )
-            except UnisonoError as error:
-                raise errors.refused(error, {}) from error
-            self._echoes.append((text, scored))
+                left = deadline - time.perf_counter()
+                await asyncio.wait({scoring, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if not scoring.done():
+                    raise CancelledError if gone.done() else errors.timed_out(self._timeout)
+                scoring.result()
+            finally:
+                gone.cancel()
+                scoring.cancel()
+        self._echoes = [(text, each.commits()) for text, each in echoes]
 
     def _echo(self, choice: int) -> tuple[str, list[Commit]] | None:
         return self._echoes[choice // self._order.params.n if self._order.limit else choice] if self._echoes else None
@@ -178,14 +188,27 @@ class Answer:
         return sse.event({**self._identity, "object": self._shape.chunk_kind, "choices": choices, **extra})
 
 
-async def _checked(job: Job) -> AsyncIterator[Update]:
-    """The job's updates; whatever else goes wrong is an APIError or `CancelledError`."""
+async def _gone(request: Request) -> None:
+    """Until the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+@contextmanager
+def _translated(fields: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Whatever goes wrong while rows run is an APIError or `CancelledError`."""
     try:
-        async for update in job.updates():
-            yield update
+        yield
     except (errors.APIError, CancelledError):
         raise
     except UnisonoError as error:
-        raise errors.refused(error) from error
+        raise errors.refused(error, fields) from error
     except Exception as error:  # the worker has logged it
         raise errors.internal() from error
+
+
+async def _checked(job: Job) -> AsyncIterator[Update]:
+    """The job's updates; whatever else goes wrong is an APIError or `CancelledError`."""
+    with _translated():
+        async for update in job.updates():
+            yield update

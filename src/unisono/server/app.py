@@ -41,7 +41,7 @@ LOG = logging.getLogger("unisono.server")
 STATIC = Path(__file__).parent / "static"
 POLICY = "default-src 'self'; style-src 'self'; script-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 FAULTS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer} for status in (400, 401, 404, 413, 429, 500, 503, 504)
+    status: {"model": ErrorAnswer} for status in (400, 401, 404, 408, 413, 429, 500, 503, 504)
 }
 
 
@@ -90,7 +90,7 @@ def create_app(service: Service) -> FastAPI:
         default_response_class=JSON,
         responses=FAULTS,
     )
-    app.add_middleware(BodyLimit, limit=service.settings.max_body)
+    app.add_middleware(BodyLimit, limit=service.settings.max_body, timeout=service.settings.timeout)
     app.add_middleware(Keys, keys=service.settings.keys)
     _add_error_handlers(app)
     _add_generation(app, service)
@@ -171,7 +171,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
 def _add_playground(app: FastAPI) -> None:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def playground() -> Response:
         return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": POLICY})
 

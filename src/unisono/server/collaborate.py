@@ -4,21 +4,16 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from unisono.combine import Combination, as_combination, contrastive, parse, product, weighted
-from unisono.combine.logits import Contrastive, Product
-from unisono.combine.mixtures import Weighted
+from unisono.combine import Combination, as_combination, parse
 from unisono.combine.parse import FORMS
-from unisono.errors import UnisonoError
+from unisono.errors import ConfigurationError, UnisonoError
 from unisono.server.errors import APIError
 from unisono.server.models import Model
 from unisono.server.schema import Collaboration
 from unisono.server.worker import Worker
 
-# A request may name these; `module:function` would run code, and some others read files
-SAFE = (
-    "weighted", "product", "contrastive", "contrastive_masked", "only", "drawn", "proxy", "realign", "guidance",
-    "context_aware", "cascade", "cosd", "nudge", "gate",
-)  # fmt: skip
+# A request may name these; `module:function` would run code, and a combination in a file would read one
+SAFE = tuple(name for name, form in FORMS.items() if "file" not in form.keys)
 
 
 def method(asked: Collaboration | None, model: Model, allowed: Sequence[str]) -> dict[str, Any]:
@@ -40,19 +35,12 @@ def method(asked: Collaboration | None, model: Model, allowed: Sequence[str]) ->
     return chosen
 
 
-def reads_negative(combination: Combination) -> bool:
-    """Whether the second member reads a negative prompt instead of the prompt."""
-    return combination.name.partition(":")[0] in ("guidance", "context_aware")
-
-
 def guidance(scale: float, model: Model) -> tuple[Worker, Combination]:
     """The worker whose two members read the prompt and the negative prompt, and its combination.
 
     Raises:
         APIError: 400 if the model cannot be guided.
     """
-    if "guidance" not in FORMS:
-        raise APIError(400, "guidance_scale is not supported by this version", "guidance_scale")
     combination = _attempt("guidance_scale", lambda: parse(f"guidance:{scale!r}", 2), whole=True)
     if model.guided is not None:
         return model.guided, combination
@@ -67,24 +55,24 @@ def guidance(scale: float, model: Model) -> tuple[Worker, Combination]:
 
 def _combination(given: dict[str, Any], model: Model) -> Combination:
     """The combination that is asked for, or the configured one, with the weights or mu that are asked for."""
-    text, count = given.get("combine"), len(model.config.members)
-    if text is not None and text.partition(":")[0] not in (known := [name for name in SAFE if name in FORMS]):
-        raise _refused("combine", f"a request may name {', '.join(known)}, not: {text!r}")
-    base: Combination = _attempt("combine", lambda: as_combination(text or model.config.combine, count))
-    if "weights" in given:
-        if not isinstance(base, Weighted | Product):
-            raise _refused("weights", f"{base.name} has no weights")
-        base = _attempt("weights", partial(_reweighted, base, given["weights"]))
-        _attempt("weights", partial(base.check, count))
-    if "mu" in given:
-        if not isinstance(base, Contrastive):
-            raise _refused("mu", f"{base.name} has no mu")
-        base = contrastive(given["mu"])
-    return base
+    text, configured, count = given.get("combine"), model.config.combine, len(model.config.members)
+    if text is not None and text != configured and text.partition(":")[0] not in SAFE:
+        raise _refused("combine", f"a request may name {', '.join(SAFE)}, not: {text!r}")
+    combination: Combination = _attempt("combine", lambda: as_combination(text or configured, count))
+    for part in ("weights", "mu"):
+        if part in given:
+            combination = _attempt(part, partial(_changed, combination, part, given[part]))
+            _attempt(part, partial(combination.check, count))
+    return combination
 
 
-def _reweighted(base: Weighted | Product, weights: Sequence[float]) -> Combination:
-    return weighted(weights, base.order) if isinstance(base, Weighted) else product(weights)
+def _changed(combination: Combination, part: str, value: Any) -> Combination:
+    """The same combination with other weights, or another value of a parameter."""
+    form = FORMS.get(combination.name.partition(":")[0])
+    if form is None or not (form.per_member if part == "weights" else part in form.keys):
+        raise ConfigurationError(f"{combination.name} has no {part}")
+    kept = {key: getattr(combination, key) for key in form.keys}
+    return form.build(**{**kept, part: value})
 
 
 def _refused(part: str, problem: str) -> APIError:

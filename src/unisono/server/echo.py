@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from unisono.combine.base import Combination
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError
-from unisono.scoring import Scoring, score_all
+from unisono.scoring import Scoring
 from unisono.types import Commit
 
 
-def echo(ensemble: Ensemble, combination: Combination, prompts: Sequence[Sequence[int]], top: int) -> list[Commit]:
-    """The prompt's tokens with their log-probabilities under the combination; the first has none.
+class Echo:
+    """A prompt's tokens as a row that scores them; the first token has no log-probability.
 
     Args:
         prompts: token ids per member, which must be the same. top: of how many candidates to tell.
@@ -18,13 +18,19 @@ def echo(ensemble: Ensemble, combination: Combination, prompts: Sequence[Sequenc
     Raises:
         RequestError: members read different prompts, or the caches have no room.
     """
-    ids = list(prompts[0])
-    if any(list(prompt) != ids for prompt in prompts):
-        raise RequestError("echo with logprobs needs members that read the same prompt")
-    first = Commit(ids[0], "drawn")
-    if len(ids) == 1:
-        return [first]
-    ensemble.engine.check_tokens([len(ids)] * len(prompts))
-    scoring = Scoring(ensemble.members, combination, [ids[:1]] * len(prompts), ids[1:], top)
-    score_all([scoring], ensemble.engine)
-    return [first, *(Commit(each.token, "drawn", logprob=each.logprob, top=each.top) for each in scoring.commits)]
+
+    def __init__(
+        self, ensemble: Ensemble, combination: Combination, prompts: Sequence[Sequence[int]], top: int
+    ) -> None:
+        first, *rest = prompts[0]
+        if any(list(prompt) != [first, *rest] for prompt in prompts):
+            raise RequestError("echo with logprobs needs members that read the same prompt")
+        ensemble.engine.check_tokens([len(rest) + 1] * len(prompts))
+        self._first = Commit(first, "drawn")
+        self._scoring = Scoring(ensemble.members, combination, [[first]] * len(prompts), rest, top)
+        self.row = self._scoring.row
+
+    def commits(self) -> list[Commit]:
+        """The tokens, once the row has ended."""
+        scored = (Commit(each.token, "drawn", logprob=each.logprob, top=each.top) for each in self._scoring.commits)
+        return [self._first, *scored]

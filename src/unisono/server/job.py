@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unisono.request import Request
+from unisono.row import Row
 from unisono.server.observation import Observer
 from unisono.server.tally import Tally
 from unisono.types import Commit, Piece, Result
@@ -40,12 +41,63 @@ class Update:
 
 @dataclass
 class Choice:
-    """One row of a job. `served` is when it last got tokens, None before the first; `result` is there at its end."""
+    """One row of a job. `served` is when it last got tokens, None before the first; `result` is there at its end.
+
+    Settlings are counted and observed as they happen: between two looks at the row there may be several, for whoever
+    scores a prompt with the same engine steps it too.
+    """
 
     request: Request
+    observer: Observer | None = None
     tally: Tally = field(default_factory=Tally)
     served: float | None = None
     result: Result | None = None
+
+    def __post_init__(self) -> None:
+        self._emit = self.request.row.emit
+        self.request.row.emit = self._settled
+
+    def _settled(self, commits: list[Commit]) -> int | None:
+        self.tally.add(self.request.row.stats)  # of the settlings before
+        if self.observer is not None:
+            self.observer.note(commits)
+        return self._emit(commits)
+
+    def take(self, started: float) -> tuple[list[Piece], dict[str, Any]]:
+        """What was added since it was last asked, and what the observer tells of the step that began at `started`.
+
+        Raises the error that ended the row.
+        """
+        row, pieces = self.request.row, self.request.drain()
+        if pieces and pieces[-1].result is not None:
+            self.tally.add(row.stats)
+            self.result = pieces[-1].result
+        if self.observer is None:
+            return pieces, {}
+        count = sum(piece.commit is not None for piece in pieces)
+        return pieces, self.observer.look(count, started, time.perf_counter())
+
+
+class Lonely:
+    """Rows without a job, and what waits for their end. Made in the event loop's thread."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = rows
+        self._loop = asyncio.get_running_loop()
+        self.over: asyncio.Future[None] = self._loop.create_future()
+
+    def end(self, error: Exception | None) -> None:
+        """Tell who waits. Called in the worker's thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end, error)
+
+    def _end(self, error: Exception | None) -> None:
+        if self.over.done():
+            return
+        if error is None:
+            self.over.set_result(None)
+        else:
+            self.over.set_exception(error)
 
 
 class CancelledError(Exception):
@@ -64,10 +116,9 @@ class Job:
     def __init__(
         self, requests: Sequence[Request], created: float, deadline: float, observer: Observer | None = None
     ) -> None:
-        self.choices = [Choice(request) for request in requests]
+        self.choices = [Choice(request, observer) for request in requests]
         self.created = created
         self.deadline = deadline
-        self.observer = observer
         self.ended = False  # for the worker
         self.released = False  # for the event loop
         self._loop = asyncio.get_running_loop()
@@ -105,13 +156,7 @@ class Job:
         for index, choice in enumerate(self.choices):
             if choice.result is not None:
                 continue
-            pieces = choice.request.drain()
-            update = Update(index, pieces)
-            choice.tally.add(choice.request.row, update.commits)
-            choice.result = update.result
-            if self.observer:
-                seen = self.observer.look(choice.request.row, update.commits, started, time.perf_counter())
-                update = Update(index, pieces, seen)
-            if pieces or update.observed:
-                found.append(update)
+            pieces, seen = choice.take(started)
+            if pieces or seen:
+                found.append(Update(index, pieces, seen))
         return found

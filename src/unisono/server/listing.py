@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from unisono.combine.parse import FORMS
+from unisono.combine import as_combination
 from unisono.errors import UnisonoError
 from unisono.server.collaborate import SAFE
 from unisono.server.errors import APIError, refused
@@ -25,9 +25,11 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
         "owned_by": "unisono",
         "max_model_len": _context(model),
         "members": members,
-        **ensemble.method().names,
+        "combination": as_combination(model.config.combine, len(members)).name,
+        "schedule": _name(model.config.schedule),
+        "verification": _name(model.config.verification),
         "allowed": list(settings.allow),
-        "combinations": [name for name in SAFE if name in FORMS],
+        "combinations": list(SAFE),
         "guidance": model.guided is not None,
         "chat": bool(getattr(ensemble.tokenizer, "chat_template", None)),
     }
@@ -56,6 +58,10 @@ def detokenized(body: DetokenizeRequest, model: Model) -> dict[str, str]:
     if outside:
         raise APIError(400, f"tokens: outside the vocabulary of {size}: {outside[0]}", "tokens")
     return {"prompt": tokenizer.decode(body.tokens, clean_up_tokenization_spaces=False)}
+
+
+def _name(configured: Any) -> str:
+    return "auto" if configured is None else str(getattr(configured, "name", configured))
 
 
 def _context(model: Model) -> int | None:

@@ -37,7 +37,9 @@ class Metrics:
         self.proposed = self._counter("spec_decode_num_draft_tokens", "Proposed tokens.", MEMBER)
         self.accepted = self._counter("spec_decode_num_accepted_tokens", "Accepted proposals.", MEMBER)
         self.positions = self._counter(
-            "spec_decode_num_accepted_tokens_per_pos", "Accepted, by index in a run.", (*MEMBER, "position")
+            "spec_decode_num_accepted_tokens_per_pos",
+            "Accepted, by position in the verified block.",
+            (*MEMBER, "position"),
         )
         self.forwards = self._counter("member_forward_passes", "Forwards a row took part in.", MEMBER)
         self.seconds = self._counter("member_forward_seconds", "Rows' shares of forwards, in seconds.", MEMBER)
@@ -94,9 +96,8 @@ class Meter:
                 self._metrics.accepted.labels(self.model, member.name).inc(member.accepted)
                 self._metrics.forwards.labels(self.model, member.name).inc(member.forwards)
                 self._metrics.seconds.labels(self.model, member.name).inc(member.seconds)
-            for (index, position), count in choice.tally.positions.items():
-                name = row.stats.members[index].name
-                self._metrics.positions.labels(self.model, name, position).inc(count)
+                for position, count in enumerate(member.accepted_by_position):
+                    self._metrics.positions.labels(self.model, member.name, position).inc(count)
             reason = choice.result.finish_reason if choice.result else _reason(error)
             self._metrics.requests.labels(self.model, reason).inc()
         self._metrics.whole.labels(self.model).observe(time.perf_counter() - job.created)

@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from unisono.combine.parse import FORMS
 from unisono.config import Config
 from unisono.ensemble import Ensemble
 from unisono.loading import Loaded, cache_budget, load_members
@@ -84,7 +83,7 @@ def _model(name: str, config: Config, settings: Settings, metrics: Metrics, load
 
     own = Ensemble(members, prompts, config.combine, config.schedule, config.verification, settings.rows, memory)
     guided = None
-    if len(members) == 1 and "guidance" in FORMS:
+    if len(members) == 1:
         pair = [HFMember(members[0].model, members[0].name), HFMember(members[0].model, f"{members[0].name} unguided")]
         for member in pair:
             member.restrict(prompts.vocabulary.size, prompts.vocabulary.forbidden)

@@ -1,9 +1,6 @@
-"""What the playground shows of a request: what each member said at each token, and who ran when.
+"""What the playground shows of a request: what each member said at each token, and who ran when."""
 
-An `Observed` combination keeps the logits of its last call, which belong to the tokens that are committed in the same step.
-"""
-
-from collections import Counter
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,38 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination, Logits
+from unisono.combine.base import Heard, filled
 from unisono.row import Row
 from unisono.server.tokens import token_text
 from unisono.types import Commit
-from unisono.warp import AnyWarp, Warp
-
-
-class Observed:
-    """Mixed into a combination's own class: it remembers what it was last asked, and equals no other.
-
-    So its rows are combined alone, and whatever else the combination can do, it still can.
-    """
-
-    inner: Combination
-    logits: list[Tensor]
-
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
-
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        # The call may change what it is given; a member that stands in for another stays the same tensor
-        copies = {id(member): member.clone() for member in logits}
-        self.__dict__["logits"] = [copies[id(member)] for member in logits]
-        return self.inner(logits, warp)
-
-    @classmethod
-    def of(cls, combination: Combination) -> Any:
-        """The combination, observed."""
-        kind = type(combination)
-        seen: Any = object.__new__(type(kind.__name__, (cls, kind), {}))
-        seen.__dict__.update(vars(combination), inner=combination, logits=[])
-        return seen
+from unisono.warp import Warp
 
 
 @dataclass(frozen=True)
@@ -58,75 +28,94 @@ class Turn:
 
 
 class Observer:
-    """Watches one row.
+    """Watches one row, which runs as it would without. It listens to the row's frontier, which forgets what members said
+    about a position as soon as a token is committed there.
 
     Args:
         candidates: how many of the most probable tokens to tell of each position.
         since: when the request came, as `time.perf_counter` tells.
     """
 
-    def __init__(self, tokenizer: Any, combination: Any, members: int, candidates: int, since: float) -> None:
+    def __init__(self, tokenizer: Any, row: Row, candidates: int, since: float) -> None:
         self._tokenizer = tokenizer
-        self._combination = combination
-        self._needed: tuple[int, ...] = combination.needed(members)
-        self._members = members
+        self._row = row
         self._candidates = candidates
         self._since = since
-        self._before = ((0,) * members, (0,) * members)
+        nothing = (0,) * len(row.stats.members)
+        self._before = (nothing, nothing)
+        self._said: deque[Heard] = deque()  # per token that is being committed
+        self._noted: deque[dict[str, Any]] = deque()
+        frontier, accept, replace = row.frontier, row.frontier.accept, row.frontier.replace
 
-    def look(self, row: Row, commits: Sequence[Commit], start: float, end: float) -> dict[str, Any]:
+        def accepting(count: int) -> Any:
+            self._listen(count)
+            return accept(count)
+
+        def replacing(token: int) -> None:
+            self._listen(1)
+            replace(token)
+
+        frontier.accept, frontier.replace = accepting, replacing  # type: ignore[method-assign]
+
+    def note(self, commits: Sequence[Commit]) -> None:
+        """Tokens are being committed: keep what was said there."""
+        self._noted.extend(self._token(commit, self._said.popleft()) for commit in commits)
+
+    def look(self, count: int, start: float, end: float) -> dict[str, Any]:
         """What the last step did: the `unisono` field of a chunk; empty if the row did nothing.
 
         Args:
-            start: of the step. end: of the step.
+            count: how many tokens it added. start: of the step. end: of the step.
         """
         now = (
-            tuple(member.forwards for member in row.stats.members),
-            tuple(member.proposed for member in row.stats.members),
+            tuple(member.forwards for member in self._row.stats.members),
+            tuple(member.proposed for member in self._row.stats.members),
         )
         ran, proposed = (
             tuple(a - b for a, b in zip(*pair, strict=True)) for pair in zip(now, self._before, strict=True)
         )
         self._before = now
-        if not any(ran) and not commits:
+        if not any(ran) and not count:
             return {}
-        accepted = sum(commit.origin == "accepted" for commit in commits)
-        turn = Turn(self._milliseconds(start), self._milliseconds(end), ran, proposed, accepted, len(commits))
-        return {"turn": asdict(turn), "tokens": self._tokens(commits)}
+        tokens = [self._noted.popleft() for _ in range(count)]
+        accepted = sum(token["origin"] == "accepted" for token in tokens)
+        turn = Turn(self._milliseconds(start), self._milliseconds(end), ran, proposed, accepted, count)
+        return {"turn": asdict(turn), "tokens": tokens}
 
     def _milliseconds(self, when: float) -> float:
         return round(1000 * (when - self._since), 3)
 
+    def _listen(self, count: int) -> None:
+        """Keep each member's scores of the first positions; None for a member that has not scored one."""
+        members = range(len(self._row.stats.members))
+        scores = [self._row.frontier.scores(member, count) for member in members]
+        self._said.extend([each[k] if k < len(each) else None for each in scores] for k in range(count))
+
     @torch.inference_mode()
-    def _tokens(self, commits: Sequence[Commit]) -> list[dict[str, Any]]:
-        """Each committed token, and what was said about its position."""
-        if not commits:
-            return []
-        logits = [member[: len(commits)] for member in self._combination.logits]
-        combined = self._combination.inner([member.clone() for member in logits], Warp())
-        each = {index: Warp()(logits[index]) for index in self._heard(logits)}
-        order = combined.sort(-1, descending=True).indices[:, : self._candidates].tolist()
-        return [self._token(commit, k, order[k], combined, each) for k, commit in enumerate(commits)]
-
-    def _heard(self, logits: Sequence[Tensor]) -> list[int]:
-        """The members that spoke for themselves: a needed one may stand in for others, which is not what they said."""
-        spoken = Counter(id(member) for member in self._combination.logits)
-        alone = [index for index, member in enumerate(self._combination.logits) if spoken[id(member)] == 1]
-        return [index for index in range(len(logits)) if index in alone or self._needed == (index,)]
-
-    def _token(
-        self, commit: Commit, position: int, ids: list[int], combined: Tensor, each: dict[int, Tensor]
-    ) -> dict[str, Any]:
-        shown = ids if commit.token in ids else [*ids, commit.token]
+    def _token(self, commit: Commit, said: Heard) -> dict[str, Any]:
+        laws = [None if logits is None else Warp()(logits.clone()) for logits in said]
+        combined = self._combined(said)
+        order = combined if combined is not None else torch.stack([law for law in laws if law is not None]).mean(0)
+        ids = order.sort(descending=True).indices[: self._candidates].tolist()
         candidates = [
             {
                 "id": token,
                 "text": token_text(self._tokenizer, token),
-                "combined": float(combined[position, token]),
-                "members": [float(each[m][position, token]) if m in each else None for m in range(self._members)],
+                "combined": None if combined is None else float(combined[token]),
+                "members": [None if law is None else float(law[token]) for law in laws],
             }
-            for token in shown
+            for token in (ids if commit.token in ids else [*ids, commit.token])
         ]
         text = token_text(self._tokenizer, commit.token)
-        origin = {"origin": commit.origin, "member": commit.member}
-        return {"id": commit.token, "text": text, **origin, "candidates": candidates}
+        return {
+            "id": commit.token, "text": text, "origin": commit.origin, "member": commit.member, "candidates": candidates
+        }  # fmt: skip
+
+    def _combined(self, said: Heard) -> Tensor | None:
+        """The combined law at temperature 1; None if nobody needed to know it, as where a member was drawn."""
+        combination, warp = self._row.method.combination, Warp()
+        alone = [None if logits is None else logits.unsqueeze(0).clone() for logits in said]
+        whole = all(said[member] is not None for member in combination.needed(len(said)))
+        if whole or (combination.early(warp) and bool(combination.fixed(alone, warp))):
+            return combination(filled(alone), warp)[0]
+        return None

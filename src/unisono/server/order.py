@@ -11,7 +11,6 @@ from unisono.request import Request
 from unisono.server import collaborate
 from unisono.server.errors import APIError, refused
 from unisono.server.models import Model
-from unisono.server.observation import Observed
 from unisono.server.schema import ChatRequest, CompletionRequest, Sampling
 from unisono.server.settings import Settings
 from unisono.server.worker import Worker
@@ -29,7 +28,7 @@ class Order:
 
     prompts: per prompt, token ids per member. texts: the prompts as the client wrote them, for `echo`.
     limit: the most tokens to generate; 0 only scores the prompt. top: how many candidates' log-probabilities to report,
-    None for none. observed: the combination, if the client wants to see what it is told.
+    None for none.
     """
 
     model: Model
@@ -40,7 +39,6 @@ class Order:
     texts: Sequence[str] = ()
     limit: int = 1
     top: int | None = None
-    observed: Any = None
 
     @property
     def rows(self) -> int:
@@ -111,12 +109,14 @@ def _order(
             raise APIError(400, "guidance_scale is a combination; leave out the one in collaboration", "guidance_scale")
         worker, method["combine"] = collaborate.guidance(body.guidance_scale, model)
     order = Order(model, worker, params, method, prompts, top=top)
-    if collaborate.reads_negative(order.combination):
+    if order.combination.takes_negative():
         order = replace(order, prompts=[_against(ids, against) for ids in prompts])
     elif against is not None:
         message = "a negative prompt needs guidance_scale, or a model that is combined by guidance"
         raise APIError(400, message, "guidance_scale")
-    return _traced(body, order) if body.trace else order
+    if body.trace and (not body.stream or order.rows != 1):
+        raise APIError(400, "trace needs stream: true, one prompt and n: 1", "trace")
+    return order
 
 
 def _against(prompts: Sequence[Sequence[int]], negative: Sequence[int] | None) -> list[Sequence[int]]:
@@ -128,14 +128,6 @@ def _against(prompts: Sequence[Sequence[int]], negative: Sequence[int] | None) -
     if negative is None:
         negative = own if own != guided else guided[-1:]
     return [guided, negative]
-
-
-def _traced(body: Sampling, order: Order) -> Order:
-    """The same with a combination that remembers what it was asked."""
-    if not body.stream or order.rows != 1:
-        raise APIError(400, "trace needs stream: true, one prompt and n: 1", "trace")
-    observed = Observed.of(order.combination)
-    return replace(order, method={**order.method, "combine": observed}, observed=observed)
 
 
 def _params(body: Sampling, model: Model, settings: Settings, top: int | None, limit: int | None) -> SamplingParams:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from unisono.server.job import Job
+from unisono.server.job import Choice, Job
+from unisono.types import MemberStats
 
 
 def report(job: Job, detail: str | None) -> dict[str, Any] | None:
@@ -22,22 +23,15 @@ def report(job: Job, detail: str | None) -> dict[str, Any] | None:
     if len(job.choices) != 1:
         return {"speculative_decoding": None, "collaboration": None}
     (choice,) = job.choices
-    found = choice.tally.detail() if detail == "detailed" else choice.tally.summary()
-    return {"speculative_decoding": found, "collaboration": _collaboration(job)}
+    detailed = detail == "detailed"
+    found = choice.tally.detail() if detailed else choice.tally.summary()
+    return {"speculative_decoding": found, "collaboration": _collaboration(choice, detailed)}
 
 
-def _collaboration(job: Job) -> dict[str, Any]:
-    result = job.choices[0].result
+def _collaboration(choice: Choice, detailed: bool) -> dict[str, Any]:
+    result = choice.result
     assert result is not None  # the job has ended
-    members = {
-        member.name: {
-            "proposed": member.proposed,
-            "accepted": member.accepted,
-            "forward_passes": member.forwards,
-            "time_ms": round(1000 * member.seconds, 3),
-        }
-        for member in result.stats.members
-    }
+    members = {member.name: _member(member, detailed) for member in result.stats.members}
     return {
         "combination": result.combination,
         "schedule": result.schedule,
@@ -46,5 +40,18 @@ def _collaboration(job: Job) -> dict[str, Any]:
         "rounds": result.stats.rounds,
         "tokens_per_round": result.stats.tokens_per_round,
         "time_ms": round(1000 * result.stats.seconds, 3),
+        "time_outside_forwards_ms": round(1000 * result.stats.outside, 3),
         "members": members,
     }
+
+
+def _member(stats: MemberStats, detailed: bool) -> dict[str, Any]:
+    """With the counts by position of the verified block, and by accepted length, if details are asked for."""
+    found = {
+        "proposed": stats.proposed,
+        "accepted": stats.accepted,
+        "forward_passes": stats.forwards,
+        "time_ms": round(1000 * stats.seconds, 3),
+    }
+    lists = ("decided_by_position", "accepted_by_position", "lengths") if detailed else ()
+    return {**found, **{name: list(getattr(stats, name)) for name in lists}}

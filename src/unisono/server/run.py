@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import warnings
@@ -19,6 +20,7 @@ from unisono.server.settings import Settings
 
 SLACK = 10  # seconds beyond the grace time until connections are cut
 BACKLOG = 2048
+KEEP_ALIVE = 75  # seconds; longer than clients keep idle connections, else a request may meet a closing one
 
 
 class Server(uvicorn.Server):
@@ -33,17 +35,18 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self._stop, number)
         try:
             yield
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
-    def _stop(self) -> None:
-        """The first signal ends politely, the second cuts connections."""
+    def _stop(self, number: signal.Signals) -> None:
+        """The first signal ends politely, the second at once, as if nobody had asked for signals."""
         if self._closing is not None:
-            self.force_exit = True
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
             return
         self._closing = asyncio.ensure_future(self._service.close())
         self.should_exit = True
@@ -60,7 +63,9 @@ def listen(settings: Settings) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
-        raise ConfigurationError(f"cannot listen at {where}: {error.strerror or error}; try another --port") from error
+        raise ConfigurationError(
+            f"cannot listen at {where}: {error.strerror or error}; try another --host or --port"
+        ) from error
 
 
 def serve(catalog: Catalog, settings: Settings) -> None:
@@ -93,5 +98,6 @@ def _run(service: Service, bound: socket.socket) -> None:
         ws="none",
         timeout_graceful_shutdown=int(service.settings.grace) + SLACK,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
     )
     Server(config, service).run(sockets=[bound])

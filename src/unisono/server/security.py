@@ -1,5 +1,6 @@
 """Who may come in, and with how much: API keys, and a limit on bodies."""
 
+import asyncio
 import hmac
 from collections.abc import Sequence
 
@@ -35,20 +36,32 @@ class Keys:
 
 
 class BodyLimit:
-    """ASGI middleware that reads bodies of up to `limit` bytes before the application does, and refuses larger ones."""
+    """ASGI middleware that reads bodies before the application does, and refuses those that are too large or too slow.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    Args:
+        limit: bytes. timeout: seconds from the first byte to the last.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, timeout: float) -> None:
         self._app = app
         self._limit = limit
+        self._timeout = timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        messages = await self._read(scope, receive)
-        if messages is None:
-            error = APIError(413, f"the body has more than {self._limit} bytes, this server's limit")
-            await JSON(error.body, error.status, headers={"Connection": "close"})(scope, receive, send)
+        try:
+            async with asyncio.timeout(self._timeout):
+                messages = await self._read(scope, receive)
+        except APIError as error:
+            await _refuse(error, scope, receive, send)
+            return
+        except TimeoutError:
+            late = APIError(408, f"the body took longer than {self._timeout:g} seconds, this server's limit")
+            await _refuse(late, scope, receive, send)
+            return
+        if messages[-1]["type"] == "http.disconnect":
             return
 
         async def replay() -> Message:
@@ -56,11 +69,12 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _read(self, scope: Scope, receive: Receive) -> list[Message] | None:
-        """The messages of the body; None as soon as it is too large."""
+    async def _read(self, scope: Scope, receive: Receive) -> list[Message]:
+        """The messages of the body; APIError as soon as it is too large."""
+        error = APIError(413, f"the body has more than {self._limit} bytes, this server's limit")
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._limit:
-            return None
+            raise error
         messages: list[Message] = []
         size, more = 0, True
         while more:
@@ -68,8 +82,12 @@ class BodyLimit:
             size += len(messages[-1].get("body", b""))
             more = messages[-1].get("more_body", False)
             if size > self._limit:
-                return None
+                raise error
         return messages
+
+
+async def _refuse(error: APIError, scope: Scope, receive: Receive, send: Send) -> None:
+    await JSON(error.body, error.status, headers={"Connection": "close"})(scope, receive, send)
 
 
 def _is_open(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass
+from math import inf
 
 from unisono.errors import ConfigurationError, unknown
 
@@ -39,7 +40,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in (("rows", 1), ("queue", 0), ("max_body", 1), ("timeout", 0), ("grace", 0)):
-            if getattr(self, name) < least:
+            if not least <= getattr(self, name) < inf:  # nor is `nan` a time
                 raise ConfigurationError(f"{name} must be {least} or more, not: {getattr(self, name)}")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ConfigurationError(f"max_tokens must be 1 or more, not: {self.max_tokens}")

@@ -1,43 +1,34 @@
-"""What became of a row's proposals, settling by settling."""
+"""A row's settlings one by one, from what its statistics grow by: vLLM's `speculative_decoding` object."""
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from unisono.row import Row
-from unisono.types import Commit
+from unisono.types import Stats
 
 
 class Tally:
-    """Counts one row's proposals as they are decided, from what the row committed in each step.
-
-    drafted and accepted have one entry per settling that decided proposals: how many it decided or made void, and how
-    many of those it accepted. positions counts accepted proposals by (member, index in that member's run of proposals).
+    """drafted and accepted have one entry per settling that decided proposals: how many it decided or made void, and how
+    many of those it accepted.
     """
 
     def __init__(self) -> None:
         self.drafted: list[int] = []
         self.accepted: list[int] = []
-        self.positions: Counter[tuple[int, int]] = Counter()
-        self._open = 0
-        self._proposed = 0
+        self._open = 0  # proposals that wait to be decided
+        self._before = (0, 0, 0)
 
-    def add(self, row: Row, commits: Sequence[Commit]) -> None:
-        """Count one step of the row."""
-        accepted = [commit for commit in commits if commit.origin == "accepted"]
-        # A token that was not proposed voids all proposals behind it
-        decided = len(accepted) if len(accepted) == len(commits) else self._open
+    def add(self, stats: Stats) -> None:
+        """Count one step of the row whose statistics these are."""
+        now = (stats.verified, stats.accepted, sum(member.proposed for member in stats.members))
+        decided, accepted, proposed = (after - before for after, before in zip(now, self._before, strict=True))
+        self._before = now
+        gone = 0
         if decided:
-            self.drafted.append(decided)
-            self.accepted.append(len(accepted))
-        run: Counter[int] = Counter()
-        for commit in accepted:
-            if commit.member is not None:
-                self.positions[commit.member, run[commit.member]] += 1
-                run[commit.member] += 1
-        proposed = sum(member.proposed for member in row.stats.members)
-        self._open += proposed - self._proposed - decided
-        self._proposed = proposed
+            gone = decided if decided == accepted else self._open  # a rejection voids all proposals behind it
+            self.drafted.append(gone)
+            self.accepted.append(accepted)
+        self._open += proposed - gone
 
     def summary(self) -> dict[str, Any]:
         """vLLM's `speculative_decoding` object without its lists per step."""

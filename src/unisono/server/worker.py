@@ -4,15 +4,14 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from unisono.ensemble import Ensemble
 from unisono.errors import UnisonoError
 from unisono.row import Row
 from unisono.server import errors
-from unisono.server.job import CancelledError, Job
+from unisono.server.job import CancelledError, Job, Lonely
 from unisono.server.metrics import Meter
 
 LOG = logging.getLogger("unisono.server")
@@ -35,6 +34,7 @@ class Worker:
         self._meter = meter
         self._timeout = timeout
         self._jobs: list[Job] = []
+        self._lonely: list[Lonely] = []
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._open = True
         self._thread = threading.Thread(target=self._run, name=f"unisono-{meter.model}", daemon=True)
@@ -59,9 +59,21 @@ class Worker:
             message = f"{self.load} rows run or wait already, and the queue ends at {self.limit}; try again later"
             raise errors.APIError(429, message, code="queue_full", headers={"Retry-After": "1"})
 
-    def scored(self, score: Callable[..., Any], *arguments: Any) -> Any:
-        """Call something that scores with the ensemble, beside the rows that run."""
-        return score(self.ensemble, *arguments)
+    async def run(self, rows: Sequence[Row]) -> None:
+        """Run rows to their end that are no job's: they score prompts. Being cancelled ends them before the next step.
+
+        Raises whatever ended one of them before; then the others end too.
+        """
+        lonely = Lonely([row for row in rows if not row.finished])
+        if not lonely.rows:
+            return
+        self.load += len(rows)
+        self._inbox.put(partial(self._welcome, lonely))
+        try:
+            await lonely.over
+        finally:
+            self.load -= len(rows)
+            self._inbox.put(partial(self._dismiss, lonely, None))
 
     def submit(self, job: Job) -> None:
         """Let a job run as soon as there is room."""
@@ -105,17 +117,17 @@ class Worker:
 
     def _admitted(self) -> list[Row]:
         rows = [choice.request.row for job in list(self._jobs) for choice in job.choices]
-        return [row for row in rows if row.slots]
+        return [row for row in (*rows, *(row for each in list(self._lonely) for row in each.rows)) if row.slots]
 
     def _run(self) -> None:
         while self._open:
             self._receive()
-            if self._jobs:
+            if self._jobs or self._lonely:
                 self._step()
 
     def _receive(self) -> None:
         """Do what has been asked for; wait for it if there is nothing else to do."""
-        if not self._jobs:
+        if not (self._jobs or self._lonely):
             self._inbox.get()()
         while not self._inbox.empty():
             self._inbox.get()()
@@ -131,6 +143,10 @@ class Worker:
         now = time.perf_counter()
         for job in list(self._jobs):
             self._deliver(job, started, now)
+        for lonely in list(self._lonely):
+            failed = next((row.error for row in lonely.rows if row.error is not None), None)
+            if failed is not None or all(row.finished for row in lonely.rows):
+                self._dismiss(lonely, failed)
 
     def _deliver(self, job: Job, started: float, now: float) -> None:
         """Hand on what the step added to a job, and let go of it when it has ended."""
@@ -166,9 +182,23 @@ class Worker:
         if error is not None:
             job.send(error)
 
+    def _welcome(self, lonely: Lonely) -> None:
+        self._lonely.append(lonely)
+        self.ensemble.engine.submit(*lonely.rows)
+
+    def _dismiss(self, lonely: Lonely, error: Exception | None) -> None:
+        """Free what the rows hold, once."""
+        if lonely in self._lonely:
+            self._lonely.remove(lonely)
+            for row in lonely.rows:
+                self.ensemble.engine.cancel(row)
+            lonely.end(error)
+
     def _end_all(self, error: Exception) -> None:
         for job in list(self._jobs):
             self._end(job, error)
+        for lonely in list(self._lonely):
+            self._dismiss(lonely, error)
 
     def _stop(self) -> None:
         self._open = False

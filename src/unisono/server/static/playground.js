@@ -68,13 +68,14 @@ function setMode(chat) {
 
 /** The request's body for a schedule. */
 function body(schedule) {
-  const chosen = model(), asked = { model: chosen.id, stream: true, trace: { candidates: 5 } };
+  const chosen = model(), asked = { model: chosen.id, stream: true, trace: { candidates: 5 }, spec_decode_metrics: "summary" };
   for (const name of NUMBERS) if (at(name).value !== "") asked[name] = Number(at(name).value);
   const collaboration = {};
   const guided = chosen.guidance && at("scale").value !== "";
   if (guided) asked.guidance_scale = Number(at("scale").value);
   else if (at("combine").value && at("combine").value !== chosen.combination) collaboration.combine = at("combine").value;
   if (schedule && chosen.allowed.includes("schedule")) collaboration.schedule = schedule;
+  if (at("compare").checked && chosen.allowed.includes("verification")) collaboration.verification = "coupled"; // one text
   if (Object.keys(collaboration).length) asked.collaboration = collaboration;
   if (state.chat) {
     const system = at("system").value ? [{ role: "system", content: at("system").value }] : [];
@@ -93,7 +94,11 @@ async function decode(schedule, title, signal) {
   const run = new Run(title, shown, state.chat ? "" : asked.prompt, inspect);
   at("runs").append(run.element);
   const path = state.chat ? "/v1/chat/completions" : "/v1/completions";
-  for await (const chunk of stream(path, asked, at("key").value, signal)) run.add(chunk);
+  try {
+    for await (const chunk of stream(path, asked, at("key").value, signal)) run.add(chunk);
+  } finally {
+    if (!run.tokens.length) run.element.remove();
+  }
   return run;
 }
 
@@ -153,9 +158,11 @@ async function decodeAll(schedule, signal) {
   say(`${schedule} decoded at ${factor} times the speed of standard, on seed ${at("seed").value}.`);
 }
 
+/** What was said; the last answer stands below, with its tokens. */
 function showChat() {
   at("chat").hidden = !state.chat || !state.messages.length;
-  at("chat").replaceChildren(...state.messages.map((message) => make("p", {}, make("b", {}, message.role), message.content)));
+  const said = state.messages.at(-1)?.role === "assistant" ? state.messages.slice(0, -1) : state.messages;
+  at("chat").replaceChildren(...said.map((message) => make("p", {}, make("b", {}, message.role), message.content)));
 }
 
 at("form").addEventListener("submit", start);

@@ -26,13 +26,14 @@ export class Run {
     this.decided = 0;
     this.chosen = -1;
     this.heading = make("span", { class: "speed" });
+    this.used = make("p", { class: "used" });
     this.output = make("pre", { class: "text", tabindex: "0", role: "group", "aria-label": `Text of ${title}; arrow keys move between tokens` });
     if (given) this.output.append(make("span", { class: "given" }, given));
     this.numbers = make("dl", { class: "numbers" });
     this.table = make("table");
     this.timeline = make("div", { class: "timeline" });
     const caption = "Who ran when; below, what each step committed: accepted upwards, redrawn or drawn downwards";
-    this.element = make("article", { class: "run" }, make("h2", {}, title, this.heading), this.output, this.numbers,
+    this.element = make("article", { class: "run" }, make("h2", {}, title, this.heading), this.used, this.output, this.numbers,
       this.table, make("figure", {}, make("figcaption", {}, caption), this.timeline));
     this.output.addEventListener("keydown", (event) => this.move(event));
     this.output.addEventListener("focus", () => { if (this.chosen < 0 && this.tokens.length) this.choose(0); });
@@ -46,11 +47,17 @@ export class Run {
   add(chunk) {
     const delta = chunk.choices[0];
     if (delta) this.text += (delta.delta ? delta.delta.content : delta.text) || "";
+    if (chunk.metrics) this.tell(chunk.metrics.collaboration);
     const seen = chunk.unisono;
     if (!seen) return;
     this.turns.push({ ...seen.turn, origins: seen.tokens.map((token) => token.origin) });
     for (const token of seen.tokens) this.addToken(token);
     this.refresh();
+  }
+
+  /** What the request came to: `auto` is a choice between names. */
+  tell({ combination, schedule, verification }) {
+    this.used.textContent = [combination, schedule, `${verification} verification`].join(" · ");
   }
 
   addToken(token) {
@@ -144,7 +151,7 @@ export function candidates(token, index, members) {
     token.origin === "accepted" ? `proposed by ${members[token.member]}, accepted` : `redrawn: ${members[token.member]} proposed another token`;
   const heads = ["token", "combined", ...members].map((name) => make("th", { scope: "col" }, name));
   const rows = token.candidates.map((candidate) => {
-    const cell = (share) => make("td", {}, ...(share === null ? [] : [make("meter", { min: 0, max: 1, value: share })]), percent(share));
+    const cell = (share) => make("td", {}, ...(share === null ? [] : [make("meter", { min: 0, max: 1, value: share })]), make("span", { class: "share" }, percent(share)));
     const shares = [candidate.combined, ...candidate.members].map(cell);
     return make("tr", candidate.id === token.id ? { class: "taken" } : {}, make("td", {}, make("code", {}, visible(candidate.text))), ...shares);
   });
