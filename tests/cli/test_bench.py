@@ -92,7 +92,7 @@ def test_a_grid_is_measured_and_drawn(run, tmp_path: Path):
     """From a file: tables on the terminal, Markdown, pictures; what a peer cannot do is named; Ctrl-C says how to go on."""
     grid = tmp_path / "grid.yaml"
     cell = "members: [zoo:code-m, zoo:code-s], count: 1, repeats: 1, tokens: 6, peers: [transformers:generate]"
-    grid.write_text(f"cells:\n  - {{{cell}, name: pair}}\n")
+    grid.write_text(f"cells:\n  - {{{cell}, name: pair, timeline: auto}}\n")
     files = {name: tmp_path / name for name in ("out.json", "out.md", "figures")}
     found = run(
         "bench", "--grid", str(grid), "--output", str(files["out.json"]), "--markdown", str(files["out.md"]),

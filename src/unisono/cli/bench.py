@@ -114,7 +114,7 @@ def bench(
         _refuse(asked, "--profile", ("preset", "cells", "peer", "markdown", "picture", "resume"))
         _profile(cases, load, output)
         return
-    if picture and not any(case.timeline for case in cases):
+    if picture and not (preset or cells):
         cases[0] = replace(cases[0], timeline=cases[0].schedule[0])
     run.check(cases, load)
     document = _run(run.start(cases, output, resume, preset=preset), cases, load)
