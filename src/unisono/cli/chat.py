@@ -14,6 +14,7 @@ from unisono.cli.options import (
     Combine,
     ConfigFile,
     Device,
+    Draft,
     Dtype,
     Members,
     ScheduleName,
@@ -33,7 +34,7 @@ from unisono.types import Result
 HELP = """/system TEXT    instructions in front of the conversation; without text, none
 /weights A,B    a weighted ensemble with these weights
 /combine NAME   another combination, as contrastive:0.1
-/schedule NAME  standard, parallel, speculative:G, cos:G1,G2,... or auto
+/schedule NAME  standard, parallel, speculative:G, cos:G1,G2,..., lookup:N or auto
 /trace          colour tokens by the member that proposed them, or no longer
 /save FILE      write the conversation to a JSON file
 /reset          forget the conversation
@@ -45,6 +46,7 @@ def chat(
     combine: Combine = None,
     schedule: ScheduleName = None,
     verification: VerificationName = None,
+    draft: Draft = None,
     dtype: Dtype = None,
     device: Device = None,
     config: ConfigFile = None,
@@ -60,7 +62,7 @@ def chat(
     """Talk with several models at once; /help lists what can be changed on the way."""
     settings, template = read_config(config), read_template(chat_template)
     params = sampling(settings, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    ensemble = load_ensemble(settings, member, combine, schedule, verification, dtype=dtype, device=device)
+    ensemble = load_ensemble(settings, member, combine, schedule, verification, draft, dtype=dtype, device=device)
     if ensemble.tokenizer is not None and template is not None and not ensemble.tokenizer.chat_template:
         ensemble.tokenizer.chat_template = template
     if not getattr(ensemble.tokenizer, "chat_template", None):
