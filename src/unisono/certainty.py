@@ -80,12 +80,11 @@ def _look(spans: Sequence[Span]) -> None:
 
 
 def _heard(spans: Sequence[Span]) -> Heard:
-    members = range(len(spans[0].row.frontier.prompts))
     stacked = {
         member: torch.stack([each for span in spans for each in span.logits(member)]) for member in spans[0].heard
     }
     device = stacked[spans[0].heard[0]].device
-    return [stacked[member].to(device) if member in stacked else None for member in members]
+    return [stacked[member].to(device) if member in stacked else None for member in spans[0].row.combined]
 
 
 def _certain(spans: Sequence[Span], combination: Combination, heard: Heard, warp: AnyWarp) -> Tensor:

@@ -6,6 +6,8 @@ members:
 combine: weighted:0.7,0.3
 schedule: cos:1,4
 sampling: {max_tokens: 64, temperature: 0.8}
+
+`draft: zoo:code-s` names one more member that only proposes.
 """
 
 from collections.abc import Mapping
@@ -29,6 +31,7 @@ class Config:
     schedule: str = "auto"
     verification: str = "auto"
     sampling: SamplingParams = field(default_factory=SamplingParams)
+    draft: Source | None = None  # proposes, and is no part of the combination
 
 
 def read(path: Path) -> Config:
@@ -64,7 +67,9 @@ def from_mapping(content: Any, where: str = "config") -> Config:
         raise ConfigurationError(f"{where}: members must be a list, not: {members!r}")
     values: dict[str, Any] = {key: _text(value, f"{where}: {key}") for key, value in options.items() if key in TEXTS}
     sampling = _checked(options.get("sampling", {}), SamplingParams, f"{where}: sampling")
-    return Config(members=tuple(as_source(member) for member in members), sampling=SamplingParams(**sampling), **values)
+    draft = None if options.get("draft") is None else as_source(options["draft"])
+    sources = tuple(as_source(member) for member in members)
+    return Config(members=sources, draft=draft, sampling=SamplingParams(**sampling), **values)
 
 
 TEXTS = ("combine", "schedule", "verification")

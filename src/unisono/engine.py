@@ -16,11 +16,13 @@ import torch
 
 from unisono.drafting import propose
 from unisono.errors import ConfigurationError, RequestError
+from unisono.experience import Experience
 from unisono.members.base import Member
 from unisono.row import Row
 from unisono.scheduler import Scheduler
 from unisono.settling import settle
 
+ROWS = 64  # run at the same time
 PATIENCE = 8  # steps after which a waiting row is served before the majority
 
 
@@ -39,15 +41,24 @@ class Engine:
         members: in the order that prompts and draft lengths follow.
         rows: the most rows that run at the same time; more wait.
         memory: bytes that the members' caches may take together.
+        experience: is told what steps take; a fresh one by default.
     """
 
-    def __init__(self, members: Sequence[Member], rows: int = 64, memory: int = 2**40) -> None:
+    def __init__(
+        self,
+        members: Sequence[Member],
+        rows: int = ROWS,
+        memory: int = 2**40,
+        experience: Experience | None = None,
+    ) -> None:
         self._members = members
+        self._experience = experience or Experience([member.parameters for member in members])
         self._scheduler = Scheduler(members, rows, memory)
         self._running: list[Row] = []
         self._lock = threading.RLock()
         self._stepping = False
         self._inside = 0.0  # seconds of the current step that forwards took
+        self._drafted = 0  # forwards of the current step behind proposals
         self._pool = ThreadPoolExecutor(len(members))  # starts threads only when it is given work
 
     def check_tokens(self, tokens: Sequence[int]) -> None:
@@ -94,9 +105,10 @@ class Engine:
                 raise RequestError(
                     "a combination, schedule or processor must not decode with the ensemble that runs it"
                 )
-            self._stepping, self._inside, started = True, 0.0, time.perf_counter()
+            self._stepping, self._inside, self._drafted, started = True, 0.0, 0, time.perf_counter()
             try:
                 self._admit()
+                self._experience.rows = max(1, len(self._running))
                 members, rows = self._busiest()
                 if rows:
                     self._turn(members, rows)
@@ -135,6 +147,7 @@ class Engine:
 
     def _count_time(self, rows: Sequence[Row], started: float) -> None:
         now = time.perf_counter()
+        self._experience.costs.add_step(now - started - self._inside, self._drafted)
         for row in rows:
             row.stats.seconds = now - row.started
             row.stats.outside += (now - started - self._inside) / len(rows)
@@ -168,6 +181,8 @@ class Engine:
             row.end_round()
         drafts = {row: row.draft_room(members[0], turns[row].propose) for row in ready}
         propose(members[0], drafts, lambda drafting: self._draft(members[0], drafting))
+        for row in ready:
+            drafts[row] += row.look_up(turns[row].lookup)
         _settle_early([row for row in ready if drafts[row]])
         for row in rows:
             row.waited = 0
@@ -188,6 +203,7 @@ class Engine:
 
     def _draft(self, member: int, rows: Sequence[Row]) -> list[Row]:
         """The rows whose last proposal the member has scored."""
+        self._drafted += 1
         return [row for row, reading in self._score([member], rows).items() if reading is Reading.SCORED]
 
     def _forward(self, index: int, rows: Sequence[Row]) -> dict[Row, Reading]:
@@ -202,7 +218,9 @@ class Engine:
             for row in work:
                 row.fail(error)
             return dict.fromkeys(rows, Reading.NOTHING)
-        share = (time.perf_counter() - started) / len(work)
+        seconds = time.perf_counter() - started
+        self._experience.costs.add(index, len(work), max(len(item.tokens) for item in work.values()), seconds)
+        share = seconds / len(work)
         for row, scores in zip(work, logits, strict=True):
             row.frontier.add_scores(index, scores)
             row.stats.members[index].forwards += 1

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from unisono.choosing import choose
-from unisono.engine import Engine
-from unisono.errors import ConfigurationError, RequestError
+from unisono.engine import ROWS, Engine
+from unisono.errors import RequestError, require_count
+from unisono.experience import Experience
 from unisono.loading import cache_budget, load_members
 from unisono.members.hf import HFMember
 from unisono.output import Transcript
@@ -20,8 +21,6 @@ from unisono.scoring import Scoring, score_all
 from unisono.task import Method, Task
 from unisono.types import Piece, Result, Score
 from unisono.warp import Warp
-
-ROWS = 64
 
 
 class Ensemble:
@@ -40,14 +39,18 @@ class Ensemble:
         verification: str = "auto",
         rows: int = ROWS,
         memory: int | None = None,
+        drafts: int = 0,
     ) -> None:
-        _require_count("rows", rows, 1)
-        _require_count("memory", 0 if memory is None else memory, 0)
+        require_count("rows", rows, 1)
+        require_count("memory", 0 if memory is None else memory, 0)
         self.members = list(members)
         self.prompts = prompts
+        self._drafts = drafts
         self._defaults = {"combine": combine, "schedule": schedule, "verification": verification}
+        self._experience = Experience([member.parameters for member in self.members])
         self.method()  # whatever is wrong with the defaults is said now
-        self._engine = Engine(self.members, rows, cache_budget(self.members) if memory is None else memory)
+        budget = cache_budget(self.members) if memory is None else memory
+        self._engine = Engine(self.members, rows, budget, self._experience)
 
     @classmethod
     def load(
@@ -58,6 +61,7 @@ class Ensemble:
         verification: str = "auto",
         rows: int = ROWS,
         memory: int | None = None,
+        draft: object = None,
         **options: Any,
     ) -> "Ensemble":
         """Load members and check that they can be combined.
@@ -66,18 +70,19 @@ class Ensemble:
             members: names, mappings or `Source`s, or loaded transformers models, in the order that weights and draft
                 lengths follow; for contrastive combinations the expert first.
             combine: a combination, its text form, or a function; the uniform `weighted` by default.
-            schedule: `standard`, `parallel`, `speculative:G`, `cos:G1,G2,...`, `risky:K` or `auto`.
+            schedule: `standard`, `parallel`, `speculative:G`, `cos:G1,G2,...`, `relay:G`, `risky:K`, `lookup:N` or `auto`.
             verification: `token`, `block`, `coupled` or `auto`.
             rows: the most requests that run at the same time; more wait.
             memory: bytes that the members' caches may take together; half of what is free by default.
+            draft: one more member that is no part of the combination: it proposes, and the text has the same law.
             options: fields of `Source` for every member that does not set them itself, as `dtype="float32"`.
 
         Raises:
             MemberError: a model cannot be loaded, does not fit in memory, or has another vocabulary.
             ConfigurationError: an option is unknown or does not fit the members.
         """
-        models, prompts = load_members(members, options)
-        return cls(models, prompts, combine, schedule, verification, rows, memory)
+        loaded = load_members(members, options, drafts=[] if draft is None else [draft])
+        return cls(*loaded, combine, schedule, verification, rows, memory, int(draft is not None))
 
     def __repr__(self) -> str:
         return f"Ensemble({', '.join(self.names)}; {', '.join(self.method().names.values())})"
@@ -89,7 +94,7 @@ class Ensemble:
 
     @property
     def names(self) -> list[str]:
-        """The members' names, in their order."""
+        """The members' names, in their order; a draft model's is the last."""
         return [member.name for member in self.members]
 
     @property
@@ -108,7 +113,8 @@ class Ensemble:
         """What a call would use (see `choosing`). None means the default of this ensemble, and of the parameters."""
         given = {"combine": combine, "schedule": schedule, "verification": verification}
         chosen = {key: self._defaults[key] if value is None else value for key, value in given.items()}
-        return choose([member.parameters for member in self.members], params or SamplingParams(), **chosen)
+        sizes = [member.parameters for member in self.members]
+        return choose(sizes, params or SamplingParams(), **chosen, drafts=self._drafts, experience=self._experience)
 
     def stream(
         self,
@@ -284,15 +290,10 @@ class Ensemble:
 
     def _scoring(self, method: Method, prompts: Sequence[Sequence[int]], tokens: Sequence[int]) -> Scoring:
         self.engine.check_tokens([len(prompt) + len(tokens) for prompt in prompts])
-        return Scoring(self.members, method.combination, prompts, tokens)
+        return Scoring(self.members, method.combination, prompts, tokens, drafts=self._drafts)
 
     def _ends(self, params: SamplingParams) -> frozenset[int]:
         ends = frozenset(params.stop_token_ids)
         if params.ignore_eos:
             return ends
-        return ends.union(*(member.end_ids for member in self.members))
-
-
-def _require_count(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigurationError(f"{name} must be an integer, {least} or more, not: {value!r}")
+        return ends.union(*(member.end_ids for member in self.members[: len(self.members) - self._drafts]))

@@ -40,3 +40,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigurationError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return ConfigurationError(f"unknown {kind}: {name!r}; {hint}available: {', '.join(names)}")
+
+
+def require_count(name: str, value: object, least: int) -> None:
+    """Raise ConfigurationError unless an option is an integer, at least so large."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigurationError(f"{name} must be an integer, {least} or more, not: {value!r}")

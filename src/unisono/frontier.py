@@ -7,6 +7,7 @@ feeds members with `missing` and puts what they say into `add_scores`.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from unisono.transfer import Token
@@ -14,11 +15,15 @@ from unisono.transfer import Token
 
 @dataclass(frozen=True)
 class Proposal:
-    """An uncommitted token, the very law [V] it was drawn from, and the member that drew it."""
+    """An uncommitted token, the very law [V] it was drawn from, and the member that drew it; None if it was looked up.
+
+    trust: what a pilot tells proposals apart by, to learn how often they stand.
+    """
 
     token: Token
     law: Tensor
-    member: int
+    member: int | None
+    trust: object = None
 
 
 class Frontier:
@@ -33,6 +38,7 @@ class Frontier:
         self.committed: list[int] = []
         self.proposals: list[Proposal] = []
         self._scores: list[list[Tensor]] = [[] for _ in prompts]  # per member, [V] for each position it has scored
+        self._like = torch.empty(0)  # scores of any position, for tensors like them
 
     @property
     def position(self) -> int:
@@ -67,9 +73,18 @@ class Frontier:
     def add_scores(self, member: int, logits: Tensor) -> None:
         """Append the member's logits [K, V] for the next K positions it has not scored."""
         self._scores[member].extend(logits.unbind(0))
+        if len(logits):
+            self._like = logits
 
     def propose(self, proposal: Proposal) -> None:
         self.proposals.append(proposal)
+
+    def propose_certain(self, tokens: Sequence[int], trust: object = None) -> None:
+        """Propose tokens that nobody drew: each law is one-hot. Some position must have been scored before."""
+        laws = self._like.new_zeros(len(tokens), self._like.shape[-1])
+        laws.scatter_(-1, torch.tensor(tokens, device=laws.device).unsqueeze(-1), 1.0)
+        for token, law in zip(tokens, laws, strict=True):
+            self.propose(Proposal(token, law, None, trust))
 
     def reveal(self, tokens: Sequence[int]) -> None:
         """The first proposals are these tokens; they may have been on a device so far."""

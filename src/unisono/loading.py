@@ -13,20 +13,24 @@ from unisono.members.load import load
 from unisono.members.memory import free_memory
 from unisono.members.source import ZOO, Source, as_source
 from unisono.prompts import Prompts
-from unisono.vocabulary import common
+from unisono.vocabulary import Vocabulary, common
 
-OPTIONS = ("combine", "schedule", "verification", "rows", "memory")  # those that are not a member's
+OPTIONS = ("combine", "schedule", "verification", "rows", "memory", "draft")  # those that are not a member's
 
 
 Loaded = list[tuple[Source, HFMember, Any]]  # what was asked for, and its member and tokenizer
 
 
 def load_members(
-    members: Sequence[object], options: Mapping[str, Any], before: Loaded | None = None
+    members: Sequence[object],
+    options: Mapping[str, Any],
+    before: Loaded | None = None,
+    drafts: Sequence[object] = (),
 ) -> tuple[list[HFMember], Prompts]:
     """Loaded members, cut to their common vocabulary, and how prompts are encoded for them.
 
     Args:
+        drafts: members that only propose, put behind the others; they may not change which tokens there are.
         before: members of other ensembles, whose weights are shared; those loaded now are added to it.
 
     Raises:
@@ -39,11 +43,14 @@ def load_members(
         known = [*OPTIONS, *(each.name for each in fields(Source) if each.name != "model")]
         if key not in known:
             raise unknown("option of Ensemble.load", key, known)
-    sources = [as_source(member, **options) for member in members]
+    sources = [as_source(member, **options) for member in (*members, *drafts)]
     loaded = _load_all(sources, [] if before is None else before)
     models, tokenizers = [member for member, _ in loaded], [tokenizer for _, tokenizer in loaded]
     _name_apart(models)
-    vocabulary = common([model.name for model in models], tokenizers, [model.vocabulary for model in models])
+    speakers = [(model.name, tokenizer, model.vocabulary) for model, tokenizer in zip(models, tokenizers, strict=True)]
+    vocabulary = _common(speakers)
+    if drafts and _common(speakers[: len(members)]) != vocabulary:
+        raise MemberError(f"draft model {models[-1].name} lacks tokens that the members share; take one that has them")
     if vocabulary.partial:
         tokens = ", ".join(vocabulary.partial)
         warnings.warn(f"tokens that only some members know get no mass: {tokens}", stacklevel=3)
@@ -51,6 +58,11 @@ def load_members(
         model.restrict(vocabulary.size, vocabulary.forbidden)
     contexts = [model.context for model in models]
     return models, Prompts(tokenizers[0], [source.prompt for source in sources], contexts, vocabulary)
+
+
+def _common(speakers: Sequence[tuple[str, Any, int]]) -> Vocabulary:
+    names, tokenizers, sizes = zip(*speakers, strict=True)
+    return common(names, tokenizers, sizes)
 
 
 def cache_budget(members: Sequence[HFMember]) -> int:

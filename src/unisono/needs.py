@@ -15,7 +15,7 @@ class Needs:
     """What the open positions of one row need.
 
     Args:
-        frontier: the row's. members: how many there are.
+        frontier: the row's. members: how many are combined.
     """
 
     def __init__(self, method: Method, task: Task, frontier: Frontier, noise: Noise, members: int) -> None:

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from unisono.choices import Names
 from unisono.edits import EditedWarp
-from unisono.errors import ConfigurationError, RequestError
+from unisono.errors import RequestError
 from unisono.frontier import Frontier, Proposal
+from unisono.guide import Guide
 from unisono.members.base import Member, Work
 from unisono.needs import Needs
 from unisono.rng import Noise
-from unisono.schedules import Turn, View
+from unisono.schedules import Turn, View, checked
 from unisono.task import Method, Settled, Task
 from unisono.transfer import Token
 from unisono.types import Commit, MemberStats, Stats
@@ -49,7 +50,8 @@ class Row:
         self.stats = Stats([MemberStats(member.name) for member in members])
         self.slots: list[int] = []
         self.error: Exception | None = None
-        self.needs = Needs(method, task, self.frontier, noise, len(members))
+        self.combined = range(len(members) - method.drafts)  # the members that the combination is of
+        self.needs = Needs(method, task, self.frontier, noise, len(self.combined))
         self.submitted = self.finished = False
         self.waited = 0  # steps since it was last served
         self.started = 0.0  # when it was admitted
@@ -57,6 +59,7 @@ class Row:
         self._members = members
         self._turn: Turn | None = None
         self._last: int | None = None  # the member that ran last
+        self.guide = Guide(method, task, self.frontier, self.needs)
         self._noise = noise
         self._round = 0  # how often it has settled
         self.emit = emit
@@ -109,13 +112,14 @@ class Row:
             view = View(
                 frontier.open, scored, self.needs.missing(0), self._proposer(), room, drawn=self.needs.upcoming()
             )
-            self._turn = self._checked(self.method.schedule.turn(view))
+            self._turn = checked(self.guide.turn(view), self.method.schedule.name, len(self._members))
         return self._turn
 
     def end_round(self) -> None:
         """The turn was taken: what could be settled is."""
         if self._turn is not None:
             self._last = self._turn.members[-1]
+            self.guide.count(self.stats.plans)
         self._turn = None
         self.stats.rounds += 1
         self.next_names()
@@ -182,6 +186,7 @@ class Row:
                 f"{self.frontier.position + settled.accepted}: each is ruled out by some member or mask, or scores are "
                 "not numbers"
             )
+        self.guide.learn(settled)
         self.frontier.reveal(settled.tokens)
         proposers = [proposal.member for proposal in self.frontier.proposals[: len(settled.tokens)]]
         commits = self._commit(settled, proposers)
@@ -207,10 +212,20 @@ class Row:
         """The member has drawn a token from the law; true if nothing is worth proposing behind it."""
         if not self.task.edits.nothing:
             token = int(token)  # the one place that waits for a draft: its tokens decide about laws
-        self.frontier.propose(Proposal(token, law, member))
+        trust = self.guide.trust(member, law)
+        self.frontier.propose(Proposal(token, law, member, trust))
         self.stats.members[member].proposed += 1
-        # Whatever follows an end would be thrown away; the end itself stays a proposal, so this is unbiased
-        return self._is_end(token)
+        # Whatever follows an end would be thrown away; what was drawn stays a proposal, so this is unbiased
+        return self._is_end(token) or self.guide.stops(member)
+
+    def look_up(self, most: int) -> int:
+        """Propose up to `most` tokens that followed the last ones where they stood before; how many it found."""
+        room = self.task.limit - self.frontier.position - self.frontier.open
+        found, run = self.guide.find(0 if self.finished else min(most, room))
+        if found:
+            self.frontier.propose_certain(found, ("lookup", run))
+        self.stats.lookup.proposed += len(found)
+        return len(found)
 
     def _is_end(self, token: Token) -> bool:
         """Whether a token is known to end the text; one that is still on a device is not."""
@@ -219,19 +234,6 @@ class Row:
     def fail(self, error: Exception) -> None:
         """End the row with an error, for whoever waits for it."""
         self.error, self.finished = error, True
-
-    def _checked(self, turn: Turn) -> Turn:
-        """A user's schedule may name members that do not exist, none, or one twice."""
-        valid = isinstance(turn, Turn) and isinstance(turn.members, tuple) and isinstance(turn.propose, int)
-        known = range(len(self._members))
-        if not valid or not turn.members or any(member not in known for member in turn.members) or turn.propose < 0:
-            raise ConfigurationError(f"schedule {self.method.schedule.name} gave a turn that cannot be taken: {turn}")
-        if len(turn.members) > 1 and (turn.propose or len(set(turn.members)) < len(turn.members)):
-            raise ConfigurationError(
-                f"schedule {self.method.schedule.name} gave a turn that cannot be taken: members that run together "
-                f"are different and propose nothing, not: {turn}"
-            )
-        return turn
 
     def _names(self, position: int, count: int) -> Names:
         return Names(self._noise, position, self._round, count, self.task.warp.greedy)
@@ -267,7 +269,7 @@ class Row:
         """Tokens of the prompt that a sibling's slot holds; the last one is read again, for the scores behind it."""
         return min(self._members[member].length(slot), len(self.task.prompts[member]) - 1)
 
-    def _commit(self, settled: Settled, proposers: Sequence[int]) -> list[Commit]:
+    def _commit(self, settled: Settled, proposers: Sequence[int | None]) -> list[Commit]:
         accepted, follows = settled.accepted, settled.follows
         self.frontier.accept(accepted)
         commits = [

@@ -6,7 +6,7 @@ but not the law of the output.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from unisono.errors import ConfigurationError, unknown
 
@@ -35,23 +35,49 @@ class View:
 
 @dataclass(frozen=True)
 class Turn:
-    """These members score all open positions; then a single one proposes up to `propose` tokens."""
+    """These members score all open positions; then a single one proposes up to `propose` tokens.
+
+    lookup: behind them, up to so many tokens are proposed that followed the last ones where they stood before.
+    """
 
     members: tuple[int, ...]
     propose: int = 0
+    lookup: int = 0
+
+
+def checked(turn: object, schedule: str, members: int) -> Turn:
+    """The turn, if it can be taken: a user's schedule may say anything.
+
+    Raises:
+        ConfigurationError: it names members that do not exist, none, or one twice, or negative counts.
+    """
+    if not (isinstance(turn, Turn) and isinstance(turn.members, tuple) and turn.members):
+        raise ConfigurationError(f"schedule {schedule} gave a turn that cannot be taken: {turn}")
+    counts = all(isinstance(count, int) and count >= 0 for count in (turn.propose, turn.lookup))
+    if not counts or any(member not in range(members) for member in turn.members):
+        raise ConfigurationError(f"schedule {schedule} gave a turn that cannot be taken: {turn}")
+    if len(turn.members) > 1 and (turn.propose or turn.lookup or len(set(turn.members)) < len(turn.members)):
+        raise ConfigurationError(
+            f"schedule {schedule} gave a turn that cannot be taken: members that run together are different and "
+            f"propose nothing, not: {turn}"
+        )
+    return turn
 
 
 @dataclass(frozen=True)
 class Schedule:
     """A named rule. `name` is how a user writes it; `members` is how many it is for, None for any number.
 
-    lazy: members that a position turns out not to need are not waited for there; all but `standard` are.
+    lazy: members that a position turns out not to need are not waited for there; all but `standard` are. certain: it is
+    made for proposals from one-hot laws. steer: makes a pilot that takes its place, one for each row (see `pilot`).
     """
 
     name: str
     turn: Callable[[View], Turn]
     members: int | None = None
     lazy: bool = True
+    certain: bool = False
+    steer: Callable[[], Any] | None = None
 
 
 def standard() -> Schedule:
@@ -122,6 +148,37 @@ def risky(length: int) -> Schedule:
     return Schedule(f"risky:{length}", turn)
 
 
+def lookup(length: int) -> Schedule:
+    """The member that has scored least scores all open proposals and proposes a token; the text proposes the next ones.
+
+    What followed the last tokens where they stood before, in the prompt or the output, is proposed for `length` more
+    positions. Pays where the output repeats the text: edits, extraction, code.
+
+    Raises:
+        ConfigurationError: length is below 1.
+    """
+    (most,) = _lengths([length])
+    return Schedule(f"lookup:{most}", lambda view: Turn((view.least_scored(),), 1, most), certain=True)
+
+
+def relay(length: int) -> Schedule:
+    """The default proposer drafts `length` tokens behind what each other member proposes.
+
+    So every forward of a member decides a whole block: for a small proposer and several large members.
+
+    Raises:
+        ConfigurationError: length is below 1.
+    """
+    (draft,) = _lengths([length])
+
+    def turn(view: View) -> Turn:
+        if view.open == 0 or view.scored[view.proposer] < view.open:
+            return Turn((view.proposer,), draft)
+        return Turn((view.least_scored(),), 1)
+
+    return Schedule(f"relay:{draft}", turn)
+
+
 def _lengths(values: Sequence[int]) -> tuple[int, ...]:
     if not values:
         raise ConfigurationError("cos needs one draft length per member")
@@ -131,9 +188,10 @@ def _lengths(values: Sequence[int]) -> tuple[int, ...]:
     return tuple(values)
 
 
+ONE_LENGTH = {"speculative": speculative, "relay": relay, "risky": risky, "lookup": lookup}
 SMALL = 0.4  # of the largest member's parameters
 NEARLY_ALL = 0.9  # of the law
-NAMES = ("standard", "parallel", "speculative:G", "cos:G1,G2,...", "risky:K", "auto")
+NAMES = ("standard", "parallel", "speculative:G", "cos:G1,G2,...", "relay:G", "risky:K", "lookup:N", "auto")
 
 
 def as_schedule(
@@ -161,12 +219,11 @@ def as_schedule(
         return drafting_ahead(parameters, odds) if odds else automatic(parameters, needed, weights)
     if name in ("standard", "parallel") and not rest:
         return standard() if name == "standard" else parallel()
-    if name not in ("speculative", "cos", "risky"):
+    if name not in (*ONE_LENGTH, "cos"):
         raise unknown("schedule", value, NAMES)
     lengths = _parse_lengths(name, rest, len(parameters) if name == "cos" else 1)
     if name != "cos":
-        build = speculative if name == "speculative" else risky
-        return build(*lengths) if len(lengths) == 1 else _refuse_count(value, 1)
+        return ONE_LENGTH[name](*lengths) if len(lengths) == 1 else _refuse_count(value, 1)
     return cos(*lengths) if len(lengths) == len(parameters) else _refuse_count(value, len(parameters))
 
 
@@ -182,7 +239,7 @@ def _parse_lengths(name: str, rest: str, count: int) -> list[int]:
 
 def _refuse_count(value: str, count: int) -> NoReturn:
     if not value.startswith("cos"):
-        raise ConfigurationError(f"schedule {value} needs 1 draft length, that of the proposer")
+        raise ConfigurationError(f"schedule {value} needs 1 draft length, as in {value.partition(':')[0]}:2")
     raise ConfigurationError(f"schedule {value} needs {count} draft lengths, one for each of {count} members")
 
 
@@ -229,23 +286,3 @@ def drafting_ahead(parameters: Sequence[int], odds: Sequence[float]) -> Schedule
         return tokens / (1 + cost * ((length + 1) * (1 - share) / share + length))
 
     return risky(max(range(MOST_RISKY + 1), key=speed))
-
-
-def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> int:
-    """The member with the fewest parameters (ties: larger weight, then first).
-
-    A member that alone fixes the law has nothing to gain from proposing to itself, so any other goes before it.
-    """
-    alone = needed[0] if len(needed) == 1 else None
-    candidates = [member for member in range(len(parameters)) if member != alone] or [0]
-    return min(candidates, key=lambda member: (parameters[member], -weights[member], member))
-
-
-def peers(proposer: int, parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> tuple[int, ...]:
-    """The needed members that are as good a proposer as the default one, itself included; none if it stands alone."""
-    same = tuple(
-        member
-        for member in range(len(parameters))
-        if (parameters[member], weights[member]) == (parameters[proposer], weights[proposer])
-    )
-    return same if len(same) > 1 and set(same) <= set(needed) else ()

@@ -32,6 +32,7 @@ class Scoring:
     Args:
         prompts: per member what comes before the tokens, at least one token.
         top: how many of the most probable tokens to report at each position.
+        drafts: how many of the last members are not part of the combination.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class Scoring:
         prompts: Sequence[Sequence[int]],
         tokens: Sequence[int],
         top: int = 1,
+        drafts: int = 0,
     ) -> None:
         task = Task(prompts, Warp(), len(tokens), logprobs=top, given=tuple(tokens))
-        method = Method(combination, standard(), GIVEN, proposer=0)
+        method = Method(combination, standard(), GIVEN, proposer=0, drafts=drafts)
         self.commits: list[Commit] = []
         self.row = Row(members, method, task, KeyedNoise(0), self._take)
         self.row.finished = not tokens

@@ -22,11 +22,15 @@ MOST = 2**25  # the most logits of a member that are combined in one go
 
 @dataclass(frozen=True)
 class Known:
-    """A row and its target laws [K, V] at the first open positions; those for log-probabilities if it asked for them."""
+    """A row and its target laws [K, V] at the first open positions; those for log-probabilities if it asked for them.
+
+    overlaps: per member, how much of the targets its own laws cover, as far as it scored them, if the row is curious.
+    """
 
     row: Row
     targets: Tensor
     plain: Tensor | None
+    overlaps: Sequence[Tensor] = ()
 
 
 def settle(rows: Iterable[Row]) -> dict[Row, int]:
@@ -101,7 +105,22 @@ def _combined(rows: Sequence[Row]) -> list[Known]:
         raise ConfigurationError(f"combination {name} must return a law of {row.vocabulary} tokens, not: {shape}")
     reported = [None] * len(rows) if plain is None else torch.split(plain, sizes)
     columns = zip(rows, torch.split(targets, sizes), reported, strict=True)
-    return [Known(*each) for each in columns]
+    return [Known(row, laws, plain, _overlaps(row, laws)) for row, laws, plain in columns]
+
+
+def _overlaps(row: Row, targets: Tensor) -> list[Tensor]:
+    """Per member [up to K]: the chance that what it would propose stands, if the row wants to know."""
+    if not row.guide.curious() or any(row.needs.unscored(offset) for offset in range(len(targets))):
+        return []
+    each = []
+    for member in range(len(row.frontier.prompts)):
+        scores = row.frontier.scores(member, len(targets))
+        if scores:
+            laws = row.warp(0, len(scores))(torch.stack(scores)).to(targets.device)
+            each.append(torch.minimum(laws, targets[: len(scores)]).sum(-1))
+        else:
+            each.append(targets.new_empty(0))
+    return each
 
 
 def _targets(rows: Sequence[Row], sizes: Sequence[int], warp: AnyWarp) -> Tensor:
@@ -153,8 +172,7 @@ def _known_logits(rows: Sequence[Row], sizes: Sequence[int]) -> list[Tensor]:
         device = stacked[needed[0]].device if stacked else each[0].device
         stacked[member] = torch.stack([logits.to(device) for logits in each])
     some = stacked[needed[0]]
-    members = range(len(rows[0].frontier.prompts))
-    return [stacked.get(member, some) for member in members]
+    return [stacked.get(member, some) for member in rows[0].combined]
 
 
 def _filled(row: Row, member: int, size: int) -> list[Tensor]:
@@ -190,6 +208,7 @@ def _questions(known: Sequence[Known], blocks: Sequence[Block]) -> list[Tensor]:
     for index, (each, block) in enumerate(zip(known, blocks, strict=True)):
         if each.plain is not None:
             asked += _logprobs(each.plain, block, decisions, index, each.row.task.logprobs or 0)
+        asked += each.overlaps
     return asked
 
 
@@ -212,7 +231,8 @@ def _answered(known: Sequence[Known], blocks: Sequence[Block], answers: Iterator
         proposed, bad = list(islice(tokens, len(block.tokens))), list(islice(void, block.known))
         logprobs = _told(answers, count + drawn) if each.plain is not None else ()
         lawless = any(bad) if each.row.task.given else drawn and bad[count]
-        settled.append(Settled(proposed, count, token if drawn else None, lawless, logprobs))
+        overlaps = [next(answers)[: count + drawn] for _ in each.overlaps]
+        settled.append(Settled(proposed, count, token if drawn else None, lawless, logprobs, overlaps))
     return settled
 
 

@@ -15,6 +15,7 @@ class Method:
     """How a row is decoded: what it follows, who runs when, how proposals are decided.
 
     proposer: the member that proposes by default. peers: members as good at it, itself included, if there are others.
+    drafts: how many of the last members are not part of the combination and only propose.
     """
 
     combination: Combination
@@ -22,6 +23,7 @@ class Method:
     verification: Verification
     proposer: int
     peers: tuple[int, ...] = ()
+    drafts: int = 0
 
     @property
     def names(self) -> dict[str, str]:
@@ -59,7 +61,8 @@ class Settled:
     """What was decided about a block.
 
     tokens: its proposals. accepted: how many of the first ones stand. follows: the token behind these, if one was drawn.
-    lawless: its target law was none. logprobs: of each committed token, with the most probable ones there.
+    lawless: its target law was none. logprobs: of each committed token, with the most probable ones there. overlaps: per
+    member, how much of the targets its laws covered, as far as it scored them; empty if that was not measured.
     """
 
     tokens: Sequence[int]
@@ -67,3 +70,4 @@ class Settled:
     follows: int | None = None
     lawless: bool = False
     logprobs: Sequence[tuple[float, tuple[tuple[int, float], ...]]] = ()
+    overlaps: Sequence[Sequence[float]] = ()

@@ -165,11 +165,12 @@ def decode(  # noqa: PLR0913 - what a test varies, by name
     proposer: int = 0,
     verification: Verification = VERIFICATIONS["token"],
     edits: Edits | None = None,
+    drafts: int = 0,
 ) -> Tokens:
-    """One run of the real decode loop over table members: `tokens` token ids."""
-    law = as_combination(combination, len(members))
-    plan = as_schedule(schedule, [member.parameters for member in members], law.needed(len(members)))
-    method = Method(law, plan, verification, proposer)
+    """One run of the real decode loop over table members: `tokens` token ids. The last `drafts` members only propose."""
+    law = as_combination(combination, len(members) - drafts)
+    plan = as_schedule(schedule, [member.parameters for member in members], law.needed(len(members) - drafts))
+    method = Method(law, plan, verification, proposer, drafts=drafts)
     task = Task([PROMPT] * len(members), warp or Warp(), tokens, edits=edits or Edits())
     return tuple(commit.token for commits in rounds(members, Row(members, method, task, noise)) for commit in commits)
 
@@ -233,7 +234,8 @@ def largest_error(
 ) -> float:
     """Largest difference in probability, over all outputs, between the loop and the definition. Options as in `decode`."""
     found = exact_law(members, combination, schedule, tokens, **options)
-    wanted = brute_force(members, combination, tokens, options.get("warp"), options.get("edits"))
+    combined = members[: len(members) - options.get("drafts", 0)]
+    wanted = brute_force(combined, combination, tokens, options.get("warp"), options.get("edits"))
     return max(abs(found.get(sequence, 0.0) - probability) for sequence, probability in wanted.items())
 
 

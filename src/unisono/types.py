@@ -27,8 +27,8 @@ Origin = Literal["accepted", "redrawn", "drawn"]
 class Commit:
     """One token of the output and how it came about.
 
-    `member` proposed the token (`origin` "accepted") or the proposal it replaces ("redrawn"); None for a token drawn
-    from a target law that was known before anything was proposed ("drawn").
+    `member` proposed the token (`origin` "accepted") or the proposal it replaces ("redrawn"); None if that was looked up
+    in the text, and for a token drawn from a target law that was known before anything was proposed ("drawn").
     """
 
     token: int
@@ -82,36 +82,40 @@ def _increase(counts: list[int], index: int) -> None:
 class Stats:
     """What one request cost. All counts end with the text: a token cut off behind it counts nowhere.
 
-    rounds: turns in which something was run and decided. seconds: wall time since the row was admitted, waiting for
-    other rows included. outside: the row's share of the time that steps spent outside of members' forwards.
+    lookup: what was proposed from the text. plans: turns by the schedule that `auto` followed in them. rounds: turns in which
+    something was run and decided. seconds: wall time since the row was admitted, waiting for other rows included. outside:
+    the row's share of the time that steps spent outside of members' forwards.
     """
 
     members: list[MemberStats] = field(default_factory=list)
+    lookup: MemberStats = field(default_factory=lambda: MemberStats("lookup"))
+    plans: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
     rounds: int = 0
     seconds: float = 0.0
     outside: float = 0.0
 
-    def count(self, proposers: Sequence[int], accepted: int, tokens: int) -> None:
+    def count(self, proposers: Sequence[int | None], accepted: int, tokens: int) -> None:
         """Count a verified block.
 
         Args:
-            proposers: the member behind each decided proposal. accepted: how many of the first ones stand. tokens: how
-                many were committed; one more than `accepted` where a proposal was replaced, or one drawn behind the last.
+            proposers: the member behind each decided proposal, None for one that was looked up. accepted: how many of the
+                first ones stand. tokens: how many were committed; one more than `accepted` where a proposal was replaced,
+                or one drawn behind the last.
         """
         self.tokens += tokens
-        for index, member in enumerate(self.members):
+        for index, member in [*enumerate(self.members), (None, self.lookup)]:
             decided = [position for position, proposer in enumerate(proposers) if proposer == index]
             member.count(decided, sum(position < accepted for position in decided))
 
     @property
     def verified(self) -> int:
         """Proposals that were decided."""
-        return sum(member.decided for member in self.members)
+        return sum(each.decided for each in (*self.members, self.lookup))
 
     @property
     def accepted(self) -> int:
-        return sum(member.accepted for member in self.members)
+        return sum(each.accepted for each in (*self.members, self.lookup))
 
     @property
     def acceptance(self) -> float | None:

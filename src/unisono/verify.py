@@ -231,9 +231,9 @@ def parse(name: str) -> Verification | None:
     return VERIFICATIONS.get(name)
 
 
-def usable(verification: Verification, greedy: bool) -> Verification:
-    """What decides proposals under it: at temperature 0, where no rule accepts more than another, `block` is `token`."""
-    return VERIFICATIONS["token"] if greedy and verification.name == "block" else verification
+def usable(verification: Verification, certain: bool) -> Verification:
+    """What decides proposals under it: of one-hot laws no rule accepts more than another, so there `block` is `token`."""
+    return VERIFICATIONS["token"] if certain and verification.name == "block" else verification
 
 
 def automatic(greedy: bool, reproducible: bool) -> Verification:

@@ -45,7 +45,6 @@ def test_choices_say_what_they_change():
     assert [[each.label for each in group] for group in case.choices()] == [["standard", "auto"], ["cos:1,1"]]
 
 
-@pytest.mark.filterwarnings("ignore:the preset's case")
 @pytest.mark.parametrize("name", grid.presets())
 def test_presets_can_be_measured(name: str):
     """Bundled members, known prompts, choices that can be read; of what is picked there is something to pick from."""

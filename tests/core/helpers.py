@@ -12,7 +12,7 @@ from unisono.members.base import Work
 from unisono.members.table import TableMember
 from unisono.rng import Noise, Purpose
 from unisono.row import Row
-from unisono.schedules import Schedule, Turn, View, cos, parallel, risky, speculative, standard
+from unisono.schedules import Schedule, Turn, View, cos, lookup, parallel, relay, risky, speculative, standard
 from unisono.task import Method, Task
 from unisono.testing import PROMPT, EnumeratingNoise, Tokens, rounds
 from unisono.types import Commit
@@ -24,11 +24,13 @@ TWO_SCHEDULES = (
     *(standard(), parallel(), speculative(1), speculative(2), speculative(3)),
     *(cos(1, 1), cos(2, 1), cos(1, 2), cos(3, 1)),
     *(risky(0), risky(1), risky(2)),
+    *(lookup(1), lookup(3), relay(2)),
 )
 THREE_SCHEDULES = (
     *(standard(), parallel(), speculative(1), speculative(2), speculative(3)),
     *(cos(1, 1, 1), cos(2, 1, 1), cos(3, 2, 1)),
     *(risky(0), risky(2)),
+    *(lookup(2), relay(1)),
 )
 
 
@@ -140,6 +142,7 @@ def observed(
     prompts: Sequence[Sequence[int]] | None = None,
     after_round: Callable[[Row], object] = lambda row: None,
     verification: Verification = VERIFICATIONS["token"],
+    drafts: int = 0,
     **task: object,
 ) -> Run:
     """One run of the real loop; `after_round` is called after every round with its row."""
@@ -149,8 +152,8 @@ def observed(
         run.turns.append((view, schedule.turn(view)))
         return run.turns[-1][1]
 
-    combination = combination or combine.weighted([1.0] * len(members))
-    method = Method(combination, replace(schedule, turn=turn), verification, proposer)
+    combination = combination or combine.weighted([1.0] * (len(members) - drafts))
+    method = Method(combination, replace(schedule, turn=turn), verification, proposer, drafts=drafts)
     options = Task(prompts or [PROMPT] * len(members), warp or Warp(), tokens, **task)  # type: ignore[arg-type]
     run.row = Row(members, method, options, noise)
     for commits in rounds(members, run.row):

@@ -100,7 +100,7 @@ def bonus_with_the_target_law(patch: pytest.MonkeyPatch) -> None:
 
 def proposals_with_the_unwarped_law(patch: pytest.MonkeyPatch) -> None:
     """Proposals are drawn from the warped law and carry the law at temperature 1."""
-    proposed_with(patch, lambda frontier, proposal: torch.softmax(frontier.law_source(proposal.member), -1))
+    proposed_with(patch, lambda frontier, proposal: torch.softmax(frontier.law_source(proposal.member or 0), -1))
 
 
 def bonus_emitted(patch: pytest.MonkeyPatch) -> None:

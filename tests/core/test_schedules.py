@@ -3,6 +3,7 @@
 import pytest
 
 from tests.core.helpers import HistoryMember, Run, Script, observed
+from unisono.choosing import default_proposer
 from unisono.combine import only, weighted
 from unisono.errors import ConfigurationError
 from unisono.schedules import (
@@ -12,7 +13,6 @@ from unisono.schedules import (
     as_schedule,
     automatic,
     cos,
-    default_proposer,
     parallel,
     speculative,
     standard,

@@ -199,8 +199,8 @@ def test_auto_goes_by_the_request():
     assert verify.automatic(greedy=True, reproducible=True).name == "token"
     assert verify.automatic(greedy=False, reproducible=False).name in verify.VERIFICATIONS
     for name, rule in verify.VERIFICATIONS.items():
-        assert verify.usable(rule, greedy=False).name == name
-        assert verify.usable(rule, greedy=True).name == ("token" if name == "block" else name)
+        assert verify.usable(rule, certain=False).name == name
+        assert verify.usable(rule, certain=True).name == ("token" if name == "block" else name)
 
 
 def test_names_of_verifications():

@@ -13,9 +13,8 @@ of one case run interleaved, with `standard` beside them.
 """
 
 import itertools
-import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from typing import Any
 from unisono.bench.choice import BASELINE, Choice
 from unisono.config import read_mapping
 from unisono.errors import ConfigurationError, unknown
-from unisono.schedules import NAMES
 
 DIMENSIONS = ("combine", "temperature", "verification", "rows", "prompts")
 LISTS = ("members", "schedule", "fixed", "peers")
@@ -104,19 +102,7 @@ def preset(name: str) -> list[Case]:
     if name not in presets():
         raise unknown("preset", name, presets())
     with resources.as_file(_folder() / f"{name}.yaml") as path:
-        return [_known(case) for case in read(path)]
-
-
-def _known(case: Case) -> Case:
-    """The case without schedules that are not there yet: only until `lookup` is."""
-    names = [name.partition(":")[0] for name in NAMES]
-    kept: dict[str, Any] = {
-        key: tuple(each for each in getattr(case, key) if each.partition(" ")[0].partition(":")[0] in names)
-        for key in ("schedule", "fixed")
-    }
-    for left in {*case.schedule, *case.fixed} - {*kept["schedule"], *kept["fixed"]}:
-        warnings.warn(f"the preset's case {case.name!r} is measured without {left}: unknown schedule", stacklevel=3)
-    return replace(case, **kept)
+        return read(path)
 
 
 def _folder() -> Any:

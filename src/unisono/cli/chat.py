@@ -15,6 +15,7 @@ from unisono.cli.options import (
     Compile,
     ConfigFile,
     Device,
+    Draft,
     Dtype,
     Members,
     ScheduleName,
@@ -34,7 +35,7 @@ from unisono.types import Result
 HELP = """/system TEXT    instructions in front of the conversation; without text, none
 /weights A,B    a weighted ensemble with these weights
 /combine NAME   another combination, as contrastive:0.1
-/schedule NAME  standard, parallel, speculative:G, cos:G1,G2,... or auto
+/schedule NAME  standard, parallel, speculative:G, cos:G1,G2,..., lookup:N or auto
 /trace          colour tokens by the member that proposed them, or no longer
 /save FILE      write the conversation to a JSON file
 /reset          forget the conversation
@@ -46,6 +47,7 @@ def chat(
     combine: Combine = None,
     schedule: ScheduleName = None,
     verification: VerificationName = None,
+    draft: Draft = None,
     dtype: Dtype = None,
     device: Device = None,
     compile: Compile = None,
@@ -63,7 +65,7 @@ def chat(
     settings, template = read_config(config), read_template(chat_template)
     params = sampling(settings, max_tokens=max_tokens, temperature=temperature, seed=seed)
     sources = {"dtype": dtype, "device": device, "compile": compile}
-    ensemble = load_ensemble(settings, member, combine, schedule, verification, **sources)
+    ensemble = load_ensemble(settings, member, combine, schedule, verification, draft, **sources)
     if ensemble.tokenizer is not None and template is not None and not ensemble.tokenizer.chat_template:
         ensemble.tokenizer.chat_template = template
     if not getattr(ensemble.tokenizer, "chat_template", None):

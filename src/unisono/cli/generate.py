@@ -16,6 +16,7 @@ from unisono.cli.options import (
     ConfigFile,
     Deterministic,
     Device,
+    Draft,
     Dtype,
     Members,
     ScheduleName,
@@ -38,6 +39,7 @@ def generate(
     combine: Combine = None,
     schedule: ScheduleName = None,
     verification: VerificationName = None,
+    draft: Draft = None,
     dtype: Dtype = None,
     device: Device = None,
     compile: Compile = None,
@@ -84,9 +86,8 @@ def generate(
     params = sampling(settings, **given)
     _require_sense(params, as_json, trace)
     sources = {"dtype": dtype, "device": device, "compile": compile, "deterministic": deterministic}
-    ensemble = load_ensemble(settings, member, combine, schedule, verification, **sources)
-    request: Any = ensemble.encode_chat(_messages(text)) if chat else text
-    stream = ensemble.stream(request, params)
+    ensemble = load_ensemble(settings, member, combine, schedule, verification, draft, **sources)
+    stream = ensemble.stream(ensemble.encode_chat(_messages(text)) if chat else text, params)
     if as_json:
         *_, last = stream
         assert last.result is not None

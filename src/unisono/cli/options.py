@@ -27,12 +27,18 @@ Members = Annotated[
         "--member", "-m", help="A member: local folder, hub id or zoo:NAME; repeat it. Default: two bundled models."
     ),
 ]
+Draft = Annotated[
+    str | None, typer.Option("--draft", help="A small model that only proposes: it changes the speed, not the text.")
+]
 Combine = Annotated[
     str | None,
     typer.Option(help="What the output follows: weighted:0.7,0.3, cosd, ... (docs/methods) or module:function."),
 ]
 ScheduleName = Annotated[
-    str | None, typer.Option("--schedule", help="standard, parallel, speculative:G, cos:G1,G2,..., risky:K or auto.")
+    str | None,
+    typer.Option(
+        "--schedule", help="standard, parallel, speculative:G, cos:G1,G2,..., relay:G, risky:K, lookup:N or auto."
+    ),
 ]
 VerificationName = Annotated[
     str | None, typer.Option("--verification", help="How proposals are decided: token, block, coupled or auto.")
@@ -70,6 +76,7 @@ def load_ensemble(
     combine: str | None,
     schedule: str | None,
     verification: str | None,
+    draft: str | None = None,
     **sources: Any,
 ) -> Ensemble:
     """The ensemble that config and options ask for; an option goes before the config."""
@@ -81,6 +88,7 @@ def load_ensemble(
         combine=config.combine if combine is None else combine,
         schedule=config.schedule if schedule is None else schedule,
         verification=config.verification if verification is None else verification,
+        draft=config.draft if draft is None else draft,
         **given,
     )
 

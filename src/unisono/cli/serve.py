@@ -14,6 +14,7 @@ from unisono.cli.options import (
     Compile,
     ConfigFile,
     Device,
+    Draft,
     Dtype,
     Members,
     ScheduleName,
@@ -31,6 +32,7 @@ def serve(
     combine: Combine = None,
     schedule: ScheduleName = None,
     verification: VerificationName = None,
+    draft: Draft = None,
     dtype: Dtype = None,
     device: Device = None,
     compile: Compile = None,
@@ -75,7 +77,7 @@ def serve(
         log_prompts=log_prompts,
     )
     catalog = _catalog(server, config, member, served_model_name)
-    method = _given(combine=combine, schedule=schedule, verification=verification)
+    method = _given(combine=combine, schedule=schedule, verification=verification, draft=draft)
     if method and len(catalog.models) > 1:
         raise ConfigurationError(f"{config} says how its models work together; leave out --{min(method)}")
     sources = _given(dtype=dtype, device=device, compile=compile)
@@ -109,5 +111,8 @@ def _given(**options: str | None) -> dict[str, Any]:
 
 def _with(config: Config, method: dict[str, Any], sources: dict[str, Any]) -> Config:
     """An option goes before the config, for members too."""
+    asked = {"draft": config.draft, **method}
+    if asked["draft"] is not None:
+        asked["draft"] = as_source(asked["draft"], **sources)
     members = tuple(as_source(vars(source) | sources) for source in config.members)
-    return replace(config, members=members, **method)
+    return replace(config, members=members, **asked)

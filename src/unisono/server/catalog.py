@@ -93,10 +93,10 @@ def _check(name: str, config: Config) -> None:
         raise ConfigurationError(f"a served model needs a printable name, not: {name!r}")
     if not config.members:
         raise ConfigurationError(f"model {name} has no members")
-    for source in config.members:
+    for source in (*config.members, *([] if config.draft is None else [config.draft])):
         if isinstance(source.model, str) and source.model.startswith(ZOO):
             zoo.path(source.model.removeprefix(ZOO))
     count = len(config.members)
     combination = as_combination(config.combine, count)
-    as_schedule(config.schedule, [1] * count, combination.needed(count))
+    as_schedule(config.schedule, [1] * (count + (config.draft is not None)), combination.needed(count))
     parse_verification(config.verification)

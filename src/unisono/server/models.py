@@ -71,7 +71,8 @@ class Models:
 
 def _model(name: str, config: Config, settings: Settings, metrics: Metrics, loaded: Loaded, share: int) -> Model:
     """Args: share: among how many ensembles the memory for caches is divided."""
-    members, prompts = load_members(config.members, {}, loaded)
+    drafts = () if config.draft is None else (config.draft,)
+    members, prompts = load_members(config.members, {}, loaded, drafts)
     tokenizer = prompts.tokenizer
     if settings.chat_template is not None and tokenizer is not None and not tokenizer.chat_template:
         tokenizer.chat_template = settings.chat_template
@@ -81,7 +82,8 @@ def _model(name: str, config: Config, settings: Settings, metrics: Metrics, load
     def worker(ensemble: Ensemble) -> Worker:
         return Worker(ensemble, meter, memory, limit, settings.timeout)
 
-    own = Ensemble(members, prompts, config.combine, config.schedule, config.verification, settings.rows, memory)
+    methods = (config.combine, config.schedule, config.verification)
+    own = Ensemble(members, prompts, *methods, settings.rows, memory, len(drafts))
     guided = None
     if len(members) == 1:
         pair = [HFMember(members[0].model, members[0].name), HFMember(members[0].model, f"{members[0].name} unguided")]

@@ -1,0 +1,327 @@
+"""`auto`: exact whatever it is led to choose, the text of `standard` under `coupled`, and the choices themselves."""
+
+import functools
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core.helpers import HistoryMember, observed
+from unisono import pilot
+from unisono.choosing import choose
+from unisono.combine import Combination, cascade, contrastive, drawn, only, product, weighted
+from unisono.costs import KEPT, Costs
+from unisono.experience import Experience, Rate
+from unisono.params import SamplingParams
+from unisono.pilot import Kind, Pilot, adaptive
+from unisono.planning import Plan, Setting, alternating, best, drafted, relayed
+from unisono.planning import drawn as drawing
+from unisono.rng import KeyedNoise
+from unisono.row import Row
+from unisono.schedules import Schedule, View, cos, relay, risky, speculative, standard
+from unisono.testing import decode, largest_error
+from unisono.verify import VERIFICATIONS
+from unisono.warp import Warp
+
+named = functools.partial(pytest.mark.parametrize, ids=lambda value: getattr(value, "name", None))
+TOKEN, BLOCK, COUPLED = (VERIFICATIONS[name] for name in ("token", "block", "coupled"))
+PAIRS: list[Combination] = [
+    *(weighted([0.7, 0.3]), weighted([0.6, 0.4], order="combine-first"), drawn([0.7, 0.3])),
+    *(product([0.6, 0.4]), contrastive(0.4), only(1), cascade("chow", 0.4)),
+]
+
+
+@functools.cache
+def members(count: int, vocabulary: int, sparse: bool = False) -> list[HistoryMember]:
+    build = HistoryMember.sparse if sparse else HistoryMember.random
+    return [build(vocabulary, seed) for seed in range(1, count + 1)]
+
+
+class Erratic(Pilot):
+    """Chooses by whatever it has seen, discarded tokens included, as the worst measurements could lead it to."""
+
+    def __init__(self, kind: Kind, plans: list[Plan]) -> None:
+        super().__init__(kind, Experience([1] * 4), lambda setting: plans[self._chaos() % len(plans)])
+
+    def _chaos(self) -> int:
+        seen = sum(rate.value * (7 + index) for index, rate in enumerate(self._rates._rates.values()))
+        return int(1e7 * seen) + 5 * self._rounds
+
+    def curious(self) -> bool:
+        return True
+
+    def stops(self, frontier, member: int) -> bool:
+        tokens = [int(proposal.token) for proposal in frontier.proposals]
+        return (self._chaos() + sum(tokens)) % 3 == 0
+
+    def worth(self, run: int) -> int:
+        return self._chaos() % 4 if self._kind.looks else 0
+
+
+def erratic(combination: Combination, count: int, rule: str, drafts: int = 0, warp: Warp | None = None) -> Schedule:
+    """`auto` with its decisions, early stops and look-ups made by chance, as far as the law goes; anew in each round."""
+    combined = count - drafts
+    schedules = [
+        *(standard(), cos(*[1] * count), cos(*[2] * count), speculative(2), speculative(3)),
+        risky(1),
+        risky(0),
+    ]
+    plans = [Plan(schedule, 1.0, start) for schedule in schedules for start in (None, 0, count - 1)]
+    plans += [Plan(relay(2), 1.0, count - 1)]
+    greedy = warp is not None and warp.greedy
+    odds = combination.odds(warp or Warp())
+    kind = Kind("test", combination.needed(combined), odds, 0, rule == "coupled", rule != "block", greedy)
+    return Schedule("auto", standard().turn, steer=lambda: Erratic(kind, plans))
+
+
+@pytest.fixture
+def _restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decides in every round."""
+    monkeypatch.setattr(pilot, "PATIENCE", 1)
+
+
+@pytest.mark.usefixtures("_restless")
+@named("combination", PAIRS)
+@named("rule", [TOKEN, BLOCK])
+def test_the_law_whatever_is_chosen(combination: Combination, rule):
+    """Every decision taken by looking at all that happened: the law of four tokens over two letters."""
+    schedule = erratic(combination, 2, rule.name)
+    for proposer in (0, 1):
+        options = {"verification": rule, "proposer": proposer}
+        assert largest_error(members(2, 2), combination, schedule, 4, **options) < 1e-12
+
+
+@pytest.mark.usefixtures("_restless")
+@named("combination", [weighted([0.5, 0.3, 0.2]), drawn([0.5, 0.3, 0.2]), product([1, 2, 3]), only(2)])
+@named("rule", [TOKEN, BLOCK, COUPLED])
+def test_the_law_with_three_members(combination: Combination, rule):
+    """As above, with one more member."""
+    schedule = erratic(combination, 3, rule.name)
+    assert largest_error(members(3, 2), combination, schedule, 3, verification=rule) < 1e-12
+
+
+@pytest.mark.usefixtures("_restless")
+@named("combination", PAIRS[:3])
+@named("rule", [TOKEN, BLOCK, COUPLED])
+def test_the_law_with_a_draft_model(combination: Combination, rule):
+    """The third member is not in the combination."""
+    schedule = erratic(combination, 3, rule.name, drafts=1)
+    options = {"verification": rule, "proposer": 2, "drafts": 1}
+    assert largest_error(members(3, 2), combination, schedule, 3, **options) < 1e-12
+
+
+@pytest.mark.usefixtures("_restless")
+@named("warp", [Warp(0.7, top_k=2), Warp(0.6, top_p=0.8), Warp(0)])
+def test_the_law_of_warped_members(warp: Warp):
+    """Three letters, also with some that are impossible."""
+    schedule = erratic(weighted([0.7, 0.3]), 2, "token", warp=warp)
+    assert largest_error(members(2, 3), weighted([0.7, 0.3]), schedule, 3, warp=warp) < 1e-12
+    assert largest_error(members(2, 4, sparse=True), weighted([0.7, 0.3]), schedule, 2, warp=warp) < 1e-12
+
+
+@pytest.mark.usefixtures("_restless")
+@named("combination", PAIRS)
+def test_coupled_text_is_that_of_standard(combination: Combination):
+    """Token for token at several temperatures, whatever is chosen, and by the pilot itself with the times of today."""
+    pair = [HistoryMember.random(5, 1), HistoryMember.random(5, 2, like=HistoryMember.random(5, 1))]
+    for seed, warp in enumerate([Warp(), Warp(0.5), Warp(0.7, top_k=2), Warp(0), Warp(1.7)]):
+        kind = Kind("test", combination.needed(2), combination.odds(warp), 0, True, True, warp.greedy)
+        own = adaptive(kind, Experience([1, 1]), standard())
+        texts = [
+            decode(pair, combination, schedule, KeyedNoise(seed), 40, warp, verification=COUPLED)
+            for schedule in (standard(), erratic(combination, 2, "coupled", warp=warp), own)
+        ]
+        assert texts[0] == texts[1] == texts[2]
+
+
+def test_what_is_erratic_takes_every_turn():
+    """What the tests above rely on: plans change within a text, drafts are cut short, and tokens are looked up."""
+    pair = [HistoryMember.random(3, 1), HistoryMember.random(3, 2, like=HistoryMember.random(3, 1))]
+    plans: dict[str, int] = {}
+    looked_up = 0
+    for seed in range(4):
+        run = observed(pair, erratic(weighted([0.7, 0.3]), 2, "token"), KeyedNoise(seed), 60)
+        stats = run.row.stats
+        looked_up += stats.lookup.accepted
+        for name, count in stats.plans.items():
+            plans[name] = plans.get(name, 0) + count
+    assert len(plans) >= 4
+    assert looked_up > 5
+
+
+def dropped(patch: pytest.MonkeyPatch) -> None:
+    """A drafted token that its own law finds unlikely is dropped instead of kept, and the draft ends in front of it."""
+    correct = Row.propose
+
+    def propose(self: Row, member: int, token, law) -> bool:
+        ended = correct(self, member, token, law)
+        if self.frontier.open > 1 and float(law[token]) < 0.5:
+            self.frontier.proposals.pop()
+            return True
+        return ended
+
+    patch.setattr(Row, "propose", propose)
+
+
+def test_a_token_that_is_dropped_is_caught(monkeypatch: pytest.MonkeyPatch):
+    """As llama.cpp's p-min would do it: harmless for one-hot drafts, a bias for drawn ones."""
+    assert largest_error(members(2, 2), only(1), speculative(3), 3) < 1e-12
+    dropped(monkeypatch)
+    assert largest_error(members(2, 2), only(1), speculative(3), 3) > 1e-3
+
+
+def setting(rates, costs, needed=(0, 1), odds=(), wide=0.03, turn=0.02, draft=0.01) -> Setting:
+    forwards = [[0.0, *(cost * (1 + wide * (width - 1)) for width in range(1, 17))] for cost in costs]
+    start = min(range(len(costs)), key=lambda member: costs[member])
+    return Setting(tuple(needed), start, forwards, turn, draft, rates, odds)
+
+
+def test_the_plan_fits_the_members():
+    """Equal members take turns, a small one drafts; nobody does where proposals fall or wide forwards are dear."""
+    assert best(setting([0.8, 0.8], [1, 1])).schedule.name == "cos:1,1"
+    assert best(setting([0.8, 0.8], [1, 0.1])).schedule.name in ("cos:1,4", "cos:1,6")
+    longer = best(setting([0.8, 0.95], [1, 0.05])).schedule.name
+    assert int(longer.rpartition(",")[2]) >= 6
+    assert best(setting([0.97, 0.2], [1, 0.5])).schedule.name == "cos:4,1"
+    assert best(setting([0.01, 0.01], [1, 1])).schedule.name == "standard"
+    assert best(setting([0.7, 0.7], [1, 1], wide=1.0)).schedule.name == "standard"
+    assert best(setting([0.7, 0.7, 0.7], [1, 1, 1], (0, 1, 2))).schedule.name == "cos:1,1,1"
+
+
+def test_the_plan_of_one_voice():
+    """One member is the law: another one drafts if that pays, else it goes alone."""
+    assert best(setting([1.0, 0.8], [1, 0.1], [0])).schedule.name.startswith("speculative:")
+    assert best(setting([1.0, 0.8], [1, 0.9], [0])).schedule.name == "standard"
+    assert best(setting([1.0], [1], [0])).schedule.name == "standard"
+
+
+def test_the_plan_with_a_draft_model():
+    """It drafts ahead of every member of an even pair, if it is good enough."""
+    assert best(setting([0.95, 0.95, 0.95], [1, 1, 0.05])).schedule.name == "relay:8"
+    assert best(setting([0.8, 0.8, 0.8], [1, 1, 0.05])).schedule.name == "speculative:8"
+    assert best(setting([0.8, 0.8, 0.1], [1, 1, 0.5])).schedule.name.startswith("cos:1,1,")
+
+
+def test_the_plan_of_drawn_members():
+    """Equal ones run where they are drawn; a small one drafts ahead where it agrees."""
+    even = (0.5, 0.5)
+    assert best(setting([0.8, 0.8], [1, 1], odds=even)).schedule.name == "risky:0"
+    plan = best(setting([0.8, 0.8], [1, 0.1], odds=even))
+    assert plan.start == 1
+    assert int(plan.schedule.name[-1]) >= 1
+    assert best(setting([0.1, 0.1], [1, 0.3], odds=even)).schedule.name == "risky:0"
+    assert best(setting([0.8, 0.8], [1, 0.1], [0], odds=(1.0, 0.0))).schedule.name != "risky:0"
+
+
+class Flat(HistoryMember):
+    """The same law after any text."""
+
+    def __init__(self, law: list[float]) -> None:
+        super().__init__(torch.tensor([law] * 1009, dtype=torch.float64))
+
+
+def measured(plan: Plan, chances: Setting, combination: Combination, count: int, drafts: int = 0) -> float:
+    """Seconds per token of real runs, by the setting's times."""
+    laws = [[0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.3, 0.4, 0.3]][:count]
+    pair, seconds, tokens = [Flat(law) for law in laws], 0.0, 0
+    schedule = Schedule(plan.schedule.name, plan.turn)
+    for seed in range(6):
+        run = observed(pair, schedule, KeyedNoise(seed), 250, combination, proposer=chances.start, drafts=drafts)
+        tokens += len(run.tokens)
+        seconds += chances.turn * len(run.turns)
+    for index, member in enumerate(pair):
+        seconds += sum(chances.forwards[index][read] for read, _ in member.calls)
+    return seconds / tokens
+
+
+FORMS = {
+    "cos:1,1": (cos(1, 1), weighted([1, 1]), (0, 1), 0.85, lambda chances: alternating(chances, 1, (1, 1))),
+    "cos:1,3": (cos(1, 3), weighted([1, 1]), (0, 1), 0.85, lambda chances: alternating(chances, 1, (1, 3))),
+    "cos:2,1": (cos(2, 1), weighted([1, 1]), (0, 1), 0.85, lambda chances: alternating(chances, 1, (2, 1))),
+    "speculative:3": (speculative(3), only(0), (0,), 0.7, lambda chances: drafted(chances, 1, 3)),
+    "risky:2": (risky(2), drawn([1, 1]), (0, 1), 0.7, lambda chances: drawing(chances, 1, 0.5, 2)),
+    "relay:2": (relay(2), weighted([1, 1]), (0, 1), 0.9, lambda chances: relayed(chances, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_closed_forms_are_what_happens(name: str):
+    """Members that agree alike everywhere: predicted and counted time differ by little."""
+    schedule, combination, needed, helper, predicted = FORMS[name]
+    drafts = int(name.startswith("relay"))
+    rates, costs = ([0.85, 0.85, helper], [1, 1, 0.2]) if drafts else ([0.85, helper], [1, 0.2])
+    chances = setting(rates, costs, needed, (0.5, 0.5) if name.startswith("risky") else (), draft=0.0)
+    found = measured(Plan(schedule, 0), chances, combination, len(costs), drafts)
+    assert found == pytest.approx(predicted(chances), rel=0.06)
+
+
+def test_medians_of_what_was_measured():
+    """The last measurements of a kind; between them, the nearest one scaled; nothing gets cheaper by being wider."""
+    costs = Costs([10, 10_000_000])
+    assert costs.forward(1, 1, 3)[1] > costs.forward(0, 1, 3)[1] > 0
+    for seconds in (1.0, 1.1, 50.0):
+        costs.add(0, 1, 1, seconds)
+    assert costs.forward(0, 1, 1)[1] == 1.1
+    assert 1.1 < costs.forward(0, 1, 3)[3] < 1.3
+    costs.add(0, 1, 3, 1.0)
+    assert costs.forward(0, 1, 3)[3] == 1.1
+    assert costs.forward(1, 1, 1)[1] > 1.1  # the larger one has not run: as large as the other was slow
+    for _ in range(KEPT):
+        costs.add(0, 1, 1, 3.0)
+    assert costs.forward(0, 1, 1)[1] == 3.0
+    costs.add(0, 1, 1000, 1e-9)  # a prompt
+    assert costs.forward(0, 1, 2)[2] >= 3.0
+    assert (costs.turn, costs.draft) == (0.0, 0.0)
+    for _ in range(KEPT):
+        costs.add_step(0.5, 0)
+        costs.add_step(0.9, 4)
+    assert [costs.turn, costs.draft] == pytest.approx([0.5, 0.1])
+
+
+@given(st.lists(st.floats(0, 1), max_size=80))
+def test_a_rate_leans_on_the_one_before(numbers: list[float]):
+    """It stays in [0, 1], starts where the other one is, follows what comes, and goes back when nothing does."""
+    shared = Rate(0.7, 500)
+    own = Rate(shared)
+    assert own.value == 0.7
+    for number in numbers:
+        own.add(number)
+        assert 0 <= own.value <= 1
+    if numbers and min(numbers) > 0.8:
+        assert own.value > shared.value > 0.7
+    for _ in range(20_000):
+        own.fade()
+    assert own.value == pytest.approx(0.7, abs=0.01)
+
+
+def pilot_of(costs: list[float], wide: float) -> Pilot:
+    experience = Experience([1] * len(costs))
+    for member, seconds in enumerate(costs):
+        for width in range(1, 17):
+            experience.costs.add(member, 1, width, seconds * (1 + wide * width))
+    kind = Kind("kind", (0, 1), (), 0, False, True, False)
+    return Pilot(kind, experience)
+
+
+def test_it_decides_again_as_the_text_changes():
+    """Members that stop to agree stop to propose, and take it up again."""
+    steered, seen = pilot_of([1.0, 1.0], 0.3), []
+    view = View(0, (0, 0), (0, 1), 0)
+    for agreement in (0.9, 0.0, 0.9):
+        for _ in range(150):
+            steered.turn(view)
+            for member in (0, 1):
+                steered.agreed(member, [agreement])
+        seen.append(steered.name)
+    assert seen == ["cos:1,1", "standard", "cos:1,1"]
+
+
+def test_auto_of_a_request():
+    """With an experience the schedule steers; without one it goes by sizes. Blocks are not looked up for."""
+    experience = Experience([1, 1])
+    method = choose([1, 1], SamplingParams(), "product", "auto", "auto", experience=experience)
+    assert method.schedule.name == "auto"
+    assert method.schedule.steer is not None
+    assert choose([1, 1], SamplingParams(), "product", "auto", "auto").schedule.name == "cos:1,1"
+    assert choose([1, 1], SamplingParams(), "product", "cos:1,1", "auto", experience=experience).schedule.steer is None
