@@ -50,8 +50,10 @@ def test_greedy_text_is_that_of_standard(count: int, combination: Combination, s
     wanted = observed(members, standard(), KeyedNoise(1), TOKENS, combination, GREEDY)
     run = observed(members, schedule, KeyedNoise(2), TOKENS, combination, GREEDY)
     assert run.tokens == wanted.tokens
-    if schedule.name not in ("parallel", "risky:0"):  # which propose nothing
-        stats = run.row.stats
+    stats = run.row.stats
+    if schedule.name.startswith("lookup"):  # texts repeat themselves as they like
+        assert stats.lookup.decided
+    elif schedule.name not in ("parallel", "risky:0"):  # which propose nothing
         assert stats.accepted >= 10
         assert stats.verified - stats.accepted >= 10
 

@@ -6,8 +6,9 @@ order that rotates, and a choice's speed-up is its tokens per second over those 
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class Run:
     """One timed call. group: index of its prompt, or of the prompts that were rows of one batch.
 
     names: what the call used, `auto` resolved. members: per member forwards, seconds in them; all 0 for a peer, which
-    does not tell. decided: per run of a row proposals that were decided, and accepted.
+    does not tell. decided: per run of a row proposals that were decided, and accepted. plans: turns by what `auto` followed.
     """
 
     choice: str
@@ -41,6 +42,7 @@ class Run:
     accepted: int = 0
     forwards: tuple[int, ...] = ()
     busy: tuple[float, ...] = ()
+    plans: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def speed(self) -> float:
@@ -54,7 +56,8 @@ class Cell:
     speedup: median over prompts of the median over repeats of tokens/s over the baseline's; low: its lower 95% bound,
     by resampling prompts and repeats. acceptance: accepted over decided proposals. forwards: per member and token. cost:
     time of one forward of the default proposer over one of the other member; None for other than two members that both
-    run. predicted: the CoS paper's speed-up for both. replayed: ours, by `replay`. uses: what `auto` resolved to.
+    run. predicted: the CoS paper's speed-up for both. replayed: ours, by `replay`. uses: what the call used.
+    plans: shares of turns by the schedule that `auto` followed, largest first.
     """
 
     schedule: str
@@ -69,6 +72,7 @@ class Cell:
     low: float = 0.0
     replayed: float | None = None
     uses: str = ""
+    plans: Mapping[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -150,6 +154,7 @@ def _counted(results: Sequence[Result], seconds: float) -> Run:
         accepted=sum(each.accepted for each in stats),
         forwards=tuple(sum(member.forwards for member in column) for column in columns),
         busy=tuple(sum(member.seconds for member in column) for column in columns),
+        plans=dict(sum((Counter(each.plans) for each in stats), Counter())),
     )
 
 
@@ -178,7 +183,12 @@ def _cell(runs: Sequence[Run], baseline: Sequence[Run], proposer: int) -> Cell:
         predicted=predict.of(names["schedule"], proposer, cost, acceptance),
         low=lower_bound(gains),
         uses=" ".join(names.values()),
+        plans=_shares(sum((Counter(run.plans) for run in runs), Counter())),
     )
+
+
+def _shares(counts: Counter[str]) -> dict[str, float]:
+    return {name: count / counts.total() for name, count in counts.most_common()}
 
 
 def ratios(runs: Sequence[Run], others: Sequence[Run]) -> list[list[float]]:

@@ -93,10 +93,17 @@ def cell_table(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     """Lines of Markdown, one row per cell."""
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for cell in cells:
-        uses = f" ({cell['uses']})" if cell["schedule"] == "auto" else ""
+        uses = f" ({_followed(cell)})" if cell["schedule"] == "auto" else ""
         forwards = " + ".join(f"{each:.2f}" for each in cell["forwards"]) or "-"
         lines.append(f"| `{cell['schedule']}`{uses} | {' | '.join(_numbers(cell))} | {forwards} |")
     return lines
+
+
+def _followed(cell: Mapping[str, Any], most: int = 3) -> str:
+    """The combination and verification of `auto`, and the plans that it followed most."""
+    combination, _, verification = cell["uses"].split(" ")
+    plans = [f"{name} {share:.0%}" for name, share in list(cell.get("plans", {}).items())[:most]]
+    return f"{combination}, {verification}: {', '.join(plans)}"
 
 
 def _numbers(cell: Mapping[str, Any]) -> list[str]:
