@@ -64,7 +64,9 @@ class Pilot:
         self._drafts = turn.propose > 1
         if self._drafts:
             turn = replace(turn, propose=turn.propose + STRETCH)
-        return replace(turn, lookup=LOOKED_UP) if self._kind.looks and len(turn.members) == 1 else turn
+        # A block of `risky` ends where the next token is drawn for nothing; what is looked up there is in its way
+        looks = self._kind.looks and not (self._kind.odds and self._plan.schedule.name != "risky:0")
+        return replace(turn, lookup=LOOKED_UP) if looks and len(turn.members) == 1 else turn
 
     def _crowded(self) -> bool:
         """Whether clearly more or fewer rows run than when the plan was made."""
