@@ -5,7 +5,7 @@ from torch import Tensor
 from unisono.frontier import Frontier
 from unisono.lookup import Lookup
 from unisono.needs import Needs
-from unisono.pilot import Pilot
+from unisono.pilot import SURE, Pilot
 from unisono.schedules import Turn, View
 from unisono.task import Method, Settled, Task
 
@@ -49,15 +49,17 @@ class Guide:
 
     def trust(self, member: int, law: Tensor) -> object:
         """What the pilot tells the member's next proposal apart by."""
-        if self.pilot is None or self._stands(self._frontier.open, member):
+        if self.pilot is None:
             return None
+        if self._stands(self._frontier.open, member):
+            return SURE
         return self.pilot.trust(member, law, self._frontier.law_source(member))
 
     def stops(self, member: int) -> bool:
         """Whether one more proposal of the member is not worth its forward, or the text has some to go on with."""
         if self.pilot is None:
             return False
-        return self.pilot.stops(self._frontier, member) or bool(self.find(self._lookup)[0])
+        return self.pilot.stops(self._frontier, member, self.find(self._lookup)[1])
 
     def find(self, most: int) -> tuple[list[int], int]:
         """Up to `most` tokens that are worth looking up behind the open ones, and how long a run they were found by."""
@@ -70,8 +72,8 @@ class Guide:
         self._text.read(self._frontier.committed)
         found, run = self._text.find(open, most)
         if self.pilot is not None:
-            found = found[: self.pilot.worth(run)]
-        if any(token in ends for token in open):
+            found = found[: self.pilot.worth(self._frontier, run)]
+        if not found or any(token in ends for token in open):
             return [], 0
         return found[: next((place + 1 for place, token in enumerate(found) if token in ends), most)], run
 

@@ -220,6 +220,9 @@ VERIFICATIONS = {
 }
 
 
+FASTEST = "token"  # what `auto` takes where texts need not be reproducible
+
+
 def parse(name: str) -> Verification | None:
     """The verification of that name; None for "auto", which is chosen for each request.
 
@@ -243,4 +246,4 @@ def automatic(greedy: bool, reproducible: bool) -> Verification:
         greedy: at temperature 0 all give the same text, and `token` costs least. reproducible: the text is to be the
             same whatever the schedule.
     """
-    return VERIFICATIONS["coupled" if reproducible and not greedy else "token"]
+    return VERIFICATIONS["coupled" if reproducible and not greedy else FASTEST]

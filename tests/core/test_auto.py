@@ -8,19 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.helpers import HistoryMember, observed
+from tests.core.test_mutants import proposals_by_position_alone, reused_names
 from unisono import pilot
 from unisono.choosing import choose
 from unisono.combine import Combination, cascade, contrastive, drawn, only, product, weighted
 from unisono.costs import KEPT, Costs
 from unisono.experience import Experience, Rate
+from unisono.members.table import TableMember
 from unisono.params import SamplingParams
 from unisono.pilot import Kind, Pilot, adaptive
 from unisono.planning import Plan, Setting, alternating, best, drafted, relayed
 from unisono.planning import drawn as drawing
 from unisono.rng import KeyedNoise
 from unisono.row import Row
-from unisono.schedules import Schedule, View, cos, relay, risky, speculative, standard
-from unisono.testing import decode, largest_error
+from unisono.schedules import Schedule, Turn, View, cos, relay, risky, speculative, standard
+from unisono.testing import assert_law, brute_force, decode, largest_error
 from unisono.verify import VERIFICATIONS
 from unisono.warp import Warp
 
@@ -51,11 +53,11 @@ class Erratic(Pilot):
     def curious(self) -> bool:
         return True
 
-    def stops(self, frontier, member: int) -> bool:
+    def stops(self, frontier, member: int, run: int) -> bool:
         tokens = [int(proposal.token) for proposal in frontier.proposals]
         return (self._chaos() + sum(tokens)) % 3 == 0
 
-    def worth(self, run: int) -> int:
+    def worth(self, frontier, run: int) -> int:
         return self._chaos() % 4 if self._kind.looks else 0
 
 
@@ -325,3 +327,39 @@ def test_auto_of_a_request():
     assert method.schedule.steer is not None
     assert choose([1, 1], SamplingParams(), "product", "auto", "auto").schedule.name == "cos:1,1"
     assert choose([1, 1], SamplingParams(), "product", "cos:1,1", "auto", experience=experience).schedule.steer is None
+
+
+class Peeking(Pilot):
+    """Proposes again where the discarded second token was a 1, else lets the target draw."""
+
+    def __init__(self) -> None:
+        super().__init__(Kind("peeking", (1,), (), 0, False, False, False), Experience([1, 1]))
+        self.second: int | None = None
+
+    def turn(self, view: View) -> Turn:
+        if view.open == 0 and (self.second is None or self.second == 1):
+            return Turn((0,), 2 if self.second is None else 1)
+        return Turn((1,))
+
+    def stops(self, frontier, member: int, run: int) -> bool:
+        if frontier.open == 2:
+            self.second = int(frontier.proposals[1].token)
+        return False
+
+
+@pytest.mark.statistical
+def test_looking_at_a_discarded_token_needs_the_round(monkeypatch: pytest.MonkeyPatch):
+    """By position alone its number would come again (false alarm 1e-9, detects a total variation of 0.1)."""
+    after = [[0, 0.5, 0.5]] * 2
+    pair = [TableMember(torch.tensor([first, *after])) for first in ([0, 0.5, 0.5], [0, 0.9, 0.1])]
+    law = {tokens: mass for tokens, mass in brute_force(pair, only(1), 2).items() if mass > 0}
+    schedule = Schedule("peeking", standard().turn, steer=Peeking)
+
+    def check() -> None:
+        assert_law([decode(pair, only(1), schedule, KeyedNoise(seed), 2) for seed in range(5_000)], law, detects=0.1)
+
+    check()
+    reused_names(monkeypatch)
+    proposals_by_position_alone(monkeypatch)
+    with pytest.raises(AssertionError, match="L1 distance"):
+        check()
