@@ -85,6 +85,7 @@ class Pilot:
             costs.draft,
             rates,
             self._kind.odds,
+            self._rows,
         )
         self._plan = self._choose(self._setting)
         self._next = self._rounds + min(PATIENCE, max(2, self._rounds))

@@ -24,7 +24,8 @@ class Setting:
     needed: members that score every position; others only propose. start: who proposes first if that is as good as any.
     forwards: per member, seconds of a forward of 0, 1, ... tokens. turn, draft: seconds that a turn, and a proposal behind
     its first, take besides. rates: per member, how often its proposals stand. odds: if each position follows a member that
-    is drawn for it, the chances of the members.
+    is drawn for it, the chances of the members; `rates` are then those where another one is drawn. rows: how many share a
+    forward if all of them want it.
     """
 
     needed: tuple[int, ...]
@@ -34,6 +35,7 @@ class Setting:
     draft: float
     rates: Sequence[float]
     odds: tuple[float, ...] = ()
+    rows: int = 1
 
     def scoring(self, member: int, tokens: int) -> float:
         """A turn in which the member scores so many open positions."""
@@ -47,8 +49,15 @@ class Setting:
     def standard(self) -> float:
         """Seconds per token without proposals."""
         if self.odds:
-            return sum(odd * self.scoring(member, 2) for member, odd in enumerate(self.odds))
+            return sum(odd * self.scoring(member, 2) for member, odd in enumerate(self.odds)) / self.share()
         return sum(self.scoring(member, 1) for member in self.needed)
+
+    def share(self) -> float:
+        """Of the rows, those that a forward serves where every row waits for the member that is drawn for it.
+
+        The largest group of rows is served, and spreads over all members again: of n equally likely ones, 2 / (n + 1).
+        """
+        return max(1 / self.rows, 2 / (1 + sum(odd > 0 for odd in self.odds)))
 
 
 @dataclass(frozen=True)
@@ -104,11 +113,15 @@ def _drafting(setting: Setting) -> Iterator[Plan]:
 
 
 def _drawing(setting: Setting) -> Iterator[Plan]:
-    """`risky`, with any member for the proposer."""
+    """`risky`, with any member for the proposer; for several rows `cos`, which keeps them in step, or no drafts."""
     for member in range(len(setting.forwards)):
         odd = setting.odds[member] if member < len(setting.odds) else 0.0
-        for length in RISKY if odd < 1 else [0]:
+        for length in RISKY if odd < 1 and setting.rows == 1 else [0]:
             yield Plan(risky(length), drawn(setting, member, odd, length), member)
+    if setting.rows > 1:
+        pairs = zip(setting.rates, setting.odds, strict=False)
+        standing = [odd + (1 - odd) * rate for rate, odd in pairs]
+        yield from _alternating(replace(setting, rates=[*standing, *setting.rates[len(standing) :]], odds=()))
 
 
 def alternating(setting: Setting, start: int, lengths: Sequence[int]) -> float:

@@ -173,10 +173,19 @@ def test_a_token_that_is_dropped_is_caught(monkeypatch: pytest.MonkeyPatch):
     assert largest_error(members(2, 2), only(1), speculative(3), 3) > 1e-3
 
 
-def setting(rates, costs, needed=(0, 1), odds=(), wide=0.03, turn=0.02, draft=0.01) -> Setting:
+def setting(rates, costs, needed=(0, 1), odds=(), wide=0.03, turn=0.02, draft=0.01, rows=1) -> Setting:
     forwards = [[0.0, *(cost * (1 + wide * (width - 1)) for width in range(1, 17))] for cost in costs]
     start = min(range(len(costs)), key=lambda member: costs[member])
-    return Setting(tuple(needed), start, forwards, turn, draft, rates, odds)
+    return Setting(tuple(needed), start, forwards, turn, draft, rates, odds, rows)
+
+
+def test_rows_that_draw_members_take_turns():
+    """One row waits for nobody but who is drawn; of eight, a forward serves two thirds, or all of them if all propose."""
+    even = (0.5, 0.5)
+    assert best(setting([0.6, 0.6], [1, 1], odds=even)).schedule.name == "risky:0"
+    assert best(setting([0.6, 0.6], [1, 1], odds=even, rows=8)).schedule.name == "cos:1,1"
+    assert best(setting([0.1, 0.1], [1, 1], odds=even, rows=8)).schedule.name == "risky:0"
+    assert setting([0, 0], [1, 1], odds=even, rows=8).share() == pytest.approx(2 / 3)
 
 
 def test_the_plan_fits_the_members():
