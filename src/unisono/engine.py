@@ -9,7 +9,6 @@ combination and warp, their verification, and the wait for the device.
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 
 import torch
@@ -21,6 +20,7 @@ from unisono.members.base import Member
 from unisono.row import Row
 from unisono.scheduler import Scheduler
 from unisono.settling import settle
+from unisono.threads import side_by_side
 
 ROWS = 64  # run at the same time
 PATIENCE = 8  # steps after which a waiting row is served before the majority
@@ -59,7 +59,7 @@ class Engine:
         self._stepping = False
         self._inside = 0.0  # seconds of the current step that forwards took
         self._drafted = 0  # forwards of the current step behind proposals
-        self._pool = ThreadPoolExecutor(len(members))  # starts threads only when it is given work
+        self._pool = side_by_side(len(members))
 
     def check_tokens(self, tokens: Sequence[int]) -> None:
         """Raise RequestError if a slot of so many tokens in each member is over the budget."""
