@@ -18,7 +18,6 @@ from unisono.server.metrics import Metrics
 from unisono.server.models import Models
 from unisono.server.settings import Settings
 
-SLACK = 10  # seconds beyond the grace time until connections are cut
 BACKLOG = 2048
 KEEP_ALIVE = 75  # seconds; longer than clients keep idle connections, else a request may meet a closing one
 
@@ -48,7 +47,11 @@ class Server(uvicorn.Server):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        self._closing = asyncio.ensure_future(self._service.close())
+        self._closing = asyncio.ensure_future(self._close())
+
+    async def _close(self) -> None:
+        """Requests get their time first: meanwhile the socket still answers that there is no new work to be had."""
+        await self._service.close()
         self.should_exit = True
 
 
@@ -96,7 +99,7 @@ def _run(service: Service, bound: socket.socket) -> None:
         create_app(service),
         log_level="info",
         ws="none",
-        timeout_graceful_shutdown=int(service.settings.grace) + SLACK,
+        timeout_graceful_shutdown=service.settings.reserve / 4,  # type: ignore[arg-type]  # whoever does not read or write
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE,
     )
