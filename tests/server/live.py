@@ -2,9 +2,10 @@
 
 import contextlib
 import functools
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,15 +68,28 @@ class Live:
     def ensemble(self, name: str = "pair") -> Ensemble:
         return self.service.models[name].ensemble
 
+    def connection(self) -> socket.socket:
+        """For what no client would send."""
+        host, port = self.url.removeprefix("http://").split(":")
+        return socket.create_connection((host, int(port)), timeout=60)
+
     def idle(self, seconds: float = 20.0) -> bool:
         """Whether all rows have left the engines, waited for."""
-        end = time.monotonic() + seconds
         workers = self.service.models.workers
-        while time.monotonic() < end:
-            if not any(worker.load or worker.running() or worker.ensemble.engine._running for worker in workers):
-                return True
-            time.sleep(0.01)
-        return False
+        return eventually(
+            lambda: not any(worker.load or worker.running() or worker.ensemble.engine._running for worker in workers),
+            seconds,
+        )
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Whether something comes true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if holds():
+            return True
+        time.sleep(0.01)
+    return holds()
 
 
 @contextlib.contextmanager

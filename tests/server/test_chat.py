@@ -252,3 +252,12 @@ def test_collaboration_changes_the_law_for_one_request(server):
         assert answer.choices[0].message.content == own.text
         assert answer.model_extra["metrics"]["collaboration"]["combination"] == own.combination
         assert answer.model_extra["metrics"]["collaboration"]["schedule"] == own.schedule
+
+
+@pytest.mark.parametrize("combine", ["cosd_tree:/etc/hosts", "cosd_tree:file=/etc/hosts", "os:system", "os"])
+def test_a_request_names_no_file_and_no_code(server, combine):
+    """It is refused before anybody looks whether there is such a file or module."""
+    with pytest.raises(openai.BadRequestError, match="a request may name weighted"):
+        server.client.chat.completions.create(
+            model="pair", messages=MESSAGES, extra_body={"collaboration": {"combine": combine}}
+        )

@@ -158,3 +158,6 @@ def test_health_ready_and_version(server):
         assert http.get("/health").json() == {"status": "ok"}
         assert http.get("/ready").json() == {"status": "ready"}
         assert http.get("/version").json() == {"version": unisono.__version__}
+        for path in ("/health", "/ready", "/version"):
+            asked = http.head(path)
+            assert (asked.status_code, asked.content) == (200, b"")

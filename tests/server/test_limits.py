@@ -1,18 +1,21 @@
 """Keys, sizes, queue, time: what the operator sets is kept."""
 
 import asyncio
-import contextlib
+import json
 import logging
-import socket
+import threading
 from typing import Any
 
 import httpx
 import openai
 import pytest
 
-from tests.server.live import KEY, MESSAGES, PROMPT, live
+from tests.server.live import KEY, MESSAGES, PROMPT, eventually, live
 from unisono.combine import as_combination
 from unisono.errors import ConfigurationError, RequestError
+from unisono.server import errors
+from unisono.server.echo import Echo
+from unisono.server.order import Order
 from unisono.server.settings import Settings
 
 LONG: dict[str, Any] = {"model": "pair", "prompt": PROMPT, "max_tokens": 400, "extra_body": {"ignore_eos": True}}
@@ -55,8 +58,7 @@ def test_a_large_body_is_413(small):
 
 
 def test_a_body_that_says_how_large_it_is_is_not_waited_for(small):
-    host, port = small.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as large:
+    with small.connection() as large:
         large.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
         assert b" 413 " in large.recv(4000)
 
@@ -171,16 +173,32 @@ def test_prompts_that_are_scored_are_rows_too(small):
     assert small.idle()
 
 
-def test_scoring_ends_with_its_client_and_with_its_time(caplog):
+def test_scoring_ends_with_its_time(caplog):
     with live(timeout=0.05, rows=1) as own:
         with pytest.raises(openai.APIStatusError) as caught:
             own.client.completions.create(**{**SCORE, "prompt": [PROMPT * 40] * 40})
         assert caught.value.status_code == 504
         assert own.idle()
+    assert "never retrieved" not in caplog.text
+
+
+def test_scoring_ends_with_its_client(caplog):
+    """Before a step has ended, so that nothing is scored for nobody."""
     with live(rows=1) as own:
-        with httpx.Client(base_url=own.url, timeout=0.1) as http, contextlib.suppress(httpx.ReadTimeout):
-            http.post("/v1/completions", json={**SCORE, "prompt": [PROMPT * 40] * 60})
-        assert own.idle(5)
+        worker, step_ends = own.service.models["pair"].worker, threading.Event()
+        worker._inbox.put(step_ends.wait)  # type: ignore[arg-type]
+        body = json.dumps(SCORE)
+        head = (
+            f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        )
+        try:
+            with own.connection() as client:
+                client.sendall(f"{head}\r\n\r\n{body}".encode())
+                assert eventually(lambda: worker.load == 3)
+            assert eventually(lambda: worker.load == 0)
+        finally:
+            step_ends.set()
+        assert own.idle()
     assert "never retrieved" not in caplog.text
 
 
@@ -196,13 +214,49 @@ def test_one_failed_prompt_ends_the_others(small, monkeypatch):
     assert small.idle(5)
 
 
+def test_one_failed_row_ends_the_others(small):
+    """One runs at a time here: those behind it are not begun."""
+    worker = small.service.models["pair"].worker
+    ensemble = worker.ensemble
+    ids = ensemble.prompts.encode(PROMPT * 40)
+    rows = [Echo(ensemble, as_combination(None, 2), ids, 1).row for _ in range(3)]
+
+    async def run() -> None:
+        worker._inbox.put(lambda: rows[0].fail(RequestError("no law")))
+        await worker.run(rows)
+
+    with pytest.raises(RequestError, match="no law"):
+        asyncio.run(run())
+    assert small.idle(5)
+    assert rows[2].stats.members[0].forwards == 0
+
+
+@pytest.mark.parametrize("scoring", [False, True])
+def test_what_comes_too_late_is_refused(monkeypatch, scoring):
+    """The server begins to stop while a prompt is read: nothing of it runs, nobody waits for it."""
+    with live(rows=1) as own:
+        worker = own.service.models["pair"].worker
+        start, echo = Order.start, Echo.__init__
+
+        def late(original, *arguments, **options):
+            worker.abort(errors.shutting_down())
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(Order, "start", lambda *given: late(start, *given))
+        if scoring:
+            monkeypatch.setattr(Echo, "__init__", lambda *given: late(echo, *given))
+        with pytest.raises(openai.InternalServerError) as caught:
+            own.client.completions.create(**(SCORE if scoring else LONG))
+        assert caught.value.status_code == 503
+        assert worker.running() == worker.load == 0
+
+
 def test_a_slow_body_is_given_up(small):
     """408 after the time limit; whoever leaves in the middle of a body is no error of ours."""
-    host, port = small.url.removeprefix("http://").split(":")
     head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
-    with socket.create_connection((host, int(port)), timeout=20) as slow:
+    with small.connection() as slow:
         slow.sendall(head)
         assert b" 408 " in slow.recv(4000)
-    with socket.create_connection((host, int(port))) as gone:
+    with small.connection() as gone:
         gone.sendall(head)
     assert httpx.get(f"{small.url}/health").status_code == 200

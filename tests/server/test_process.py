@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -72,7 +72,7 @@ def test_term_under_load_ends_streams_cleanly():
         while 'running{model_name="zoo"} 4.0' not in httpx.get(f"{url}/metrics").text:
             time.sleep(0.05)
         running.send_signal(signal.SIGTERM)
-        assert running.wait(timeout=300) == 0
+        assert running.wait(timeout=60) == 0
         for thread in threads:
             thread.join(timeout=10)
     assert len(ends) == 16
@@ -86,20 +86,72 @@ def test_term_under_load_ends_streams_cleanly():
         assert chunk["error"]["code"] == "shutting_down" if "error" in chunk else chunk["choices"][0]["finish_reason"]
 
 
+STUCK = """
+import torch
+from pathlib import Path
+
+def law(logits, warp):
+    Path(__file__).with_suffix(".entered").touch()
+    while True:
+        torch.ones(99).add(1)
+"""
+
+
+def test_a_step_that_does_not_end_keeps_nobody(tmp_path):
+    """A compilation, say: in its middle the client still gets its answer, and the process ends with 0."""
+    (tmp_path / "stuck.py").write_text(STUCK)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    answers = []
+
+    def ask(url: str) -> None:
+        body = {"model": "zoo", "prompt": "import os", "stream": True}
+        answers.append(httpx.post(f"{url}/v1/completions", json=body, timeout=300))
+
+    with process("--combine", "stuck:law", "--grace", "2", PYTHONPATH=path) as (running, url):
+        client = threading.Thread(target=ask, args=(url,))
+        client.start()
+        while not (tmp_path / "stuck.entered").exists():
+            time.sleep(0.01)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=60) == 0
+        client.join()
+    assert answers[0].json()["error"]["code"] == "shutting_down"
+
+
+def test_nobody_who_does_not_read_or_write_is_waited_for():
+    """Half a body, and a stream that nobody reads."""
+    with process("--grace", "2") as (running, url):
+        host, port = url.removeprefix("http://").split(":")
+        head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+        body = json.dumps(
+            {"model": "zoo", "prompt": "import os", "stream": True, "n": 64, "logprobs": 20, "ignore_eos": True}
+        )
+        with socket.create_connection((host, int(port))) as half, socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            deaf.connect((host, int(port)))
+            half.sendall(f"{head}100\r\n\r\n{{".encode())
+            deaf.sendall(f"{head}{len(body)}\r\n\r\n{body}".encode())
+            assert deaf.recv(1)
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(timeout=60) == 0
+            assert b" 503 " in half.recv(4000)
+        assert "Traceback" not in running.said()
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_it_at_once_and_quietly(second, tmp_path):
-    with process("--max-num-seqs", "1", "--grace", "60") as (running, url):
-        body = {"model": "zoo", "prompt": "import os", "max_tokens": 900, "stream": True, "ignore_eos": True}
-        with suppress(httpx.HTTPError), httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=60) as answer:
-            lines = answer.iter_lines()
-            next(lines)
+def test_a_second_signal_ends_it_at_once_and_quietly(second):
+    """Until then it says that it takes no new work."""
+    with process("--max-num-seqs", "1", "--grace", "600", "--timeout", "600") as (running, url):
+        body = {"model": "zoo", "prompt": "import os", "max_tokens": 900, "n": 60, "stream": True, "ignore_eos": True}
+        with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=300) as answer:
+            parts = answer.iter_bytes()  # kept: a closed iterator would end the stream, and with it the server
+            next(parts)
             running.send_signal(signal.SIGTERM)
             while httpx.get(f"{url}/ready").status_code != 503:
-                pass
+                time.sleep(0.01)
+            assert httpx.post(f"{url}/v1/completions", json=body).status_code == 503
             running.send_signal(second)
-            assert running.wait(timeout=50) == -second
-            for _ in lines:
-                pass
+            assert running.wait(timeout=60) == -second
         assert "Traceback" not in running.said()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from unisono.errors import UnisonoError
 from unisono.server import errors, sse
@@ -57,9 +57,7 @@ class Answer:
         try:
             first = await anext(updates)  # an error of the first step is still an HTTP status
             if self._body.stream:
-                return StreamingResponse(
-                    self._stream(job, first, updates, watch), media_type="text/event-stream", headers=sse.HEADERS
-                )
+                return sse.Stream(self._stream(job, first, updates, watch))
             response = await self._collect(job, first, updates)
         except BaseException:
             self._close(job, watch)

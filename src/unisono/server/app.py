@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -59,12 +60,11 @@ class Service:
             raise errors.shutting_down()
 
     async def close(self) -> None:
-        """Refuse new work, let running requests finish for the grace time, then end them."""
+        """Refuse new work, let running requests finish for most of the grace time, then end them."""
         self.closing = True
-        waited = 0.0
-        while waited < self.settings.grace and any(worker.load for worker in self.models.workers):
-            await asyncio.sleep(0.05)
-            waited += 0.05
+        end = time.monotonic() + self.settings.grace - self.settings.reserve
+        while any(worker.load for worker in self.models.workers) and time.monotonic() < end:
+            await asyncio.sleep(0.02)
         for worker in self.models.workers:
             worker.abort(errors.shutting_down())
 
@@ -77,8 +77,7 @@ def create_app(service: Service) -> FastAPI:
         for worker in service.models.workers:
             worker.start()
         yield
-        for worker in service.models.workers:
-            await run_in_threadpool(worker.close)
+        await run_in_threadpool(service.models.close, service.settings.reserve / 2)
 
     app = FastAPI(
         title="unisono",
@@ -146,17 +145,20 @@ def _add_state(app: FastAPI, service: Service) -> None:
         """One of them."""
         return JSON(listing.described(service.models[name], service.settings))
 
+    @app.head("/health", include_in_schema=False)  # balancers ask so
     @app.get("/health")
     async def health() -> Response:
         """Whether every decode thread lives."""
         alive = all(worker.alive for worker in service.models.workers)
         return JSON({"status": "ok" if alive else "failed"}, 200 if alive else 500)
 
+    @app.head("/ready", include_in_schema=False)
     @app.get("/ready")
     async def ready() -> Response:
         """Whether new requests are taken."""
         return JSON({"status": "stopping" if service.closing else "ready"}, 503 if service.closing else 200)
 
+    @app.head("/version", include_in_schema=False)
     @app.get("/version")
     async def version() -> Response:
         """The version of unisono."""

@@ -86,8 +86,8 @@ class Lonely:
         self._loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self._loop.create_future()
 
-    def end(self, error: Exception | None) -> None:
-        """Tell who waits. Called in the worker's thread."""
+    def send(self, error: Exception | None) -> None:
+        """Tell who waits that they have ended. Called in any thread."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._end, error)
 
@@ -143,7 +143,7 @@ class Job:
         self._queue.put_nowait(found)
 
     def send(self, found: list[Update] | Exception) -> None:
-        """The same from the worker's thread."""
+        """The same from any thread."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.put, found)
 

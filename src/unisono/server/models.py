@@ -68,6 +68,14 @@ class Models:
     def workers(self) -> list[Worker]:
         return [worker for model in self.by_name.values() for worker in model.workers]
 
+    def close(self, seconds: float) -> None:
+        """End all jobs and all threads; those that are in the middle of a step are waited for so long together."""
+        end = time.monotonic() + seconds
+        for worker in self.workers:
+            worker.stop()
+        for worker in self.workers:
+            worker.join(max(0.0, end - time.monotonic()))
+
 
 def _model(name: str, config: Config, settings: Settings, metrics: Metrics, loaded: Loaded, share: int) -> Model:
     """Args: share: among how many ensembles the memory for caches is divided."""

@@ -17,8 +17,8 @@ from unisono.server.catalog import Catalog
 from unisono.server.metrics import Metrics
 from unisono.server.models import Models
 from unisono.server.settings import Settings
+from unisono.threads import apart
 
-SLACK = 10  # seconds beyond the grace time until connections are cut
 BACKLOG = 2048
 KEEP_ALIVE = 75  # seconds; longer than clients keep idle connections, else a request may meet a closing one
 
@@ -48,7 +48,11 @@ class Server(uvicorn.Server):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        self._closing = asyncio.ensure_future(self._service.close())
+        self._closing = asyncio.ensure_future(self._close())
+
+    async def _close(self) -> None:
+        """Requests get their time first: meanwhile the socket still answers that there is no new work to be had."""
+        await self._service.close()
         self.should_exit = True
 
 
@@ -83,7 +87,7 @@ def serve(catalog: Catalog, settings: Settings) -> None:
                 stacklevel=2,
             )
         metrics = Metrics()
-        models = Models.load(catalog, settings, metrics)
+        models = apart(lambda: Models.load(catalog, settings, metrics))  # the decode threads compute from here on
         _run(Service(settings, models, metrics), bound)
 
 
@@ -96,7 +100,7 @@ def _run(service: Service, bound: socket.socket) -> None:
         create_app(service),
         log_level="info",
         ws="none",
-        timeout_graceful_shutdown=int(service.settings.grace) + SLACK,
+        timeout_graceful_shutdown=service.settings.reserve / 4,  # type: ignore[arg-type]  # whoever does not read or write
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE,
     )

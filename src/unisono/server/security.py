@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unisono.server.errors import APIError
+from unisono.server.errors import APIError, shutting_down
 from unisono.server.sse import JSON
 
 OPEN = ("/", "/health", "/ready", "/version")  # what tells nothing about requests; and the playground's page
@@ -61,6 +61,9 @@ class BodyLimit:
             late = APIError(408, f"the body took longer than {self._timeout:g} seconds, this server's limit")
             await _refuse(late, scope, receive, send)
             return
+        except asyncio.CancelledError:  # the server ends and waits no longer
+            await _refuse(shutting_down(), scope, receive, send)
+            return
         if messages[-1]["type"] == "http.disconnect":
             return
 
@@ -87,7 +90,7 @@ class BodyLimit:
 
 
 async def _refuse(error: APIError, scope: Scope, receive: Receive, send: Send) -> None:
-    await JSON(error.body, error.status, headers={"Connection": "close"})(scope, receive, send)
+    await JSON(error.body, error.status, headers={**error.headers, "Connection": "close"})(scope, receive, send)
 
 
 def _is_open(path: str) -> bool:

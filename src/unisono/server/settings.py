@@ -17,7 +17,8 @@ class Settings:
     keys: any of them opens the API; none leaves it open. allow: which parts of `collaboration` a request may set.
     rows: requests that run at the same time, per model. queue: how many more may wait, per model.
     max_body: bytes of a request. max_tokens: the most that a request may ask for; None for as many as the context holds.
-    timeout: seconds that a request may take. grace: seconds that running requests get to finish when the server stops.
+    timeout: seconds that a request may take. grace: seconds from a signal to end to the exit; running requests get them,
+    except for a `reserve` at their end in which streams are ended and threads stop.
     chat_template: Jinja text for members without a template of their own.
     log_prompts: write prompts to the log.
 
@@ -53,6 +54,11 @@ class Settings:
         for name in self.allow:
             if name not in OVERRIDES:
                 raise unknown("part of a collaboration to allow", name, OVERRIDES)
+
+    @property
+    def reserve(self) -> float:
+        """Seconds of the grace time that ending takes."""
+        return min(2.0, self.grace / 2)
 
     @property
     def public(self) -> bool:

@@ -33,6 +33,8 @@ class Worker:
         self._memory = memory
         self._meter = meter
         self._timeout = timeout
+        self._taken: set[Job | Lonely] = set()  # as the event loop's thread knows them
+        self._refusal: errors.APIError | None = None  # why nothing is taken any more
         self._jobs: list[Job] = []
         self._lonely: list[Lonely] = []
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -50,8 +52,10 @@ class Worker:
         """Refuse a job of so many rows if too many run and wait already.
 
         Raises:
-            APIError: 400 if they would never fit, 429 if they do not fit now.
+            APIError: 400 if they would never fit, 429 if they do not fit now, 503 if nothing is taken any more.
         """
+        if self._refusal is not None:
+            raise self._refusal
         if rows > self.limit:
             message = f"the request asks for {rows} choices; this server takes at most {self.limit} at a time"
             raise errors.APIError(400, message, "n")
@@ -67,16 +71,20 @@ class Worker:
         lonely = Lonely([row for row in rows if not row.finished])
         if not lonely.rows:
             return
+        self.require_room(0)
+        self._taken.add(lonely)
         self.load += len(rows)
         self._inbox.put(partial(self._welcome, lonely))
         try:
             await lonely.over
         finally:
+            self._taken.discard(lonely)
             self.load -= len(rows)
             self._inbox.put(partial(self._dismiss, lonely, None))
 
     def submit(self, job: Job) -> None:
         """Let a job run as soon as there is room."""
+        self._taken.add(job)
         self.load += len(job.choices)
         self._inbox.put(partial(self._begin, job))
 
@@ -85,18 +93,25 @@ class Worker:
         if job.released:
             return
         job.released = True
+        self._taken.discard(job)
         self.load -= len(job.choices)
         self._inbox.put(partial(self._end, job, CancelledError()))
 
     def abort(self, error: errors.APIError) -> None:
-        """End all jobs with an error."""
+        """End all jobs with an error, and refuse others with it. Their readers know at once, even in the middle of a step."""
+        self._refusal = error
+        for taken in list(self._taken):
+            taken.send(error)
         self._inbox.put(partial(self._end_all, error))
 
-    def close(self) -> None:
-        """End all jobs and the thread."""
+    def stop(self) -> None:
+        """End all jobs, and the thread after the step it is in."""
         self.abort(errors.shutting_down())
         self._inbox.put(self._stop)
-        self._thread.join()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the thread's end."""
+        self._thread.join(seconds)
 
     def waiting(self) -> int:
         """Rows that have not been admitted yet."""
@@ -192,7 +207,7 @@ class Worker:
             self._lonely.remove(lonely)
             for row in lonely.rows:
                 self.ensemble.engine.cancel(row)
-            lonely.end(error)
+            lonely.send(error)
 
     def _end_all(self, error: Exception) -> None:
         for job in list(self._jobs):
