@@ -119,6 +119,20 @@ def test_every_grid_is_of_distinct_combinations():
     assert sorted(map(sum, simplex(3))) == pytest.approx([1.0] * 10)
 
 
+def test_every_method_is_warm_when_it_is_timed(ensemble: Ensemble, items: list[Item]):
+    """Each runs on the first items before it runs on all; what the warm-up says is not in the table."""
+    ran: list[tuple[str, int]] = []
+
+    class Noted(ExactMatch):
+        def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
+            ran.append((str(combine), len(self)))
+            return super().run(ensemble, combine, schedule)
+
+    rows = compare(ensemble, Noted(items, stop=("\n",), tokens=2), ["cosd"], "standard")
+    assert ran == [(name, count) for name in ("only:0", "only:1", "cosd") for count in (2, len(items))]
+    assert {len(row.scores) for row in rows} == {len(items)}
+
+
 def test_the_best_outcome_follows_the_unit():
     low, high = (Outcome(name, (value, value), 1.0, 1) for name, value in (("low", 0.1), ("high", 0.9)))
     assert best_of([low, high], higher=True) is high

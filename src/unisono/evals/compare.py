@@ -8,6 +8,8 @@ from unisono.ensemble import Ensemble
 from unisono.evals.statistics import Estimate, difference, ratio
 from unisono.evals.tasks import ExactMatch, Outcome, Task, log_probabilities
 
+WARM_UP = 2  # items
+
 
 @dataclass(frozen=True)
 class Row:
@@ -45,15 +47,18 @@ def compare(
     schedule: str = "auto",
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[Row]:
-    """Every member alone, every combination, and for exact answers the routers that pick a member per prompt."""
-    alone = []
-    for index, name in enumerate(ensemble.names):
+    """Every member alone, every combination, and for exact answers the routers that pick a member per prompt.
+
+    Before each is timed it runs on a few items, so that nobody pays for what is made at first use.
+    """
+
+    def outcome(name: str, combination: object, plan: str) -> Outcome:
         progress(name)
-        alone.append(task.run(ensemble, f"only:{index}", "standard"))
-    fused = []
-    for combination in combinations:
-        progress(str(combination))
-        fused.append(task.run(ensemble, combination, schedule))
+        task.first(WARM_UP).run(ensemble, combination, plan)
+        return task.run(ensemble, combination, plan)
+
+    alone = [outcome(name, f"only:{index}", "standard") for index, name in enumerate(ensemble.names)]
+    fused = [outcome(str(combination), combination, schedule) for combination in combinations]
     best = best_of(alone, task.higher)
     rows = [_row(name, "member", outcome, None, task) for name, outcome in zip(ensemble.names, alone, strict=True)]
     rows += [_row(outcome.method, "fused", outcome, best, task) for outcome in fused]

@@ -4,7 +4,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from unisono.combine import as_combination
@@ -45,6 +45,10 @@ class Task(Protocol):
 
     def __len__(self) -> int: ...
 
+    def first(self, count: int) -> "Task":
+        """The same task on its first items."""
+        ...
+
     def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
         """Score every item with one method."""
         ...
@@ -63,6 +67,9 @@ class ExactMatch:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def first(self, count: int) -> "ExactMatch":
+        return replace(self, items=self.items[:count])
 
     def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
         longest = max(len(item.answer.encode()) for item in self.items)  # a token is a byte or more
@@ -99,6 +106,9 @@ class BitsPerByte:
 
     def __len__(self) -> int:
         return len(self.documents)
+
+    def first(self, count: int) -> "BitsPerByte":
+        return replace(self, documents=self.documents[:count])
 
     def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
         """Nothing is generated, so the schedule does not matter."""
