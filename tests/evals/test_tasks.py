@@ -96,6 +96,8 @@ def test_bits_per_byte_is_the_sum_over_pieces(ensemble: Ensemble):
     assert outcome.scores == pytest.approx((wanted,))
     assert outcome.sizes == (len(DOCUMENTS[0].encode()),)
     assert outcome.method == "weighted:0.7,0.3"
+    assert outcome.forwards == (1, 1)  # a text that fits is one forward
+    assert BitsPerByte(DOCUMENTS[:1] * 3).run(ensemble, "only:1", "auto").forwards == (0, 3)
 
 
 def test_tuning_takes_the_best_of_the_grid(ensemble: Ensemble):

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from unisono.ensemble import Ensemble
+from unisono.evals.likelihood import log_probabilities
 from unisono.evals.statistics import Estimate, difference, ratio
-from unisono.evals.tasks import ExactMatch, Outcome, Task, log_probabilities
+from unisono.evals.tasks import ExactMatch, Outcome, Task
 
 WARM_UP = 2  # items
 
@@ -79,13 +80,14 @@ def routers(ensemble: Ensemble, task: ExactMatch, alone: Sequence[Outcome], best
     likelihoods = []
     for index in range(len(alone)):
         pairs = [("", item.prompt) for item in task.items]
-        likelihoods.append([score.total for score in log_probabilities(ensemble, pairs, f"only:{index}")])
+        scores, _ = log_probabilities(ensemble, pairs, f"only:{index}")
+        likelihoods.append([score.total for score in scores])
     chosen = [values.index(max(values)) for values in zip(*likelihoods, strict=True)]
-    scores = {
+    routed = {
         "router: lower prompt perplexity": tuple(alone[pick].scores[item] for item, pick in enumerate(chosen)),
         "router: oracle": tuple(max(values) for values in zip(*(each.scores for each in alone), strict=True)),
     }
-    return [_row(name, "router", Outcome(name, values, 0.0, 0), best, task) for name, values in scores.items()]
+    return [_row(name, "router", Outcome(name, values, 0.0, 0), best, task) for name, values in routed.items()]
 
 
 def _row(name: str, kind: str, outcome: Outcome, best: Outcome | None, task: Task) -> Row:
