@@ -93,8 +93,8 @@ def best_over_routers(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def fit_tree(ensemble: Ensemble, file: Path) -> dict[str, Any]:
-    """The tree of a few development texts, written beside the results."""
-    texts = [{"prompt": item.prompt, "answer": item.answer} for item in items(TREE_TEXTS, 0, "development")]
+    """The tree of a few development texts of two skills each, written beside the results."""
+    texts = [{"prompt": item.prompt, "answer": item.answer} for item in items(TREE_TEXTS, 0, "development", pairs=1.0)]
     features, labels = examples(ensemble, texts)
     tree = fit(features, labels)
     counts = {"texts": TREE_TEXTS, "positions": len(labels), "assistant_right": int(labels.sum())}
