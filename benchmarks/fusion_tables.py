@@ -37,7 +37,7 @@ def quality(report: dict[str, Any]) -> Iterator[str]:
     routers = report["best_over_routers"]
     gains = ", ".join(f"{name} by {percent(gain)} points" for name, gain in routers["gain_over"].items())
     yield f"\nThe best method of two members, {routers['best']}, is above {gains}."
-    yield "\n| draft, assistant | positions, right: assistant | the tree looks at | `cosd`, % | `cosd_tree`, % | difference, points |"
+    yield "\n| draft, assistant | positions, assistant right | the tree looks at | `cosd`, % | `cosd_tree`, % | points above |"
     yield "|---|---|---|---|---|---|"
     rows = {row["name"]: row["score"] for row in report["rows"]}
     names = {"cosd": "cosd:alpha=0.5,beta=0.5", "cosd_tree": "cosd_tree:benchmarks/results/cosd_tree.json"}
