@@ -27,16 +27,17 @@ from unisono.bench.inflate import inflate
 from unisono.bench.measure import compare as compare_speed
 from unisono.bench.provenance import provenance
 from unisono.combine import as_combination
-from unisono.combine.tree import write_tree
+from unisono.combine.tree import rules, write_tree
 from unisono.evals.compare import Row, by_skill, compare
 from unisono.evals.fit import examples, fit
 from unisono.evals.skills import items
-from unisono.evals.statistics import difference
+from unisono.evals.statistics import difference, ratio
 from unisono.evals.tasks import BitsPerByte, ExactMatch
 from unisono.evals.tune import tune
 
 SPECIALISTS = ["zoo:skills-m", "zoo:skills-n"]
 METHODS = ["weighted", "product", "cosd", "cascade:chow,0.3", "cascade:opt,0.3", "nudge:0.5", "gate:1,1"]
+GENERALIST = "zoo:skills-s"  # the draft of the pairs on which trees are compared with the rule
 TREE_TEXTS = 10
 DEVELOPMENT = 100  # documents of bits
 TREE = Path("benchmarks/results/cosd_tree.json")  # relative to where the command is run: the repository's root
@@ -47,16 +48,16 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
     """Members, methods and routers on test items; parameters and the tree come from development items."""
     ensemble = Ensemble.load([*SPECIALISTS], dtype="float32")
     task = ExactMatch(items(options.items, seed=0))
-    tree = fit_tree(ensemble)
+    tree = fit_tree(ensemble, TREE)
     development = ExactMatch(items(200, seed=1, split="development"))
     tuned = [tune(ensemble, development, name, progress=say)[0].name for name in ("weighted", "cosd")]
     known = [as_combination(name, 2).name for name in METHODS]
     fresh = [name for name in tuned if name not in known]
     rows = compare(ensemble, task, [*METHODS, f"cosd_tree:{TREE}", *fresh], "auto", say)
-    triple = Ensemble.load([*SPECIALISTS, "zoo:skills-s"], dtype="float32")
+    triple = Ensemble.load([*SPECIALISTS, GENERALIST], dtype="float32")
     more = compare(triple, task, ["cosd", "proxy:0.5", "weighted"], "auto", say)
     rows += [replace(row, name=f"{row.name}, with skills-s") for row in more if row.kind == "fused"]
-    generalist = next(row for row in more if row.name == "skills-s")
+    generalist = next(row for row in more if f"zoo:{row.name}" == GENERALIST)
     by_name = {row.name: row for row in rows}
     cosd = by_name["cosd:alpha=0.5,beta=0.5"]
     trees = by_name[f"cosd_tree:{TREE}"]
@@ -68,7 +69,19 @@ def quality(options: argparse.Namespace) -> dict[str, Any]:
         "tuned": tuned,
         "best_over_routers": best_over_routers(rows),
         "tree": tree | {"minus_cosd": difference(trees.scores, cosd.scores).as_dict()},
+        "generalist": [tree_of_pair([GENERALIST, assistant], task) for assistant in SPECIALISTS],
     }
+
+
+def tree_of_pair(pair: list[str], task: ExactMatch) -> dict[str, Any]:
+    """Rule and tree side by side for another pair; the tree's texts are the same."""
+    ensemble = Ensemble.load([*pair], dtype="float32")
+    file = TREE.with_name(f"cosd_tree-{'-'.join(ensemble.names)}.json")
+    tree = fit_tree(ensemble, file)
+    say(f"{' and '.join(ensemble.names)}: rule and tree")
+    rule, fitted = (task.run(ensemble, name, "auto").scores for name in ("cosd", f"cosd_tree:{file}"))
+    scores = {"cosd": ratio(rule).as_dict(), "cosd_tree": ratio(fitted).as_dict()}
+    return {"members": ensemble.names} | tree | scores | {"minus_cosd": difference(fitted, rule).as_dict()}
 
 
 def best_over_routers(rows: Sequence[Row]) -> dict[str, Any]:
@@ -79,13 +92,14 @@ def best_over_routers(rows: Sequence[Row]) -> dict[str, Any]:
     return {"best": best.name, "gain_over": gains}
 
 
-def fit_tree(ensemble: Ensemble) -> dict[str, Any]:
-    """The tree of a few development texts, written beside the results."""
-    texts = [{"prompt": item.prompt, "answer": item.answer} for item in items(TREE_TEXTS, 0, "development")]
+def fit_tree(ensemble: Ensemble, file: Path) -> dict[str, Any]:
+    """The tree of a few development texts of two skills each, written beside the results."""
+    texts = [{"prompt": item.prompt, "answer": item.answer} for item in items(TREE_TEXTS, 0, "development", pairs=1.0)]
     features, labels = examples(ensemble, texts)
     tree = fit(features, labels)
-    write_tree(tree, TREE, members=ensemble.names, texts=TREE_TEXTS, positions=len(labels))
-    return {"texts": TREE_TEXTS, "positions": len(labels), "features": sorted(tree.features())}
+    counts = {"texts": TREE_TEXTS, "positions": len(labels), "assistant_right": int(labels.sum())}
+    write_tree(tree, file, members=ensemble.names, **counts)
+    return counts | {"features": sorted(tree.features()), "rules": list(rules(tree))}
 
 
 def speed(options: argparse.Namespace) -> dict[str, Any]:

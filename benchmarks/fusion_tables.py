@@ -37,11 +37,16 @@ def quality(report: dict[str, Any]) -> Iterator[str]:
     routers = report["best_over_routers"]
     gains = ", ".join(f"{name} by {percent(gain)} points" for name, gain in routers["gain_over"].items())
     yield f"\nThe best method of two members, {routers['best']}, is above {gains}."
-    tree = report["tree"]
-    yield (
-        f"The tree was fitted on {tree['texts']} texts ({tree['positions']} positions) and looks at "
-        f"{' and '.join(tree['features'])}; `cosd_tree` minus `cosd`: {percent(tree['minus_cosd'])} points."
-    )
+    yield "\n| draft, assistant | positions, assistant right | the tree looks at | `cosd`, % | `cosd_tree`, % | points above |"
+    yield "|---|---|---|---|---|---|"
+    rows = {row["name"]: row["score"] for row in report["rows"]}
+    names = {"cosd": "cosd:alpha=0.5,beta=0.5", "cosd_tree": "cosd_tree:benchmarks/results/cosd_tree.json"}
+    first = report["tree"] | {"members": report["members"]} | {key: rows[name] for key, name in names.items()}
+    for tree in [first, *report["generalist"]]:
+        scores = " | ".join(percent(tree[key]) for key in (*names, "minus_cosd"))
+        start = f"| {', '.join(tree['members'])} | {tree['positions']}, {tree['assistant_right']} "
+        yield f"{start}| {' and '.join(tree['features'])} | {scores} |"
+    yield f"\nEach tree was fitted on the same {first['texts']} texts of the development split."
 
 
 def speed(report: dict[str, Any]) -> Iterator[str]:

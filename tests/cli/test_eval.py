@@ -2,10 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from unisono import Ensemble
+from unisono.cli import eval as commands
+from unisono.combine import Combination, cosd
 from unisono.combine.tree import read_tree
+from unisono.evals.skills import Item
 
 PAIR = ("-m", "zoo:code-s", "-m", "zoo:code-s", "--dtype", "float32")
 MIXED = ("-m", "zoo:code-m", "-m", "zoo:code-s")
@@ -32,6 +37,7 @@ def test_bits_per_byte_with_tuning(run, texts: Path, tmp_path: Path):
     assert report["items"] + report["tuned"]["realign"]["on"] == 4
     names = [row["name"] for row in report["results"]]
     assert names == ["code-m", "code-s", "weighted:0.5,0.5", report["tuned"]["realign"]["best"]]
+    assert all(len(row["forwards_per_token"]) == 2 for row in report["results"])
     assert all(row["score"]["low"] <= row["score"]["value"] <= row["score"]["high"] for row in report["results"])
     assert report["provenance"]["command"]
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -45,10 +51,45 @@ def test_exact_match_from_a_file(run, tmp_path: Path):
     assert "accuracy" in done.out
 
 
+@pytest.mark.parametrize("name", ["skills", "exact-match", "bits-per-byte", "humaneval"])
+def test_tuning_never_sees_what_is_tested(run, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What the tuned candidates are run on and what is reported share no item, and no item twice; all are used."""
+    path = tmp_path / "items.jsonl"
+    fields = ("prompt", "answer", "text", "test", "entry_point")
+    path.write_text("".join(json.dumps(dict.fromkeys(fields, f"x{number % 30}")) + "\n" for number in range(40)))
+    seen: dict[bool, set[str]] = {True: set(), False: set()}
+
+    def note(task: Any, tuning: bool) -> None:
+        parts = next(value for value in vars(task).values() if isinstance(value, list))
+        seen[tuning] |= {part.prompt if isinstance(part, Item) else str(part) for part in parts}
+
+    def tune(ensemble: Ensemble, task: Any, *rest: Any) -> tuple[Combination, list[Any]]:
+        note(task, True)
+        return cosd(), []
+
+    def compare(ensemble: Ensemble, task: Any, *rest: Any) -> list[Any]:
+        note(task, False)
+        return []
+
+    monkeypatch.setattr(commands, "tune", tune)
+    monkeypatch.setattr(commands, "compare", compare)
+    given = () if name == "skills" else ("--text", str(path))
+    code = ("--allow-code",) if name == "humaneval" else ()
+    done = run("eval", name, *PAIR, "--tune", "cosd", *given, *code)
+    assert (done.code, done.err) == (0, "")
+    assert not seen[True] & seen[False]
+    if name == "skills":
+        exercises = [{part for item in seen[side] for part in item.strip(" =\n").split(", ")} for side in seen]
+        assert not exercises[0] & exercises[1]
+    else:
+        assert len(seen[True]) + len(seen[False]) == 30
+    assert min(map(len, seen.values())) > 5
+
+
 BAD = [
     (("eval",), "give a task: skills"),
     (("eval", "skils", *PAIR), "unknown task: 'skils'; did you mean 'skills'"),
-    (("eval", "mmlu", *PAIR, "--tune", "cosd"), "--tune, --text, --allow-code and --plot are for skills"),
+    (("eval", "mmlu", *PAIR, "--tune", "cosd"), "--tune, --text and --allow-code are for skills"),
     (("eval", "--preset", "skils"), "unknown preset: 'skils'; did you mean 'skills'"),
     (("eval", "bits-per-byte", *PAIR), "needs --text"),
     (("eval", "bits-per-byte", *PAIR, "--text", "no-such-file"), "no-such-file"),
@@ -113,12 +154,17 @@ def test_a_task_of_the_harness_from_a_folder(run, tmp_path: Path, monkeypatch: p
     output = tmp_path / "out.json"
     skills = ("-m", "zoo:skills-m", "-m", "zoo:skills-n", "--include-path", str(tmp_path), "--limit", "2")
     plain = ("--combine", "weighted", "--schedule", "standard")
-    done = run("eval", "local_sorting", *skills, "--combine", "cosd", *plain, "--output", str(output))
+    drawn = tmp_path / "out.png"
+    files = ("--output", str(output), "--plot", str(drawn))
+    done = run("eval", "local_sorting", *skills, "--combine", "cosd", *plain, *files)
     assert done.code == 0, done.err
     assert "exact_match" in done.out
     rows = json.loads(output.read_text())["results"]
     assert [row["name"] for row in rows] == ["skills-m alone", "skills-n alone", "cosd", "weighted"]
     assert [row["forwards_per_token"] for row in rows] == [[1, 0], [0, 1], [1, 1], [1, 1]]
+    assert [row["kind"] for row in rows] == ["member", "member", "fused", "fused"]
+    assert json.loads(output.read_text())["higher_is_better"] == {"exact_match": True}
+    assert drawn.read_bytes().startswith(b"\x89PNG")
     assert all(row["tokens_per_second"] > 0 and len(row["forwards_per_token"]) == 2 for row in rows)
     done = run("eval", "local_sortin", *skills)
     assert done.code == 2

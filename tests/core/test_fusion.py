@@ -173,6 +173,9 @@ def test_tokens_at_a_threshold():
     assert cosd(0.5).certain([q, None], Warp(), torch.tensor([0]), Warp()(q)).tolist() == [True]
     for combination in (nudge(0.5), gate([0, 1], 0.5), cascade("chow", 0.5)):
         assert torch.equal(combination([q, p], Warp()), Warp()(q)), combination.name
+    level = torch.tensor([[0.25, 0.5, 0.25]], dtype=torch.float64).log()  # as sure as q: the small model is kept
+    assert torch.equal(cascade("opt", 0.0)([q, level], Warp()), Warp()(q))
+    assert torch.equal(cascade("tokenv3", 0.5)([level, q], Warp()), Warp()(level))  # p(v) = .5 max p is trusted
     entropy = float(torch.special.entr(torch.softmax(q, -1)).sum())
     assert torch.equal(gate([0, 1], entropy, by="entropy")([q, p], Warp()), Warp()(q))
 
@@ -397,6 +400,8 @@ def test_a_tree_is_read_as_written(tree_file: str):
     ("content", "message"),
     [
         ("{", "tree file is not JSON"),
+        ("[" * 100_000, "tree file is not JSON"),
+        (json.dumps({"format": FORMAT, "tree": {**TREE, "threshold": 10**400}}), "neither a leaf nor a comparison"),
         ('{"weights": [1]}', "not a tree of unisono"),
         (json.dumps({"format": FORMAT, "tree": {"replace": True}}), "decides nothing"),
         (json.dumps({"format": FORMAT, "tree": {**TREE, "feature": "depth"}}), "neither a leaf nor a comparison"),

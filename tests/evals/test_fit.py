@@ -74,9 +74,41 @@ def test_a_saved_tree_predicts_as_scikit_learn(tmp_path: Path, depth: int):
     assert cosd_tree(str(tmp_path / "tree.json")).tree == tree
 
 
+def test_comparisons_that_change_nothing_are_no_rules():
+    """scikit-learn also splits into a purer and a less pure leaf of one decision; such a node would count as a feature."""
+
+    def nodes(node: Tree | Leaf) -> list[Tree]:
+        return [node, *nodes(node.low), *nodes(node.high)] if isinstance(node, Tree) else []
+
+    pruned = 0
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        features = torch.rand(30, 2, generator=generator)
+        labels = (features[:, 1] > 0.7) & (torch.rand(30, generator=generator) < 0.8)
+        tree = fit(features, labels)
+        model = sklearn_tree.DecisionTreeClassifier(max_depth=3, min_samples_leaf=2, random_state=0)
+        model.fit(features.numpy(), labels.numpy())
+        pruned += sum(model.tree_.children_left >= 0) - len(nodes(tree))
+        assert not any(isinstance(node.low, Leaf) and node.low == node.high for node in nodes(tree))
+        points = torch.rand(500, 2, generator=generator)
+        assert tree(points[:, 0], points[:, 1]).tolist() == model.predict(points.numpy()).astype(bool).tolist()
+    assert pruned > 2
+
+
+def test_a_few_positions_of_the_assistant_are_enough():
+    """Ten short texts may have four of them; leaves of five could not hold them alone."""
+    draft = torch.linspace(0.1, 0.99, 22)
+    labels = torch.zeros(22, dtype=torch.bool)
+    labels[[1, 6, 7, 10]] = True
+    assistant = torch.where(labels, torch.tensor(0.99), torch.linspace(0.1, 0.8, 22))
+    tree = fit(torch.stack([draft, assistant], -1), labels)
+    assert tree(draft, assistant).tolist() == labels.tolist()
+    assert tree.features() == {"p_assistant"}
+
+
 def test_a_tree_without_the_assistant_says_what_may_be_replaced():
     """Used to be lazy: true wherever some value of the assistant would replace."""
-    tree = fit(*made())
+    tree = fit(*made(), leaf=20)
     draft = torch.linspace(0, 1, 101)
     possible = torch.stack([tree(draft, torch.full_like(draft, value / 200)) for value in range(201)]).any(0)
     assert torch.equal(tree(draft, None), possible)
@@ -99,8 +131,8 @@ def test_rules_read_like_the_tree():
 def test_texts_that_tell_nothing_are_refused(ensemble: Ensemble):
     with pytest.raises(RequestError, match="do not tell the members apart: 3 positions"):
         fit(torch.rand(3, 2), torch.tensor([True, True, True]))
-    with pytest.raises(RequestError, match="too few for leaves of 5"):
-        fit(torch.rand(4, 2), torch.tensor([True, False, True, False]))
+    with pytest.raises(RequestError, match="4 positions give no rule with leaves of 5"):
+        fit(torch.rand(4, 2), torch.tensor([True, False, True, False]), leaf=5)
     with pytest.raises(ConfigurationError, match="fitted for 2 members"):
         examples(tiny.text_ensemble(count=3), TEXTS)
 

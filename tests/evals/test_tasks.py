@@ -96,6 +96,8 @@ def test_bits_per_byte_is_the_sum_over_pieces(ensemble: Ensemble):
     assert outcome.scores == pytest.approx((wanted,))
     assert outcome.sizes == (len(DOCUMENTS[0].encode()),)
     assert outcome.method == "weighted:0.7,0.3"
+    assert outcome.forwards == (1, 1)  # a text that fits is one forward
+    assert BitsPerByte(DOCUMENTS[:1] * 3).run(ensemble, "only:1", "auto").forwards == (0, 3)
 
 
 def test_tuning_takes_the_best_of_the_grid(ensemble: Ensemble):
@@ -117,6 +119,20 @@ def test_every_grid_is_of_distinct_combinations():
         for candidate in candidates:
             candidate.check(members)
     assert sorted(map(sum, simplex(3))) == pytest.approx([1.0] * 10)
+
+
+def test_every_method_is_warm_when_it_is_timed(ensemble: Ensemble, items: list[Item]):
+    """Each runs on the first items before it runs on all; what the warm-up says is not in the table."""
+    ran: list[tuple[str, int]] = []
+
+    class Noted(ExactMatch):
+        def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
+            ran.append((str(combine), len(self)))
+            return super().run(ensemble, combine, schedule)
+
+    rows = compare(ensemble, Noted(items, stop=("\n",), tokens=2), ["cosd"], "standard")
+    assert ran == [(name, count) for name in ("only:0", "only:1", "cosd") for count in (2, len(items))]
+    assert {len(row.scores) for row in rows} == {len(items)}
 
 
 def test_the_best_outcome_follows_the_unit():

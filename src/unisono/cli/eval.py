@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unisono.bench.provenance import provenance
-from unisono.cli.harness import run_harness
+from unisono.cli.harness import draw, run_harness
 from unisono.cli.options import Device, Dtype, Members, load_ensemble
 from unisono.combine import as_combination
 from unisono.config import Config
@@ -86,9 +86,12 @@ def evaluate(
         as_combination(each, len(ensemble.members))  # a mistake in the last is said before the first is run
     say = _progress()
     if name not in OWN:
-        if tuned or text or allow_code or picture:
-            raise RequestError(f"--tune, --text, --allow-code and --plot are for {', '.join(OWN)}; not for: {name!r}")
-        _write(run_harness(ensemble, name, combinations, schedule, limit, include_path, say), output)
+        if tuned or text or allow_code:
+            raise RequestError(f"--tune, --text and --allow-code are for {', '.join(OWN)}; not for: {name!r}")
+        report = run_harness(ensemble, name, combinations, schedule, limit, include_path, say)
+        _write(report, output)
+        if picture:
+            draw(report, picture)
         return
     if include_path:
         raise RequestError(f"--include-path is for tasks of lm-evaluation-harness, not for {name}")
@@ -101,7 +104,7 @@ def evaluate(
     best = {each: {"best": found.name, "on": len(development or [])} for each, found in choices.items()}
     _write(_report(ensemble, test, rows, schedule) | ({"tuned": best} if best else {}), output)
     if picture:
-        plot(rows, test.unit, picture)
+        plot(rows, f"{test.name}, {len(test)} items", test.unit, test.higher, picture)
 
 
 def _progress() -> Callable[[str], None]:
@@ -170,7 +173,7 @@ def _show(rows: Sequence[Row], task: Task) -> None:
     table = Table("method", f"{task.unit} [95%]", "over the best member", "tokens/s", "forwards/token", box=None)
     for row in rows:
         speed = f"{row.tokens_per_second:.0f}" if row.tokens_per_second else "-"
-        forwards = " ".join(f"{each:.2f}" for each in row.forwards_per_token) or "-"
+        forwards = " ".join(f"{each:.3g}" for each in row.forwards_per_token) or "-"
         table.add_row(row.name, str(row.score), str(row.gain or "-"), speed, forwards)
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(
         f"{task.name}: {len(task)} items, paired intervals of 95%", table, sep="\n"

@@ -50,6 +50,7 @@ def fit_tree(
 
 
 def _skill_texts(count: int, seed: int) -> list[dict[str, str]]:
+    """Of two skills each: the more positions a text has, the better the tree (docs/log.md)."""
     if count < 1:
         raise RequestError(f"--skills must be 1 or more, not: {count}")
-    return [{"prompt": item.prompt, "answer": item.answer} for item in items(count, seed, "development")]
+    return [{"prompt": item.prompt, "answer": item.answer} for item in items(count, seed, "development", pairs=1.0)]

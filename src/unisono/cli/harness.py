@@ -2,7 +2,6 @@
 
 import difflib
 import logging
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,12 @@ from rich.table import Table
 from unisono.bench.provenance import provenance
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError, RequestError
-from unisono.evals.statistics import NORMAL
+from unisono.evals.compare import Row
+from unisono.evals.plot import plot
+from unisono.evals.statistics import NORMAL, Estimate
+from unisono.params import SamplingParams
+
+WARM_UP = SamplingParams(max_tokens=4, temperature=0)
 
 
 def run_harness(
@@ -51,10 +55,11 @@ def run_harness(
         (f"{name} alone", f"only:{index}", "standard") for index, name in enumerate(ensemble.names)
     ]
     methods += [(str(each), each, schedule) for each in combinations]
-    rows = []
+    rows: list[dict[str, Any]] = []
+    higher: dict[str, bool] = {}
     for name, combination, plan in methods:
         say(name)
-        started = time.perf_counter()
+        ensemble.generate("a", WARM_UP, combine=combination, schedule=plan)
         model = UnisonoLM(ensemble, combine=combination, schedule=plan)
         try:
             found = lm_eval.simple_evaluate(model, tasks=[task], limit=limit, task_manager=manager, log_samples=False)
@@ -62,18 +67,53 @@ def run_harness(
             raise RequestError(
                 f"the data of task {task} cannot be read ({' '.join(str(error).split())[:200]})"
             ) from None
-        seconds, tokens = time.perf_counter() - started, max(1, model.tokens)
+        higher = found.get("higher_is_better", {}).get(task, {})
         rows.append(
             {
                 "name": name,
+                "kind": "fused" if len(rows) >= len(ensemble.names) else "member",
                 "metrics": found["results"][task],
-                "seconds": seconds,
-                "tokens_per_second": model.tokens / seconds,
-                "forwards_per_token": [count / tokens for count in model.forwards],
+                "seconds": model.seconds,
+                "tokens_per_second": model.tokens / model.seconds,
+                "forwards_per_token": [count / max(1, model.tokens) for count in model.forwards],
             }
         )
     _show(task, rows)
-    return {"provenance": provenance(), "task": task, "limit": limit, "members": ensemble.names, "results": rows}
+    report = {"provenance": provenance(), "task": task, "limit": limit, "members": ensemble.names}
+    return report | {"higher_is_better": higher, "results": rows}
+
+
+def draw(report: dict[str, Any], path: Path) -> None:
+    """The task's first metric against cost."""
+    name = _metrics(report["results"][0])[0]
+    metric = name.partition(",")[0]
+    rows = [
+        Row(
+            each["name"],
+            each["kind"],
+            _estimate(each["metrics"], name),
+            None,
+            each["seconds"],
+            each["tokens_per_second"],
+            tuple(each["forwards_per_token"]),
+            (),
+        )
+        for each in report["results"]
+    ]
+    plot(rows, report["task"], metric, report["higher_is_better"].get(metric, True), path)
+
+
+def _metrics(row: dict[str, Any]) -> list[str]:
+    values = row["metrics"].items()
+    return [key for key, value in values if "," in key and "stderr" not in key and isinstance(value, float | int)]
+
+
+def _estimate(metrics: dict[str, Any], name: str) -> Estimate:
+    """A metric with an interval of 95% from the harness's own standard error, where it has one."""
+    metric, _, chosen = name.partition(",")
+    error, value = metrics.get(f"{metric}_stderr,{chosen}"), metrics[name]
+    spread = NORMAL * error if isinstance(error, float) else 0.0
+    return Estimate(value, value - spread, value + spread)
 
 
 def _require_task(task: str, known: Sequence[str]) -> None:
@@ -86,16 +126,13 @@ def _require_task(task: str, known: Sequence[str]) -> None:
 
 
 def _show(task: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Each metric with an interval of 95% from the harness's own standard error."""
-    names = [key for key in rows[0]["metrics"] if "," in key and "stderr" not in key]
+    names = _metrics(rows[0])
     table = Table("method", *(name.split(",")[0] for name in names), "seconds", "tokens/s", "forwards/token", box=None)
     for row in rows:
         values = []
-        for name in names:
-            metric, _, chosen = name.partition(",")
-            error = row["metrics"].get(f"{metric}_stderr,{chosen}")
-            spread = f" ± {NORMAL * error:.4f}" if isinstance(error, float) else ""
-            values.append(f"{row['metrics'][name]:.4f}{spread}")
-        forwards = " ".join(f"{each:.2f}" for each in row["forwards_per_token"])
+        for found in (_estimate(row["metrics"], name) for name in names):
+            spread = f" ± {found.high - found.value:.4f}" if found.high > found.value else ""
+            values.append(f"{found.value:.4f}{spread}")
+        forwards = " ".join(f"{each:.3g}" for each in row["forwards_per_token"])
         table.add_row(row["name"], *values, f"{row['seconds']:.1f}", f"{row['tokens_per_second']:.0f}", forwards)
     Console(highlight=False).print(task, table, sep="\n")

@@ -1,7 +1,6 @@
 """A decision tree over the probabilities of a draft's and an assistant's token, evaluated on tensors."""
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from unisono.errors import ConfigurationError
 
 FORMAT = "unisono-cosd-tree-1"
 FEATURES = ("p_draft", "p_assistant")
+LARGEST = 1e9  # of a threshold; nan is not below it, and an integer of any length can be compared
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def read_tree(file: str | Path) -> Tree:
         raise ConfigurationError(
             f"tree file cannot be read: {file} ({error.strerror}); make one with fit-tree"
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ConfigurationError(f"tree file is not JSON: {file}; make one with `unisono fit-tree`") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ConfigurationError(f"not a tree of unisono: {file} (format {FORMAT}); make one with `unisono fit-tree`")
@@ -104,7 +104,7 @@ def _node(value: Any, file: str, depth: int = 0) -> Tree | Leaf:
         return Leaf(value["replace"])
     threshold = value.get("threshold") if isinstance(value, dict) else None
     known = isinstance(value, dict) and value.get("feature") in FEATURES and isinstance(threshold, int | float)
-    if not known or not math.isfinite(threshold or 0) or depth > 32:
+    if not known or not abs(threshold or 0) < LARGEST or depth > 32:
         raise ConfigurationError(
             f"the tree in {file} has a node that is neither a leaf nor a comparison: {value!r:.60}"
         )

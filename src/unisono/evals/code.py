@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unisono.ensemble import Ensemble
 from unisono.evals.sandbox import passes
@@ -26,6 +26,9 @@ class HumanEval:
 
     def __len__(self) -> int:
         return len(self.problems)
+
+    def first(self, count: int) -> "HumanEval":
+        return replace(self, problems=self.problems[:count])
 
     def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
         params = SamplingParams(max_tokens=MAX_TOKENS, temperature=0, stop=STOPS, seed=0)

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from unisono.ensemble import Ensemble
+from unisono.evals.likelihood import log_probabilities
 from unisono.evals.statistics import Estimate, difference, ratio
-from unisono.evals.tasks import ExactMatch, Outcome, Task, log_probabilities
+from unisono.evals.tasks import ExactMatch, Outcome, Task
+
+WARM_UP = 2  # items
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,18 @@ def compare(
     schedule: str = "auto",
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[Row]:
-    """Every member alone, every combination, and for exact answers the routers that pick a member per prompt."""
-    alone = []
-    for index, name in enumerate(ensemble.names):
+    """Every member alone, every combination, and for exact answers the routers that pick a member per prompt.
+
+    Before each is timed it runs on a few items, so that nobody pays for what is made at first use.
+    """
+
+    def outcome(name: str, combination: object, plan: str) -> Outcome:
         progress(name)
-        alone.append(task.run(ensemble, f"only:{index}", "standard"))
-    fused = []
-    for combination in combinations:
-        progress(str(combination))
-        fused.append(task.run(ensemble, combination, schedule))
+        task.first(WARM_UP).run(ensemble, combination, plan)
+        return task.run(ensemble, combination, plan)
+
+    alone = [outcome(name, f"only:{index}", "standard") for index, name in enumerate(ensemble.names)]
+    fused = [outcome(str(combination), combination, schedule) for combination in combinations]
     best = best_of(alone, task.higher)
     rows = [_row(name, "member", outcome, None, task) for name, outcome in zip(ensemble.names, alone, strict=True)]
     rows += [_row(outcome.method, "fused", outcome, best, task) for outcome in fused]
@@ -74,13 +80,14 @@ def routers(ensemble: Ensemble, task: ExactMatch, alone: Sequence[Outcome], best
     likelihoods = []
     for index in range(len(alone)):
         pairs = [("", item.prompt) for item in task.items]
-        likelihoods.append([score.total for score in log_probabilities(ensemble, pairs, f"only:{index}")])
+        scores, _ = log_probabilities(ensemble, pairs, f"only:{index}")
+        likelihoods.append([score.total for score in scores])
     chosen = [values.index(max(values)) for values in zip(*likelihoods, strict=True)]
-    scores = {
+    routed = {
         "router: lower prompt perplexity": tuple(alone[pick].scores[item] for item, pick in enumerate(chosen)),
         "router: oracle": tuple(max(values) for values in zip(*(each.scores for each in alone), strict=True)),
     }
-    return [_row(name, "router", Outcome(name, values, 0.0, 0), best, task) for name, values in scores.items()]
+    return [_row(name, "router", Outcome(name, values, 0.0, 0), best, task) for name, values in routed.items()]
 
 
 def _row(name: str, kind: str, outcome: Outcome, best: Outcome | None, task: Task) -> Row:

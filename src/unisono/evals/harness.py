@@ -7,6 +7,7 @@ The installed harness has no plugins, so the class is registered by being import
 harness's own `hf` class does, and contexts that are too long lose their beginning, as there.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,8 +19,8 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError, RequestError
+from unisono.evals.likelihood import scorings
 from unisono.params import SamplingParams
-from unisono.scoring import Scoring, score_all
 from unisono.types import Stats
 
 LONGEST = 2048  # tokens of context where no member says
@@ -69,7 +70,8 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         combine = combine.replace(";", ",") if isinstance(combine, str) else combine
         self._method: dict[str, Any] = {"combine": combine, "schedule": schedule, "verification": verification}
         ensemble.method(**self._method)  # mistakes are said before anything is run
-        self.tokens, self.forwards = 0, [0] * len(ensemble.members)  # what all requests so far took
+        # What all requests so far took
+        self.seconds, self.tokens, self.forwards = 0.0, 0, [0] * len(ensemble.members)
 
     @property
     def eot_token_id(self) -> int:
@@ -118,13 +120,15 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], **_: object
     ) -> list[tuple[float, bool]]:
-        pairs = [self._shortened(context, target) for _, context, target in requests]
-        found = []
+        count = len(self.ensemble.members)
+        pairs = [[self._shortened(context, target)] * count for _, context, target in requests]
+        started, found = time.perf_counter(), []
         for (_, context, target), scoring in zip(requests, scorings(self.ensemble, pairs, self._method), strict=True):
             scored = scoring.score()
             self._count(scoring.row.stats)
             found.append((scored.total, scored.is_greedy))
             self.cache_hook.add_partial("loglikelihood", (context, target), found[-1])
+        self.seconds += time.perf_counter() - started
         return found
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
@@ -147,7 +151,9 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
                 )
             prompts.append(self.tok_encode(context)[-room:])
             params.append(setting)
+        started = time.perf_counter()
         results = self.ensemble.generate(prompts, params, progress=not disable_tqdm and None, **self._method)
+        self.seconds += time.perf_counter() - started
         for result in results:
             self._count(result.stats)
         return [result.text for result in results]
@@ -166,18 +172,6 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         tokens = self.tok_encode(text)
         windows = get_rolling_token_windows(tokens, self.prefix_token_id, self.max_length, context_len=1)
         return [make_disjoint_window(window) for window in windows]
-
-
-def scorings(
-    ensemble: Ensemble, pairs: Sequence[tuple[list[int], list[int]]], method: Mapping[str, Any]
-) -> list[Scoring]:
-    """(context, target) token ids, scored together."""
-    combination, count = ensemble.method(**method).combination, len(ensemble.members)
-    for context, target in pairs:
-        ensemble.engine.check_tokens([len(context) + len(target)] * count)
-    asked = [Scoring(ensemble.members, combination, [context] * count, target) for context, target in pairs]
-    score_all(asked, ensemble.engine)
-    return asked
 
 
 def sampling(keywords: Mapping[str, Any]) -> SamplingParams:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from unisono.errors import ConfigurationError
 from unisono.evals.compare import Row
 
-COLOURS = {"member": "tab:gray", "fused": "tab:blue"}
+MARKERS = {"member": "s", "fused": "o"}
 
 
 def require_plots() -> None:
@@ -17,20 +18,32 @@ def require_plots() -> None:
         raise ConfigurationError("--plot needs matplotlib; install it with: pip install 'unisono[plots]'") from None
 
 
-def plot(rows: Sequence[Row], unit: str, path: str | Path) -> None:
-    """Score with its interval over milliseconds per token. Routers have no cost of their own and are left out."""
+def plot(rows: Sequence[Row], task: str, unit: str, higher: bool, path: str | Path) -> None:
+    """Score with its interval over milliseconds per token, members as squares.
+
+    Names stand in the legend, from the best score to the worst: methods that score alike would cover labels beside
+    their points. Routers have no cost of their own and are left out.
+    """
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(9, 4.8), layout="constrained")
     axes = figure.subplots()
-    for row in (row for row in rows if row.tokens_per_second):
+    shown = sorted((row for row in rows if row.tokens_per_second), key=lambda row: row.score.value, reverse=higher)
+    style: dict[str, Any]
+    for index, row in enumerate(shown):
         cost, score = 1000 / (row.tokens_per_second or 1), row.score
         spread = [[max(0.0, score.value - score.low)], [max(0.0, score.high - score.value)]]
-        axes.errorbar(cost, score.value, yerr=spread, fmt="o", capsize=3, color=COLOURS[row.kind])
-        axes.annotate(row.name, (cost, score.value), xytext=(5, 5), textcoords="offset points", fontsize=8)
-    axes.set(xlabel="milliseconds per token", ylabel=unit)
-    axes.margins(x=0.2, y=0.15)
+        colour = colormaps["tab20"](2 * index % 20 + 2 * index // 20 % 2)  # ten strong colours, then ten pale ones
+        style = {"fmt": MARKERS[row.kind], "color": colour, "capsize": 3, "markersize": 7, "label": row.name}
+        axes.errorbar(cost, score.value, yerr=spread, **style)
+    axes.set(
+        title=task, xlabel="milliseconds per token", ylabel=f"{unit} ({'higher' if higher else 'lower'} is better)"
+    )
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9, frameon=False)
     try:
-        figure.savefig(path)
+        figure.savefig(path, dpi=120)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"the plot cannot be written: {path} ({error})") from None

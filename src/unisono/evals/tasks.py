@@ -4,14 +4,15 @@ import math
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from unisono.combine import as_combination
 from unisono.ensemble import Ensemble
+from unisono.evals.likelihood import log_probabilities
 from unisono.evals.skills import STOP, Item
 from unisono.params import SamplingParams
-from unisono.types import Result, Score
+from unisono.types import Result
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ class Task(Protocol):
 
     def __len__(self) -> int: ...
 
+    def first(self, count: int) -> "Task":
+        """The same task on its first items."""
+        ...
+
     def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
         """Score every item with one method."""
         ...
@@ -63,6 +68,9 @@ class ExactMatch:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def first(self, count: int) -> "ExactMatch":
+        return replace(self, items=self.items[:count])
 
     def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
         longest = max(len(item.answer.encode()) for item in self.items)  # a token is a byte or more
@@ -100,12 +108,16 @@ class BitsPerByte:
     def __len__(self) -> int:
         return len(self.documents)
 
+    def first(self, count: int) -> "BitsPerByte":
+        return replace(self, documents=self.documents[:count])
+
     def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
         """Nothing is generated, so the schedule does not matter."""
         pairs = [contexts(ensemble, document) for document in self.documents]
         started = time.perf_counter()
         flat = [pair for document in pairs for pair in document]
-        scores = iter(log_probabilities(ensemble, flat, combine))
+        scored, forwards = log_probabilities(ensemble, flat, combine)
+        scores = iter(scored)
         bits, tokens = [], 0
         for document in pairs:
             found = [next(scores) for _ in document]
@@ -113,13 +125,8 @@ class BitsPerByte:
             tokens += sum(len(score.token_ids) for score in found)
         seconds = time.perf_counter() - started
         sizes = tuple(float(len(document.encode())) for document in self.documents)
-        return Outcome(as_combination(combine, len(ensemble.members)).name, tuple(bits), seconds, tokens, sizes)
-
-
-def log_probabilities(ensemble: Ensemble, pairs: Sequence[tuple[str, str]], combine: object = None) -> list[Score]:
-    """Scores of (prompt, continuation) pairs under a combination."""
-    prompts, continuations = [prompt for prompt, _ in pairs], [continuation for _, continuation in pairs]
-    return ensemble.logprobs(prompts, continuations, combine=combine)
+        name = as_combination(combine, len(ensemble.members)).name
+        return Outcome(name, tuple(bits), seconds, tokens, sizes, forwards)
 
 
 def contexts(ensemble: Ensemble, document: str) -> list[tuple[str, str]]:

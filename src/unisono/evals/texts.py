@@ -24,7 +24,7 @@ def read_records(path: str | Path, fields: Sequence[str]) -> list[dict[str, str]
             continue
         try:
             record: Any = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RequestError(f"{path}:{number} is not JSON: {error}; write one object per line") from None
         for field in fields:
             if not isinstance(record, dict) or not isinstance(record.get(field), str):
