@@ -114,7 +114,7 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     cases: list[tuple[str, list[Any]]] = [(name, large) for name in pair]
     cases.append(("proxy:0.5", [large[1], small["skills-m"], small["skills-s"]]))
     sections = {}
-    for dtype in ("float32", "bfloat16"):
+    for dtype in options.dtype:
         sections[dtype] = [
             speed_of(name, [model.to(getattr(torch, dtype)) for model in models], tokenizer, prompts, options)
             for name, models in cases
@@ -128,7 +128,7 @@ def speed_of(
     """One combination under its schedules; whether every text is that of `standard`."""
     say(f"{name} in {models[0].dtype}")
     members = [{"model": model, "tokenizer": tokenizer} for model in models]
-    ensemble = Ensemble.load(members, name)
+    ensemble = Ensemble.load(members, name, compile=options.compile)
     params = SamplingParams(max_tokens=24, temperature=0, seed=0)
     lengths = "2,1" if len(models) == 2 else "2,1,1"
     schedules = ["auto", f"cos:{lengths}", f"cos:{','.join('1' * len(models))}"]
@@ -255,6 +255,8 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=600, help="test items of quality and harness")
     parser.add_argument("--prompts", type=int, default=8, help="of speed")
     parser.add_argument("--repeats", type=int, default=3, help="of speed")
+    parser.add_argument("--dtype", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"], help="of speed")
+    parser.add_argument("--compile", choices=["on", "off"], default="off", help="of speed")
     parser.add_argument("--documents", type=int, default=500, help="test documents of bits")
     parser.add_argument("--gsm8k", type=Path, help="of bits: JSON lines with question and answer")
     parser.add_argument("--output", type=Path, required=True)
