@@ -255,7 +255,9 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=600, help="test items of quality and harness")
     parser.add_argument("--prompts", type=int, default=8, help="of speed")
     parser.add_argument("--repeats", type=int, default=3, help="of speed")
-    parser.add_argument("--dtype", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"], help="of speed")
+    parser.add_argument(
+        "--dtype", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"], help="of speed"
+    )
     parser.add_argument("--compile", choices=["on", "off"], default="off", help="of speed")
     parser.add_argument("--documents", type=int, default=500, help="test documents of bits")
     parser.add_argument("--gsm8k", type=Path, help="of bits: JSON lines with question and answer")
