@@ -53,13 +53,13 @@ def speed(report: dict[str, Any]) -> Iterator[str]:
     yield "| combination | dtype | schedule | speed-up over `standard` | same text | acceptance | forwards per token |"
     yield "|---|---|---|---|---|---|---|"
     for dtype in ("float32", "bfloat16"):
-        for case in report[dtype]:
+        for case in report.get(dtype, ()):
             for cell in case["schedules"][1:]:
                 forwards = " + ".join(f"{each:.2f}" for each in cell["forwards"])
                 accepted = "-" if cell["acceptance"] is None else f"{cell['acceptance']:.2f}"
                 asked = cell["asked"] if cell["asked"] == cell["schedule"] else f"{cell['asked']} = {cell['schedule']}"
                 same = "yes" if cell["same_text"] else "no"
-                start = f"| {case['combination'].split('/')[0]} | {dtype} | {asked} | {cell['speedup']:.2f} "
+                start = f"| {case['combination'].rpartition('/')[2]} | {dtype} | {asked} | {cell['speedup']:.2f} "
                 yield f"{start}| {same} | {accepted} | {forwards} |"
 
 

@@ -16,7 +16,6 @@ PICTURES = {
 PAGES = {  # the part of a page that is a result file's figures
     "figures": ("docs/batching.md", "batching.json"),
     "profile": ("docs/batching.md", "batching-profile.json"),
-    "contrastive profile": ("docs/benchmarks.md", "contrastive-profile.json"),
     "step": ("docs/performance.md", "step.json"),
     "operations": ("docs/performance.md", "operations.json"),
     "operations-amx": ("docs/performance.md", "operations-amx.json"),
