@@ -62,7 +62,7 @@ def assert_counters_reconcile(result: Result) -> None:
     origins = [commit.origin for commit in commits]
     assert [commit.token for commit in commits] == list(result.token_ids)
     assert stats.tokens == len(result.token_ids)
-    assert stats.accepted == origins.count("accepted") == sum(member.accepted for member in stats.members)
+    assert stats.accepted == origins.count("accepted") == sum(each.accepted for each in (*stats.members, stats.lookup))
     assert stats.verified == origins.count("accepted") + origins.count("redrawn")
     assert stats.tokens == stats.accepted + origins.count("redrawn") + origins.count("drawn")
     for index, member in enumerate(stats.members):

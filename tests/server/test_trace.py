@@ -21,10 +21,11 @@ def traced(server, model="pair", **changes):
     return [chunk["unisono"] for chunk in chunks if "unisono" in chunk], chunks
 
 
-@pytest.mark.parametrize("model", ["pair", "contrast", "large"])
-def test_tokens_and_turns_are_the_librarys(server, model):
-    (own,) = server.ensemble(model).generate(PROMPT, SamplingParams(max_tokens=24, seed=3))
-    seen, chunks = traced(server, model)
+@pytest.mark.parametrize(("model", "schedule"), [("pair", "cos:2,1"), ("contrast", "cos:1,2"), ("large", "lookup:3")])
+def test_tokens_and_turns_are_the_librarys(server, model, schedule):
+    """Under fixed schedules: what `auto` runs depends on times."""
+    (own,) = server.ensemble(model).generate(PROMPT, SamplingParams(max_tokens=24, seed=3), schedule=schedule)
+    seen, chunks = traced(server, model, collaboration={"schedule": schedule})
     tokens = [token for each in seen for token in each["tokens"]]
     assert [(token["id"], token["origin"], token["member"]) for token in tokens] == [
         (commit.token, commit.origin, commit.member) for commit in own.commits
