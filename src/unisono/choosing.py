@@ -52,9 +52,8 @@ def choose(
     rule = usable(rule, warp.greedy or plan.certain)
     if schedule == "auto" and experience is not None:
         key = combination.name, warp, rule.name
-        kind = Kind(
-            key, needed, odds, proposer, rule.name == "coupled" and not warp.greedy, rule.name != "block", warp.greedy
-        )
+        coupled, looks = rule.name == "coupled" and not warp.greedy, rule.name != "block"
+        kind = Kind(key, needed, odds, proposer, coupled, looks, warp.greedy, opener is not None)
         plan = adaptive(kind, experience, plan)
     return Method(combination, plan, rule, proposer, equals, drafts)
 

@@ -20,7 +20,7 @@ def propose(index: int, drafts: dict[Row, int], score: Callable[[Sequence[Row]],
     """
     left = {row: count for row, count in drafts.items() if count > 0}
     while left:
-        rows, laws = _laws(index, list(left))
+        rows, laws = _willing(index, *_laws(index, list(left)))
         going_on = _draw(index, rows, laws) if rows else []
         unfinished = [row for row in going_on if left[row] > 1]
         scored = score(unfinished) if unfinished else []
@@ -44,6 +44,12 @@ def _laws(index: int, rows: Sequence[Row]) -> tuple[list[Row], Tensor]:
     together = laws[0] if len(laws) == 1 else torch.cat(laws)
     # Edits may leave the proposer no token; any law will do to propose from, if it is the one that is kept
     return warped, together.nan_to_num(1 / together.shape[-1])
+
+
+def _willing(index: int, rows: list[Row], laws: Tensor) -> tuple[list[Row], Tensor]:
+    """Without the rows where the member's next proposal is not worth deciding."""
+    places = [place for place, row in enumerate(rows) if row.starts(index, laws[place])]
+    return (rows, laws) if len(places) == len(rows) else ([rows[place] for place in places], laws[places])
 
 
 def _draw(index: int, rows: Sequence[Row], laws: Tensor) -> list[Row]:

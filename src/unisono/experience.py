@@ -1,6 +1,6 @@
 """What one ensemble has learnt from the rows it ran: how long things take, and how often proposals stand."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from unisono.costs import Costs
 
@@ -42,13 +42,13 @@ class Rate:
 class Rates:
     """Rates by name, each begun when it is first asked for, on what the rates behind know."""
 
-    def __init__(self, first: float, behind: "Rates | None" = None) -> None:
+    def __init__(self, first: Callable[[Hashable], float], behind: "Rates | None" = None) -> None:
         self._first, self._behind = first, behind
         self._rates: dict[Hashable, Rate] = {}
 
     def __getitem__(self, name: Hashable) -> Rate:
         if name not in self._rates:
-            known = self._first if self._behind is None else self._behind[name]
+            known = self._first(name) if self._behind is None else self._behind[name]
             self._rates[name] = Rate(known, LONG if self._behind is None else SHORT)
         return self._rates[name]
 
@@ -64,8 +64,8 @@ class Experience:
         self.rows = 1
         self._kinds: dict[Hashable, Rates] = {}
 
-    def rates(self, kind: Hashable, first: float) -> Rates:
-        """What requests of a kind have in common; `first` is expected before there were any."""
+    def rates(self, kind: Hashable, first: Callable[[Hashable], float]) -> Rates:
+        """What requests of a kind have in common; `first` says what to expect by a name before there were any."""
         while kind not in self._kinds and len(self._kinds) >= MOST_KINDS:
             del self._kinds[next(iter(self._kinds))]
         return self._kinds.setdefault(kind, Rates(first))

@@ -2,10 +2,11 @@
 
 from torch import Tensor
 
+from unisono.confidence import SURE
 from unisono.frontier import Frontier
 from unisono.lookup import Lookup
 from unisono.needs import Needs
-from unisono.pilot import SURE, Pilot
+from unisono.pilot import Pilot
 from unisono.schedules import Turn, View
 from unisono.task import Method, Settled, Task
 
@@ -19,6 +20,7 @@ class Guide:
     def __init__(self, method: Method, task: Task, frontier: Frontier, needs: Needs) -> None:
         self.pilot: Pilot | None = method.schedule.steer() if method.schedule.steer else None
         self._schedule, self._task, self._frontier, self._needs = method.schedule, task, frontier, needs
+        self.trust: object = None  # what the pilot tells the proposal apart by that was asked about last
         self._text: Lookup | None = None  # once something was looked up
         self._lookup = 0  # how many tokens the present turn may look up
 
@@ -47,13 +49,15 @@ class Guide:
             checked = [overlap for offset, overlap in enumerate(overlaps) if not self._stands(offset, member)]
             self.pilot.agreed(member, checked)
 
-    def trust(self, member: int, law: Tensor) -> object:
-        """What the pilot tells the member's next proposal apart by."""
+    def starts(self, member: int, law: Tensor) -> bool:
+        """Whether a proposal of the member from this law [V], behind those that are open, is worth deciding."""
         if self.pilot is None:
-            return None
+            return True
         if self._stands(self._frontier.open, member):
-            return SURE
-        return self.pilot.trust(member, law, self._frontier.law_source(member))
+            self.trust = SURE
+            return True
+        self.trust = self.pilot.trust(member, law, self._frontier.law_source(member))
+        return self.pilot.starts(self._frontier, member, self.trust)
 
     def stops(self, member: int) -> bool:
         """Whether one more proposal of the member is not worth its forward, or the text has some to go on with."""
@@ -72,7 +76,7 @@ class Guide:
         self._text.read(self._frontier.committed)
         found, run = self._text.find(open, most)
         if self.pilot is not None:
-            found = found[: self.pilot.worth(self._frontier, run)]
+            found = found[: self.pilot.copies(self._frontier, run)]
         if not found or any(token in ends for token in open):
             return [], 0
         return found[: next((place + 1 for place, token in enumerate(found) if token in ends), most)], run

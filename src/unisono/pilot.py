@@ -9,28 +9,28 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from unisono.confidence import Confidence, expected
 from unisono.experience import Experience, Rates
 from unisono.frontier import Frontier
 from unisono.planning import Plan, Setting, best
 from unisono.schedules import Schedule, Turn, View
 from unisono.transfer import on_host
 from unisono.warp import Warp
+from unisono.worth import LOOKED_UP, Worth
 
-AGREEMENT = 0.7  # how often a proposal stands, before anything is known
 WIDEST = 16  # tokens per row of the forwards that plans are judged by
-LOOKED_UP = 12  # the most tokens that are looked up at once
-STRETCH = 2  # tokens that a draft may go beyond the plan where it is sure of them: it is stopped where it is not
+FAR = 16  # the most tokens that a member which is sure of them drafts at once: it is stopped where it is not
+STRETCH = 2  # the same beyond the plan where members are drawn: it ends where the next token is drawn for nothing
 EVERY = 4  # rounds between two measurements of how far members agree
 PATIENCE = 32  # rounds between two decisions, once the row is under way
-SURE = "sure"  # the trust of a proposal that stands in any case
-CONFIDENCE = (0.3, 0.5, 0.7, 0.9)  # what drafted tokens are told apart by: the largest probability in their law
+LOOK = 10  # times what a turn takes besides: forwards so long hide that it is looked how far members agree
 
 
 @dataclass(frozen=True)
 class Kind:
     """What a pilot knows of a request: the members needed, the odds of those drawn, and whether it is coupled.
 
-    key: requests with equal ones accept alike.
+    key: requests with equal ones accept alike. leads: one of the members often decides alone, and so runs first.
     """
 
     key: object
@@ -40,6 +40,7 @@ class Kind:
     coupled: bool
     looks: bool
     greedy: bool
+    leads: bool = False
 
 
 class Pilot:
@@ -47,37 +48,48 @@ class Pilot:
 
     def __init__(self, kind: Kind, experience: Experience, choose: Callable[[Setting], Plan] = best) -> None:
         self._kind, self._experience, self._choose = kind, experience, choose
-        self._rates = Rates(AGREEMENT, experience.rates(kind.key, AGREEMENT))
+        first = expected(kind.greedy)
+        self._confidence = Confidence(Rates(first, experience.rates(kind.key, first)))
         self._rounds = self._next = 0
         self._rows = 1
-        self._drafts = False  # whether the present turn may propose several tokens
+        self._often = False  # whether it costs next to nothing to look how far members agree
+        self._reads = False  # whether the member of the present turn has something to read
         self._plan: Plan | None = None
-        self._setting: Setting | None = None
+        self._worth: Worth | None = None
 
     def turn(self, view: View) -> Turn:
         """As a schedule does."""
-        if self._plan is None or self._rounds >= self._next or self._crowded():
-            self._decide(len(view.scored))
-        assert self._plan is not None
+        if self._plan is None or self._worth is None or self._rounds >= self._next or self._crowded():
+            self._plan, self._worth = self._decide(len(view.scored))
         self._rounds += 1
-        turn = self._plan.turn(view)
-        self._drafts = turn.propose > 1
-        if self._drafts:
-            turn = replace(turn, propose=turn.propose + STRETCH)
+        turn = self._further(self._plan.turn(view), view, self._worth)
+        self._reads = view.scored[turn.members[0]] <= view.open
         # A block of `risky` ends where the next token is drawn for nothing; what is looked up there is in its way
         looks = self._kind.looks and not (self._kind.odds and self._plan.schedule.name != "risky:0")
         return replace(turn, lookup=LOOKED_UP) if looks and len(turn.members) == 1 else turn
+
+    def _further(self, turn: Turn, view: View, worth: Worth) -> Turn:
+        """The turn with room for as many proposals as its member may be sure of, or that of a better member."""
+        if not turn.propose:
+            return turn
+        if self._kind.odds:
+            return replace(turn, propose=turn.propose + STRETCH * (turn.propose > 1))
+        if self._rows == 1 and not any(view.scored):
+            return Turn((worth.first(turn.members[0]),), FAR)
+        # Whoever scored the first position may have had nothing to propose
+        member = view.least_scored() if view.open == 0 and any(view.scored) else turn.members[0]
+        return Turn((worth.before(member, view),), FAR)
 
     def _crowded(self) -> bool:
         """Whether clearly more or fewer rows run than when the plan was made."""
         return 4 * abs(self._experience.rows - self._rows) > self._rows
 
-    def _decide(self, members: int) -> None:
+    def _decide(self, members: int) -> tuple[Plan, Worth]:
         costs, self._rows = self._experience.costs, self._experience.rows
-        rates = [self._rates["member", member].value for member in range(members)]
+        rates = [self._confidence.agreement(member) for member in range(members)]
         if self._kind.coupled:  # the same winner: between a / (2 - a) and a, for laws that overlap by a
             rates = [(rate / (2 - rate) + rate) / 2 for rate in rates]
-        self._setting = Setting(
+        setting = Setting(
             self._kind.needed,
             self._kind.start,
             [costs.forward(member, self._rows, WIDEST) for member in range(members)],
@@ -87,8 +99,11 @@ class Pilot:
             self._kind.odds,
             self._rows,
         )
-        self._plan = self._choose(self._setting)
+        forwards = [setting.forwards[member][1] for member in setting.needed]
+        self._often = min(forwards) > LOOK * setting.turn
         self._next = self._rounds + min(PATIENCE, max(2, self._rounds))
+        plan = self._choose(setting)
+        return plan, Worth(setting, plan.seconds, self._confidence, self._kind.leads)
 
     @property
     def name(self) -> str:
@@ -97,85 +112,46 @@ class Pilot:
 
     def curious(self) -> bool:
         """Whether how far members agree is to be measured in this round."""
-        return self._rounds % EVERY == 0 or self._rounds < EVERY
+        return self._rounds % EVERY == 0 or self._rounds < EVERY or self._often
 
     def agreed(self, member: int, overlaps: Sequence[float]) -> None:
         """How much of the target the member's law covered, at committed positions; none: it was not measured."""
-        rate = self._rates["member", member]
-        for overlap in overlaps:
-            rate.add(overlap)
-        if not overlaps:
-            rate.fade()
+        self._confidence.agreed(member, overlaps)
 
     def decided(self, trusts: Sequence[object], accepted: int) -> None:
         """Proposals were decided, and the first ones stand; `trusts` is what `trust` and `look_up` said of them."""
-        for place, trust in enumerate(trusts[: accepted + 1]):
-            if trust is not None and trust != SURE:
-                self._rates[trust].add(float(place < accepted))
+        self._confidence.decided(trusts, accepted)
 
     def trust(self, member: int, law: Tensor, scores: Tensor) -> object:
-        """What a drafted token is told apart by; None where asking would wait for a device."""
-        if not (self._drafts and on_host(law)):
+        """What the member's next proposal, from the law [V], is told apart by; None where asking waits for a device."""
+        if not on_host(law):
             return None
-        surest = float((Warp()(scores) if self._kind.greedy else law).max())
-        return "draft", member, sum(surest > limit for limit in CONFIDENCE)
+        return "draft", member, self._confidence.level(Warp()(scores) if self._kind.greedy else law)
+
+    def starts(self, frontier: Frontier, member: int, trust: object) -> bool:
+        """Whether the member's next proposal, of this trust, is worth deciding; yes if the turn does nothing else."""
+        if self._worth is None or not self._reads or self._kind.odds:
+            return True
+        return self._worth.starts(frontier, member, trust)
 
     def stops(self, frontier: Frontier, member: int, run: int) -> bool:
         """Whether another proposal of the member, behind those that are open, is not worth its forward.
 
         Or the text has better ones, found by a `run` so long; 0 if it has none.
         """
-        setting, plan = self._setting, self._plan
-        if setting is None or plan is None:
-            return False
-        gain = setting.rates[member] * plan.seconds - setting.drafting(member, 1) / self._reach(frontier)
-        return gain < max(0.0, self._gain(run) if run else 0.0)
+        stops = self._worth is not None and self._worth.stops(frontier, member, run)
+        if stops:
+            self._confidence.fade(frontier.proposals[-1].trust)
+        return stops
 
-    def worth(self, frontier: Frontier, run: int) -> int:
-        """How many tokens to look up that were found by a run so long, behind those that are open.
-
-        None where a member that would draft behind them is worth more; after a while it is tried again.
-        """
-        if self._plan is None or run == 0:
+    def copies(self, frontier: Frontier, run: int) -> int:
+        """How many tokens to look up that were found by a run so long, behind those that are open."""
+        if self._worth is None or run == 0:
             return 0
-        if self._gain(run) < self._drafters():
-            self._rates["lookup", run].fade()
-            return 0
-        rate, reach, count = self._rates["lookup", run].value, self._reach(frontier), 0
-        while count < LOOKED_UP and reach * rate * self._plan.seconds > self._wider():
-            reach *= rate
-            count += 1
+        count = self._worth.copies(frontier, run)
+        if count == 0:
+            self._confidence.fade(("lookup", run))
         return count
-
-    def _gain(self, run: int) -> float:
-        """Seconds that a token which is looked up saves, if it is reached."""
-        assert self._plan is not None
-        return self._rates["lookup", run].value * self._plan.seconds - self._wider()
-
-    def _drafters(self) -> float:
-        """Seconds that a token of the best drafting member saves, if it is reached."""
-        setting, plan = self._setting, self._plan
-        assert setting is not None
-        assert plan is not None
-        gains = [rate * plan.seconds - setting.drafting(member, 1) for member, rate in enumerate(setting.rates)]
-        return max(0.0, *gains)
-
-    def _wider(self) -> float:
-        """Seconds that one more token adds to the forwards that decide it."""
-        assert self._setting is not None
-        times = [self._setting.forwards[member] for member in self._setting.needed]
-        return sum(each[-1] - each[1] for each in times) / (WIDEST - 1)
-
-    def _reach(self, frontier: Frontier) -> float:
-        """The chance that all open proposals stand."""
-        assert self._setting is not None
-        reach = 1.0
-        for proposal in frontier.proposals:
-            if proposal.trust is not None and proposal.trust != SURE:
-                reach *= self._rates[proposal.trust].value
-            elif proposal.trust is None and proposal.member is not None:
-                reach *= self._setting.rates[proposal.member]
-        return max(reach, 1e-3)
 
 
 def adaptive(kind: Kind, experience: Experience, first: Schedule) -> Schedule:

@@ -208,12 +208,15 @@ class Row:
         """What the choice of the next proposal is called."""
         return self._names(self.frontier.position + self.frontier.open, 1)
 
+    def starts(self, member: int, law: Tensor) -> bool:
+        """Whether what the member would propose next, drawn from the law [V], is worth deciding; asked before it is drawn."""
+        return self.guide.starts(member, law)
+
     def propose(self, member: int, token: Token, law: Tensor) -> bool:
         """The member has drawn a token from the law; true if nothing is worth proposing behind it."""
         if not self.task.edits.nothing:
             token = int(token)  # the one place that waits for a draft: its tokens decide about laws
-        trust = self.guide.trust(member, law)
-        self.frontier.propose(Proposal(token, law, member, trust))
+        self.frontier.propose(Proposal(token, law, member, self.guide.trust))
         self.stats.members[member].proposed += 1
         # Whatever follows an end would be thrown away; what was drawn stays a proposal, so this is unbiased
         return self._is_end(token) or self.guide.stops(member)

@@ -1,6 +1,7 @@
 """`auto`: exact whatever it is led to choose, the text of `standard` under `coupled`, and the choices themselves."""
 
 import functools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -47,17 +48,28 @@ class Erratic(Pilot):
         super().__init__(kind, Experience([1] * 4), lambda setting: plans[self._chaos() % len(plans)])
 
     def _chaos(self) -> int:
-        seen = sum(rate.value * (7 + index) for index, rate in enumerate(self._rates._rates.values()))
+        seen = sum(rate.value * (7 + index) for index, rate in enumerate(self._confidence._rates._rates.values()))
         return int(1e7 * seen) + 5 * self._rounds
 
     def curious(self) -> bool:
         return True
 
+    def _further(self, turn: Turn, view: View, worth) -> Turn:
+        turn = super()._further(turn, view, worth)
+        positions = view.open + (view.room > 0)
+        unread = [member for member in self._kind.needed if view.scored[member] < positions]
+        if turn.propose and unread and not self._kind.odds and self._chaos() % 4 == 0:
+            return replace(turn, members=(unread[self._chaos() % len(unread)],))
+        return turn
+
+    def starts(self, frontier, member: int, trust) -> bool:
+        return not self._reads or self._chaos() % 3 > 0
+
     def stops(self, frontier, member: int, run: int) -> bool:
         tokens = [int(proposal.token) for proposal in frontier.proposals]
         return (self._chaos() + sum(tokens)) % 3 == 0
 
-    def worth(self, frontier, run: int) -> int:
+    def copies(self, frontier, run: int) -> int:
         return self._chaos() % 4 if self._kind.looks else 0
 
 
