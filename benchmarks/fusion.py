@@ -111,13 +111,15 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     large = [inflate(small[name]) for name in ("skills-m", "skills-n")]
     prompts = [item.prompt for item in items(options.prompts, seed=2, pairs=1.0)]
     pair = ["weighted", "cosd", f"cosd_tree:{TREE}", "gate:1,1", "nudge:0.5", "cascade:chow,0.3"]
-    cases: list[tuple[str, list[Any]]] = [(name, large) for name in pair]
-    cases.append(("proxy:0.5", [large[1], small["skills-m"], small["skills-s"]]))
+    cases: list[tuple[str, str, list[Any]]] = [(name, "", large) for name in pair]
+    for anti in ("skills-n", "skills-s"):  # the base's own small version, as in proxy-tuning; and a poor one
+        cases.append(("proxy:0.5", f"against {anti}", [large[1], small["skills-m"], small[anti]]))
     sections = {}
     for dtype in options.dtype:
         sections[dtype] = [
             speed_of(name, [model.to(getattr(torch, dtype)) for model in models], tokenizer, prompts, options)
-            for name, models in cases
+            | {"note": note}
+            for name, note, models in cases
         ]
     return {"parameters": [model.num_parameters() for model in large], "prompts": len(prompts)} | sections
 

@@ -59,7 +59,8 @@ def speed(report: dict[str, Any]) -> Iterator[str]:
                 accepted = "-" if cell["acceptance"] is None else f"{cell['acceptance']:.2f}"
                 asked = cell["asked"] if cell["asked"] == cell["schedule"] else f"{cell['asked']} = {cell['schedule']}"
                 same = "yes" if cell["same_text"] else "no"
-                start = f"| {case['combination'].rpartition('/')[2]} | {dtype} | {asked} | {cell['speedup']:.2f} "
+                name = f"{case['combination'].rpartition('/')[2]} {case.get('note', '')}".strip()
+                start = f"| {name} | {dtype} | {asked} | {cell['speedup']:.2f} "
                 yield f"{start}| {same} | {accepted} | {forwards} |"
 
 

@@ -1,9 +1,11 @@
 """What one ensemble has learnt from the rows it ran: how long things take, and how often proposals stand."""
 
 from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar, cast
 
 from unisono.costs import Costs
 
+T = TypeVar("T")
 MOST_KINDS = 256  # of requests that are remembered apart
 LONG, SHORT = 512, 48  # numbers that count, of all rows and of one
 FAITH = 8  # numbers that what was known before is worth
@@ -63,9 +65,18 @@ class Experience:
         self.costs = Costs(parameters)
         self.rows = 1
         self._kinds: dict[Hashable, Rates] = {}
+        self._last: tuple[object, int, object] = (None, 0, None)  # decided for whom, for how many more rows, and what
 
     def rates(self, kind: Hashable, first: Callable[[Hashable], float]) -> Rates:
         """What requests of a kind have in common; `first` says what to expect by a name before there were any."""
         while kind not in self._kinds and len(self._kinds) >= MOST_KINDS:
             del self._kinds[next(iter(self._kinds))]
         return self._kinds.setdefault(kind, Rates(first))
+
+    def shared(self, kind: Hashable, decide: Callable[[], T]) -> T:
+        """What was decided for a row; as many rows of its kind as run share it, or they would fall out of step."""
+        known, left, decision = self._last
+        if known != (kind, self.rows) or left == 0:
+            left, decision = self.rows, decide()
+        self._last = (kind, self.rows), left - 1, decision
+        return cast(T, decision)

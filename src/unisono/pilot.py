@@ -20,7 +20,7 @@ from unisono.worth import LOOKED_UP, Worth
 
 WIDEST = 16  # tokens per row of the forwards that plans are judged by
 FAR = 16  # the most tokens that a member which is sure of them drafts at once: it is stopped where it is not
-STRETCH = 2  # the same beyond the plan where members are drawn: it ends where the next token is drawn for nothing
+STRETCH = 2  # the same beyond the plan, of several rows, or where members are drawn
 EVERY = 4  # rounds between two measurements of how far members agree
 PATIENCE = 32  # rounds between two decisions, once the row is under way
 LOOK = 10  # times what a turn takes besides: forwards so long hide that it is looked how far members agree
@@ -53,7 +53,8 @@ class Pilot:
         self._rounds = self._next = 0
         self._rows = 1
         self._often = False  # whether it costs next to nothing to look how far members agree
-        self._reads = False  # whether the member of the present turn has something to read
+        self._drafts = False  # whether the present turn may propose several tokens
+        self._reads = False  # whether its member has something to read
         self._plan: Plan | None = None
         self._worth: Worth | None = None
 
@@ -63,7 +64,7 @@ class Pilot:
             self._plan, self._worth = self._decide(len(view.scored))
         self._rounds += 1
         turn = self._further(self._plan.turn(view), view, self._worth)
-        self._reads = view.scored[turn.members[0]] <= view.open
+        self._drafts, self._reads = turn.propose > 1, view.scored[turn.members[0]] <= view.open
         # A block of `risky` ends where the next token is drawn for nothing; what is looked up there is in its way
         looks = self._kind.looks and not (self._kind.odds and self._plan.schedule.name != "risky:0")
         return replace(turn, lookup=LOOKED_UP) if looks and len(turn.members) == 1 else turn
@@ -72,21 +73,30 @@ class Pilot:
         """The turn with room for as many proposals as its member may be sure of, or that of a better member."""
         if not turn.propose:
             return turn
+        stretched = turn.propose + STRETCH * (turn.propose > 1)
         if self._kind.odds:
-            return replace(turn, propose=turn.propose + STRETCH * (turn.propose > 1))
-        if self._rows == 1 and not any(view.scored):
-            return Turn((worth.first(turn.members[0]),), FAR)
-        # Whoever scored the first position may have had nothing to propose
-        member = view.least_scored() if view.open == 0 and any(view.scored) else turn.members[0]
-        return Turn((worth.before(member, view),), FAR)
+            return replace(turn, propose=stretched)
+        member = turn.members[0]
+        if view.open == 0 and any(view.scored):  # whoever scored the position had nothing to propose
+            member = view.least_scored()
+        if self._rows > 1:  # which a long draft of one of them would hold up
+            return Turn((member,), stretched)
+        return Turn((worth.before(member, view) if any(view.scored) else worth.first(member),), FAR)
 
     def _crowded(self) -> bool:
         """Whether clearly more or fewer rows run than when the plan was made."""
         return 4 * abs(self._experience.rows - self._rows) > self._rows
 
     def _decide(self, members: int) -> tuple[Plan, Worth]:
-        costs, self._rows = self._experience.costs, self._experience.rows
-        rates = [self._confidence.agreement(member) for member in range(members)]
+        self._rows = self._experience.rows
+        setting, plan = self._experience.shared(self._kind.key, lambda: self._planned(members))
+        forwards = [setting.forwards[member][1] for member in setting.needed]
+        self._often = self._rows == 1 and min(forwards) > LOOK * setting.turn
+        self._next = self._rounds + min(PATIENCE, max(2, self._rounds))
+        return plan, Worth(setting, plan.seconds, self._confidence, self._kind.leads)
+
+    def _planned(self, members: int) -> tuple[Setting, Plan]:
+        costs, rates = self._experience.costs, [self._confidence.agreement(member) for member in range(members)]
         if self._kind.coupled:  # the same winner: between a / (2 - a) and a, for laws that overlap by a
             rates = [(rate / (2 - rate) + rate) / 2 for rate in rates]
         setting = Setting(
@@ -99,11 +109,7 @@ class Pilot:
             self._kind.odds,
             self._rows,
         )
-        forwards = [setting.forwards[member][1] for member in setting.needed]
-        self._often = min(forwards) > LOOK * setting.turn
-        self._next = self._rounds + min(PATIENCE, max(2, self._rounds))
-        plan = self._choose(setting)
-        return plan, Worth(setting, plan.seconds, self._confidence, self._kind.leads)
+        return setting, self._choose(setting)
 
     @property
     def name(self) -> str:
@@ -112,7 +118,7 @@ class Pilot:
 
     def curious(self) -> bool:
         """Whether how far members agree is to be measured in this round."""
-        return self._rounds % EVERY == 0 or self._rounds < EVERY or self._often
+        return self._rounds % (EVERY * self._rows) == 0 or self._rounds < EVERY or self._often
 
     def agreed(self, member: int, overlaps: Sequence[float]) -> None:
         """How much of the target the member's law covered, at committed positions; none: it was not measured."""
@@ -124,13 +130,13 @@ class Pilot:
 
     def trust(self, member: int, law: Tensor, scores: Tensor) -> object:
         """What the member's next proposal, from the law [V], is told apart by; None where asking waits for a device."""
-        if not on_host(law):
+        if not (self._drafts and on_host(law)):
             return None
         return "draft", member, self._confidence.level(Warp()(scores) if self._kind.greedy else law)
 
     def starts(self, frontier: Frontier, member: int, trust: object) -> bool:
         """Whether the member's next proposal, of this trust, is worth deciding; yes if the turn does nothing else."""
-        if self._worth is None or not self._reads or self._kind.odds:
+        if self._worth is None or not self._reads or self._kind.odds or self._rows > 1:
             return True
         return self._worth.starts(frontier, member, trust)
 

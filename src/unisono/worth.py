@@ -53,8 +53,10 @@ class Worth:
 
         Or the text has better ones, found by a `run` so long; 0 if it has none.
         """
-        stands = self._confidence.behind(frontier.proposals[-1].trust, self._setting.rates[member])
-        cost = self._setting.drafting(member, 1) + self._widening()
+        stands, cost = self._setting.rates[member], self._setting.drafting(member, 1)
+        if not self._setting.odds:  # else the next one may stand whatever the member thinks of this one
+            stands = self._confidence.behind(frontier.proposals[-1].trust, stands)
+            cost += self._widening()
         gain = stands * self._seconds - cost / self._reach(frontier)
         return gain < max(0.0, self._copying(run) if run else 0.0)
 

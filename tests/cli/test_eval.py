@@ -101,6 +101,10 @@ BAD = [
     (("eval", "skills", *PAIR, "--include-path", "."), "--include-path is for tasks of lm-evaluation-harness"),
     (("eval", "skills", *PAIR, "--schedule", "cos:1"), "2 draft length"),
     (("eval", "skills", *PAIR, "--limit", "0"), "--limit"),
+    (("eval", "skills", *PAIR, "--output", "no-such-folder/x.json"), "cannot be written: no-such-folder/x.json"),
+    (("eval", "skills", *PAIR, "--plot", "."), "cannot be written: .; name a file"),
+    (("eval", "skills", *PAIR, "--combine", "cosd:nan"), "alpha"),
+    (("eval", "skills", *PAIR, "--combine", "proxy"), "3 members"),
     (("fit-tree",), "give a file of texts or --skills N"),
     (("fit-tree", "no-such-file", *PAIR), "no-such-file"),
     (("fit-tree", "--skills", "0", *PAIR), "--skills must be 1 or more"),
@@ -109,6 +113,16 @@ BAD = [
     (("generate", "x", *PAIR, "--negative-prompt", "y"), "negative_prompt has no use with weighted:0.5,0.5"),
     (("generate", "x", *PAIR, "--combine", "cosd_tree:no.json"), "tree file cannot be read: no.json"),
 ]
+
+
+def test_an_answer_that_cannot_be_given_is_refused(run, tmp_path: Path):
+    """Answers end at a line break; one that has a line break inside would be wrong whatever the members say."""
+    path = tmp_path / "asked.jsonl"
+    path.write_text('{"prompt": "a", "answer": "b"}\n{"prompt": "a", "answer": "b\\nc"}\n')
+    done = run("eval", "exact-match", *PAIR, "--text", str(path))
+    assert done.code == 2
+    assert "ends at a line break" in done.err
+    assert done.err.count("\n") == 1
 
 
 @pytest.mark.filterwarnings("ignore")
