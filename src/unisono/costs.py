@@ -25,9 +25,12 @@ class Costs:
         self._drafts: deque[float] = deque([0.0], KEPT)
 
     def add(self, member: int, rows: int, width: int, seconds: float) -> None:
-        """A forward of so many rows, the longest of them of `width` tokens."""
-        if width <= WIDEST:
-            self._forwards.setdefault((member, rows, width), deque(maxlen=KEPT)).append(seconds)
+        """A forward of so many rows, the longest of them of `width` tokens. The first of a shape makes kernels: not counted."""
+        shape = member, rows, width
+        if shape in self._forwards:
+            self._forwards[shape].append(seconds)
+        elif width <= WIDEST:
+            self._forwards[shape] = deque(maxlen=KEPT)
 
     def add_step(self, outside: float, drafted: int) -> None:
         """Seconds of a step outside of forwards; `drafted` of these were for more proposals than the first."""
@@ -48,7 +51,7 @@ class Costs:
 
     def forward(self, member: int, rows: int, widest: int) -> list[float]:
         """Expected seconds of a forward of 0 .. `widest` tokens per row; never falling."""
-        known = {key[1:]: median(times) for key, times in self._forwards.items() if key[0] == member}
+        known = {key[1:]: median(times) for key, times in self._forwards.items() if key[0] == member and times}
         seconds = [0.0]
         for width in range(1, widest + 1):
             seconds.append(max(seconds[-1], self._expected(member, known, rows, width)))
@@ -67,6 +70,7 @@ class Costs:
         ratios = [
             median(times) / (self._prior[other] * _shape(rows * width))
             for (other, rows, width), times in self._forwards.items()
+            if times
         ]
         return self._prior[member] * (median(ratios) if ratios else 1.0)
 

@@ -44,7 +44,7 @@ class Guide:
         if self.pilot is None:
             return
         proposals = self._frontier.proposals[: len(settled.tokens)]
-        self.pilot.decided([proposal.trust for proposal in proposals], settled.accepted)
+        self.pilot.decided([proposal.trust for proposal in proposals], settled.accepted, bool(settled.overlaps))
         for member, overlaps in enumerate(settled.overlaps):
             checked = [overlap for offset, overlap in enumerate(overlaps) if not self._stands(offset, member)]
             self.pilot.agreed(member, checked)

@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from unisono.confidence import Confidence, expected
+from unisono.confidence import Confidence, expected, level, surely
 from unisono.experience import Experience, Rates
 from unisono.frontier import Frontier
 from unisono.planning import Plan, Setting, best
 from unisono.schedules import Schedule, Turn, View
 from unisono.transfer import on_host
-from unisono.warp import Warp
-from unisono.worth import LOOKED_UP, Worth
+from unisono.worth import LOOKED_UP, Worth, trusts
 
 WIDEST = 16  # tokens per row of the forwards that plans are judged by
 FAR = 16  # the most tokens that a member which is sure of them drafts at once: it is stopped where it is not
@@ -120,19 +119,19 @@ class Pilot:
         """Whether how far members agree is to be measured in this round."""
         return self._rounds % (EVERY * self._rows) == 0 or self._rounds < EVERY or self._often
 
-    def agreed(self, member: int, overlaps: Sequence[float]) -> None:
-        """How much of the target the member's law covered, at committed positions; none: it was not measured."""
+    def agreed(self, member: int, overlaps: Sequence[tuple[float, float]]) -> None:
+        """At committed positions: how much of the target the member's law covered, and how sure it was."""
         self._confidence.agreed(member, overlaps)
 
-    def decided(self, trusts: Sequence[object], accepted: int) -> None:
-        """Proposals were decided, and the first ones stand; `trusts` is what `trust` and `look_up` said of them."""
-        self._confidence.decided(trusts, accepted)
+    def decided(self, trusts: Sequence[object], accepted: int, looked: bool) -> None:
+        """Proposals of these trusts were decided, and the first ones stand; whether `agreed` is told of them too."""
+        self._confidence.decided(trusts, accepted, looked)
 
     def trust(self, member: int, law: Tensor, scores: Tensor) -> object:
         """What the member's next proposal, from the law [V], is told apart by; None where asking waits for a device."""
         if not (self._drafts and on_host(law)):
             return None
-        return "draft", member, self._confidence.level(Warp()(scores) if self._kind.greedy else law)
+        return "draft", member, level(float(surely(scores, law, self._kind.greedy)))
 
     def starts(self, frontier: Frontier, member: int, trust: object) -> bool:
         """Whether the member's next proposal, of this trust, is worth deciding; yes if the turn does nothing else."""
@@ -147,7 +146,7 @@ class Pilot:
         """
         stops = self._worth is not None and self._worth.stops(frontier, member, run)
         if stops:
-            self._confidence.fade(frontier.proposals[-1].trust)
+            self._confidence.fade(trusts(frontier))
         return stops
 
     def copies(self, frontier: Frontier, run: int) -> int:
@@ -156,7 +155,7 @@ class Pilot:
             return 0
         count = self._worth.copies(frontier, run)
         if count == 0:
-            self._confidence.fade(("lookup", run))
+            self._confidence.fade_copied(run)
         return count
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unisono.certainty import look
 from unisono.combine.base import target_law
+from unisono.confidence import surely
 from unisono.errors import ConfigurationError
 from unisono.row import Row
 from unisono.task import Settled
@@ -24,7 +25,7 @@ MOST = 2**25  # the most logits of a member that are combined in one go
 class Known:
     """A row and its target laws [K, V] at the first open positions; those for log-probabilities if it asked for them.
 
-    overlaps: per member, how much of the targets its own laws cover, as far as it scored them, if the row is curious.
+    overlaps: per member [up to K, 2], see `Settled`, if the row is curious.
     """
 
     row: Row
@@ -109,17 +110,19 @@ def _combined(rows: Sequence[Row]) -> list[Known]:
 
 
 def _overlaps(row: Row, targets: Tensor) -> list[Tensor]:
-    """Per member [up to K]: the chance that what it would propose stands, if the row wants to know."""
+    """Per member [up to K, 2]: the chance that what it would propose stands, and how sure it is, if the row wants to know."""
     if not row.guide.curious() or any(row.needs.unscored(offset) for offset in range(len(targets))):
         return []
     each = []
     for member in range(len(row.frontier.prompts)):
         scores = row.frontier.scores(member, len(targets))
         if scores:
-            laws = row.warp(0, len(scores))(torch.stack(scores)).to(targets.device)
-            each.append(torch.minimum(laws, targets[: len(scores)]).sum(-1))
+            together = torch.stack(scores)
+            laws = row.warp(0, len(scores))(together).to(targets.device)
+            surest = surely(together, laws, row.task.warp.greedy).to(targets.device)
+            each.append(torch.stack([torch.minimum(laws, targets[: len(scores)]).sum(-1), surest], -1))
         else:
-            each.append(targets.new_empty(0))
+            each.append(targets.new_empty(0, 2))
     return each
 
 

@@ -62,7 +62,8 @@ class Settled:
 
     tokens: its proposals. accepted: how many of the first ones stand. follows: the token behind these, if one was drawn.
     lawless: its target law was none. logprobs: of each committed token, with the most probable ones there. overlaps: per
-    member, how much of the targets its laws covered, as far as it scored them; empty if that was not measured.
+    member and committed position that it scored, how much of the target its law covered and how sure it was; empty if that
+    was not measured.
     """
 
     tokens: Sequence[int]
@@ -70,4 +71,4 @@ class Settled:
     follows: int | None = None
     lawless: bool = False
     logprobs: Sequence[tuple[float, tuple[tuple[int, float], ...]]] = ()
-    overlaps: Sequence[Sequence[float]] = ()
+    overlaps: Sequence[Sequence[tuple[float, float]]] = ()

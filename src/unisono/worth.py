@@ -21,32 +21,42 @@ class Worth:
     """
 
     def __init__(self, setting: Setting, seconds: float, confidence: Confidence, leads: bool = False) -> None:
-        self._setting, self._seconds, self._confidence, self._leads = setting, seconds, confidence, leads
+        self._setting = setting
+        self._seconds = seconds
+        self._confidence = confidence
+        self._leads = leads
 
     def first(self, member: int) -> int:
         """Who proposes first: the member that is planned, unless another one that is needed is clearly better now."""
-        needed, gains = self._setting.needed, [self._opening(each) for each in range(len(self._setting.rates))]
-        other = max(needed, key=lambda each: gains[each])
-        return other if member in needed and gains[other] - gains[member] > CLEAR * self._seconds else member
+        other = max(self._setting.needed, key=self._opening)
+        if member not in self._setting.needed:
+            return member
+        gain = self._opening(other) - self._opening(member)
+        return other if gain > CLEAR * self._seconds else member
 
     def _opening(self, member: int) -> float:
         """Seconds gained where the member scores and proposes first; it may spare the others if it leads."""
-        others = [each for each in self._setting.needed if each != member]
-        alone = self._leads and member == self._setting.start
-        spared = sum(self._setting.scoring(other, 1) for other in others) if alone else 0.0
-        return self._confidence.next(member) * (self._seconds + spared) - self._setting.scoring(member, 1)
+        saved = self._seconds
+        if self._leads and member == self._setting.start:
+            others = [each for each in self._setting.needed if each != member]
+            saved += sum(self._cost(other) for other in others)
+        return self._confidence.next(member) * saved - self._cost(member)
 
     def before(self, member: int, view: View) -> int:
         """The member, or one that must run as well, costs much less, and may propose something for it to score."""
+        if member not in self._setting.needed:
+            return member
         unread = [other for other in self._setting.needed if view.scored[other] < max(view.open, 1)]
-        costs = {other: self._setting.scoring(other, 1) for other in unread}
-        cheapest = min(unread, key=lambda other: costs[other], default=member)
-        return cheapest if costs.get(cheapest, 0) < SMALL * costs.get(member, 0) else member
+        cheapest = min(unread, key=self._cost, default=member)
+        return cheapest if self._cost(cheapest) < SMALL * self._cost(member) else member
+
+    def _cost(self, member: int) -> float:
+        return self._setting.scoring(member, 1)
 
     def starts(self, frontier: Frontier, member: int, trust: object) -> bool:
         """Whether the member's next proposal, of this trust, is worth the wider forwards that decide it."""
         stands = self._confidence.stands(trust, self._setting.rates[member])
-        return self._reach(frontier) * stands * self._seconds > self._widening()
+        return self._reach(frontier) * stands * self._seconds > self._widening(member)
 
     def stops(self, frontier: Frontier, member: int, run: int) -> bool:
         """Whether another proposal of the member, behind those that are open, is not worth its forward.
@@ -55,8 +65,8 @@ class Worth:
         """
         stands, cost = self._setting.rates[member], self._setting.drafting(member, 1)
         if not self._setting.odds:  # else the next one may stand whatever the member thinks of this one
-            stands = self._confidence.behind(frontier.proposals[-1].trust, stands)
-            cost += self._widening()
+            stands = self._confidence.behind(trusts(frontier), stands)
+            cost += self._widening(member)
         gain = stands * self._seconds - cost / self._reach(frontier)
         return gain < max(0.0, self._copying(run) if run else 0.0)
 
@@ -86,14 +96,19 @@ class Worth:
 
     def _drafting(self) -> float:
         """Seconds that a token of the best drafting member saves, if it is reached."""
-        rates = self._setting.rates
-        gains = [rate * self._seconds - self._setting.drafting(member, 1) for member, rate in enumerate(rates)]
-        return max(0.0, *gains)
+        gains = [0.0]
+        for member, rate in enumerate(self._setting.rates):
+            gains.append(rate * self._seconds - self._setting.drafting(member, 1))
+        return max(gains)
 
-    def _widening(self) -> float:
-        """Seconds that one more token adds to the forwards that decide it."""
-        times = [self._setting.forwards[member] for member in self._setting.needed]
-        return sum(each[1 + NEAR] - each[1] for each in times) / NEAR
+    def _widening(self, proposer: int | None = None) -> float:
+        """Seconds that one more proposal adds to the forwards that decide it; whoever makes it need not read it again."""
+        seconds = 0.0
+        for member in self._setting.needed:
+            if member != proposer:
+                times = self._setting.forwards[member]
+                seconds += times[1 + NEAR] - times[1]
+        return seconds / NEAR
 
     def _reach(self, frontier: Frontier) -> float:
         """The chance that all open proposals stand."""
@@ -102,3 +117,8 @@ class Worth:
             rate = 1.0 if proposal.member is None else self._setting.rates[proposal.member]
             reach *= self._confidence.stands(proposal.trust, rate)
         return max(reach, 1e-3)
+
+
+def trusts(frontier: Frontier) -> list[object]:
+    """Of the open proposals."""
+    return [proposal.trust for proposal in frontier.proposals]

@@ -282,9 +282,11 @@ def test_medians_of_what_was_measured():
     """The last measurements of a kind; between them, the nearest one scaled; nothing gets cheaper by being wider."""
     costs = Costs([10, 10_000_000])
     assert costs.forward(1, 1, 3)[1] > costs.forward(0, 1, 3)[1] > 0
-    for seconds in (1.0, 1.1, 50.0):
+    for seconds in (90.0, 1.0, 1.1, 50.0):  # the first one is not counted
         costs.add(0, 1, 1, seconds)
     assert costs.forward(0, 1, 1)[1] == 1.1
+    assert 1.1 < costs.forward(0, 1, 3)[3] < 1.3
+    costs.add(0, 1, 3, 90.0)
     assert 1.1 < costs.forward(0, 1, 3)[3] < 1.3
     costs.add(0, 1, 3, 1.0)
     assert costs.forward(0, 1, 3)[3] == 1.1
@@ -321,7 +323,8 @@ def pilot_of(costs: list[float], wide: float) -> Pilot:
     experience = Experience([1] * len(costs))
     for member, seconds in enumerate(costs):
         for width in range(1, 17):
-            experience.costs.add(member, 1, width, seconds * (1 + wide * width))
+            for _ in range(2):
+                experience.costs.add(member, 1, width, seconds * (1 + wide * width))
     kind = Kind("kind", (0, 1), (), 0, False, True, False)
     return Pilot(kind, experience)
 
@@ -334,7 +337,7 @@ def test_it_decides_again_as_the_text_changes():
         for _ in range(150):
             steered.turn(view)
             for member in (0, 1):
-                steered.agreed(member, [agreement])
+                steered.agreed(member, [(agreement, agreement)])
         seen.append(steered.name)
     assert seen == ["cos:1,1", "standard", "cos:1,1"]
 
