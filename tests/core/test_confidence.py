@@ -1,5 +1,7 @@
 """Drafting by confidence: what is learnt of sure and unsure proposals, what is worth proposing, and what it saves."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,8 +12,8 @@ from unisono.confidence import AGREEMENT, GREEDY, LEVELS, SURE, Confidence, expe
 from unisono.experience import Experience, Rates
 from unisono.frontier import Frontier, Proposal
 from unisono.members.table import TableMember
-from unisono.pilot import FAR, Kind, Pilot
-from unisono.planning import Setting
+from unisono.pilot import FAR, STRETCH, Kind, Pilot
+from unisono.planning import Plan, Setting
 from unisono.rng import KeyedNoise
 from unisono.schedules import Schedule, View, cos, standard
 from unisono.warp import Warp
@@ -197,7 +199,25 @@ def test_specialists_draft_what_they_know(combination: Combination, costs: list[
     assert auto < 0.7 * spent(combination, costs, "standard")
 
 
-def test_a_draft_is_never_longer_than_is_asked():
-    """However sure a member is."""
-    steered = Pilot(Kind("kind", (0, 1), (), 0, False, False, True), Experience([1, 1]))
-    assert steered.turn(View(0, (0, 0), (0, 1), 0)).propose in (0, FAR)
+def test_only_a_row_alone_drafts_far():
+    """A long draft of one row holds up those beside it: they stay within the plan, and two tokens beyond."""
+    experience = Experience([1, 1])
+    kind = Kind("kind", (0, 1), (), 0, False, False, True)
+    view = View(0, (0, 0), (0, 1), 0)
+    plans = {length: Plan(cos(length, length), 1.0) for length in (1, 3)}
+    assert Pilot(kind, experience, lambda setting: plans[1]).turn(view).propose == FAR
+    assert Pilot(kind, experience, lambda setting: Plan(standard(), 1.0)).turn(view).propose == 0
+    experience.rows = 4
+    assert Pilot(kind, experience, lambda setting: plans[1]).turn(view).propose == 1
+    other = replace(kind, key="other")
+    assert Pilot(other, experience, lambda setting: plans[3]).turn(view).propose == 3 + STRETCH
+
+
+def test_rows_side_by_side_share_a_decision():
+    """As many as run; then, and for another kind of request or another number of rows, one decides anew."""
+    experience, made = Experience([1]), iter(range(100))
+    experience.rows = 3
+    assert [experience.shared("kind", lambda: next(made)) for _ in range(7)] == [0, 0, 0, 1, 1, 1, 2]
+    assert [experience.shared("other", lambda: next(made)) for _ in range(2)] == [3, 3]
+    experience.rows = 1
+    assert [experience.shared("other", lambda: next(made)) for _ in range(3)] == [4, 5, 6]
