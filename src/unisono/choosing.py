@@ -53,7 +53,7 @@ def choose(
     if schedule == "auto" and experience is not None:
         key = combination.name, warp, rule.name
         coupled, looks = rule.name == "coupled" and not warp.greedy, rule.name != "block"
-        kind = Kind(key, needed, odds, proposer, coupled, looks, warp.greedy, opener is not None)
+        kind = Kind(key, needed, odds, proposer, coupled, looks, warp.greedy, combination.opener())
         plan = adaptive(kind, experience, plan)
     return Method(combination, plan, rule, proposer, equals, drafts)
 

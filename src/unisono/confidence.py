@@ -4,6 +4,8 @@ Numbers of one row, on what earlier rows have taught. A proposal's *trust* is wh
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from math import isfinite
 
 from torch import Tensor
 
@@ -40,12 +42,26 @@ def level(surest: float) -> int:
     return sum(surest > limit for limit in LEVELS)
 
 
-class Confidence:
-    """What a row knows of its members' reliability."""
+@dataclass(frozen=True)
+class Looked:
+    """A position where a member was compared with the target; `before`: whether it was right at the one before, too."""
 
-    def __init__(self, rates: Rates) -> None:
-        self._rates = rates
-        self._last: dict[int, tuple[object, bool, bool]] = {}  # per member, where it was looked at last: see `agreed`
+    position: int
+    trust: object
+    right: bool
+    before: bool
+
+
+class Confidence:
+    """What a row knows of its members' reliability.
+
+    Args:
+        coupled: proposals stand where the target draws the same token, not only as far as laws overlap.
+    """
+
+    def __init__(self, rates: Rates, coupled: bool = False) -> None:
+        self._rates, self._coupled = rates, coupled
+        self._last: dict[int, Looked] = {}  # per member, the last position that was looked at
 
     def stands(self, trust: object, otherwise: float) -> float:
         """The chance that a proposal stands if all before it do; `otherwise` if nothing is known of its kind."""
@@ -79,24 +95,31 @@ class Confidence:
             if place and not looked and _drafted(trust) and _same(trusts[place - 1], trust):
                 self._rates[self._behind(trusts[:place])].add(stood)
 
-    def agreed(self, member: int, overlaps: Sequence[tuple[float, float]]) -> None:
-        """What its law was worth at positions one after the other: how much of the target it covered, and how sure it was."""
-        for overlap, surest in overlaps:
-            trust: tuple[object, ...] = ("draft", member, level(surest))
-            self._rates["member", member].add(overlap)
-            self._rates[trust].add(overlap)
-            before = False
-            if member in self._last:
-                last, before, earlier = self._last[member]
-                self._rates["after", member, before].add(overlap)
-                if before:
-                    self._rates["behind", last, earlier].add(overlap)
-            self._last[member] = trust, overlap >= RIGHT, before
-        if not overlaps:
-            self._rates["member", member].fade()
+    def agreed(self, member: int, position: int, overlap: float, surest: float) -> None:
+        """So much of the target at a committed position was covered by the member's law, and so sure it was."""
+        if not isfinite(overlap):  # the member alone has no law there
+            return
+        rate, trust, last = self._standing(overlap), ("draft", member, level(surest)), self._last.get(member)
+        self._rates["member", member].add(rate)
+        self._rates[trust].add(rate)
+        if last is not None:
+            self._rates["after", member, last.right].add(rate)
+        neighbour = last if last is not None and last.position == position - 1 else None
+        if neighbour is not None and neighbour.right:
+            self._rates["behind", neighbour.trust, neighbour.before].add(rate)
+        before = neighbour is not None and neighbour.right
+        self._last[member] = Looked(position, trust, overlap >= RIGHT, before)
+
+    def _standing(self, overlap: float) -> float:
+        """How often a proposal stands if laws overlap so much: if it is to be the same winner, from a / (2 - a) to a."""
+        return (overlap / (2 - overlap) + overlap) / 2 if self._coupled else overlap
+
+    def unseen(self, member: int) -> None:
+        """The member was not compared with anything."""
+        self._rates["member", member].fade()
 
     def agreement(self, member: int) -> float:
-        """How much of a target the member's law covers."""
+        """How often a proposal of the member stands."""
         return self._rates["member", member].value
 
     def next(self, member: int) -> float:
@@ -104,7 +127,8 @@ class Confidence:
         return self._rates["after", member, self._was_right(member)].value
 
     def _was_right(self, member: int) -> bool:
-        return self._last.get(member, (None, True, True))[1]
+        last = self._last.get(member)
+        return last is None or last.right
 
     def _behind(self, trusts: Sequence[object]) -> tuple[object, ...]:
         """By the last trust, and by whether the member was right before it, as far as that is known."""

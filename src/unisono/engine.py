@@ -108,7 +108,7 @@ class Engine:
             self._stepping, self._inside, self._drafted, started = True, 0.0, 0, time.perf_counter()
             try:
                 self._admit()
-                self._experience.rows = max(1, len(self._running))
+                self._experience.begin(max(1, len(self._running)))
                 members, rows = self._busiest()
                 if rows:
                     self._turn(members, rows)
@@ -179,10 +179,12 @@ class Engine:
         committed = settle(ready)
         for row in ready:
             row.end_round()
-        drafts = {row: row.draft_room(members[0], turns[row].propose) for row in ready}
-        propose(members[0], drafts, lambda drafting: self._draft(members[0], drafting))
+        open = {row: row.frontier.open for row in ready}
+        rooms = {row: row.draft_room(members[0], turns[row].propose) for row in ready}
+        propose(members[0], rooms, lambda drafting: self._draft(members[0], drafting))
         for row in ready:
-            drafts[row] += row.look_up(turns[row].lookup)
+            row.look_up(turns[row].lookup)
+        drafts = {row: row.frontier.open - open[row] for row in ready}
         _settle_early([row for row in ready if drafts[row]])
         for row in rows:
             row.waited = 0

@@ -65,7 +65,7 @@ class Experience:
         self.costs = Costs(parameters)
         self.rows = 1
         self._kinds: dict[Hashable, Rates] = {}
-        self._last: tuple[object, int, object] = (None, 0, None)  # decided for whom, for how many more rows, and what
+        self._decided: dict[Hashable, object] = {}  # for rows of each kind, in the present step
 
     def rates(self, kind: Hashable, first: Callable[[Hashable], float]) -> Rates:
         """What requests of a kind have in common; `first` says what to expect by a name before there were any."""
@@ -73,10 +73,15 @@ class Experience:
             del self._kinds[next(iter(self._kinds))]
         return self._kinds.setdefault(kind, Rates(first))
 
+    def begin(self, rows: int) -> None:
+        """A step begins, while so many rows run."""
+        self.rows = rows
+        self._decided.clear()
+
     def shared(self, kind: Hashable, decide: Callable[[], T]) -> T:
-        """What was decided for a row; as many rows of its kind as run share it, or they would fall out of step."""
-        known, left, decision = self._last
-        if known != (kind, self.rows) or left == 0:
-            left, decision = self.rows, decide()
-        self._last = (kind, self.rows), left - 1, decision
-        return cast(T, decision)
+        """What is decided for a row; rows of a kind that decide in the same step share it, or they would fall out of step."""
+        if self.rows == 1:
+            return decide()
+        if kind not in self._decided:
+            self._decided[kind] = decide()
+        return cast(T, self._decided[kind])

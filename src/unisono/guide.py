@@ -37,7 +37,7 @@ class Guide:
 
     def curious(self) -> bool:
         """Whether how far members agree is to be measured in this round."""
-        return self.pilot is not None and self.pilot.curious()
+        return self.pilot is not None and self.pilot.curious(cheap=self._task.edits.nothing)
 
     def learn(self, settled: Settled) -> None:
         """Something was decided, and is not committed yet."""
@@ -46,8 +46,11 @@ class Guide:
         proposals = self._frontier.proposals[: len(settled.tokens)]
         self.pilot.decided([proposal.trust for proposal in proposals], settled.accepted, bool(settled.overlaps))
         for member, overlaps in enumerate(settled.overlaps):
-            checked = [overlap for offset, overlap in enumerate(overlaps) if not self._stands(offset, member)]
-            self.pilot.agreed(member, checked)
+            asked = [offset for offset in range(len(overlaps)) if not self._stands(offset, member)]
+            for offset in asked:
+                self.pilot.agreed(member, self._frontier.position + offset, *overlaps[offset])
+            if not asked:
+                self.pilot.unseen(member)
 
     def starts(self, member: int, law: Tensor) -> bool:
         """Whether a proposal of the member from this law [V], behind those that are open, is worth deciding."""
@@ -63,7 +66,9 @@ class Guide:
         """Whether one more proposal of the member is not worth its forward, or the text has some to go on with."""
         if self.pilot is None:
             return False
-        return self.pilot.stops(self._frontier, member, self.find(self._lookup)[1])
+        known = all(isinstance(proposal.token, int) for proposal in self._frontier.proposals)
+        run = self.find(self._lookup)[1] if known else 0  # a draft does not wait for its device to be looked up
+        return self.pilot.stops(self._frontier, member, run)
 
     def find(self, most: int) -> tuple[list[int], int]:
         """Up to `most` tokens that are worth looking up behind the open ones, and how long a run they were found by."""

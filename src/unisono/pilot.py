@@ -29,7 +29,7 @@ LOOK = 10  # times what a turn takes besides: forwards so long hide that it is l
 class Kind:
     """What a pilot knows of a request: the members needed, the odds of those drawn, and whether it is coupled.
 
-    key: requests with equal ones accept alike. leads: one of the members often decides alone, and so runs first.
+    key: requests with equal ones accept alike. leads: a member that often decides alone, and so runs first.
     """
 
     key: object
@@ -39,7 +39,7 @@ class Kind:
     coupled: bool
     looks: bool
     greedy: bool
-    leads: bool = False
+    leads: int | None = None
 
 
 class Pilot:
@@ -48,12 +48,13 @@ class Pilot:
     def __init__(self, kind: Kind, experience: Experience, choose: Callable[[Setting], Plan] = best) -> None:
         self._kind, self._experience, self._choose = kind, experience, choose
         first = expected(kind.greedy)
-        self._confidence = Confidence(Rates(first, experience.rates(kind.key, first)))
+        self._confidence = Confidence(Rates(first, experience.rates(kind.key, first)), kind.coupled)
         self._rounds = self._next = 0
         self._rows = 1
         self._often = False  # whether it costs next to nothing to look how far members agree
         self._drafts = False  # whether the present turn may propose several tokens
         self._reads = False  # whether its member has something to read
+        self._faded = False  # whether the present turn has found look-ups not to be worth it
         self._plan: Plan | None = None
         self._worth: Worth | None = None
 
@@ -62,6 +63,7 @@ class Pilot:
         if self._plan is None or self._worth is None or self._rounds >= self._next or self._crowded():
             self._plan, self._worth = self._decide(len(view.scored))
         self._rounds += 1
+        self._faded = False
         turn = self._further(self._plan.turn(view), view, self._worth)
         self._drafts, self._reads = turn.propose > 1, view.scored[turn.members[0]] <= view.open
         # A block of `risky` ends where the next token is drawn for nothing; what is looked up there is in its way
@@ -90,14 +92,12 @@ class Pilot:
         self._rows = self._experience.rows
         setting, plan = self._experience.shared(self._kind.key, lambda: self._planned(members))
         forwards = [setting.forwards[member][1] for member in setting.needed]
-        self._often = self._rows == 1 and min(forwards) > LOOK * setting.turn
+        self._often = self._rows == 1 and not setting.odds and 0 < LOOK * setting.turn < min(forwards)
         self._next = self._rounds + min(PATIENCE, max(2, self._rounds))
         return plan, Worth(setting, plan.seconds, self._confidence, self._kind.leads)
 
     def _planned(self, members: int) -> tuple[Setting, Plan]:
         costs, rates = self._experience.costs, [self._confidence.agreement(member) for member in range(members)]
-        if self._kind.coupled:  # the same winner: between a / (2 - a) and a, for laws that overlap by a
-            rates = [(rate / (2 - rate) + rate) / 2 for rate in rates]
         setting = Setting(
             self._kind.needed,
             self._kind.start,
@@ -115,13 +115,18 @@ class Pilot:
         """The schedule that it follows at present."""
         return self._plan.schedule.name if self._plan else ""
 
-    def curious(self) -> bool:
-        """Whether how far members agree is to be measured in this round."""
-        return self._rounds % (EVERY * self._rows) == 0 or self._rounds < EVERY or self._often
+    def curious(self, cheap: bool = True) -> bool:
+        """Whether how far members agree is to be measured in this round; `cheap`: no processor of a user is in the way."""
+        often = self._often and cheap
+        return often or self._rounds < EVERY or self._rounds % (EVERY * min(self._rows, EVERY)) == 0
 
-    def agreed(self, member: int, overlaps: Sequence[tuple[float, float]]) -> None:
-        """At committed positions: how much of the target the member's law covered, and how sure it was."""
-        self._confidence.agreed(member, overlaps)
+    def agreed(self, member: int, position: int, overlap: float, surest: float) -> None:
+        """At a committed position: how much of the target the member's law covered, and how sure it was."""
+        self._confidence.agreed(member, position, overlap, surest)
+
+    def unseen(self, member: int) -> None:
+        """The member was not compared with a target in this round."""
+        self._confidence.unseen(member)
 
     def decided(self, trusts: Sequence[object], accepted: int, looked: bool) -> None:
         """Proposals of these trusts were decided, and the first ones stand; whether `agreed` is told of them too."""
@@ -153,10 +158,12 @@ class Pilot:
         """How many tokens to look up that were found by a run so long, behind those that are open."""
         if self._worth is None or run == 0:
             return 0
-        count = self._worth.copies(frontier, run)
-        if count == 0:
-            self._confidence.fade_copied(run)
-        return count
+        if not self._worth.copying(run):
+            if not self._faded:
+                self._confidence.fade_copied(run)
+            self._faded = True
+            return 0
+        return self._worth.copies(frontier, run)
 
 
 def adaptive(kind: Kind, experience: Experience, first: Schedule) -> Schedule:

@@ -110,8 +110,11 @@ def _combined(rows: Sequence[Row]) -> list[Known]:
 
 
 def _overlaps(row: Row, targets: Tensor) -> list[Tensor]:
-    """Per member [up to K, 2]: the chance that what it would propose stands, and how sure it is, if the row wants to know."""
-    if not row.guide.curious() or any(row.needs.unscored(offset) for offset in range(len(targets))):
+    """Per member [up to K, 2]: the chance that what it would propose stands, and how sure it is, if the row wants to know.
+
+    Where a proposal is certain, its law stands for the target.
+    """
+    if not row.guide.curious():
         return []
     each = []
     for member in range(len(row.frontier.prompts)):

@@ -17,10 +17,10 @@ class Worth:
     """Of proposals of one row while it follows one plan.
 
     Args:
-        seconds: that a token takes. leads: whether `setting.start` often fixes a position's law alone.
+        seconds: that a token takes. leads: a member that often fixes a position's law alone.
     """
 
-    def __init__(self, setting: Setting, seconds: float, confidence: Confidence, leads: bool = False) -> None:
+    def __init__(self, setting: Setting, seconds: float, confidence: Confidence, leads: int | None = None) -> None:
         self._setting = setting
         self._seconds = seconds
         self._confidence = confidence
@@ -37,14 +37,14 @@ class Worth:
     def _opening(self, member: int) -> float:
         """Seconds gained where the member scores and proposes first; it may spare the others if it leads."""
         saved = self._seconds
-        if self._leads and member == self._setting.start:
+        if member == self._leads:
             others = [each for each in self._setting.needed if each != member]
             saved += sum(self._cost(other) for other in others)
         return self._confidence.next(member) * saved - self._cost(member)
 
     def before(self, member: int, view: View) -> int:
-        """The member, or one that must run as well, costs much less, and may propose something for it to score."""
-        if member not in self._setting.needed:
+        """The member, or another one of the combination that costs much less and may propose something for it to score."""
+        if member not in self._setting.needed or member == self._leads:
             return member
         unread = [other for other in self._setting.needed if view.scored[other] < max(view.open, 1)]
         cheapest = min(unread, key=self._cost, default=member)
@@ -68,27 +68,26 @@ class Worth:
             stands = self._confidence.behind(trusts(frontier), stands)
             cost += self._widening(member)
         gain = stands * self._seconds - cost / self._reach(frontier)
-        return gain < max(0.0, self._copying(run) if run else 0.0)
+        return gain < max(0.0, self._copied(run) if run else 0.0)
+
+    def copying(self, run: int) -> bool:
+        """Whether looking up is worth more than what members would propose in its place."""
+        return self._copied(run) >= self._drafting() and not self._misleads(run)
 
     def copies(self, frontier: Frontier, run: int) -> int:
-        """How many tokens to look up that were found by a run so long, behind those that are open.
-
-        None where a member that would draft behind them is worth more.
-        """
-        if self._copying(run) < self._drafting() or self._misleads(run):
-            return 0
+        """How many tokens to look up that were found by a run so long, behind those that are open."""
         rate, reach, count = self._confidence.copied(run), self._reach(frontier), 0
         while count < LOOKED_UP and reach * rate * self._seconds > self._widening():
             reach *= rate
             count += 1
         return count
 
-    def _copying(self, run: int) -> float:
+    def _copied(self, run: int) -> float:
         """Seconds that a token which is looked up saves, if it is reached."""
         return self._confidence.copied(run) * self._seconds - self._widening()
 
     def _misleads(self, run: int) -> bool:
-        """Whether the member that runs next would propose better without tokens in its way that fall."""
+        """Whether a member that runs next would propose better without tokens in its way that fall."""
         if len(self._setting.needed) == 1:
             return False
         own = max(self._confidence.next(member) for member in self._setting.needed)

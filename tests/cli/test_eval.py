@@ -121,7 +121,7 @@ def test_an_answer_that_cannot_be_given_is_refused(run, tmp_path: Path):
     path.write_text('{"prompt": "a", "answer": "b"}\n{"prompt": "a", "answer": "b\\nc"}\n')
     done = run("eval", "exact-match", *PAIR, "--text", str(path))
     assert done.code == 2
-    assert "ends at a line break" in done.err
+    assert "asked.jsonl:2: 'answer' has a line break" in done.err
     assert done.err.count("\n") == 1
 
 

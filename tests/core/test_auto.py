@@ -51,7 +51,7 @@ class Erratic(Pilot):
         seen = sum(rate.value * (7 + index) for index, rate in enumerate(self._confidence._rates._rates.values()))
         return int(1e7 * seen) + 5 * self._rounds
 
-    def curious(self) -> bool:
+    def curious(self, cheap: bool = True) -> bool:
         return True
 
     def _further(self, turn: Turn, view: View, worth) -> Turn:
@@ -63,7 +63,9 @@ class Erratic(Pilot):
         return turn
 
     def starts(self, frontier, member: int, trust) -> bool:
-        return not self._reads or self._chaos() % 3 > 0
+        """By the law and by the tokens that are open, which it may look at: the next one is not drawn yet."""
+        tokens = [int(proposal.token) for proposal in frontier.proposals]
+        return not self._reads or (self._chaos() + sum(tokens) + (trust[-1] if isinstance(trust, tuple) else 0)) % 3 > 0
 
     def stops(self, frontier, member: int, run: int) -> bool:
         tokens = [int(proposal.token) for proposal in frontier.proposals]
@@ -334,10 +336,10 @@ def test_it_decides_again_as_the_text_changes():
     steered, seen = pilot_of([1.0, 1.0], 0.3), []
     view = View(0, (0, 0), (0, 1), 0)
     for agreement in (0.9, 0.0, 0.9):
-        for _ in range(150):
+        for place in range(150):
             steered.turn(view)
             for member in (0, 1):
-                steered.agreed(member, [(agreement, agreement)])
+                steered.agreed(member, place, agreement, agreement)
         seen.append(steered.name)
     assert seen == ["cos:1,1", "standard", "cos:1,1"]
 

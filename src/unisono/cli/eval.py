@@ -1,6 +1,7 @@
 """`unisono eval`: quality and cost of members and combinations, side by side."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from unisono.errors import ConfigurationError, RequestError, unknown
 from unisono.evals.code import FIELDS, HumanEval
 from unisono.evals.compare import Row, by_skill, compare
 from unisono.evals.plot import plot, require_plots
-from unisono.evals.skills import STOP, Item, items
+from unisono.evals.skills import Item, items
 from unisono.evals.tasks import BitsPerByte, ExactMatch, Task
 from unisono.evals.texts import halves, read_documents, read_records
 from unisono.evals.tune import tune
@@ -78,8 +79,8 @@ def evaluate(
     if picture:
         require_plots()
     for file in filter(None, (output, picture)):  # said before an hour of measuring is lost
-        if file.is_dir() or not file.parent.is_dir():
-            raise RequestError(f"cannot be written: {file}; name a file in a folder that exists")
+        if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise RequestError(f"cannot be written: {file}; name a file in a folder that exists and may be written to")
     members, combinations = _preset(preset, member, combine)
     name = task or ("skills" if preset else None)
     if name is None:
@@ -144,7 +145,8 @@ def _tasks(name: str, texts: Sequence[Path], limit: int, seed: int, tuned: bool)
         some, others = halves(problems, [problem["prompt"] for problem in problems])
         return HumanEval(some[:limit]), HumanEval(others[:limit])
     if name == "exact-match":
-        asked = [item for path in texts for item in _questions(path)]
+        records = [record for path in texts for record in read_records(path, ["prompt", "answer"], lines=["answer"])]
+        asked = [Item(record["prompt"], record["answer"], ("given",)) for record in records]
         if not tuned:
             return None, ExactMatch(asked[:limit], name)
         tuning, testing = halves(asked, [item.prompt for item in asked])
@@ -154,16 +156,6 @@ def _tasks(name: str, texts: Sequence[Path], limit: int, seed: int, tuned: bool)
         return None, BitsPerByte(documents[:limit])
     first, second = halves(documents, documents)
     return BitsPerByte(first[:limit]), BitsPerByte(second[:limit])
-
-
-def _questions(path: Path) -> list[Item]:
-    records = read_records(path, ["prompt", "answer"])
-    for record in records:
-        if STOP in record["answer"]:
-            raise RequestError(
-                f"{path}: an answer of exact-match ends at a line break, so this one can never be given: {record['answer']!r}"
-            )
-    return [Item(record["prompt"], record["answer"], ("given",)) for record in records]
 
 
 def _report(ensemble: Ensemble, task: Task, rows: Sequence[Row], schedule: str) -> dict[str, Any]:

@@ -12,8 +12,8 @@ DEVELOPMENT_SHARE = 0.5
 T = TypeVar("T")
 
 
-def read_records(path: str | Path, fields: Sequence[str]) -> list[dict[str, str]]:
-    """The records of a file of JSON lines, each with these fields as texts.
+def read_records(path: str | Path, fields: Sequence[str], lines: Sequence[str] = ()) -> list[dict[str, str]]:
+    """The records of a file of JSON lines, each with these fields as texts, those in `lines` without a line break.
 
     Raises:
         RequestError: the file cannot be read, is not JSON lines, or a record lacks a field; names file and line.
@@ -30,6 +30,9 @@ def read_records(path: str | Path, fields: Sequence[str]) -> list[dict[str, str]
             if not isinstance(record, dict) or not isinstance(record.get(field), str):
                 wanted = ", ".join(f'"{name}": "..."' for name in fields)
                 raise RequestError(f"{path}:{number} has no text {field!r}; each line needs {{{wanted}}}")
+        for field in lines:
+            if "\n" in record[field]:
+                raise RequestError(f"{path}:{number}: {field!r} has a line break, where answers end; take it out")
         records.append({field: record[field] for field in fields})
     if not records:
         raise RequestError(f"{path} is empty; write one JSON object per line")
