@@ -116,7 +116,7 @@ class Pilot:
         return self._plan.schedule.name if self._plan else ""
 
     def curious(self, cheap: bool = True) -> bool:
-        """Whether how far members agree is to be measured in this round; `cheap`: no processor of a user is in the way."""
+        """Whether how far members agree is to be measured in this round; `cheap`: if that takes next to no time."""
         often = self._often and cheap
         return often or self._rounds < EVERY or self._rounds % (EVERY * min(self._rows, EVERY)) == 0
 

@@ -114,7 +114,7 @@ def _overlaps(row: Row, targets: Tensor) -> list[Tensor]:
 
     Where a proposal is certain, its law stands for the target.
     """
-    if not row.guide.curious():
+    if not row.guide.curious(len(targets)):
         return []
     each = []
     for member in range(len(row.frontier.prompts)):

@@ -377,7 +377,12 @@ def test_a_draft_on_a_device_is_not_looked_up(monkeypatch: pytest.MonkeyPatch):
     pair = [HistoryMember.random(2, seed) for seed in (1, 2)]
     run = observed(pair, steady("weighted", [1.0, 1.0], 0.1, "token", Warp(0)), KeyedNoise(0), 4, warp=Warp(0))
     guide, looked = run.row.guide, []
-    monkeypatch.setattr(guide, "find", lambda most: looked.append(most) or ([], 0))
+
+    def find(most: int) -> tuple[list[int], int]:
+        looked.append(most)
+        return [], 0
+
+    monkeypatch.setattr(guide, "find", find)
     for token in (1, torch.tensor(1)):
         run.row.frontier.proposals = [Proposal(token, torch.ones(2), 0)]
         guide.stops(0)

@@ -39,7 +39,9 @@ TaskName = Annotated[
     str | None,
     typer.Argument(help="skills, bits-per-byte, exact-match, humaneval, or a task of lm-evaluation-harness."),
 ]
-Preset = Annotated[str | None, typer.Option(help="skills: the bundled specialists and a choice of methods.")]
+Preset = Annotated[
+    str | None, typer.Option(help="skills: the bundled specialists and a choice of methods, in float32.")
+]
 Combinations = Annotated[list[str] | None, typer.Option("--combine", help="A combination to measure; repeat it.")]
 Tuned = Annotated[
     list[str] | None,
@@ -66,7 +68,7 @@ def evaluate(
     tuned: Tuned = None,
     text: Texts = None,
     schedule: TestSchedule = "auto",
-    limit: Annotated[int, typer.Option(min=1, help="The most items.")] = 504,
+    limit: Annotated[int, typer.Option(min=1, help="The most items.")] = 600,
     seed: Annotated[int, typer.Option(help="Of the skills' items.")] = 0,
     include_path: Folder = None,
     allow_code: AllowCode = False,
@@ -83,6 +85,7 @@ def evaluate(
             raise RequestError(f"cannot be written: {file}; name a file in a folder that exists and may be written to")
     members, combinations = _preset(preset, member, combine)
     name = task or ("skills" if preset else None)
+    dtype = dtype or ("float32" if preset else None)  # the same answers on every machine
     if name is None:
         raise RequestError(f"give a task: {', '.join(OWN)} or one of lm-evaluation-harness; or --preset skills")
     ensemble = load_ensemble(Config(), members, None, None, None, dtype=dtype, device=device)
