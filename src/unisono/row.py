@@ -221,14 +221,13 @@ class Row:
         # Whatever follows an end would be thrown away; what was drawn stays a proposal, so this is unbiased
         return self._is_end(token) or self.guide.stops(member)
 
-    def look_up(self, most: int) -> int:
-        """Propose up to `most` tokens that followed the last ones where they stood before; how many it found."""
+    def look_up(self, most: int) -> None:
+        """Propose up to `most` tokens that followed the last ones where they stood before."""
         room = self.task.limit - self.frontier.position - self.frontier.open
         found, run = self.guide.find(0 if self.finished else min(most, room))
         if found:
             self.frontier.propose_certain(found, ("lookup", run))
         self.stats.lookup.proposed += len(found)
-        return len(found)
 
     def _is_end(self, token: Token) -> bool:
         """Whether a token is known to end the text; one that is still on a device is not."""
