@@ -44,7 +44,8 @@ class Bench:
 
     def models(self, shape: str) -> list[PreTrainedModel]:
         hidden, layers, intermediate = SHAPES[shape]
-        return [inflate(model, hidden, layers, intermediate).to(torch.bfloat16).to(self.device) for model in self.small]
+        with self.device:  # eight billion random numbers take a CPU minutes
+            return [inflate(model, hidden, layers, intermediate).to(torch.bfloat16) for model in self.small]
 
     def ensemble(self, models: Sequence[PreTrainedModel], compile: str | None = None) -> Ensemble:
         return Ensemble.load(list(models), tokenizer=self.tokenizer, compile=compile or self.compile)

@@ -4,6 +4,8 @@ The stand-in does what a CUDA graph does with a recorded function: it runs it ag
 the same tensor for the logits every time.
 """
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -83,6 +85,28 @@ def test_logits_are_not_overwritten_by_the_next_forward():
     kept = first.clone()
     member.score([Work(slot, [9, 8], 2)])
     assert torch.equal(first, kept)
+
+
+def test_what_a_graph_reads_lives_as_long_as_it():
+    """A CUDA graph keeps addresses, no tensors: on a GPU one that was freed gave other scores."""
+    read: list[weakref.ref[Tensor]] = []
+
+    def record(run: Run) -> Run:
+        assert run.__closure__ is not None
+        cells = [cell.cell_contents for cell in run.__closure__]
+        read.extend(weakref.ref(value) for value in cells if isinstance(value, Tensor))
+        logits = run()
+        return lambda: logits
+
+    model = tiny.models("llama")[0]
+    member = HFMember(model, "recorded")
+    assert member._masks is not None
+    graphs = Graphs(Step(model, member._masks, member.context), fuse=False, record=record)
+    stores = [torch.zeros(1, layer[0].shape[1], BLOCK, layer[0].shape[3]) for layer in member._cache.like]
+    graphs(torch.tensor([[5]]), torch.tensor([0]), 1, stores, stores)
+    gc.collect()
+    assert read
+    assert all(reference() is not None for reference in read)
 
 
 def test_a_bucket_is_recorded_once():

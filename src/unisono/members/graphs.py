@@ -19,10 +19,14 @@ Run = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Recorded:
-    """A graph with the tensors that it reads. replay: runs it and returns the logits, which the next replay overwrites."""
+    """A graph with the tensors that it reads, which have to live as long as it does: it knows their addresses only.
+
+    replay: runs it and returns the logits, which the next replay overwrites.
+    """
 
     ids: Tensor
     starts: Tensor
+    seen: Tensor
     replay: Run
 
 
@@ -72,7 +76,7 @@ class Graphs:
     ) -> Recorded:
         ids, starts = ids.clone(), starts.clone()
         seen = torch.arange(window, device=ids.device)
-        return Recorded(ids, starts, self._record(lambda: self._step(ids, starts, seen, keys, values)))
+        return Recorded(ids, starts, seen, self._record(lambda: self._step(ids, starts, seen, keys, values)))
 
 
 def record_cuda(run: Run) -> Run:
