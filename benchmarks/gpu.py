@@ -129,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["1B", "8B"])
-    parser.add_argument("--compile", default="on")
+    parser.add_argument("--compile", default="auto")
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path)
