@@ -27,7 +27,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from unisono import zoo
 from unisono.bench.prompts import PYTHON
 from unisono.bench.provenance import provenance
-from unisono.members.attention import fused
+from unisono.members.hf.attention import fused
 
 IN, OUT, COUNT = 768, 2048, 40
 HEADS, SIZE = 12, 64

@@ -31,7 +31,7 @@ from transformers import (
 
 from unisono import Ensemble, SamplingParams
 from unisono.combine.base import target_law
-from unisono.warp import Warp
+from unisono.sampling.warp import Warp
 
 VOCABULARY = 199
 WINDOW = 16  # of the architectures with sliding attention; tests run well beyond it

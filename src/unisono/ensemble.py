@@ -7,20 +7,19 @@ from typing import Any, overload
 from rich.console import Console
 from rich.progress import Progress
 
-from unisono.choosing import choose
-from unisono.engine import ROWS, Engine
+from unisono.auto.measurements import Experience
+from unisono.decoding.engine import ROWS, Engine
+from unisono.decoding.spec import Method, Task
 from unisono.errors import RequestError, require_count
-from unisono.experience import Experience
 from unisono.loading import cache_budget, load_members
-from unisono.members.hf import HFMember
-from unisono.output import Transcript
+from unisono.members.hf.member import HFMember
+from unisono.methods import choose
 from unisono.params import SamplingParams
-from unisono.prompts import Prompt, Prompts
-from unisono.request import Request, run_all
-from unisono.scoring import Scoring, score_all
-from unisono.task import Method, Task
+from unisono.request import Request, Scoring, run_all, score_all
+from unisono.sampling.warp import Warp
+from unisono.text.prompts import Prompt, Prompts
+from unisono.text.transcript import Transcript
 from unisono.types import Piece, Result, Score
-from unisono.warp import Warp
 
 
 class Ensemble:

@@ -8,12 +8,12 @@ from typing import Any
 
 from unisono import zoo
 from unisono.errors import ConfigurationError, MemberError, unknown
-from unisono.members.hf import HFMember
-from unisono.members.load import load
-from unisono.members.memory import free_memory
+from unisono.members.hf.load import load
+from unisono.members.hf.member import HFMember
+from unisono.members.hf.memory import free_memory
 from unisono.members.source import ZOO, Source, as_source
-from unisono.prompts import Prompts
-from unisono.vocabulary import Vocabulary, common
+from unisono.text.prompts import Prompts
+from unisono.tokens.vocabulary import Vocabulary, common
 
 OPTIONS = ("combine", "schedule", "verification", "rows", "memory", "draft")  # those that are not a member's
 

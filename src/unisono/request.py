@@ -1,17 +1,68 @@
-"""A request: a row, the text it becomes, and whoever waits for its pieces."""
+"""A request: a row, the text it becomes, and whoever waits for its pieces; and given tokens that are scored."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
-from unisono.engine import Engine
+import torch
+from torch import Tensor
+
+from unisono.combine.base import Combination
+from unisono.decoding.engine import Engine
+from unisono.decoding.row import Row
+from unisono.decoding.schedules import standard
+from unisono.decoding.spec import Method, Task
+from unisono.decoding.verification import Block, Decisions, Verification
 from unisono.members.base import Member
-from unisono.output import Transcript
-from unisono.rng import KeyedNoise
-from unisono.row import Row
-from unisono.scoring import Scoring
-from unisono.task import Method, Task
-from unisono.types import Commit, Piece, Result
+from unisono.sampling.noise import KeyedNoise
+from unisono.sampling.warp import Warp
+from unisono.text.transcript import Transcript
+from unisono.types import Commit, Piece, Result, Score
+
+
+def accept_all(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
+    """Every given token stands, whatever its law."""
+    accepted = torch.tensor([len(block.tokens) for block in blocks], device=targets.device)
+    return Decisions(accepted, torch.zeros_like(accepted))
+
+
+GIVEN = Verification("given", accept_all)
+
+
+class Scoring:
+    """Tokens to be scored, as a row of the engine.
+
+    Args:
+        prompts: per member what comes before the tokens, at least one token.
+        top: how many of the most probable tokens to report at each position.
+        drafts: how many of the last members are not part of the combination.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        combination: Combination,
+        prompts: Sequence[Sequence[int]],
+        tokens: Sequence[int],
+        top: int = 1,
+        drafts: int = 0,
+    ) -> None:
+        task = Task(prompts, Warp(), len(tokens), logprobs=top, given=tuple(tokens))
+        method = Method(combination, standard(), GIVEN, proposer=0, drafts=drafts)
+        self.commits: list[Commit] = []
+        self.row = Row(members, method, task, KeyedNoise(0), self._take)
+        self.row.finished = not tokens
+
+    def score(self) -> Score:
+        """The log-probabilities, once the row has ended."""
+        if self.row.error is not None:
+            raise self.row.error
+        tokens = tuple(commit.token for commit in self.commits)
+        greedy = all(commit.top[:1] and commit.top[0][0] == commit.token for commit in self.commits)
+        return Score(tokens, tuple(commit.logprob for commit in self.commits if commit.logprob is not None), greedy)
+
+    def _take(self, commits: list[Commit]) -> None:
+        self.commits += commits
 
 
 class Request:
@@ -120,3 +171,18 @@ def run_all(requests: Sequence[Request], engine: Engine, progress: Callable[[], 
     finally:
         for row in [row for request in requests for row in request.rows]:
             engine.cancel(row)
+
+
+def score_all(
+    scorings: Sequence[Scoring], engine: Engine, progress: Callable[[], object] = lambda: None
+) -> list[Score]:
+    """Score together; `progress` is called as each ends. An error in one cancels all and is raised."""
+    try:
+        engine.submit(*(scoring.row for scoring in scorings))
+        for scoring in scorings:
+            engine.run(scoring.row)
+            progress()
+        return [scoring.score() for scoring in scorings]
+    finally:
+        for scoring in scorings:
+            engine.cancel(scoring.row)

@@ -22,17 +22,17 @@ from torch import Tensor
 
 from unisono.combine import as_combination
 from unisono.combine.base import target_law
-from unisono.edits import EditedWarp, Edits
-from unisono.engine import Engine
+from unisono.decoding.engine import Engine
+from unisono.decoding.row import Row
+from unisono.decoding.spec import Method, Task
+from unisono.decoding.verification import VERIFICATIONS, Verification
 from unisono.members.base import Member
 from unisono.members.table import TableMember
-from unisono.rng import Noise, Purpose
-from unisono.row import Row
-from unisono.schedules import as_schedule
-from unisono.task import Method, Task
+from unisono.methods import as_schedule
+from unisono.sampling.logits_edits import EditedWarp, Edits
+from unisono.sampling.noise import Noise, Purpose
+from unisono.sampling.warp import Warp
 from unisono.types import Commit
-from unisono.verify import VERIFICATIONS, Verification
-from unisono.warp import Warp
 
 Tokens = tuple[int, ...]
 PROMPT = (0,)

@@ -15,7 +15,7 @@ from transformers import (
 
 from tests import tiny
 from unisono import Ensemble, RequestError, SamplingParams, combine
-from unisono.edits import Edits
+from unisono.sampling.logits_edits import Edits
 
 PROMPT, OUTPUT = [3, 5, 5, 8], [7, 5, 1]
 PREFIXES = [OUTPUT[:1], OUTPUT[:2], OUTPUT]

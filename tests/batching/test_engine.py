@@ -6,15 +6,15 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from unisono import RequestError, combine
-from unisono.engine import Engine
-from unisono.rng import KeyedNoise
-from unisono.row import Row
-from unisono.schedules import cos, parallel, speculative, standard
-from unisono.task import Method, Task
+from unisono.decoding.engine import Engine
+from unisono.decoding.row import Row
+from unisono.decoding.schedules import cos, parallel, speculative, standard
+from unisono.decoding.spec import Method, Task
+from unisono.decoding.verification import VERIFICATIONS
+from unisono.sampling.noise import KeyedNoise
+from unisono.sampling.warp import Warp
 from unisono.testing import unequal_members
 from unisono.types import Commit
-from unisono.verify import VERIFICATIONS
-from unisono.warp import Warp
 
 SCHEDULES = (standard(), parallel(), speculative(2), cos(2, 1), cos(1, 3))
 COMBINATION = combine.weighted([0.6, 0.4])
@@ -111,7 +111,7 @@ def test_every_step_makes_progress(schedule):
 
 def test_a_schedule_that_does_nothing_is_an_error():
     """It would loop for ever; its row ends with its name, the others go on."""
-    from unisono.schedules import Schedule, Turn
+    from unisono.decoding.schedules import Schedule, Turn
 
     members = unequal_members(2)
     lazy = make_row(members, Schedule("lazy", lambda view: Turn((0,))), 1, 5)

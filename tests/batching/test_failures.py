@@ -13,20 +13,20 @@ from tests.batching.test_engine import make_row
 from unisono import Ensemble, RequestError, SamplingParams
 from unisono.combine import Combination, as_combination
 from unisono.combine.base import Logits
-from unisono.edits import Edits
-from unisono.engine import Engine
+from unisono.decoding.engine import Engine
+from unisono.decoding.row import Row
+from unisono.decoding.schedules import Schedule, cos, parallel, standard
+from unisono.decoding.spec import Method, Task
+from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError
-from unisono.members.attention import lock_of
 from unisono.members.base import Work
+from unisono.members.hf.attention import lock_of
 from unisono.members.table import TableMember
-from unisono.rng import KeyedNoise
-from unisono.row import Row
-from unisono.schedules import Schedule, cos, parallel, standard
-from unisono.scoring import Scoring, score_all
-from unisono.task import Method, Task
+from unisono.request import Scoring, score_all
+from unisono.sampling.logits_edits import Edits
+from unisono.sampling.noise import KeyedNoise
+from unisono.sampling.warp import AnyWarp, Warp
 from unisono.testing import unequal_members
-from unisono.verify import VERIFICATIONS
-from unisono.warp import AnyWarp, Warp
 
 CERTAIN = [TableMember(torch.tensor([law] * 3)) for law in ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])]
 

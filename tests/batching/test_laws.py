@@ -7,10 +7,10 @@ import torch
 
 from unisono import combine
 from unisono.combine.base import target_law
-from unisono.edits import EditedWarp, Edits
-from unisono.schedules import cos, parallel, speculative, standard
+from unisono.decoding.schedules import cos, parallel, speculative, standard
+from unisono.sampling.logits_edits import EditedWarp, Edits
+from unisono.sampling.warp import Warp
 from unisono.testing import PROMPT, exact_law, unequal_members
-from unisono.warp import Warp
 
 TOKENS = 3
 EDITS = {

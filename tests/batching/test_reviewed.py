@@ -23,9 +23,9 @@ from unisono import (
     zoo,
 )
 from unisono.combine import Combination, custom
-from unisono.engine import Engine
+from unisono.decoding.engine import Engine
+from unisono.decoding.schedules import Schedule, Turn, View, standard
 from unisono.members.table import TableMember
-from unisono.schedules import Schedule, Turn, View, standard
 from unisono.testing import assert_combination, assert_schedule, unequal_members
 
 

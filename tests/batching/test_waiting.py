@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests import tiny
 from unisono import Ensemble, SamplingParams, transfer
-from unisono.engine import Engine
+from unisono.decoding.engine import Engine
 
 SCHEDULES = ("standard", "parallel", "speculative:4", "cos:4,1", "cos:1,1", "cos:2,3")
 PROMPTS = [[5, 9, 2], [7, 7, 1, 3, 8, 30, 4], [11]]

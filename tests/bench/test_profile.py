@@ -5,7 +5,7 @@ import pytest
 from tests import tiny
 from unisono import SamplingParams
 from unisono.bench.profile import BOOKKEEPING, Profile, measure, profiled, table
-from unisono.warp import Warp
+from unisono.sampling.warp import Warp
 
 PARAMS = SamplingParams(max_tokens=24, seed=1)
 

@@ -114,7 +114,7 @@ def test_without_a_template_it_says_what_to_do(run, monkeypatch, tmp_path):
 
     plain = AutoTokenizer.from_pretrained(zoo.path("code-s"))
     plain.chat_template = None
-    monkeypatch.setattr("unisono.members.load.AutoTokenizer.from_pretrained", lambda *_, **__: plain)
+    monkeypatch.setattr("unisono.members.hf.load.AutoTokenizer.from_pretrained", lambda *_, **__: plain)
     options = ("chat", "-m", "zoo:code-s", "--max-tokens", "4")
     done = run(*options)
     assert done.code == 2

@@ -132,7 +132,7 @@ def test_the_module_is_the_command(module):
 def test_deterministic_reaches_every_member(run, monkeypatch, asked):
     """With the option each member scores its rows apart; without it none does."""
     isolated = []
-    monkeypatch.setattr("unisono.members.hf.HFMember.isolate", lambda member: isolated.append(member.name))
+    monkeypatch.setattr("unisono.members.hf.member.HFMember.isolate", lambda member: isolated.append(member.name))
     found = run("generate", PROMPT, *GREEDY, *(["--deterministic"] if asked else []))
     assert found.code == 0, found.err
     assert isolated == (["code-m", "code-n"] if asked else [])

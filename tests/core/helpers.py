@@ -8,16 +8,16 @@ from torch import Tensor
 
 from unisono import combine
 from unisono.combine import Combination
+from unisono.decoding.row import Row
+from unisono.decoding.schedules import Schedule, Turn, View, cos, lookup, parallel, relay, risky, speculative, standard
+from unisono.decoding.spec import Method, Task
+from unisono.decoding.verification import VERIFICATIONS, Verification
 from unisono.members.base import Work
 from unisono.members.table import TableMember
-from unisono.rng import Noise, Purpose
-from unisono.row import Row
-from unisono.schedules import Schedule, Turn, View, cos, lookup, parallel, relay, risky, speculative, standard
-from unisono.task import Method, Task
+from unisono.sampling.noise import Noise, Purpose
+from unisono.sampling.warp import Warp
 from unisono.testing import PROMPT, EnumeratingNoise, Tokens, rounds
 from unisono.types import Commit
-from unisono.verify import VERIFICATIONS, Verification
-from unisono.warp import Warp
 
 STATES = 1009
 TWO_SCHEDULES = (

@@ -10,22 +10,22 @@ from hypothesis import strategies as st
 
 from tests.core.helpers import HistoryMember, observed
 from tests.core.test_mutants import proposals_by_position_alone, reused_names
-from unisono import pilot
-from unisono.choosing import choose
+from unisono.auto import policy as pilot
+from unisono.auto.acceptance import Rate
+from unisono.auto.measurements import KEPT, Costs, Experience
+from unisono.auto.planner import Plan, Setting, alternating, best, drafted, relayed
+from unisono.auto.planner import drawn as drawing
+from unisono.auto.policy import Kind, Pilot, adaptive
 from unisono.combine import Combination, cascade, contrastive, drawn, only, product, weighted
-from unisono.costs import KEPT, Costs
-from unisono.experience import Experience, Rate
+from unisono.decoding.row import Row
+from unisono.decoding.schedules import Schedule, Turn, View, cos, relay, risky, speculative, standard
+from unisono.decoding.verification import VERIFICATIONS
 from unisono.members.table import TableMember
+from unisono.methods import choose
 from unisono.params import SamplingParams
-from unisono.pilot import Kind, Pilot, adaptive
-from unisono.planning import Plan, Setting, alternating, best, drafted, relayed
-from unisono.planning import drawn as drawing
-from unisono.rng import KeyedNoise
-from unisono.row import Row
-from unisono.schedules import Schedule, Turn, View, cos, relay, risky, speculative, standard
+from unisono.sampling.noise import KeyedNoise
+from unisono.sampling.warp import Warp
 from unisono.testing import assert_law, brute_force, decode, largest_error
-from unisono.verify import VERIFICATIONS
-from unisono.warp import Warp
 
 named = functools.partial(pytest.mark.parametrize, ids=lambda value: getattr(value, "name", None))
 TOKEN, BLOCK, COUPLED = (VERIFICATIONS[name] for name in ("token", "block", "coupled"))

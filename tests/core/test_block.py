@@ -10,15 +10,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.core.helpers import HistoryMember, expectation, schedules
-from unisono import choices, verify
-from unisono.choices import Names
 from unisono.combine import Combination, contrastive, drawn, only, product, weighted
-from unisono.needs import Needs
-from unisono.rng import KeyedNoise, Noise, Purpose
-from unisono.schedules import Schedule, Turn, cos, risky, speculative
+from unisono.decoding import verification as verify
+from unisono.decoding.required import Needs
+from unisono.decoding.schedules import Schedule, Turn, cos, risky, speculative
+from unisono.decoding.verification import VERIFICATIONS
+from unisono.sampling import sampler as choices
+from unisono.sampling.noise import KeyedNoise, Noise, Purpose
+from unisono.sampling.sampler import Names
+from unisono.sampling.warp import Warp
 from unisono.testing import largest_error
-from unisono.verify import VERIFICATIONS
-from unisono.warp import Warp
 
 BLOCK = VERIFICATIONS["block"]
 named = functools.partial(pytest.mark.parametrize, ids=lambda value: getattr(value, "name", None))

@@ -10,7 +10,7 @@ from tests.strategies import laws
 from unisono.combine import Combination, contrastive, contrastive_masked, custom, only, product, weighted
 from unisono.combine.base import target_law
 from unisono.errors import ConfigurationError
-from unisono.warp import AnyWarp, Warp
+from unisono.sampling.warp import AnyWarp, Warp
 
 INF = float("inf")
 WARPS = [Warp(), Warp(0.7), Warp(1.5, top_k=4), Warp(top_p=0.8), Warp(0.8, top_k=5, top_p=0.9, min_p=0.05)]

@@ -25,7 +25,7 @@ from unisono.combine import (
     weighted,
 )
 from unisono.errors import ConfigurationError
-from unisono.warp import Warp
+from unisono.sampling.warp import Warp
 
 
 @pytest.mark.parametrize(

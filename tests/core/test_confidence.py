@@ -6,23 +6,23 @@ import pytest
 import torch
 
 from tests.core.helpers import HistoryMember, observed
-from unisono import pilot
+from unisono.auto import policy as pilot
+from unisono.auto.acceptance import AGREEMENT, GREEDY, LEVELS, SURE, Confidence, Rates, expected, level
+from unisono.auto.draft_length import LOOKED_UP, Worth
+from unisono.auto.measurements import Experience
+from unisono.auto.planner import Plan, Setting
+from unisono.auto.policy import FAR, STRETCH, Kind, Pilot
 from unisono.combine import as_combination, cascade, proxy, weighted
 from unisono.combine.base import Combination
-from unisono.confidence import AGREEMENT, GREEDY, LEVELS, SURE, Confidence, expected, level
+from unisono.decoding.frontier import Frontier, Proposal
+from unisono.decoding.row import Row
+from unisono.decoding.schedules import Schedule, Turn, View, cos, speculative, standard
+from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError
-from unisono.experience import Experience, Rates
-from unisono.frontier import Frontier, Proposal
 from unisono.members.table import TableMember
-from unisono.pilot import FAR, STRETCH, Kind, Pilot
-from unisono.planning import Plan, Setting
-from unisono.rng import KeyedNoise
-from unisono.row import Row
-from unisono.schedules import Schedule, Turn, View, cos, speculative, standard
+from unisono.sampling.noise import KeyedNoise
+from unisono.sampling.warp import Warp
 from unisono.testing import largest_error
-from unisono.verify import VERIFICATIONS
-from unisono.warp import Warp
-from unisono.worth import LOOKED_UP, Worth
 
 TOP = len(LEVELS)
 UNSURE, CERTAIN = ("draft", 0, 0), ("draft", 0, TOP)

@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from tests.core.helpers import HistoryMember, expectation, observed, schedules
-from unisono import choices, verify
 from unisono.combine import Combination, contrastive, only, product, weighted
-from unisono.edits import Edits
-from unisono.rng import KeyedNoise, Noise, Purpose
-from unisono.schedules import Schedule, cos, speculative, standard
+from unisono.decoding import verification as verify
+from unisono.decoding.schedules import Schedule, cos, speculative, standard
+from unisono.decoding.verification import VERIFICATIONS
+from unisono.sampling import sampler as choices
+from unisono.sampling.logits_edits import Edits
+from unisono.sampling.noise import KeyedNoise, Noise, Purpose
+from unisono.sampling.warp import Warp
 from unisono.testing import EnumeratingNoise, Race, Tokens, assert_law, decode, largest_error
-from unisono.verify import VERIFICATIONS
-from unisono.warp import Warp
 
 COUPLED = VERIFICATIONS["coupled"]
 COMBINATIONS = [

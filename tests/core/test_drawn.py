@@ -6,14 +6,16 @@ import pytest
 import torch
 
 from tests.core.helpers import HistoryMember, observed, schedules
+from unisono.auto.static import drafting_ahead
 from unisono.combine import drawn, weighted
+from unisono.decoding.required import Needs
+from unisono.decoding.schedules import Schedule, View, cos, parallel, risky, speculative, standard
+from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError
-from unisono.needs import Needs
-from unisono.rng import KeyedNoise, Purpose
-from unisono.schedules import Schedule, View, as_schedule, cos, drafting_ahead, parallel, risky, speculative, standard
+from unisono.methods import as_schedule
+from unisono.sampling.noise import KeyedNoise, Purpose
+from unisono.sampling.warp import Warp
 from unisono.testing import EnumeratingNoise, brute_force, decode, exact_law, largest_error
-from unisono.verify import VERIFICATIONS
-from unisono.warp import Warp
 
 named = functools.partial(pytest.mark.parametrize, ids=lambda value: getattr(value, "name", None))
 RULES = list(VERIFICATIONS.values())
@@ -164,7 +166,7 @@ def of_the_next_position(patch: pytest.MonkeyPatch) -> None:
 
 def proposals_stand_unchecked(patch: pytest.MonkeyPatch) -> None:
     """A risky position is taken for one of the proposer's."""
-    patch.setattr("unisono.verify.acceptance", lambda r, s, x: torch.ones(len(x), dtype=r.dtype))
+    patch.setattr("unisono.decoding.verification.acceptance", lambda r, s, x: torch.ones(len(x), dtype=r.dtype))
 
 
 @pytest.mark.parametrize("mutate", [redrawn_after_a_rejection, of_the_next_position, proposals_stand_unchecked])

@@ -7,15 +7,15 @@ import torch
 
 from tests.core.helpers import HistoryMember, observed, schedules
 from unisono.combine import Combination, contrastive, custom, product, weighted
+from unisono.decoding.row import Row
+from unisono.decoding.schedules import Schedule, cos, speculative
+from unisono.decoding.spec import Method, Task
+from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import RequestError, UnisonoError
 from unisono.members.table import TableMember
-from unisono.rng import KeyedNoise
-from unisono.row import Row
-from unisono.schedules import Schedule, cos, speculative
-from unisono.task import Method, Task
+from unisono.sampling.noise import KeyedNoise
+from unisono.sampling.warp import Warp
 from unisono.testing import rounds
-from unisono.verify import VERIFICATIONS
-from unisono.warp import Warp
 
 ALL_SCHEDULES = pytest.mark.parametrize("schedule", schedules(2), ids=lambda schedule: schedule.name)
 

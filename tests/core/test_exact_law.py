@@ -12,13 +12,13 @@ from torch import Tensor
 from tests.core.helpers import HistoryMember, outcomes, schedules, summed
 from unisono.combine import Combination, contrastive, contrastive_masked, custom, only, product, weighted
 from unisono.combine.logits import ContrastiveMasked
+from unisono.decoding.row import Row
+from unisono.decoding.schedules import Schedule, cos, speculative, standard
+from unisono.decoding.spec import Method, Task
+from unisono.decoding.verification import VERIFICATIONS
 from unisono.members.table import TableMember
-from unisono.row import Row
-from unisono.schedules import Schedule, cos, speculative, standard
-from unisono.task import Method, Task
+from unisono.sampling.warp import AnyWarp, Warp
 from unisono.testing import PROMPT, EnumeratingNoise, brute_force, decode, largest_error, rounds
-from unisono.verify import VERIFICATIONS
-from unisono.warp import AnyWarp, Warp
 
 TOLERANCE = 1e-12
 

@@ -8,9 +8,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from torch import Tensor
 
 from tests.core.helpers import HistoryMember, observed, schedules
-from unisono.frontier import Frontier, Proposal
-from unisono.rng import KeyedNoise
-from unisono.schedules import Schedule
+from unisono.decoding.frontier import Frontier, Proposal
+from unisono.decoding.schedules import Schedule
+from unisono.sampling.noise import KeyedNoise
 
 LAW = torch.tensor([0.5, 0.5])
 

@@ -25,12 +25,12 @@ from unisono.combine import (
 from unisono.combine.base import Heard, filled, target_law
 from unisono.combine.cosd import Fusion
 from unisono.combine.tree import FORMAT, read_tree
-from unisono.edits import EditedWarp, Edits
+from unisono.decoding.schedules import cos, speculative, standard
 from unisono.errors import ConfigurationError
-from unisono.rng import KeyedNoise
-from unisono.schedules import cos, speculative, standard
+from unisono.sampling.logits_edits import EditedWarp, Edits
+from unisono.sampling.noise import KeyedNoise
+from unisono.sampling.warp import Warp
 from unisono.testing import assert_combination
-from unisono.warp import Warp
 
 WARPS = [Warp(), Warp(0.7, top_k=3), Warp(1.4, top_p=0.8), Warp(0)]
 ALL_WARPS = pytest.mark.parametrize("warp", WARPS, ids=str)

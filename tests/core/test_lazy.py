@@ -14,14 +14,14 @@ from unisono.combine import Combination, cascade, cosd, gate, nudge, weighted
 from unisono.combine.base import target_law
 from unisono.combine.cosd import Cosd
 from unisono.combine.mixtures import Weighted
-from unisono.edits import Edits
+from unisono.decoding.required import Needs
+from unisono.decoding.schedules import Schedule, cos, parallel, risky, speculative, standard
+from unisono.decoding.verification import VERIFICATIONS
 from unisono.members.table import TableMember
-from unisono.needs import Needs
-from unisono.rng import KeyedNoise
-from unisono.schedules import Schedule, cos, parallel, risky, speculative, standard
+from unisono.sampling.logits_edits import Edits
+from unisono.sampling.noise import KeyedNoise
+from unisono.sampling.warp import Warp
 from unisono.testing import PROMPT, decode, largest_error
-from unisono.verify import VERIFICATIONS
-from unisono.warp import Warp
 
 named = functools.partial(pytest.mark.parametrize, ids=lambda value: getattr(value, "name", None))
 RULES = list(VERIFICATIONS.values())

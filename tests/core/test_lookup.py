@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.helpers import HistoryMember, observed
-from unisono.choosing import choose
 from unisono.combine import Combination, cascade, contrastive, drawn, only, product, weighted
-from unisono.frontier import Frontier, Proposal
-from unisono.lookup import LENGTHS, Lookup
+from unisono.decoding.frontier import Frontier, Proposal
+from unisono.decoding.prompt_lookup import LENGTHS, Lookup
+from unisono.decoding.schedules import Schedule, Turn, View, cos, lookup, parallel, risky, speculative, standard
+from unisono.decoding.verification import VERIFICATIONS
+from unisono.methods import choose
 from unisono.params import SamplingParams
-from unisono.rng import KeyedNoise
-from unisono.schedules import Schedule, Turn, View, cos, lookup, parallel, risky, speculative, standard
+from unisono.sampling.noise import KeyedNoise
+from unisono.sampling.warp import Warp
 from unisono.testing import decode, largest_error
-from unisono.verify import VERIFICATIONS
-from unisono.warp import Warp
 
 named = functools.partial(pytest.mark.parametrize, ids=lambda value: getattr(value, "name", None))
 RULES = list(VERIFICATIONS.values())

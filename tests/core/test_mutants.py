@@ -8,19 +8,20 @@ import torch
 from torch import Tensor
 
 from tests.core.helpers import HistoryMember
-from unisono import choices, verify
-from unisono.choices import Names
 from unisono.combine import Combination, only, weighted
 from unisono.combine.mixtures import Weighted
-from unisono.frontier import Frontier, Proposal
+from unisono.decoding import verification as verify
+from unisono.decoding.frontier import Frontier, Proposal
+from unisono.decoding.row import Row
+from unisono.decoding.schedules import Schedule, cos, speculative, standard
 from unisono.members.table import TableMember
-from unisono.rng import KeyedNoise, Purpose
-from unisono.row import Row
-from unisono.schedules import Schedule, cos, speculative, standard
+from unisono.sampling import sampler as choices
+from unisono.sampling.noise import KeyedNoise, Purpose
+from unisono.sampling.sampler import Names
+from unisono.sampling.warp import Warp
 from unisono.testing import PROMPT, assert_law, brute_force, decode, exact_law, largest_error
 from unisono.transfer import Token
 from unisono.types import Commit
-from unisono.warp import Warp
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 PAIR = [HistoryMember.random(3, seed) for seed in (1, 2)]
@@ -140,7 +141,7 @@ def never_accepts_a_second_proposal(patch: pytest.MonkeyPatch) -> None:
     def leading(probabilities: Tensor, names: list[Names]) -> Tensor:
         return correct(torch.cat([probabilities[:, :1], 0 * probabilities[:, 1:]], -1), names)
 
-    patch.setattr("unisono.verify.leading", leading)
+    patch.setattr("unisono.decoding.verification.leading", leading)
 
 
 def error(combination: Combination, schedule: Schedule, tokens: int, warp: Warp | None = None) -> float:

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from tests.core.helpers import HistoryMember, Run, expectation, observed, outcomes, schedules, summed
 from unisono.combine import Combination, contrastive, only, weighted
-from unisono.frontier import Frontier, Proposal
+from unisono.decoding.frontier import Frontier, Proposal
+from unisono.decoding.row import Row
+from unisono.decoding.schedules import Schedule, Turn, cos, parallel, speculative, standard
+from unisono.decoding.spec import Method, Task
+from unisono.decoding.verification import VERIFICATIONS, residual
 from unisono.members.table import TableMember
-from unisono.rng import KeyedNoise, Noise, Purpose
-from unisono.row import Row
-from unisono.schedules import Schedule, Turn, cos, parallel, speculative, standard
-from unisono.task import Method, Task
+from unisono.sampling.noise import KeyedNoise, Noise, Purpose
+from unisono.sampling.warp import Warp
 from unisono.testing import PROMPT, Tokens, brute_force, decode, exact_law, largest_error, rounds
-from unisono.verify import VERIFICATIONS, residual
-from unisono.warp import Warp
 
 WARPS = [Warp(), Warp(0), Warp(0.6), Warp(top_k=2), Warp(top_p=0.7), Warp(min_p=0.4), Warp(1.4, 3, 0.9, 0.1)]
 ALL_SCHEDULES = pytest.mark.parametrize("schedule", schedules(2), ids=lambda schedule: schedule.name)

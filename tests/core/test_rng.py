@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unisono.rng import KeyedNoise, Purpose
+from unisono.sampling.noise import KeyedNoise, Purpose
 from unisono.testing import assert_law
 
 REALISING = [Purpose.PROPOSE, Purpose.ACCEPT, Purpose.RESIDUAL]

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from tests.core.helpers import HistoryMember
-from unisono import verify
 from unisono.combine import Combination, contrastive, only, weighted
-from unisono.engine import Engine
+from unisono.decoding import verification as verify
+from unisono.decoding.engine import Engine
+from unisono.decoding.row import Row
+from unisono.decoding.schedules import Schedule, cos, speculative
+from unisono.decoding.spec import Method, Task
 from unisono.members.table import TableMember
-from unisono.rng import KeyedNoise
-from unisono.row import Row
-from unisono.schedules import Schedule, cos, speculative
-from unisono.task import Method, Task
+from unisono.sampling.noise import KeyedNoise
+from unisono.sampling.warp import Warp
 from unisono.testing import PROMPT, Tokens, assert_law, brute_force, decode
-from unisono.warp import Warp
 
 pytestmark = pytest.mark.statistical
 

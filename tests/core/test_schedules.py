@@ -3,20 +3,11 @@
 import pytest
 
 from tests.core.helpers import HistoryMember, Run, Script, observed
-from unisono.choosing import default_proposer
+from unisono.auto.static import automatic
 from unisono.combine import only, weighted
+from unisono.decoding.schedules import Schedule, Turn, View, cos, parallel, speculative, standard
 from unisono.errors import ConfigurationError
-from unisono.schedules import (
-    Schedule,
-    Turn,
-    View,
-    as_schedule,
-    automatic,
-    cos,
-    parallel,
-    speculative,
-    standard,
-)
+from unisono.methods import as_schedule, default_proposer
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from tests.core.helpers import Script
 from tests.strategies import law_pairs, laws
-from unisono import verify
-from unisono.choices import Names
+from unisono import methods
+from unisono.decoding import verification as verify
 from unisono.errors import ConfigurationError
-from unisono.rng import KeyedNoise, Noise, Purpose
+from unisono.sampling.noise import KeyedNoise, Noise, Purpose
+from unisono.sampling.sampler import Names
 from unisono.testing import EnumeratingNoise
 
 Pair = tuple[Tensor, Tensor]
@@ -195,18 +196,18 @@ def test_tokens_of_a_block_follow_their_targets(drawn: tuple[Tensor, ...]):
 
 def test_auto_goes_by_the_request():
     """`coupled` where a seed must give one text; `token` at temperature 0, where all verifications give one."""
-    assert verify.automatic(greedy=False, reproducible=True).name == "coupled"
-    assert verify.automatic(greedy=True, reproducible=True).name == "token"
-    assert verify.automatic(greedy=False, reproducible=False).name in verify.VERIFICATIONS
+    assert methods.automatic_verification(greedy=False, reproducible=True).name == "coupled"
+    assert methods.automatic_verification(greedy=True, reproducible=True).name == "token"
+    assert methods.automatic_verification(greedy=False, reproducible=False).name in verify.VERIFICATIONS
     for name, rule in verify.VERIFICATIONS.items():
-        assert verify.usable(rule, certain=False).name == name
-        assert verify.usable(rule, certain=True).name == ("token" if name == "block" else name)
+        assert methods.usable_verification(rule, certain=False).name == name
+        assert methods.usable_verification(rule, certain=True).name == ("token" if name == "block" else name)
 
 
 def test_names_of_verifications():
     """`auto` and every listed name are understood; any other is refused with the nearest one."""
-    assert verify.parse("auto") is None
+    assert methods.as_verification("auto") is None
     for name in verify.VERIFICATIONS:
-        assert verify.parse(name) is verify.VERIFICATIONS[name]
+        assert methods.as_verification(name) is verify.VERIFICATIONS[name]
     with pytest.raises(ConfigurationError, match=r"unknown verification: 'tokn'; did you mean 'token'\?"):
-        verify.parse("tokn")
+        methods.as_verification("tokn")

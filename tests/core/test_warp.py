@@ -9,7 +9,7 @@ from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWa
 
 from tests.strategies import logits as any_logits
 from unisono.params import SamplingParams
-from unisono.warp import Warp, one_hot
+from unisono.sampling.warp import Warp, one_hot
 
 INF = float("inf")
 WARPS = [

@@ -9,8 +9,8 @@ import pytest
 from tests import tiny
 from tests.facade.one_line import one_line
 from unisono import Ensemble, SamplingParams, combine
+from unisono.decoding.schedules import cos, speculative
 from unisono.errors import ConfigurationError
-from unisono.schedules import cos, speculative
 
 PROMPT = "for i in"
 SHORT = SamplingParams(max_tokens=2)

@@ -11,8 +11,8 @@ from torch import Tensor
 from tests import tiny
 from unisono import Ensemble, SamplingParams, combine
 from unisono.errors import ConfigurationError, RequestError
+from unisono.sampling.warp import Warp
 from unisono.types import Result
-from unisono.warp import Warp
 
 PROMPTS = ["for i in", "def f(x):\n    return", "h", "日本"]
 SAMPLED = SamplingParams(max_tokens=24, seed=11)

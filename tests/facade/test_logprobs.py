@@ -295,7 +295,7 @@ def test_lists_are_scored_together_as_each_alone(ensemble: Ensemble):
 def test_long_targets_are_scored_in_pieces(ensemble: Ensemble, size: int, monkeypatch: pytest.MonkeyPatch):
     """A piece of any size gives the same numbers; none is drawn, none is skipped."""
     wanted = ensemble.logprobs(PROMPT, CONTINUATION * 2)
-    monkeypatch.setattr("unisono.row.CHUNK", size)
+    monkeypatch.setattr("unisono.decoding.row.CHUNK", size)
     found = ensemble.logprobs(PROMPT, CONTINUATION * 2)
     assert found.token_ids == wanted.token_ids
     assert found.logprobs == pytest.approx(wanted.logprobs, abs=CLOSE)

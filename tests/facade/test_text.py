@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests import tiny
 from unisono import SamplingParams
-from unisono.output import Transcript
-from unisono.text import Detokenizer, StopStrings
+from unisono.text.transcript import Transcript
+from unisono.tokens.detokenizer import Detokenizer, StopStrings
 from unisono.types import Commit
 
 TOKENIZER = tiny.tokenizer()

@@ -7,7 +7,7 @@ import pytest
 
 from tests import tiny
 from unisono import Ensemble, SamplingParams
-from unisono.prompts import Prompt
+from unisono.text.prompts import Prompt
 from unisono.types import Result
 
 PROMPT = [5, 17, 33, 190, 2]

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from tests import tiny
 from unisono import Ensemble
+from unisono.decoding.row import Row
+from unisono.decoding.schedules import Schedule, Turn, View
+from unisono.decoding.spec import Task
 from unisono.members.base import Work
-from unisono.members.cache import SlotCache
-from unisono.members.hf import HFMember
-from unisono.rng import KeyedNoise
-from unisono.row import Row
-from unisono.schedules import Schedule, Turn, View
-from unisono.task import Task
+from unisono.members.hf.cache import SlotCache
+from unisono.members.hf.member import HFMember
+from unisono.sampling.noise import KeyedNoise
+from unisono.sampling.warp import Warp
 from unisono.testing import rounds
 from unisono.types import Commit
-from unisono.warp import Warp
 
 PROMPT = [5, 17, 33, 190, 2]
 TOLERANCE = 1e-4

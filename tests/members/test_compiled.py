@@ -19,11 +19,12 @@ from torch._inductor import config
 from tests import tiny
 from unisono import Ensemble, SamplingParams
 from unisono.errors import ConfigurationError
-from unisono.members import artifact, hf
 from unisono.members.base import Work
-from unisono.members.cache import BLOCK
-from unisono.members.compiled import Compiled
-from unisono.members.hf import SHORT, HFMember
+from unisono.members.hf import artifact
+from unisono.members.hf import member as hf
+from unisono.members.hf.cache import BLOCK
+from unisono.members.hf.compiled import Compiled
+from unisono.members.hf.member import SHORT, HFMember
 from unisono.members.source import as_source
 
 TOLERANCE = 1e-4

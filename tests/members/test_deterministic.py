@@ -9,8 +9,8 @@ import torch
 from tests import tiny
 from unisono import Ensemble, SamplingParams
 from unisono.members.base import Work
-from unisono.members.hf import SHORT, HFMember
-from unisono.members.probe import is_isolated
+from unisono.members.hf.member import SHORT, HFMember
+from unisono.members.hf.probe import is_isolated
 
 PROMPTS = [[5, 17, 33], [9, 4], [1, 2, 3, 4, 5, 6, 7], [190] * 40, [8], [7, 7]]
 
@@ -59,6 +59,6 @@ def test_it_costs_the_sharing_of_forwards(monkeypatch: pytest.MonkeyPatch):
 
 def test_what_is_not_deterministic_is_told(monkeypatch: pytest.MonkeyPatch):
     """The self-test's answer is the user's: the option is not silently weaker than it sounds."""
-    monkeypatch.setattr("unisono.members.hf.is_isolated", lambda member: False)
+    monkeypatch.setattr("unisono.members.hf.member.is_isolated", lambda member: False)
     with pytest.warns(UserWarning, match="not deterministic to the last bit"):
         Ensemble.load([{"model": tiny.models("llama")[0], "deterministic": True}])

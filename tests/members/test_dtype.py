@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests import tiny
-from unisono.members import dtype
-from unisono.members.dtype import fast_dtype
+from unisono.members.hf import dtype
+from unisono.members.hf.dtype import fast_dtype
 
 
 def config(architecture: str = "llama", own: torch.dtype = torch.bfloat16) -> Any:

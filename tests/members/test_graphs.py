@@ -14,10 +14,10 @@ from torch import Tensor
 
 from tests import tiny
 from unisono.members.base import Work
-from unisono.members.cache import BLOCK
-from unisono.members.graphs import Graphs, Run
-from unisono.members.hf import SHORT, HFMember
-from unisono.members.step import Step
+from unisono.members.hf.cache import BLOCK
+from unisono.members.hf.graphs import Graphs, Run
+from unisono.members.hf.member import SHORT, HFMember
+from unisono.members.hf.step import Step
 
 SLOTS = 11
 

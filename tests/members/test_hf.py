@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from tests import tiny
 from unisono import Ensemble, SamplingParams
 from unisono.errors import ConfigurationError, MemberError
-from unisono.members import memory
 from unisono.members.base import Work
-from unisono.members.hf import HFMember
+from unisono.members.hf import memory
+from unisono.members.hf.member import HFMember
 
 PROMPT = [5, 17, 33]
 

@@ -12,7 +12,7 @@ from tests import tiny
 from unisono import Ensemble, SamplingParams
 from unisono.errors import MemberError
 from unisono.members.base import Work
-from unisono.members.hf import HFMember
+from unisono.members.hf.member import HFMember
 
 ROWS = 320  # of logits: the tokenizer's 300 and room for added tokens
 EXTRA = "<tool>"

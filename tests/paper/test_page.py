@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from tests.paper import checkpoints, pairs
 from unisono import SamplingParams, cli
-from unisono.schedules import as_schedule
+from unisono.methods import as_schedule
 
 pytestmark = pytest.mark.xdist_group("paper")  # one worker writes the stand-ins
 PAGE = pairs.ROOT / "docs" / "paper.md"

@@ -14,7 +14,7 @@ from tests.server.live import KEY, MESSAGES, PROMPT, eventually, live
 from unisono.combine import as_combination
 from unisono.errors import ConfigurationError, RequestError
 from unisono.server import errors
-from unisono.server.echo import Echo
+from unisono.server.answer import Echo
 from unisono.server.order import Order
 from unisono.server.settings import Settings
 

@@ -10,7 +10,7 @@ from tests.server.live import PROMPT
 from tests.tiny import fresh_logits
 from unisono import SamplingParams
 from unisono.combine import as_combination
-from unisono.warp import Warp
+from unisono.sampling.warp import Warp
 
 
 def traced(server, model="pair", **changes):

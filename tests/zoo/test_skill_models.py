@@ -15,7 +15,7 @@ from unisono import Ensemble, SamplingParams, zoo
 from unisono.evals.forcing import forced
 from unisono.evals.skills import HALVES, Item, items
 from unisono.evals.tasks import ExactMatch
-from unisono.warp import Warp
+from unisono.sampling.warp import Warp
 from zoo.skills import shares
 
 SPECIALISTS = ["skills-m", "skills-n"]

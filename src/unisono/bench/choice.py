@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError
-from unisono.verify import VERIFICATIONS
 
 BASELINE = "standard"
 PEER = "transformers:"

@@ -9,7 +9,7 @@ from unisono.bench.prompts import PYTHON
 from unisono.combine import Combination
 from unisono.ensemble import Ensemble
 from unisono.params import SamplingParams
-from unisono.trace import Trace
+from unisono.text.trace import Trace
 
 PARAMS = SamplingParams(max_tokens=64, ignore_eos=True, seed=0)
 PROMPTS = PYTHON[:5]

@@ -22,10 +22,10 @@ from rich.table import Table
 
 from unisono.bench.prompts import PYTHON
 from unisono.bench.provenance import provenance
-from unisono.edits import EditedWarp
 from unisono.ensemble import Ensemble
 from unisono.params import SamplingParams
-from unisono.warp import Warp
+from unisono.sampling.logits_edits import EditedWarp
+from unisono.sampling.warp import Warp
 
 BOOKKEEPING = "bookkeeping"
 

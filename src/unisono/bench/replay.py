@@ -27,7 +27,7 @@ from unisono.errors import ConfigurationError
 from unisono.members.base import Member, Work
 from unisono.params import SamplingParams
 from unisono.request import run_all
-from unisono.warp import Warp
+from unisono.sampling.warp import Warp
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12)  # new tokens of the forwards that are timed
 TIMES = 5

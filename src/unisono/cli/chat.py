@@ -29,7 +29,7 @@ from unisono.cli.render import summary
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError, UnisonoError, unknown
 from unisono.params import SamplingParams
-from unisono.trace import Trace
+from unisono.text.trace import Trace
 from unisono.types import Result
 
 HELP = """/system TEXT    instructions in front of the conversation; without text, none

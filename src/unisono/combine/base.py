@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unisono.errors import ConfigurationError
-from unisono.warp import AnyWarp, one_hot
+from unisono.sampling.warp import AnyWarp, one_hot
 
 Logits = Sequence[Tensor]  # one [..., V] per member, in the order they were listed
 Heard = Sequence[Tensor | None]  # the same, with None for a member that has not scored these positions

@@ -12,7 +12,7 @@ from torch import Tensor
 from unisono.combine.base import Combination, Logits, require_members, share
 from unisono.combine.gates import Gate
 from unisono.errors import unknown
-from unisono.warp import AnyWarp
+from unisono.sampling.warp import AnyWarp
 
 ROLES = "the small model and the large one"
 

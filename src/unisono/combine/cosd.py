@@ -14,7 +14,7 @@ from torch import Tensor
 from unisono.combine.base import Combination, Heard, Logits, finite
 from unisono.combine.tree import Tree, read_tree
 from unisono.errors import ConfigurationError
-from unisono.warp import AnyWarp
+from unisono.sampling.warp import AnyWarp
 
 ROUNDING = 1e-6  # a law computed in another batch may differ by so much
 

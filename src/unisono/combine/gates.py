@@ -18,7 +18,7 @@ from unisono.combine.base import (
     share,
 )
 from unisono.errors import ConfigurationError, unknown
-from unisono.warp import AnyWarp
+from unisono.sampling.warp import AnyWarp
 
 MEASURES = ("confidence", "entropy")
 

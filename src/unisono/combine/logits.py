@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unisono.combine.base import Combination, Logits, finite, finite_weights, require_count, require_members
 from unisono.errors import ConfigurationError
-from unisono.warp import AnyWarp
+from unisono.sampling.warp import AnyWarp
 
 PAIR = "the expert and the amateur"
 

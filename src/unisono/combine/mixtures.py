@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unisono.combine.base import Combination, Heard, Logits, finite_weights, require_count
 from unisono.errors import unknown
-from unisono.warp import AnyWarp
+from unisono.sampling.warp import AnyWarp
 
 ORDERS = ("warp-first", "combine-first")
 ROUNDING = 1e-6  # a mixture added up in another order may differ by so much

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unisono.combine.base import Combination, LawFunction, Logits
 from unisono.errors import ConfigurationError
-from unisono.warp import AnyWarp
+from unisono.sampling.warp import AnyWarp
 
 
 @dataclass(frozen=True)

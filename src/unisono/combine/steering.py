@@ -6,7 +6,7 @@ from torch import Tensor
 
 from unisono.combine.base import Combination, Logits, finite, require_members
 from unisono.combine.logits import linear
-from unisono.warp import AnyWarp
+from unisono.sampling.warp import AnyWarp
 
 
 @dataclass(frozen=True)

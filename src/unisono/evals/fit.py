@@ -15,7 +15,7 @@ from unisono.combine.tree import FEATURES, Leaf, Tree
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError, RequestError
 from unisono.evals.forcing import forced
-from unisono.warp import Warp
+from unisono.sampling.warp import Warp
 
 DEPTH = 3
 LEAF = 2  # positions: ten texts may have four where the assistant is right

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unisono.ensemble import Ensemble
-from unisono.scoring import Scoring, score_all
+from unisono.request import Scoring, score_all
 from unisono.types import Score
 
 Pair = tuple[list[int], list[int]]  # the token ids of a context, and those to score behind it

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,9 +12,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from unisono.errors import UnisonoError
+from unisono.combine.base import Combination
+from unisono.ensemble import Ensemble
+from unisono.errors import RequestError, UnisonoError
+from unisono.request import Scoring
 from unisono.server import errors, sse
-from unisono.server.echo import Echo
 from unisono.server.job import CancelledError, Job, Update
 from unisono.server.observation import Observer
 from unisono.server.order import Order
@@ -210,3 +212,30 @@ async def _checked(job: Job) -> AsyncIterator[Update]:
     with _translated():
         async for update in job.updates():
             yield update
+
+
+class Echo:
+    """A prompt's tokens as a row that scores them; the first token has no log-probability.
+
+    Args:
+        prompts: token ids per member, which must be the same. top: of how many candidates to tell.
+
+    Raises:
+        RequestError: members read different prompts, or the caches have no room.
+    """
+
+    def __init__(
+        self, ensemble: Ensemble, combination: Combination, prompts: Sequence[Sequence[int]], top: int
+    ) -> None:
+        first, *rest = prompts[0]
+        if any(list(prompt) != [first, *rest] for prompt in prompts):
+            raise RequestError("echo with logprobs needs members that read the same prompt")
+        ensemble.engine.check_tokens([len(rest) + 1] * len(prompts))
+        self._first = Commit(first, "drawn")
+        self._scoring = Scoring(ensemble.members, combination, [[first]] * len(prompts), rest, top)
+        self.row = self._scoring.row
+
+    def commits(self) -> list[Commit]:
+        """The tokens, once the row has ended."""
+        scored = (Commit(each.token, "drawn", logprob=each.logprob, top=each.top) for each in self._scoring.commits)
+        return [self._first, *scored]

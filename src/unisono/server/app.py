@@ -26,13 +26,7 @@ from unisono.server.job import CancelledError
 from unisono.server.metrics import Metrics
 from unisono.server.models import Models
 from unisono.server.order import chat_order, completion_order
-from unisono.server.schema import (
-    ChatRequest,
-    CompletionRequest,
-    DetokenizeRequest,
-    ErrorAnswer,
-    TokenizeRequest,
-)
+from unisono.server.schema import ChatRequest, CompletionRequest, DetokenizeRequest, ErrorAnswer, TokenizeRequest
 from unisono.server.security import BodyLimit, Keys
 from unisono.server.settings import Settings
 from unisono.server.shapes import ChatShape, CompletionShape

@@ -18,8 +18,8 @@ from unisono.combine import as_combination
 from unisono.config import Config, from_mapping, read_mapping
 from unisono.errors import ConfigurationError, unknown
 from unisono.members.source import ZOO, Source
-from unisono.schedules import as_schedule
-from unisono.verify import parse as parse_verification
+from unisono.methods import as_schedule
+from unisono.methods import as_verification as parse_verification
 
 KEYS = ("models", "members_alone")
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from unisono.decoding.row import Row
 from unisono.request import Request
-from unisono.row import Row
 from unisono.server.observation import Observer
 from unisono.server.tally import Tally
 from unisono.types import Commit, Piece, Result

@@ -4,12 +4,12 @@ from typing import Any
 
 from unisono.combine import as_combination
 from unisono.errors import UnisonoError
-from unisono.server.collaborate import SAFE
 from unisono.server.errors import APIError, refused
 from unisono.server.models import Model
+from unisono.server.order import SAFE
 from unisono.server.schema import DetokenizeRequest, TokenizeRequest
 from unisono.server.settings import Settings
-from unisono.server.tokens import token_text
+from unisono.tokens.token_text import token_text
 
 
 def described(model: Model, settings: Settings) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from unisono.config import Config
 from unisono.ensemble import Ensemble
 from unisono.loading import Loaded, cache_budget, load_members
-from unisono.members.hf import HFMember
-from unisono.prompts import PLAIN, Prompts
+from unisono.members.hf.member import HFMember
 from unisono.server.catalog import Catalog
 from unisono.server.errors import APIError
 from unisono.server.metrics import Meter, Metrics
 from unisono.server.settings import Settings
 from unisono.server.worker import Worker
+from unisono.text.prompts import PLAIN, Prompts
 
 
 @dataclass(frozen=True)

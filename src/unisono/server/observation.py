@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from unisono.combine.base import Heard, filled
-from unisono.row import Row
-from unisono.server.tokens import token_text
+from unisono.decoding.row import Row
+from unisono.sampling.warp import Warp
+from unisono.tokens.token_text import token_text
 from unisono.types import Commit
-from unisono.warp import Warp
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from unisono.server.tokens import token_bytes, token_text
+from unisono.tokens.token_text import token_bytes, token_text
 from unisono.types import Commit
 
 Parts = Sequence[tuple[str, Sequence[Commit]]]  # texts and the tokens that they came with

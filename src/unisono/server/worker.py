@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from unisono.decoding.row import Row
 from unisono.ensemble import Ensemble
 from unisono.errors import UnisonoError
-from unisono.row import Row
 from unisono.server import errors
 from unisono.server.job import CancelledError, Job, Lonely
 from unisono.server.metrics import Meter

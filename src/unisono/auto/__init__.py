@@ -1,0 +1,1 @@
+"""The policy of `auto`: what is measured, how often proposals stand, and which schedule follows from it."""

@@ -1,0 +1,1 @@
+"""The decode loop: rows, their open proposals, schedules, laws and verification."""

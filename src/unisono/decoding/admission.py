@@ -1,0 +1,83 @@
+"""Who may run: a waiting line, and a budget of memory for the members' caches.
+
+Rows are admitted first come, first served. One that does not fit yet waits, and everyone behind it, so a long request
+is not starved by short ones. One that can never fit is refused with the numbers.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+from unisono.decoding.row import Row
+from unisono.errors import RequestError
+from unisono.members.base import Member
+
+
+class Scheduler:
+    """The waiting line of one engine.
+
+    Args:
+        rows: the most rows that run at the same time.
+        memory: bytes that the caches of all members may take together.
+    """
+
+    def __init__(self, members: Sequence[Member], rows: int, memory: int) -> None:
+        self._members = members
+        self._rows = rows
+        self._memory = memory
+        self._waiting: deque[Row] = deque()
+        self._grown = (
+            0,
+            [0] * len(members),
+        )  # rows, tokens per member that the caches have room for since they were empty
+
+    def check_tokens(self, tokens: Sequence[int]) -> None:
+        """Raise RequestError if a row of so many tokens per member can never run."""
+        needed = self._bytes(1, tokens)
+        if needed > self._memory:
+            raise RequestError(
+                f"the request does not fit: {max(tokens)} tokens (prompt and max_tokens) need {_mebi(needed)} of cache, "
+                f"the budget is {_mebi(self._memory)}; ask for fewer tokens or give more memory"
+            )
+
+    def add(self, row: Row) -> None:
+        """Put a row at the end of the line."""
+        self._waiting.append(row)
+
+    def remove(self, row: Row) -> None:
+        """Take a row out of the line, if it is there."""
+        if row in self._waiting:
+            self._waiting.remove(row)
+
+    def admit(self, running: Sequence[Row]) -> list[Row]:
+        """Take those out of the line that may start now beside the running ones."""
+        if not running and not any(member.keeps for member in self._members):
+            self._grown = (0, [0] * len(self._members))
+        admitted: list[Row] = []
+        for row in list(self._waiting) if len(running) < self._rows else []:
+            if row.finished:
+                self._waiting.remove(row)
+            if row.finished or not row.ready():
+                continue
+            together = len(running) + len(admitted) + 1
+            grown = self._grow(together, self._tokens(row))
+            if together > self._rows or self._bytes(*grown) > self._memory:
+                break
+            self._waiting.remove(row)
+            self._grown = grown
+            admitted.append(row)
+        return admitted
+
+    def _grow(self, rows: int, tokens: Sequence[int]) -> tuple[int, list[int]]:
+        """What the caches have room for with one more row: every slot is as long as the longest row so far."""
+        slots, longest = self._grown
+        return max(slots, rows), [max(pair) for pair in zip(longest, tokens, strict=True)]
+
+    def _bytes(self, rows: int, tokens: Sequence[int]) -> int:
+        return sum(member.memory(rows, length) for member, length in zip(self._members, tokens, strict=True))
+
+    def _tokens(self, row: Row) -> list[int]:
+        return [len(prompt) + row.task.limit for prompt in row.task.prompts]
+
+
+def _mebi(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"

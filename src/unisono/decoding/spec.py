@@ -1,0 +1,74 @@
+"""What a row is given: how to decode, what to decode, and what was decided about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from unisono.combine.base import Combination
+from unisono.decoding.schedules import Schedule
+from unisono.decoding.verification import Verification
+from unisono.sampling.logits_edits import Edits
+from unisono.sampling.warp import Warp
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a row is decoded: what it follows, who runs when, how proposals are decided.
+
+    proposer: the member that proposes by default. peers: members as good at it, itself included, if there are others.
+    drafts: how many of the last members are not part of the combination and only propose.
+    """
+
+    combination: Combination
+    schedule: Schedule
+    verification: Verification
+    proposer: int
+    peers: tuple[int, ...] = ()
+    drafts: int = 0
+
+    @property
+    def names(self) -> dict[str, str]:
+        """How a user would write the three."""
+        return {
+            "combination": self.combination.name,
+            "schedule": self.schedule.name,
+            "verification": self.verification.name,
+        }
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one row is to decode.
+
+    prompts: token ids per member, each with at least one. limit: the most tokens to commit; nothing is scored or
+    proposed beyond. ends: tokens behind which nothing is worth proposing. edits: of the logits before the warp.
+    logprobs: report that with each token, and of how many of the most probable ones; None for no report. processed:
+    of the law that tokens are drawn from, instead of the combination at temperature 1 without edits and truncation.
+    given: if not empty, the tokens to commit, whatever their laws: they are to be scored, under the verification `given`.
+    """
+
+    prompts: Sequence[Sequence[int]]
+    warp: Warp
+    limit: int
+    ends: frozenset[int] = frozenset()
+    edits: Edits = field(default_factory=Edits)
+    logprobs: int | None = None
+    processed: bool = False
+    given: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What was decided about a block.
+
+    tokens: its proposals. accepted: how many of the first ones stand. follows: the token behind these, if one was drawn.
+    lawless: its target law was none. logprobs: of each committed token, with the most probable ones there. overlaps: per
+    member and committed position that it scored, how much of the target its law covered and how sure it was; empty if that
+    was not measured.
+    """
+
+    tokens: Sequence[int]
+    accepted: int
+    follows: int | None = None
+    lawless: bool = False
+    logprobs: Sequence[tuple[float, tuple[tuple[int, float], ...]]] = ()
+    overlaps: Sequence[Sequence[tuple[float, float]]] = ()

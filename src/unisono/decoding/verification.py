@@ -1,0 +1,219 @@
+"""Accept or redraw: proposals of many rows against their target laws, at once.
+
+Pure functions of tensors; the choices come in through each row's `Noise`. Letters as in the papers: `r` the target law,
+`s` the law a proposal was drawn from, `x` the proposal.
+
+What one row has to decide is a `Block`. A verification decides any number of blocks and never waits for the device:
+what it decided stays there until `settling` fetches everything at once.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from unisono.sampling.noise import Purpose
+from unisono.sampling.sampler import Names, draw, last, leading, redraw
+from unisono.transfer import Token, token_tensor
+
+
+@dataclass(frozen=True)
+class Block:
+    """The first open positions of one row, as many as have a known target.
+
+    names: of the row's choices, one for each proposal. tokens: the proposals. laws: [V] each, what they
+    were drawn from. free: whether one more position is known, behind the last proposal.
+    """
+
+    names: Names
+    tokens: Sequence[Token]
+    laws: Sequence[Tensor]
+    free: bool
+
+    @property
+    def known(self) -> int:
+        """How many positions have a known target."""
+        return len(self.tokens) + self.free
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Per block: the first `accepted` proposals stand, and `tokens` has what follows them and voids later proposals.
+
+    Both [B], on the device of the targets. Where all known positions are accepted, no token follows.
+    """
+
+    accepted: Tensor
+    tokens: Tensor
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A named rule.
+
+    decide: takes the targets [N, V] of all blocks, one behind the other, and the blocks. proposing: what the choice of a
+    proposal is for. tokenwise: a proposal with r(x) >= s(x) stands, whatever the rest of r.
+    """
+
+    name: str
+    decide: Callable[[Tensor, Sequence[Block]], Decisions]
+    proposing: Purpose = Purpose.PROPOSE
+    tokenwise: bool = False
+
+
+def acceptance(r: Tensor, s: Tensor, x: Tensor) -> Tensor:
+    """Probability of accepting each proposal: min(1, r(x) / s(x)) (Leviathan et al. 2023, algorithm 1).
+
+    Args:
+        r, s: laws [K, V]. x: proposals [K], each with s(x) > 0.
+    """
+    x = x.unsqueeze(-1)
+    return (r.gather(-1, x) / s.gather(-1, x)).squeeze(-1).clamp(max=1)
+
+
+def residual(r: Tensor, s: Tensor) -> Tensor:
+    """Law of the token that replaces a rejected one: norm((r - s)+), or r where that is zero in floating point."""
+    rest = (r - s).clamp(min=0)
+    mass = rest.sum(-1, keepdim=True)
+    return torch.where(mass > 0, rest / mass, r)
+
+
+def decide_tokens(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
+    """Token-by-token rejection sampling.
+
+    `acceptance * s + (1 - total acceptance) * residual = r`, so the token committed at each position follows its target.
+    A free position is one whose proposal never stands and whose `s` is zero, so that its residual is `r`.
+    """
+    names = [block.names for block in blocks]
+    if not any(block.tokens for block in blocks):
+        tokens = draw(targets, Purpose.TARGET, names)
+        return Decisions(torch.zeros_like(tokens), tokens)
+    laws, sizes = _stacked_laws(targets, blocks), [block.known for block in blocks]
+    chances = acceptance(targets, laws, token_tensor(padded_tokens(blocks), targets.device))
+    if any(block.free for block in blocks):
+        chances = chances.masked_fill(_free(blocks, targets), 0)
+    accepted = leading(_padded(chances, sizes), names)
+    ends = _ends(accepted, sizes)
+    rest = _behind(residual(targets[ends], laws[ends]), targets, blocks, ends)
+    return Decisions(accepted, redraw(rest, accepted, names, [block.free for block in blocks]))
+
+
+def decide_blocks(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
+    """Block verification (Sun et al. 2025, arXiv 2403.10444): the longest prefix that stands, of those that may.
+
+    `w[i] = min(1, w[i-1] r(x[i]) / s(x[i]))` is how much of the target the first i proposals are worth; all i are
+    tossed for, and the last one that comes up decides. The rest is drawn from `norm((w r - s)+)`. In expectation no rule
+    accepts more of a chain, and token by token accepts no more.
+    """
+    names = [block.names for block in blocks]
+    if not any(block.tokens for block in blocks):
+        tokens = draw(targets, Purpose.TARGET, names)
+        return Decisions(torch.zeros_like(tokens), tokens)
+    laws, sizes = _stacked_laws(targets, blocks), [block.known for block in blocks]
+    worth = _worth(targets, laws, blocks)
+    rows, places = _places(sizes, targets)
+    accepted = last(_standing(targets, laws, worth, rows, places)[:, 1:], names)
+    ends = _ends(accepted, sizes)
+    weights = worth.gather(-1, accepted.unsqueeze(-1)).to(targets.dtype)
+    rest = _behind(residual(weights * targets[ends], laws[ends]), targets, blocks, ends)
+    return Decisions(accepted, redraw(rest, accepted, names, [block.free for block in blocks]))
+
+
+def _worth(targets: Tensor, laws: Tensor, blocks: Sequence[Block]) -> Tensor:
+    """The weights w of the first i proposals of each block: float64 [B, K + 1]."""
+    tokens = token_tensor(padded_tokens(blocks), targets.device).unsqueeze(-1)
+    ratios = targets.gather(-1, tokens).double() / laws.gather(-1, tokens)
+    ratios = ratios[:, 0].nan_to_num(0).masked_fill(_free(blocks, targets), 0)
+    most = max(len(block.tokens) for block in blocks)
+    logs = _padded(ratios, [block.known for block in blocks])[:, :most].log().cumsum(-1)
+    logs = torch.cat([torch.zeros_like(logs[:, :1]), logs], -1)
+    # Products that are cut off at 1 as they go
+    return (logs - logs.cummax(-1).values).exp()
+
+
+def _standing(targets: Tensor, laws: Tensor, worth: Tensor, rows: Tensor, places: Tensor) -> Tensor:
+    """The chance that the first i proposals of each block stand if no more do: float64 [B, K + 1]."""
+    weights = worth[rows, places]
+    left = (weights.to(targets.dtype).unsqueeze(-1) * targets - laws).clamp(min=0).sum(-1).double()
+    chances = torch.where(weights < 1, left / (left + 1 - weights), 1)
+    # Where there is no law, the text ends with an error if it gets that far: with what it is worth, as at a block's end
+    chances = torch.where(targets[:, 0].isnan(), weights, chances)
+    return worth.index_put((rows, places), chances)
+
+
+def _places(sizes: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each known position of all blocks, its block and its place in it: [N] both."""
+    each = [(row, place) for row, size in enumerate(sizes) for place in range(size)]
+    rows, places = zip(*each, strict=True)
+    return torch.tensor(rows, device=like.device), torch.tensor(places, device=like.device)
+
+
+def decide_coupled(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
+    """The token that each target draws by its position's own noise is committed; a proposal stands if it is that token.
+
+    So the text is the one of decoding without proposals, whoever proposes what. Proposals are drawn by the same noise:
+    the race of a law close to the target mostly has the target's winner.
+    """
+    sizes = [block.known for block in blocks]
+    winners = draw(targets, Purpose.TARGET, [name for block in blocks for name in _each_position(block)])
+    stands = winners == token_tensor(padded_tokens(blocks), targets.device)
+    stands &= ~(targets[:, 0].isnan() | _free(blocks, targets))
+    accepted = _padded(stands.long(), sizes).cumprod(-1).sum(-1)
+    return Decisions(accepted, winners[_ends(accepted, sizes)])
+
+
+def _each_position(block: Block) -> list[Names]:
+    first = block.names
+    positions = range(first.position, first.position + block.known)
+    return [replace(first, position=position, count=1) for position in positions]
+
+
+def _behind(residuals: Tensor, targets: Tensor, blocks: Sequence[Block], ends: Tensor) -> Tensor:
+    """The residuals [B, V]; at free positions the very targets, as where nothing is proposed."""
+    if not any(block.free for block in blocks):
+        return residuals
+    free = _free(blocks, targets)[ends]
+    return torch.where(free.unsqueeze(-1), targets[ends], residuals)
+
+
+def _free(blocks: Sequence[Block], like: Tensor) -> Tensor:
+    """Which known positions have no proposal: bool [N]."""
+    free = [position == len(block.tokens) for block in blocks for position in range(block.known)]
+    return torch.tensor(free, device=like.device)
+
+
+def _ends(accepted: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Where, among the known positions of all blocks, the token behind the accepted ones of each block belongs: [B]."""
+    lengths = torch.tensor(sizes, device=accepted.device)
+    return lengths.cumsum(0) - lengths + torch.minimum(accepted, lengths - 1)
+
+
+def padded_tokens(blocks: Sequence[Block]) -> list[Token]:
+    """The proposals of all blocks, one per known position; 0 at a free one."""
+    return [token for block in blocks for token in (*block.tokens, *[0] * block.free)]
+
+
+def _padded(values: Tensor, sizes: list[int]) -> Tensor:
+    """Values of blocks, one behind the other, as [B, K] with zeros behind the shorter ones."""
+    if len(set(sizes)) == 1:
+        return values.view(len(sizes), -1)
+    return pad_sequence(list(torch.split(values, sizes)), batch_first=True)
+
+
+def _stacked_laws(targets: Tensor, blocks: Sequence[Block]) -> Tensor:
+    """What the proposals were drawn from, one per known position; zeros at a free one: [N, V]."""
+    nothing = torch.zeros_like(targets[0])
+    each = [law for block in blocks for law in (*block.laws, *[nothing] * block.free)]
+    return torch.stack([law.to(targets.device) for law in each])
+
+
+VERIFICATIONS = {
+    each.name: each
+    for each in (
+        Verification("token", decide_tokens, tokenwise=True),
+        Verification("block", decide_blocks),
+        Verification("coupled", decide_coupled, Purpose.TARGET),
+    )
+}

@@ -1,0 +1,123 @@
+"""From a `Source` to a member and its tokenizer."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
+
+from unisono.errors import MemberError
+from unisono.members.hf import artifact
+from unisono.members.hf.dtype import Choice, fast_dtype
+from unisono.members.hf.facts import require_rewindable
+from unisono.members.hf.member import HFMember
+from unisono.members.hf.memory import empty_model, require_room
+from unisono.members.source import Source
+
+
+def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
+    """The member and its tokenizer (None if there is none).
+
+    Args:
+        source: what the user asked for.
+        folder: read this folder instead of `source.model` (bundled models).
+
+    Raises:
+        MemberError: it cannot be found, read, rewound, or does not fit in memory.
+    """
+    if isinstance(source.model, torch.nn.Module):
+        name = source.name or type(source.model).__name__
+        return _member(_as_pretrained(source.model), name, source), source.tokenizer
+    path = folder or str(source.model)
+    name = source.name or Path(path).name
+    where: dict[str, Any] = {} if folder else {"revision": source.revision}
+    where["trust_remote_code"] = source.trust_remote_code
+    # What is small and may be wrong comes before the weights
+    config = _attempt(name, path, lambda: AutoConfig.from_pretrained(path, **where))
+    tokenizer = source.tokenizer or _attempt(name, path, lambda: AutoTokenizer.from_pretrained(path, **where))
+    with nullcontext() if sys.stderr.isatty() and not folder else _without_progress_bar():
+        choice = _choice(source, config)
+        model = _attempt(name, path, lambda: _load_model(source, name, path, config, choice.dtype, where))
+    return _member(model, name, source, choice.measured), tokenizer
+
+
+def _member(model: PreTrainedModel, name: str, source: Source, measured: str = "") -> HFMember:
+    member = HFMember(model, name)
+    member.measured = measured
+    member.compile(source.compile)
+    if source.deterministic:
+        member.isolate()
+    return member
+
+
+def _choice(source: Source, config: Any) -> Choice:
+    if source.dtype != "auto":
+        return Choice(getattr(torch, source.dtype))
+    compiled = source.compile == "on" or (source.compile == "auto" and artifact.some())
+    return fast_dtype(config, _device(source), compiled)
+
+
+def _device(source: Source) -> str:
+    return source.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _load_model(
+    source: Source, name: str, path: str, config: Any, dtype: torch.dtype, where: dict[str, Any]
+) -> PreTrainedModel:
+    device = _device(source)
+    empty = empty_model(config, source.trust_remote_code)
+    require_rewindable(empty, name)
+    if source.quantization is None and source.device_map is None:
+        require_room(name, empty.num_parameters(), dtype, device)
+    options: dict[str, Any] = {"dtype": dtype, **where}
+    if source.quantization is not None:
+        options["quantization_config"] = source.quantization
+    if source.device_map is not None:
+        options["device_map"] = source.device_map
+    model: PreTrainedModel
+    model, found = AutoModelForCausalLM.from_pretrained(path, config=config, output_loading_info=True, **options)
+    missing = sorted(found["missing_keys"])
+    if missing and source.quantization is None:  # transformers would fill them with random numbers
+        raise MemberError(f"member {name} lacks {len(missing)} of its weights, among them {missing[0]}: {path}")
+    if source.device_map is None and source.quantization is None:
+        model.to(device)
+    return model
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """transformers' switch is global, so it is put back."""
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
+
+
+def _attempt(name: str, path: str, load: Callable[[], Any]) -> Any:
+    """Whatever the libraries below raise for a bad model becomes one line that names the model."""
+    try:
+        return load()
+    except MemberError:
+        raise
+    except Exception as error:
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        if Path(path).exists():
+            raise MemberError(f"member {name} cannot be loaded from {path}: {lines[0]}") from error
+        if path.startswith((".", "~", "/")):
+            raise MemberError(f"unknown member: there is no folder {path!r}") from error
+        raise MemberError(
+            f"unknown member: {path!r} is no local folder, and could not be had from the hub ({lines[0]})"
+        ) from error
+
+
+def _as_pretrained(model: torch.nn.Module) -> PreTrainedModel:
+    if not isinstance(model, PreTrainedModel):
+        raise MemberError(f"a loaded member must be a transformers model, not: {type(model).__name__}")
+    return model

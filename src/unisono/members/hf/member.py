@@ -1,0 +1,270 @@
+"""transformers models as members: forwards of many rows over one cache."""
+
+import inspect
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from unisono.errors import MemberError
+from unisono.members.base import Work
+from unisono.members.hf.attention import WIDENED, attention, lock_of, widening
+from unisono.members.hf.cache import SlotCache, capacity
+from unisono.members.hf.compiled import Compiled, build, discard, find
+from unisono.members.hf.facts import context, end_ids, logit_count, require_rewindable
+from unisono.members.hf.graphs import Graphs
+from unisono.members.hf.mask import Masks
+from unisono.members.hf.probe import is_faithful, is_isolated, require_faithful
+from unisono.members.hf.step import Step
+from unisono.transfer import Token, token_tensor
+
+SHORT = 16  # rows with at most this many new tokens are scored together, and compiled
+PIECE = 32  # more tokens are padded to a multiple of this: kernels are made, and kept, for every number that occurs
+MANY = 512  # the most tokens of a forward of several such rows
+WARM = [(rows, width) for rows in (1, 2) for width in (1, 2, 4, 8, 16)]  # what is recorded at loading
+
+
+class HFMember:
+    """A causal language model of transformers. A lock serialises its forwards, so threads may share a member.
+
+    Args:
+        model: put into evaluation mode; its weights are not touched. Two members may share one model.
+        name: how users and statistics call it.
+
+    Raises:
+        MemberError: the model cannot be rewound by length, or is no decoder.
+    """
+
+    def __init__(self, model: PreTrainedModel, name: str) -> None:
+        require_rewindable(model, name)
+        self.name = name
+        self.model = model.eval()
+        self.parameters = model.num_parameters()
+        self.context = context(model)
+        self.vocabulary = logit_count(model)
+        self.device = str(model.device)
+        self.end_ids = end_ids(model)
+        self.measured = ""  # what decided for its dtype, if anything was measured
+        self._keep = "logits_to_keep" if "logits_to_keep" in inspect.signature(model.forward).parameters else None
+        self._masks = Masks.of(model)  # None: the model makes its own, for one row at a time
+        self._widen = widening(model)
+        self._forbidden: Tensor | None = None
+        self._cache = SlotCache()
+        self._lock = lock_of(model)
+        self._step: Compiled | Graphs | None = None
+        self._together = SHORT  # the most tokens of rows that share a forward
+        if self._masks is not None and not is_faithful(self):
+            self._masks = None
+        require_faithful(self)
+        self._token_bytes = self._measured()
+
+    def restrict(self, vocabulary: int, forbidden: Sequence[int]) -> None:
+        """Score only the first `vocabulary` ids, and give no mass to the forbidden ones."""
+        self.vocabulary = vocabulary
+        self._forbidden = torch.tensor(forbidden, device=self.model.device) if forbidden else None
+
+    @property
+    def keeps(self) -> bool:
+        return self._cache.keep
+
+    @property
+    def compiled(self) -> bool:
+        """Whether short forwards are compiled."""
+        return self._step is not None
+
+    def compile(self, mode: str) -> None:
+        """Run short forwards compiled: "on" compiles them if need be, "auto" takes what an earlier run compiled.
+
+        What cannot be compiled here stays as it is, with a warning.
+        """
+        if mode == "off" or self._masks is None:
+            if mode == "on":
+                self._warn("its attention takes no masks from outside")
+            return
+        step = Step(self.model, self._masks, self.context)
+        if self.model.device.type == "cuda":
+            self.record(Graphs(step, fuse=mode == "on"))
+            return
+        for attempt in (find, self._build) if mode == "on" else (find,):
+            try:
+                self._step = attempt(step)
+            except MemberError as error:
+                self._warn(str(error))
+            if self._step is not None:
+                break
+        if self._step is not None and not is_faithful(self):
+            self._step = None
+            discard(step)
+            self._warn("compiled, it gives other scores")
+
+    def _build(self, step: Step) -> Compiled:
+        keys, values = zip(*self._cache.like, strict=True)
+        return build(step, keys, values, self.name)
+
+    def record(self, graphs: Graphs) -> None:
+        """Run short forwards as recorded graphs; those of one row and of two are recorded now."""
+        self._step, self._cache.keep = graphs, True
+        try:
+            for rows, width in track(WARM, f"recording {self.name}", console=Console(stderr=True), transient=True):
+                slots = [self.open() for _ in range(rows)]
+                self.score([Work(slot, [0] * width, 1) for slot in slots])
+                for slot in slots:
+                    self.close(slot)
+        except Exception as error:  # a model that waits for the device cannot be recorded, and says so in many ways
+            self._step = None
+            self._warn(" ".join(str(error).split())[:200] or type(error).__name__)
+        if self._step is not None and not is_faithful(self):
+            self._step = None
+            self._warn("recorded, it gives other scores")
+
+    def share(self, other: "HFMember") -> None:
+        """Use the compiled forward of a member of the same model; graphs belong to one cache and are recorded anew."""
+        if isinstance(other._step, Graphs):
+            self.record(other._step.fresh())
+        else:
+            self._step = other._step
+
+    def isolate(self) -> None:
+        """Score every row in a forward of its own. Warns if other rows can change its last bits even so."""
+        self._together = 0
+        if not is_isolated(self):
+            warnings.warn(
+                f"member {self.name} is not deterministic to the last bit on {self.device}: near-ties may fall otherwise "
+                "beside other rows",
+                stacklevel=3,
+            )
+
+    def _warn(self, reason: str) -> None:
+        warnings.warn(f"member {self.name} runs without compiled forwards: {reason}", stacklevel=3)
+
+    def memory(self, slots: int, tokens: int) -> int:
+        return capacity(slots, tokens + PIECE) * self._token_bytes  # with room for padding
+
+    def open(self) -> int:
+        with self._lock:
+            return self._cache.open()
+
+    def fork(self, slot: int) -> int:
+        with self._lock:
+            return self._cache.fork(slot)
+
+    def close(self, slot: int) -> None:
+        with self._lock:
+            self._cache.close(slot)
+
+    def length(self, slot: int) -> int:
+        return self._cache.lengths[slot]
+
+    def rewind(self, slot: int, length: int) -> None:
+        self._cache.lengths[slot] = length
+
+    @torch.inference_mode()
+    def score(self, work: Sequence[Work]) -> list[Tensor]:
+        logits: dict[int, Tensor] = {}
+        with self._lock:
+            for group in _groups(work, self._together if self._masks else 0, self._step.idle if self._step else None):
+                logits.update(zip((item.slot for item in group), self._forward(group), strict=True))
+        return [logits[item.slot] for item in work]
+
+    def _measured(self) -> int:
+        """Bytes of cache per token: every architecture stores something else, so one is stored."""
+        slot = self.open()
+        try:
+            self.score([Work(slot, [0], 1)])
+            return self._cache.token_bytes
+        finally:
+            self.close(slot)
+
+    def _forward(self, work: Sequence[Work]) -> list[Tensor]:
+        """One forward; rows with fewer tokens than the longest are padded behind, where nothing looks."""
+        width = _padded(max(len(item.tokens) for item in work)) if self._masks else len(work[0].tokens)
+        first = min(len(item.tokens) - item.keep for item in work)  # no row wants logits before this column
+        columns = max(1, width - first)
+        if self._step is not None and width <= SHORT:
+            rows, scores = self._compiled_scores(work, width)
+        else:
+            rows, scores = range(len(work)), self._plain_scores(work, width, columns)
+        scores = scores[:, -columns:, : self.vocabulary]
+        if self._forbidden is not None:
+            scores = scores.index_fill(-1, self._forbidden, -torch.inf)
+        for item in work:
+            self._cache.lengths[item.slot] += len(item.tokens)
+        ends = [len(item.tokens) - width + columns if item.keep else 0 for item in work]
+        return [scores[row, end - item.keep : end] for row, item, end in zip(rows, work, ends, strict=True)]
+
+    def _compiled_scores(self, work: Sequence[Work], width: int) -> tuple[Sequence[int], Tensor]:
+        """Where each item of the work is in the logits [R, width, V], and these; R counts idle slots too."""
+        assert self._step is not None
+        slots = [item.slot for item in work]
+        first, last, wider = self._step.frame(slots[0], slots[-1] + 1, width)
+        span = self._cache.span(first, last, wider, slots)
+        rows = [slot - span.first for slot in slots]
+        tokens: list[Sequence[Token]] = [()] * len(span.starts)
+        for row, item in zip(rows, work, strict=True):
+            tokens[row] = item.tokens
+        ids = _ids(tokens, wider, self.model.device)
+        return rows, self._step(ids, span.starts, span.window, span.keys, span.values)[:, :width]
+
+    def _plain_scores(self, work: Sequence[Work], width: int, columns: int) -> Tensor:
+        """The model's own forward; at least the last `columns` logits: [rows, columns or more, V]."""
+        device = self.model.device
+        selection = self._cache.select([item.slot for item in work], width, device)
+        options: dict[str, Any] = {self._keep: columns} if self._keep else {}
+        positions = selection.positions if self.context is None else selection.positions.clamp(max=self.context - 1)
+        seen = torch.arange(selection.window, device=device)
+        large = width == 1 and len(work) * selection.window >= self._widen
+        with attention(self.model, WIDENED) if large else nullcontext():
+            output = self.model(
+                input_ids=_ids([item.tokens for item in work], width, device),
+                attention_mask=self._masks(selection.positions, seen) if self._masks else None,
+                position_ids=positions,
+                past_key_values=self._cache,
+                use_cache=True,
+                **options,
+            )
+        scores: Tensor = output.logits[:, -columns:].float()
+        return scores
+
+
+def _ids(tokens: Sequence[Sequence[Token]], width: int, device: torch.device) -> Tensor:
+    """Tokens of the rows, padded behind: [rows, width]."""
+    padded = [token for row in tokens for token in (*row, *[0] * (width - len(row)))]
+    return token_tensor(padded, device).view(len(tokens), width)
+
+
+def _groups(work: Sequence[Work], most: int, idle: int | None) -> Iterator[Sequence[Work]]:
+    """Rows that share a forward: those with at most `most` tokens; others alone, so that nobody is padded to them.
+
+    Args:
+        idle: the most slots between neighbours, or None for any number.
+    """
+    short = sorted((item for item in work if len(item.tokens) <= most), key=lambda item: item.slot)
+    start = 0
+    for end in range(1, len(short) + 1):
+        if end == len(short) or (idle is not None and short[end].slot - short[end - 1].slot > idle + 1):
+            yield short[start:end]
+            start = end
+    if most:
+        yield from _long_groups([item for item in work if len(item.tokens) > most])
+    else:
+        yield from ([item] for item in work)
+
+
+def _long_groups(work: Sequence[Work]) -> Iterator[Sequence[Work]]:
+    """Rows with many tokens, together if they are padded alike."""
+    widths: dict[int, list[Work]] = {}
+    for item in sorted(work, key=lambda item: item.slot):
+        widths.setdefault(_padded(len(item.tokens)), []).append(item)
+    for width, items in widths.items():
+        most = max(1, MANY // width)
+        yield from (items[start : start + most] for start in range(0, len(items), most))
+
+
+def _padded(width: int) -> int:
+    return width if width <= SHORT else -(-width // PIECE) * PIECE

@@ -1,0 +1,105 @@
+"""Does a member repeat its own model? Asked once, when it is made.
+
+Some causal models accept a cache and ignore it, keep a state of their own, or look at later tokens; all of these decode
+to nonsense without an error. A few tokens scored in pieces, beside another row and with a rollback, must give what one
+plain forward gives.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from unisono.errors import MemberError
+from unisono.members.base import Work
+
+if TYPE_CHECKING:
+    from unisono.members.hf.member import HFMember
+
+TOKENS = 6
+
+
+def require_faithful(member: "HFMember") -> None:
+    """Raise MemberError if the member's scores are not those of its model."""
+    kind = member.model.config.model_type
+    try:
+        difference = _difference(member)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise MemberError(f"member {member.name} cannot be decoded with a cache: {kind} ({reason})") from error
+    if math.isnan(difference):
+        raise MemberError(
+            f"member {member.name} gives scores that are not numbers: broken weights, or too small a dtype"
+        )
+    if not difference <= _tolerance(member):
+        raise MemberError(
+            f"member {member.name} cannot be rewound by length, which speculation needs: {kind} gives other scores with "
+            "a key-value cache than without"
+        )
+
+
+def is_faithful(member: "HFMember") -> bool:
+    """Whether the member's scores are those of its model."""
+    try:
+        return _difference(member) <= _tolerance(member)
+    except Exception:  # whatever a model raises that is called as it cannot be
+        return False
+
+
+def is_isolated(member: "HFMember") -> bool:
+    """Whether a row's scores are the same to the last bit, alone and in another slot beside longer rows."""
+    ids = [7 * (k + 1) % member.vocabulary for k in range(TOKENS)]
+    pieces = (ids[:1], ids[1:3], ids[3:])
+    alone = _beside(member, pieces, others=0)
+    return torch.equal(alone, _beside(member, pieces, others=3))
+
+
+def _beside(member: "HFMember", pieces: Sequence[list[int]], others: int) -> Tensor:
+    """Logits of a row read in pieces, in the slot behind those of other rows that read more: [TOKENS, V]."""
+    slots = [member.open() for _ in range(others + 1)]
+    try:
+        found = []
+        for piece in pieces:
+            work = [Work(slot, [*piece, *piece], 1) for slot in slots[:-1]]
+            found.append(member.score([*work, Work(slots[-1], piece, len(piece))])[-1])
+        return torch.cat(found)
+    finally:
+        for slot in slots:
+            member.close(slot)
+
+
+def _tolerance(member: "HFMember") -> float:
+    """Half precision rounds; a model that loses its context is off by about the spread of its logits."""
+    return 0.01 if member.model.dtype == torch.float32 else 0.1
+
+
+def _difference(member: "HFMember") -> float:
+    """The largest over positions, in units of the logits' spread.
+
+    Of a position the median counts, since one flipped expert may move a few logits far.
+    """
+    ids = [7 * (k + 1) % member.vocabulary for k in range(TOKENS)]
+    found = _in_pieces(member, ids)
+    wanted = torch.cat([_at_once(member, ids), _at_once(member, ids[3:])])
+    return float(((found - wanted).abs().median(-1).values / wanted.std(-1)).max())
+
+
+def _in_pieces(member: "HFMember", ids: list[int]) -> Tensor:
+    """Logits after each of the ids, then after each of the last three as a row of its own: [TOKENS + 3, V]."""
+    slot, other = member.open(), member.open()
+    try:
+        first, beside = member.score([Work(slot, ids[:4], 4), Work(other, ids[3:4], 1)])
+        member.rewind(slot, 2)
+        rest, behind = member.score([Work(slot, ids[2:], 4), Work(other, ids[4:], 2)])  # from unequal lengths
+        return torch.cat([first[:2], rest, beside, behind])
+    finally:
+        member.close(slot)
+        member.close(other)
+
+
+@torch.inference_mode()
+def _at_once(member: "HFMember", ids: list[int]) -> Tensor:
+    logits: Tensor = member.model(input_ids=torch.tensor([ids], device=member.model.device), use_cache=False).logits
+    return logits[0].float()

@@ -1,0 +1,79 @@
+"""A forward as a function of tensors, for compilers: nothing in it depends on which rows run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from unisono.members.hf.mask import Masks
+
+
+class Step(torch.nn.Module):
+    """Appends W tokens to each of R slots and returns the logits after each of them.
+
+    Args:
+        masks: of this model. context: the most positions it knows, or None.
+    """
+
+    def __init__(self, model: PreTrainedModel, masks: Masks, context: int | None) -> None:
+        super().__init__()
+        self.model = model
+        self._masks = masks
+        self._last = None if context is None else context - 1
+
+    def forward(
+        self, ids: Tensor, starts: Tensor, seen: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]
+    ) -> Tensor:
+        """Logits [R, W, V] in float32.
+
+        Args:
+            ids: [R, W]. starts: [R], the position of each slot's first new token.
+            seen: [N], the numbers 0 to N - 1: the positions that attention looks at.
+            keys, values: per layer [R, heads, capacity, dim]; the new tokens' are written into them.
+        """
+        positions = starts.unsqueeze(1) + torch.arange(ids.shape[1], device=ids.device)
+        layers = [StepLayer(*stores, positions, seen.shape[0]) for stores in zip(keys, values, strict=True)]
+        output = self.model(
+            input_ids=ids,
+            attention_mask=self._masks(positions, seen),
+            position_ids=positions if self._last is None else positions.clamp(max=self._last),
+            past_key_values=Cache(layers=layers),
+            use_cache=True,
+        )
+        logits: Tensor = output.logits.float()
+        return logits
+
+
+class StepLayer(CacheLayerMixin):
+    """One layer's keys and values [R, heads, capacity, dim] during a forward."""
+
+    is_sliding = False
+
+    def __init__(self, keys: Tensor, values: Tensor, positions: Tensor, window: int) -> None:
+        super().__init__()
+        self.keys, self.values = keys, values
+        self.is_initialized = True
+        self._positions, self._window = positions, window
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing to do: the stores are given."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write [R, heads, W, dim]; return what attention looks at, [R, heads, N, dim]."""
+        rows = torch.arange(key_states.shape[0], device=key_states.device).unsqueeze(1)
+        # Two index tensors with a slice between them put the indexed dimensions first: [R, W, heads, dim]
+        self.keys[rows, :, self._positions] = key_states.transpose(1, 2)
+        self.values[rows, :, self._positions] = value_states.transpose(1, 2)
+        return self.keys[:, :, : self._window], self.values[:, :, : self._window]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._window, 0
+
+    def get_seq_length(self) -> int:
+        return self._window - self._positions.shape[1]
+
+    def get_max_length(self) -> int:
+        return -1

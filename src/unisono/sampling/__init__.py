@@ -1,0 +1,1 @@
+"""Logits -> law -> token: edits, the warp, keyed random numbers."""

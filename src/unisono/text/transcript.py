@@ -1,0 +1,65 @@
+"""From committed tokens to pieces of text, and the end of the text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from unisono.params import SamplingParams
+from unisono.tokens.detokenizer import Detokenizer, StopStrings
+from unisono.types import Commit, FinishReason, Piece
+
+
+class Transcript:
+    """The output of one request as it grows, cut exactly where decoding one token at a time would stop.
+
+    Args:
+        tokenizer: a transformers tokenizer or None.
+        context: the last tokens of the prompt.
+        ends: ids that end the text; they are part of `token_ids` but not of the text.
+        limit: the most tokens.
+    """
+
+    def __init__(
+        self, tokenizer: Any, context: Sequence[int], params: SamplingParams, ends: frozenset[int], limit: int
+    ) -> None:
+        self.commits: list[Commit] = []
+        self.text = ""
+        self.finish_reason: FinishReason | None = None
+        self._detokenizer = Detokenizer(tokenizer, context)
+        self._stops = StopStrings(params.stop, params.include_stop)
+        self._unchecked = params.min_tokens  # stop strings that end before this token do not count
+        self._ends = ends
+        self._limit = limit
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        return tuple(commit.token for commit in self.commits)
+
+    def push(self, commit: Commit) -> Piece:
+        """Add one token; sets `finish_reason` if it is the last."""
+        self.commits.append(commit)
+        if commit.token in self._ends:
+            self.finish_reason = "stop"
+            return Piece("", commit)
+        armed = len(self.commits) >= self._unchecked
+        text, stopped = self._stops.push(self._detokenizer.push(commit.token), armed)
+        if stopped:
+            self.finish_reason = "stop"
+        elif len(self.commits) == self._limit:
+            self.finish_reason = "length"
+        self.text += text
+        return Piece(text, commit)
+
+    def close(self) -> str:
+        """The text that was held back, once the last token is in."""
+        if self._stopped_by_text():
+            return ""
+        text, stopped = self._stops.push(self._detokenizer.flush())
+        if stopped:
+            self.finish_reason = "stop"
+        else:
+            text += self._stops.flush()
+        self.text += text
+        return text
+
+    def _stopped_by_text(self) -> bool:
+        return self.finish_reason == "stop" and self.commits[-1].token not in self._ends
