@@ -1,0 +1,79 @@
+"""Who takes part in an ensemble, and in which role."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from unisono.members.base import Member
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """The members of the combination, and who else proposes.
+
+    members: those of the combination as listed, and behind them those that only propose. drafters: how many these are.
+    proposers: names of what proposes without slots and scores. twins: groups of members, by index, whose work one call of
+    `score` can hold, since they share weights and slot numbers.
+    """
+
+    members: tuple[Member, ...]
+    drafters: int = 0
+    proposers: tuple[str, ...] = ("lookup",)
+    twins: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def everyone(self) -> range:
+        """Indices of all members, drafters included."""
+        return range(len(self.members))
+
+    @property
+    def combined(self) -> range:
+        """Indices of the members that the combination is of."""
+        return range(len(self.members) - self.drafters)
+
+    @property
+    def names(self) -> list[str]:
+        return [member.name for member in self.members]
+
+    @property
+    def parameters(self) -> list[int]:
+        """How many weights each member has."""
+        return [member.parameters for member in self.members]
+
+    @property
+    def vocabulary(self) -> int:
+        """Size V of all laws."""
+        return self.members[0].vocabulary
+
+    @property
+    def warps(self) -> bool:
+        """Whether the members warp by themselves, so that nothing is left to be warped."""
+        return self.members[0].warps
+
+    @property
+    def context_length(self) -> int | None:
+        """The most that each member can hold; None if none has a limit."""
+        return min((each.context_length for each in self.members if each.context_length is not None), default=None)
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The units that end a text for some member of the combination."""
+        return frozenset().union(*(self.members[index].end_ids for index in self.combined))
+
+    @property
+    def groups(self) -> list[tuple[int, ...]]:
+        """All members, twins together, in the order of the first of each group."""
+        return list(dict.fromkeys(self.together(index) for index in self.everyone))
+
+    def together(self, member: int) -> tuple[int, ...]:
+        """The group of twins that a member belongs to; itself if it has none."""
+        return next((group for group in self.twins if member in group), (member,))
+
+    def memory(self, slots: int, places: Sequence[int]) -> int:
+        """Bytes that the caches take with so many slots in each member; `places` of each slot, per member.
+
+        Twins share one cache, in which every slot is as long as the longest.
+        """
+        return sum(
+            self.members[group[0]].memory(slots * len(group), max(places[member] for member in group))
+            for group in self.groups
+        )

@@ -1,0 +1,95 @@
+"""Members that read token ids and can be cut at any length: what `Member` asks of contexts and lengths, done once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from unisono.members.base import Context, Prompt, Work
+from unisono.sampling.warp import Warp
+from unisono.transfer import Token
+
+
+@dataclass(frozen=True)
+class Append:
+    """Tokens to append to a slot, at least one, and of how many of the last ones to return scores (0 to all)."""
+
+    slot: int
+    tokens: Sequence[Token]
+    keep: int
+    features: bool = False
+
+
+class TokenMember:
+    """A part of a member. A subclass keeps token sequences in slots: it says how many a slot holds, and cuts it.
+
+    Attributes:
+        context_length: as in `Member`.
+    """
+
+    context_length: int | None
+    width = 0
+    warps = False
+
+    def __init__(self) -> None:
+        self._contexts: dict[int, Context] = {}  # of the open slots
+
+    def context(self, prompt: Prompt, warp: Warp) -> Context:
+        return Context(len(prompt.tokens), prompt.tokens)
+
+    def room(self, context: Context, text: Sequence[int]) -> int | None:
+        return None if self.context_length is None else self.context_length - context.size - len(text)
+
+    def places(self, context: Context, units: int) -> int:
+        return context.size + units
+
+    def open(self, context: Context) -> int:
+        slot = self._open()
+        self._contexts[slot] = context
+        return slot
+
+    def fork(self, slot: int) -> int:
+        copy = self._fork(slot)
+        self._contexts[copy] = self._contexts[slot]
+        return copy
+
+    def close(self, slot: int) -> None:
+        self._close(slot)
+        self._contexts.pop(slot, None)
+
+    def unread(self, slot: int) -> int:
+        return max(0, self._contexts[slot].size - self._held(slot))
+
+    def length(self, slot: int) -> int:
+        return max(0, self._held(slot) - self._contexts[slot].size)
+
+    def rewind(self, slot: int, length: int) -> None:
+        if length < self.length(slot):
+            self._cut(slot, self._contexts[slot].size + length)
+
+    def _append(self, work: Work) -> Append:
+        """The work as tokens. For scores right behind a context that was read before, its last token is read again."""
+        context, held = self._contexts[work.slot], self._held(work.slot)
+        pieces = context.tokens[held : held + work.read]
+        if work.keep > len(work.tokens) and not pieces:
+            pieces = context.tokens[-1:]
+            self._cut(work.slot, context.size - 1)
+        return Append(work.slot, (*pieces, *work.tokens), work.keep, work.features)
+
+    def _open(self) -> int:
+        """A slot without tokens."""
+        raise NotImplementedError
+
+    def _fork(self, slot: int) -> int:
+        """A slot with the same tokens."""
+        raise NotImplementedError
+
+    def _close(self, slot: int) -> None:
+        """Free the slot, if it is open."""
+        raise NotImplementedError
+
+    def _held(self, slot: int) -> int:
+        """How many tokens the slot holds, those of the context included."""
+        raise NotImplementedError
+
+    def _cut(self, slot: int, count: int) -> None:
+        """Keep the first `count` tokens."""
+        raise NotImplementedError
