@@ -17,6 +17,7 @@ from unisono.combine import Combination, weighted
 from unisono.combine.mixtures import Weighted
 from unisono.ensemble import Ensemble
 from unisono.errors import unknown
+from unisono.members.hf.load import model_of
 from unisono.params import SamplingParams
 
 NAMES = ("transformers:generate", "transformers:assisted:G", "transformers:ensemble:G")
@@ -51,7 +52,7 @@ def _parse(name: str) -> tuple[str, int]:
 def generate(name: str, ensemble: Ensemble, prompts: Sequence[Any], params: SamplingParams) -> tuple[int, float]:
     """Decode prompts one after the other, as transformers does; tokens, and seconds that they took."""
     kind, count = _parse(name)
-    model, draft = ensemble.members[0].model, ensemble.members[-1].model
+    model, draft = model_of(ensemble.members[0]), model_of(ensemble.members[-1])
     options: dict[str, Any] = {
         "max_new_tokens": params.max_tokens,
         "min_new_tokens": params.max_tokens,

@@ -108,7 +108,7 @@ def bench(
         plots.require()
     given = read_config(config)
     sources = {key: asked[key] for key in ("dtype", "device", "compile") if key in asked}
-    load = run.loader([] if member else [vars(source) | sources for source in given.members], **sources)
+    load = run.loader([] if member else [source.given() | sources for source in given.members], **sources)
     cases = _cases(asked, given)
     if profile:
         _refuse(asked, "--profile", ("preset", "cells", "peer", "markdown", "picture", "resume"))
@@ -234,7 +234,7 @@ def predict(
     quiet_libraries()
     given = read_config(config)
     sources = {key: value for key, value in (("dtype", dtype), ("device", device), ("compile", compile)) if value}
-    listed: Sequence[object] = member or [vars(source) | sources for source in given.members] or DEFAULT_MEMBERS
+    listed: Sequence[object] = member or [source.given() | sources for source in given.members] or DEFAULT_MEMBERS
     combination = given.combine if combine is None else combine
     texts = prompts.read(text, count)
     ensemble = members.load(listed, combination, **sources)

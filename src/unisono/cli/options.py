@@ -82,7 +82,7 @@ def load_ensemble(
     """The ensemble that config and options ask for; an option goes before the config."""
     quiet_libraries()
     given = {key: value for key, value in sources.items() if value is not None}
-    listed = [vars(source) | given for source in config.members]  # an option goes before the config, for members too
+    listed = [source.given() | given for source in config.members]  # an option goes before the config, for members too
     return Ensemble.load(
         list(members) or listed or DEFAULT_MEMBERS,
         combine=config.combine if combine is None else combine,
