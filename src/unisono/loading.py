@@ -11,6 +11,7 @@ from unisono.errors import ConfigurationError, MemberError, unknown
 from unisono.members.hf.load import load
 from unisono.members.hf.member import HFMember
 from unisono.members.hf.memory import free_memory
+from unisono.members.lineup import Lineup
 from unisono.members.source import ZOO, Source, as_source
 from unisono.text.prompts import Prompts
 from unisono.tokens.vocabulary import Vocabulary, common
@@ -26,7 +27,7 @@ def load_members(
     options: Mapping[str, Any],
     before: Loaded | None = None,
     drafts: Sequence[object] = (),
-) -> tuple[list[HFMember], Prompts]:
+) -> tuple[Lineup, Prompts]:
     """Loaded members, cut to their common vocabulary, and how prompts are encoded for them.
 
     Args:
@@ -56,8 +57,8 @@ def load_members(
         warnings.warn(f"tokens that only some members know get no mass: {tokens}", stacklevel=3)
     for model in models:
         model.restrict(vocabulary.size, vocabulary.forbidden)
-    contexts = [model.context for model in models]
-    return models, Prompts(tokenizers[0], [source.prompt for source in sources], contexts, vocabulary)
+    lineup = Lineup(tuple(models), len(drafts))
+    return lineup, Prompts(tokenizers[0], [source.prompt for source in sources], lineup, vocabulary)
 
 
 def _common(speakers: Sequence[tuple[str, Any, int]]) -> Vocabulary:
@@ -65,9 +66,9 @@ def _common(speakers: Sequence[tuple[str, Any, int]]) -> Vocabulary:
     return common(names, tokenizers, sizes)
 
 
-def cache_budget(members: Sequence[HFMember]) -> int:
+def cache_budget(lineup: Lineup) -> int:
     """Bytes that the members' caches may take if nobody says: half of what is free on the fullest device."""
-    return min(free_memory(member.device) for member in members) // 2
+    return min(free_memory(member.device) for member in lineup.members) // 2
 
 
 def _folder(source: Source) -> str | None:

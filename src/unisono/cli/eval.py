@@ -14,7 +14,6 @@ from rich.table import Table
 from unisono.bench.provenance import provenance
 from unisono.cli.harness import draw, run_harness
 from unisono.cli.options import Device, Dtype, Members, load_ensemble
-from unisono.combine import as_combination
 from unisono.config import Config
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError, RequestError, unknown
@@ -90,7 +89,7 @@ def evaluate(
         raise RequestError(f"give a task: {', '.join(OWN)} or one of lm-evaluation-harness; or --preset skills")
     ensemble = load_ensemble(Config(), members, None, None, None, dtype=dtype, device=device)
     for each in combinations:
-        as_combination(each, len(ensemble.members))  # a mistake in the last is said before the first is run
+        ensemble.combination(each)  # a mistake in the last is said before the first is run
     say = _progress()
     if name not in OWN:
         if tuned or text or allow_code:

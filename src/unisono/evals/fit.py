@@ -27,8 +27,9 @@ def examples(ensemble: Ensemble, texts: Sequence[Mapping[str, str]]) -> tuple[Te
     Args:
         ensemble: the draft and one assistant. texts: `prompt` and `answer` each.
     """
-    if len(ensemble.members) != 2:
-        raise ConfigurationError(f"a tree is fitted for 2 members, draft and assistant, not: {len(ensemble.members)}")
+    count = len(ensemble.lineup.combined)
+    if count != 2:
+        raise ConfigurationError(f"a tree is fitted for 2 members, draft and assistant, not: {count}")
     found = [_positions(ensemble, text["prompt"], text["answer"]) for text in texts]
     return torch.cat([features for features, _ in found]), torch.cat([labels for _, labels in found])
 

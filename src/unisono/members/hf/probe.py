@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unisono.errors import MemberError
-from unisono.members.base import Work
+from unisono.members.base import Context, Work
 
 if TYPE_CHECKING:
     from unisono.members.hf.member import HFMember
@@ -58,12 +58,12 @@ def is_isolated(member: "HFMember") -> bool:
 
 def _beside(member: "HFMember", pieces: Sequence[list[int]], others: int) -> Tensor:
     """Logits of a row read in pieces, in the slot behind those of other rows that read more: [TOKENS, V]."""
-    slots = [member.open() for _ in range(others + 1)]
+    slots = [member.open(Context(0)) for _ in range(others + 1)]
     try:
         found = []
         for piece in pieces:
-            work = [Work(slot, [*piece, *piece], 1) for slot in slots[:-1]]
-            found.append(member.score([*work, Work(slots[-1], piece, len(piece))])[-1])
+            work = [Work(slot, tokens=[*piece, *piece], keep=1) for slot in slots[:-1]]
+            found.append(member.score([*work, Work(slots[-1], tokens=piece, keep=len(piece))])[-1].logits)
         return torch.cat(found)
     finally:
         for slot in slots:
@@ -88,15 +88,20 @@ def _difference(member: "HFMember") -> float:
 
 def _in_pieces(member: "HFMember", ids: list[int]) -> Tensor:
     """Logits after each of the ids, then after each of the last three as a row of its own: [TOKENS + 3, V]."""
-    slot, other = member.open(), member.open()
+    slot, other = member.open(Context(0)), member.open(Context(0))
     try:
-        first, beside = member.score([Work(slot, ids[:4], 4), Work(other, ids[3:4], 1)])
+        first, beside = _scored(member, (slot, ids[:4], 4), (other, ids[3:4], 1))
         member.rewind(slot, 2)
-        rest, behind = member.score([Work(slot, ids[2:], 4), Work(other, ids[4:], 2)])  # from unequal lengths
+        rest, behind = _scored(member, (slot, ids[2:], 4), (other, ids[4:], 2))  # from unequal lengths
         return torch.cat([first[:2], rest, beside, behind])
     finally:
         member.close(slot)
         member.close(other)
+
+
+def _scored(member: "HFMember", *work: tuple[int, list[int], int]) -> list[Tensor]:
+    """Logits, where work is slot, tokens and how many positions to keep."""
+    return [each.logits for each in member.score([Work(slot, tokens=ids, keep=keep) for slot, ids, keep in work])]
 
 
 @torch.inference_mode()
