@@ -26,7 +26,7 @@ from unisono.decoding.engine import Engine
 from unisono.decoding.row import Row
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS, Verification
-from unisono.members.base import Reading
+from unisono.members.base import Context, Member, Reading
 from unisono.members.lineup import Lineup
 from unisono.members.table import TableMember
 from unisono.methods import as_schedule
@@ -174,11 +174,19 @@ def decode(  # noqa: PLR0913 - what a test varies, by name
     law = as_combination(combination, count)
     plan = as_schedule(schedule, lineup.parameters, law.needed(count))
     method, warp = Method(law, plan, verification, proposer), warp or Warp()
-    contexts = tuple(member.context(Reading(PROMPT), warp) for member in members)
     left = Warp(0 if warp.greedy else 1) if lineup.warps else warp
-    task = Task(contexts, left, tokens, edits=edits or Edits())
+    task = Task(contexts(members, warp=warp), left, tokens, edits=edits or Edits())
     row = Row(lineup, method, task, noise)
     return tuple(commit.token for commits in rounds(row) for commit in commits)
+
+
+def contexts(
+    members: Sequence[Member], prompts: Sequence[Sequence[int]] | None = None, warp: Warp | None = None
+) -> tuple[Context, ...]:
+    """What members read: one prompt each, `PROMPT` for all by default."""
+    each = [PROMPT] * len(members) if prompts is None else prompts
+    pairs = zip(members, each, strict=True)
+    return tuple(member.context(Reading(tuple(prompt)), warp or Warp()) for member, prompt in pairs)
 
 
 def rounds(row: Row) -> Generator[list[Commit], None, None]:
