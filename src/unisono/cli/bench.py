@@ -1,8 +1,8 @@
 """`unisono bench`: ways to decode side by side, or where the time of one goes; and `predict`, before a long run."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,19 +18,20 @@ from unisono.bench.provenance import provenance
 from unisono.cli.options import (
     DEFAULT_MEMBERS,
     Combine,
-    Compile,
     ConfigFile,
-    Device,
-    Dtype,
     Members,
+    SourceOptions,
+    members_of,
     quiet_libraries,
     read_config,
 )
+from unisono.cli.signature import given, with_options
 from unisono.config import Config
+from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError, RequestError
 from unisono.params import SamplingParams
 
-Combinations = Annotated[list[str], typer.Option("--combine", help="A combination to measure; repeat it.")]
+SOURCES = "python or edits (bundled), a file of lines or JSON lines, gsm8k, humaneval, mmlu, cnn_dailymail or a hub id"
 Schedules = Annotated[
     list[str],
     typer.Option(
@@ -38,112 +39,133 @@ Schedules = Annotated[
         help="What to measure: SCHEDULE [VERIFICATION] [COMBINATION], as in 'cos:1,6 block'; repeat it. Default: auto.",
     ),
 ]
-Verifications = Annotated[list[str], typer.Option("--verification", help="token, block, coupled or auto; repeat it.")]
-Temperatures = Annotated[list[float], typer.Option(min=0, help="0 is greedy; repeat it. Default: 1.")]
-Rows = Annotated[list[int], typer.Option(min=1, help="Prompts that run at the same time; repeat it. Default: 1.")]
-SOURCES = "python or edits (bundled), a file of lines or JSON lines, gsm8k, humaneval, mmlu, cnn_dailymail or a hub id"
-Texts = Annotated[list[str], typer.Option("--text", help=f"Prompts: {SOURCES}; repeat it. Default: python.")]
-Peers = Annotated[
-    list[str],
-    typer.Option(
-        "--peer", help="transformers:generate, transformers:assisted:G or transformers:ensemble:G; repeat it."
-    ),
-]
-Preset = Annotated[str | None, typer.Option(help="paper: the table; sweeps: the curves. Both take long.")]
-Grid = Annotated[Path | None, typer.Option("--grid", help="A YAML file with the cells to measure.")]
-MaxTokens = Annotated[int | None, typer.Option(min=1, help="Tokens per run. Default: 64.")]
-Count = Annotated[int | None, typer.Option("--prompts", min=1, help="How many of the prompts. Default: 4.")]
-Repeats = Annotated[int | None, typer.Option(min=1, help="Runs per prompt and choice. Default: 3.")]
-Seed = Annotated[int | None, typer.Option(help="Of every run; auto takes coupled verification then.")]
-Profile = Annotated[bool, typer.Option("--profile", help="Show where a round's time goes instead.")]
 Output = Annotated[Path | None, typer.Option(help="Write the result with its provenance to this JSON file.")]
-Markdown = Annotated[Path | None, typer.Option(help="Write the result as Markdown.")]
-Picture = Annotated[Path | None, typer.Option("--plots", help="Draw the result into this folder.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in the output file.")]
 
-FIELDS = {  # parameter -> field of a case
-    "member": "members", "combine": "combine", "schedule": "schedule", "verification": "verification",
-    "temperature": "temperature", "rows": "rows", "text": "prompts", "peer": "peers", "max_tokens": "tokens",
-    "count": "count", "repeats": "repeats", "seed": "seed",
-}  # fmt: skip
-OPTIONS = {"count": "--prompts", "cells": "--grid", "picture": "--plots", "max_tokens": "--max-tokens"}
-SAMPLING = ("temperature", "max_tokens", "seed")  # of a config: what a case has
+
+@dataclass(frozen=True)
+class CaseOptions:
+    """What is measured; the fields are those of `Case`."""
+
+    members: Members = field(default_factory=list)
+    combine: Annotated[list[str], typer.Option(help="A combination to measure; repeat it.")] = field(
+        default_factory=list
+    )
+    schedule: Schedules = field(default_factory=list)
+    verification: Annotated[list[str], typer.Option(help="token, block, coupled or auto; repeat it.")] = field(
+        default_factory=list
+    )
+    temperature: Annotated[list[float], typer.Option(min=0, help="0 is greedy; repeat it. Default: 1.")] = field(
+        default_factory=list
+    )
+    rows: Annotated[
+        list[int], typer.Option(min=1, help="Prompts that run at the same time; repeat it. Default: 1.")
+    ] = field(default_factory=list)
+    prompts: Annotated[list[str], typer.Option("--text", help=f"Prompts: {SOURCES}; repeat it. Default: python.")] = (
+        field(default_factory=list)
+    )
+    peers: Annotated[
+        list[str],
+        typer.Option(
+            "--peer", help="transformers:generate, transformers:assisted:G or transformers:ensemble:G; repeat it."
+        ),
+    ] = field(default_factory=list)
+    tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Tokens per run. Default: 64.")] = None
+    count: Annotated[int | None, typer.Option("--prompts", min=1, help="How many of the prompts. Default: 4.")] = None
+    repeats: Annotated[int | None, typer.Option(min=1, help="Runs per prompt and choice. Default: 3.")] = None
+    seed: Annotated[int | None, typer.Option(help="Of every run; auto takes coupled verification then.")] = None
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What `unisono bench` takes."""
+
+    case: CaseOptions = field(default_factory=CaseOptions)
+    preset: Annotated[str | None, typer.Option(help="paper: the table; sweeps: the curves. Both take long.")] = None
+    grid: Annotated[Path | None, typer.Option(help="A YAML file with the cells to measure.")] = None
+    config: ConfigFile = None
+    source: SourceOptions = field(default_factory=SourceOptions)
+    profile: Annotated[bool, typer.Option("--profile", help="Show where a round's time goes instead.")] = False
+    output: Output = None
+    markdown: Annotated[Path | None, typer.Option(help="Write the result as Markdown.")] = None
+    plots: Annotated[Path | None, typer.Option(help="Draw the result into this folder.")] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in the output file.")] = False
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What `unisono bench predict` takes."""
+
+    members: Members = field(default_factory=list)
+    combine: Combine = None
+    schedule: Schedules = field(default_factory=list)
+    config: ConfigFile = None
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 1.0
+    prompts: Annotated[str, typer.Option("--text", help=f"Prompts: {SOURCES}.")] = "python"
+    tokens: Annotated[int, typer.Option("--max-tokens", min=2, help="Tokens per prompt.")] = 48
+    count: Annotated[int, typer.Option("--prompts", min=1, help="How many of the prompts.")] = 3
+    source: SourceOptions = field(default_factory=SourceOptions)
+    output: Output = None
+
+
+# Options that are not called as the fields they fill
+NAMES = {"members": "member", "prompts": "text", "peers": "peer", "tokens": "max-tokens", "count": "prompts"}
+SAMPLING = {"temperature": "temperature", "max_tokens": "tokens", "seed": "seed"}  # of a config: what a case has
 app = typer.Typer(help="Measure schedules against standard decoding, interleaved in one run.")
 
 
 @app.callback(invoke_without_command=True)
-def bench(
-    context: typer.Context,
-    member: Members = [],  # noqa: B006
-    combine: Combinations = [],  # noqa: B006
-    schedule: Schedules = [],  # noqa: B006
-    verification: Verifications = [],  # noqa: B006
-    temperature: Temperatures = [],  # noqa: B006
-    rows: Rows = [],  # noqa: B006
-    text: Texts = [],  # noqa: B006
-    peer: Peers = [],  # noqa: B006
-    preset: Preset = None,
-    cells: Grid = None,
-    config: ConfigFile = None,
-    max_tokens: MaxTokens = None,
-    count: Count = None,
-    repeats: Repeats = None,
-    seed: Seed = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    compile: Compile = None,
-    profile: Profile = False,
-    output: Output = None,
-    markdown: Markdown = None,
-    picture: Picture = None,
-    resume: Resume = False,
-) -> None:
+@with_options
+def bench(context: typer.Context, options: BenchOptions) -> None:
     """Measure schedules against standard decoding, interleaved in one run; or profile them with --profile."""
-    asked = {name: value for name, value in context.params.items() if value not in (None, [], False)}
     if context.invoked_subcommand:
+        asked = given(options)
         _refuse(asked, context.invoked_subcommand, tuple(asked))
         return
     quiet_libraries()
-    if picture:
+    if options.plots:
         plots.require()
-    given = read_config(config)
-    sources = {key: asked[key] for key in ("dtype", "device", "compile") if key in asked}
-    load = run.loader([] if member else [vars(source) | sources for source in given.members], **sources)
-    cases = _cases(asked, given)
-    if profile:
-        _refuse(asked, "--profile", ("preset", "cells", "peer", "markdown", "picture", "resume"))
-        _profile(cases, load, output)
+    config = read_config(options.config)
+    load = run.loader([] if options.case.members else members_of(config, options.source), **given(options.source))
+    cases = _cases(options, config)
+    if options.profile:
+        _refuse(given(options), "--profile", ("preset", "grid", "peers", "markdown", "plots", "resume"))
+        _profile(cases, load, options.output)
         return
-    if picture and not (preset or cells):
+    _measure(cases, load, options)
+
+
+def _measure(cases: list[Case], load: Callable[[Case], Ensemble], options: BenchOptions) -> None:
+    if options.plots and not (options.preset or options.grid):
         cases[0] = replace(cases[0], timeline=cases[0].schedule[0])
     run.check(cases, load)
-    document = _run(run.start(cases, output, resume, preset=preset), cases, load)
+    document = _run(run.start(cases, options.output, options.resume, preset=options.preset), cases, load)
     _show(document)
-    if markdown:
-        _write(markdown, report.markdown(document))
-    if picture:
-        plots.draw(document, picture)
+    if options.markdown:
+        _write(options.markdown, report.markdown(document))
+    if options.plots:
+        plots.draw(document, options.plots)
 
 
-def _refuse(asked: Mapping[str, Any], what: str, useless: Sequence[str]) -> None:
+def _refuse(asked: Mapping[str, Any], what: str, useless: Iterable[str]) -> None:
     for name in useless:
         if name in asked:
-            raise RequestError(f"{OPTIONS.get(name, '--' + name)} has no use with {what}; leave it out")
+            raise RequestError(f"--{NAMES.get(name, name)} has no use with {what}; leave it out")
 
 
-def _cases(asked: Mapping[str, Any], config: Config) -> list[Case]:
+def _cases(options: BenchOptions, config: Config) -> list[Case]:
     """What the options, or the preset or file that they name, say is to be measured."""
-    if "preset" in asked:
-        _refuse(asked, "--preset", ("cells", "config", *FIELDS))
-        return grid.preset(asked["preset"])
-    if "cells" in asked:
-        _refuse(asked, "--grid", ("config", *FIELDS))
-        return grid.read(asked["cells"])
+    asked = given(options)
+    useless = [each.name for each in fields(CaseOptions)]
+    if options.preset is not None:
+        _refuse(asked, "--preset", ("grid", "config", *useless))
+        return grid.preset(options.preset)
+    if options.grid is not None:
+        _refuse(asked, "--grid", ("config", *useless))
+        return grid.read(options.grid)
     defaults: dict[str, Any] = {"members": [str(source.model) for source in config.members] or list(DEFAULT_MEMBERS)}
     defaults |= {"combine": config.combine, "schedule": [config.schedule], "verification": config.verification}
     defaults |= _sampling(config)
-    options = {FIELDS[name]: value for name, value in asked.items() if name in FIELDS}
-    return grid.cases({"cells": [defaults | options]}, "bench")
+    return grid.cases({"cells": [defaults | given(options.case)]}, "bench")
 
 
 def _sampling(config: Config) -> dict[str, Any]:
@@ -155,7 +177,7 @@ def _sampling(config: Config) -> dict[str, Any]:
             raise RequestError(
                 f"bench measures with {', '.join(SAMPLING)} of a config's sampling only, not with: {name}"
             )
-    return {FIELDS[name]: value for name, value in changed.items()}
+    return {SAMPLING[name]: value for name, value in changed.items()}
 
 
 def _run(book: run.Book, cases: Sequence[Case], load: Any) -> dict[str, Any]:
@@ -216,30 +238,17 @@ def _profile(cases: Sequence[Case], load: Any, output: Path | None) -> None:
 
 
 @app.command("predict")
-def predict(
-    member: Members = [],  # noqa: B006
-    combine: Combine = None,
-    schedule: Schedules = [],  # noqa: B006
-    config: ConfigFile = None,
-    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 1.0,
-    text: Annotated[str, typer.Option("--text", help=f"Prompts: {SOURCES}.")] = "python",
-    max_tokens: Annotated[int, typer.Option(min=2, help="Tokens per prompt.")] = 48,
-    count: Annotated[int, typer.Option("--prompts", min=1, help="How many of the prompts.")] = 3,
-    dtype: Dtype = None,
-    device: Device = None,
-    compile: Compile = None,
-    output: Output = None,
-) -> None:
+@with_options
+def predict(options: PredictOptions) -> None:
     """Say before a long run which schedule pays, and how much: from a few prompts' laws and the members' speed."""
     quiet_libraries()
-    given = read_config(config)
-    sources = {key: value for key, value in (("dtype", dtype), ("device", device), ("compile", compile)) if value}
-    listed: Sequence[object] = member or [vars(source) | sources for source in given.members] or DEFAULT_MEMBERS
-    combination = given.combine if combine is None else combine
-    texts = prompts.read(text, count)
-    ensemble = members.load(listed, combination, **sources)
-    params = SamplingParams(max_tokens=max_tokens, temperature=temperature, ignore_eos=True)
-    choices = [Choice.parse(each) for each in schedule] or replay.candidates(ensemble, params)
+    config = read_config(options.config)
+    listed = options.members or members_of(config, options.source) or DEFAULT_MEMBERS
+    combination = config.combine if options.combine is None else options.combine
+    texts = prompts.read(options.prompts, options.count)
+    ensemble = members.load(listed, combination, **given(options.source))
+    params = SamplingParams(max_tokens=options.tokens, temperature=options.temperature, ignore_eos=True)
+    choices = [Choice.parse(each) for each in options.schedule] or replay.candidates(ensemble, params)
     for choice in choices:
         ensemble.method(params, **choice.overrides)
     record = replay.record(ensemble, texts, params)
@@ -250,11 +259,11 @@ def predict(
     facts = {
         "members": ensemble.names,
         "combination": ensemble.method(params, schedule=BASELINE).combination.name,
-        "temperature": temperature,
+        "temperature": options.temperature,
         "cost": record.cost,
         "acceptances": record.acceptances(),
         "milliseconds": [1000 * price[1] for price in record.price],
     }
     report.show_predictions(facts, rows)
-    if output:
-        _write(output, json.dumps({**provenance(), **facts, "cells": rows}, indent=1) + "\n")
+    if options.output:
+        _write(options.output, json.dumps({**provenance(), **facts, "cells": rows}, indent=1) + "\n")

@@ -1,7 +1,6 @@
 """Options that several commands take, and what becomes of them."""
 
-from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from logging import CRITICAL
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ import typer
 from huggingface_hub.utils import logging as hub_logging
 from transformers.utils import logging as transformers_logging
 
+from unisono.cli.signature import given
 from unisono.config import Config, read
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError
@@ -27,36 +27,88 @@ Members = Annotated[
         "--member", "-m", help="A member: local folder, hub id or zoo:NAME; repeat it. Default: two bundled models."
     ),
 ]
-Draft = Annotated[
-    str | None, typer.Option("--draft", help="A small model that only proposes: it changes the speed, not the text.")
-]
 Combine = Annotated[
     str | None,
     typer.Option(help="What the output follows: weighted:0.7,0.3, cosd, ... (docs/methods) or module:function."),
 ]
-ScheduleName = Annotated[
-    str | None,
-    typer.Option(
-        "--schedule", help="standard, parallel, speculative:G, cos:G1,G2,..., relay:G, risky:K, lookup:N or auto."
-    ),
-]
-VerificationName = Annotated[
-    str | None, typer.Option("--verification", help="How proposals are decided: token, block, coupled or auto.")
-]
-Dtype = Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")]
-Device = Annotated[str | None, typer.Option(help="Where the members run, as cpu or cuda:0.")]
-Compile = Annotated[
-    str | None, typer.Option("--compile", help="Compiled forwards: on, off, or auto (those of earlier runs).")
-]
-Deterministic = Annotated[
-    bool | None,
-    typer.Option(
-        "--deterministic", help="The same text whatever runs beside it, also in half precision; no shared forwards."
-    ),
-]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="YAML file; options on the command line go before it.")
 ]
+ChatTemplate = Annotated[
+    str | None, typer.Option(help="File with a Jinja template, or `plain`, for members without one.")
+]
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How every member is loaded; the fields are those of `Source`."""
+
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")] = None
+    device: Annotated[str | None, typer.Option(help="Where the members run, as cpu or cuda:0.")] = None
+    compile: Annotated[
+        str | None, typer.Option("--compile", help="Compiled forwards: on, off, or auto (those of earlier runs).")
+    ] = None
+    deterministic: Annotated[
+        bool | None,
+        typer.Option(
+            "--deterministic", help="The same text whatever runs beside it, also in half precision; no shared forwards."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """How the members decode; the fields are those of `Config`."""
+
+    combine: Combine = None
+    schedule: Annotated[
+        str | None,
+        typer.Option(help="standard, parallel, speculative:G, cos:G1,G2,..., relay:G, risky:K, lookup:N or auto."),
+    ] = None
+    verification: Annotated[
+        str | None, typer.Option(help="How proposals are decided: token, block, coupled or auto.")
+    ] = None
+    draft: Annotated[
+        str | None, typer.Option(help="A small model that only proposes: it changes the speed, not the text.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """Which members are loaded, how, and how they decode. An option goes before the config file."""
+
+    members: Members = field(default_factory=list)
+    method: MethodOptions = field(default_factory=MethodOptions)
+    source: SourceOptions = field(default_factory=SourceOptions)
+    config: ConfigFile = None
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How a text is sampled; the fields are those of `SamplingParams`."""
+
+    max_tokens: Annotated[
+        int | None, typer.Option(help=f"The most tokens to generate; default {SamplingParams.max_tokens}.")
+    ] = None
+    temperature: Annotated[
+        float | None, typer.Option(help=f"0 takes the most probable token; default {SamplingParams.temperature}.")
+    ] = None
+    top_k: Annotated[int | None, typer.Option(help="Keep the k most probable tokens; 0 is off.")] = None
+    top_p: Annotated[float | None, typer.Option(help="Keep the tokens that hold this mass; 1 is off.")] = None
+    min_p: Annotated[float | None, typer.Option(help="Keep tokens of this share of the largest probability.")] = None
+    repetition_penalty: Annotated[float | None, typer.Option(help="Of tokens of prompt and output; 1 is off.")] = None
+    presence_penalty: Annotated[float | None, typer.Option(help="Of tokens of the output; 0 is off.")] = None
+    frequency_penalty: Annotated[float | None, typer.Option(help="The same, per occurrence; 0 is off.")] = None
+    min_tokens: Annotated[int | None, typer.Option(help="No end before so many tokens.")] = None
+    bad_words: Annotated[
+        list[str] | None, typer.Option("--bad-word", help="A text that must not occur; repeat it.")
+    ] = None
+    stop: Annotated[list[str] | None, typer.Option(help="Stop at this text; repeat it.")] = None
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on behind the end of the text.")] = False
+    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="With guidance: what the second member reads instead of the prompt.")
+    ] = None
 
 
 def read_config(path: Path | None) -> Config:
@@ -70,33 +122,28 @@ def quiet_libraries() -> None:
     hub_logging.set_verbosity(CRITICAL)
 
 
-def load_ensemble(
-    config: Config,
-    members: Sequence[str],
-    combine: str | None,
-    schedule: str | None,
-    verification: str | None,
-    draft: str | None = None,
-    **sources: Any,
-) -> Ensemble:
-    """The ensemble that config and options ask for; an option goes before the config."""
+def load_ensemble(options: LoadOptions, config: Config | None = None) -> Ensemble:
+    """The ensemble that options and config ask for; an option goes before the config.
+
+    Args:
+        config: what the config file of the options holds; None: no file is read.
+    """
     quiet_libraries()
-    given = {key: value for key, value in sources.items() if value is not None}
-    listed = [vars(source) | given for source in config.members]  # an option goes before the config, for members too
-    return Ensemble.load(
-        list(members) or listed or DEFAULT_MEMBERS,
-        combine=config.combine if combine is None else combine,
-        schedule=config.schedule if schedule is None else schedule,
-        verification=config.verification if verification is None else verification,
-        draft=config.draft if draft is None else draft,
-        **given,
-    )
+    config = Config() if config is None else config
+    method = {each.name: getattr(config, each.name) for each in fields(MethodOptions)} | given(options.method)
+    members = options.members or members_of(config, options.source) or DEFAULT_MEMBERS
+    return Ensemble.load(members, **method, **given(options.source))
 
 
-def sampling(config: Config, **options: Any) -> SamplingParams:
+def members_of(config: Config, options: SourceOptions) -> list[dict[str, Any]]:
+    """The config's members, for which an option goes before what the config says."""
+    return [vars(source) | given(options) for source in config.members]
+
+
+def sampling(config: Config, options: SamplingOptions) -> SamplingParams:
     """Sampling parameters of the config, with those options that were given."""
-    values = {field.name: getattr(config.sampling, field.name) for field in fields(SamplingParams)}
-    return SamplingParams(**{**values, **{key: value for key, value in options.items() if value is not None}})
+    values = {each.name: getattr(config.sampling, each.name) for each in fields(SamplingParams)}
+    return SamplingParams(**values | given(options))
 
 
 def read_template(name: str | None) -> str | None:
