@@ -6,7 +6,8 @@ import pytest
 
 from tests import tiny
 from unisono import Ensemble, SamplingParams, combine
-from unisono.cli.options import LoadOptions, MethodOptions, load_ensemble
+from unisono.cli.loading import load_ensemble
+from unisono.cli.options.load import LoadOptions, MethodOptions
 from unisono.config import Config, from_mapping
 from unisono.errors import ConfigurationError, MemberError
 from unisono.members.source import as_source

@@ -5,22 +5,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 
-from unisono.cli.options import (
-    ChatTemplate,
-    LoadOptions,
-    SamplingOptions,
-    load_ensemble,
-    read_config,
-    read_template,
-    sampling,
-)
+from unisono.cli.loading import load_ensemble, read_config, read_template, sampling
+from unisono.cli.options.chat import ChatOptions
 from unisono.cli.render import summary
-from unisono.cli.signature import with_options
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError, UnisonoError, unknown
 from unisono.params import SamplingParams
@@ -37,20 +28,8 @@ HELP = """/system TEXT    instructions in front of the conversation; without tex
 /quit           leave, as Ctrl-D does; Ctrl-C stops an answer"""
 
 
-@dataclass(frozen=True)
-class ChatOptions:
-    """What `unisono chat` takes."""
-
-    load: LoadOptions = field(default_factory=LoadOptions)
-    system: Annotated[str | None, typer.Option(help="Instructions in front of the conversation.")] = None
-    sampling: SamplingOptions = field(default_factory=SamplingOptions)
-    chat_template: ChatTemplate = None
-    trace: Annotated[bool, typer.Option("--trace", help="Colour tokens by the member that proposed them.")] = False
-
-
-@with_options
-def chat(options: ChatOptions) -> None:
-    """Talk with several models at once; /help lists what can be changed on the way."""
+def run(options: ChatOptions) -> None:
+    """Talk until the user leaves."""
     config, template = read_config(options.load.config), read_template(options.chat_template)
     params = sampling(config, options.sampling)
     ensemble = load_ensemble(options.load, config)

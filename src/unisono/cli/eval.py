@@ -4,21 +4,22 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
 from unisono.bench.provenance import provenance
 from unisono.cli.harness import draw, run_harness
-from unisono.cli.options import LoadOptions, Members, SourceOptions, load_ensemble
-from unisono.cli.signature import with_options
+from unisono.cli.loading import load_ensemble
+from unisono.cli.options.eval import EvalOptions
+from unisono.cli.options.load import LoadOptions
+from unisono.cli.result_file import write
 from unisono.combine import as_combination
 from unisono.ensemble import Ensemble
-from unisono.errors import ConfigurationError, RequestError, unknown
+from unisono.errors import RequestError, unknown
 from unisono.evals.code import FIELDS, HumanEval
 from unisono.evals.compare import Row, by_skill, compare
 from unisono.evals.plot import plot, require_plots
@@ -36,44 +37,8 @@ PRESETS: dict[str, tuple[list[str], list[str]]] = {
 OWN = ("skills", "bits-per-byte", "exact-match", "humaneval")
 
 
-@dataclass(frozen=True)
-class EvalOptions:
-    """What `unisono eval` takes."""
-
-    task: Annotated[
-        str | None,
-        typer.Argument(help="skills, bits-per-byte, exact-match, humaneval, or a task of lm-evaluation-harness."),
-    ] = None
-    preset: Annotated[
-        str | None, typer.Option(help="skills: the bundled specialists and a choice of methods, in float32.")
-    ] = None
-    members: Members = field(default_factory=list)
-    combine: Annotated[list[str] | None, typer.Option(help="A combination to measure; repeat it.")] = None
-    tune: Annotated[
-        list[str] | None,
-        typer.Option(help="Tune this combination on a development split, test it on the rest; repeat it."),
-    ] = None
-    text: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file: texts (bits-per-byte) or JSON lines with `text`, `prompt` and `answer`, ..."),
-    ] = None
-    schedule: Annotated[str, typer.Option(help="For the combinations; members alone decode as they are.")] = "auto"
-    limit: Annotated[int, typer.Option(min=1, help="The most items.")] = 600
-    seed: Annotated[int, typer.Option(help="Of the skills' items.")] = 0
-    include_path: Annotated[
-        Path | None, typer.Option(help="A folder with YAML tasks of your own, for the harness.")
-    ] = None
-    allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="Run generated code (humaneval), in a process with limits.")
-    ] = False
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the results as JSON.")] = None
-    plot: Annotated[Path | None, typer.Option(help="Draw quality against cost.")] = None
-    source: SourceOptions = field(default_factory=SourceOptions)
-
-
-@with_options
-def evaluate(options: EvalOptions) -> None:
-    """Measure members and combinations on the same items: score, paired gain, speed, forwards."""
+def run(options: EvalOptions) -> None:
+    """Measure, print a table and write what was asked for."""
     if options.plot:
         require_plots()
     _require_writable(options.output, options.plot)
@@ -206,9 +171,5 @@ def _show(rows: Sequence[Row], task: Task) -> None:
 
 
 def _write(report: dict[str, Any], output: Path | None) -> None:
-    if output is None:
-        return
-    try:
-        output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"results cannot be written: {output} ({error.strerror})") from None
+    if output is not None:
+        write(output, json.dumps(report, indent=1) + "\n")

@@ -1,44 +1,20 @@
 """`unisono fit-tree`: CoSD's decision tree from a few texts."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from unisono.bench.provenance import provenance
-from unisono.cli.options import LoadOptions, Members, SourceOptions, load_ensemble
-from unisono.cli.signature import with_options
+from unisono.cli.loading import load_ensemble
+from unisono.cli.options.fit_tree import FitTreeOptions
+from unisono.cli.options.load import LoadOptions
 from unisono.combine.tree import rules, write_tree
 from unisono.errors import ConfigurationError, RequestError
-from unisono.evals.fit import DEPTH, LEAF, examples, fit
+from unisono.evals.fit import examples, fit
 from unisono.evals.skills import items
 from unisono.evals.texts import read_records
 
 SKILL_MEMBERS = ["zoo:skills-m", "zoo:skills-n"]
 
 
-@dataclass(frozen=True)
-class FitTreeOptions:
-    """What `unisono fit-tree` takes."""
-
-    texts: Annotated[
-        Path | None, typer.Argument(help='JSON lines, each {"prompt": "...", "answer": "..."}; a few are enough.')
-    ] = None
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the tree goes, as JSON.")] = Path("tree.json")
-    members: Members = field(default_factory=list)
-    skills: Annotated[
-        int | None, typer.Option(help="Instead of a file: so many texts of the bundled skills' development split.")
-    ] = None
-    seed: Annotated[int, typer.Option(help="Of --skills.")] = 0
-    depth: Annotated[int, typer.Option(min=1, max=8, help="The tree's largest depth.")] = DEPTH
-    leaf: Annotated[int, typer.Option(min=1, help="The fewest positions in a leaf.")] = LEAF
-    source: SourceOptions = field(default_factory=SourceOptions)
-
-
-@with_options
-def fit_tree(options: FitTreeOptions) -> None:
-    """Fit CoSD's tree: the draft is the first member, the assistant the second."""
+def run(options: FitTreeOptions) -> None:
+    """Fit the tree, print its rules and write it."""
     records = _records(options)
     ensemble = load_ensemble(LoadOptions(options.members or SKILL_MEMBERS, source=options.source))
     features, labels = examples(ensemble, records)

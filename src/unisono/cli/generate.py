@@ -4,16 +4,14 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from unisono.cli.options import LoadOptions, SamplingOptions, load_ensemble, read_config, sampling
+from unisono.cli.loading import load_ensemble, read_config, sampling
+from unisono.cli.options.generate import GenerateOptions
 from unisono.cli.render import summary
-from unisono.cli.signature import with_options
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError
 from unisono.params import SamplingParams
@@ -21,25 +19,8 @@ from unisono.trace import Trace
 from unisono.types import Piece, Result
 
 
-@dataclass(frozen=True)
-class GenerateOptions:
-    """What `unisono generate` takes."""
-
-    prompt: Annotated[str | None, typer.Argument(help="The prompt; without it, standard input is read.")] = None
-    load: LoadOptions = field(default_factory=LoadOptions)
-    file: Annotated[Path | None, typer.Option(help="Read the prompt from this file.")] = None
-    chat: Annotated[
-        bool, typer.Option("--chat", help="The prompt is a user's message, or a JSON list of messages.")
-    ] = False
-    sampling: SamplingOptions = field(default_factory=SamplingOptions)
-    logprobs: Annotated[bool, typer.Option("--logprobs", help="With --json: log-probability of each token.")] = False
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False
-    trace: Annotated[bool, typer.Option("--trace", help="Colour tokens by the member that proposed them.")] = False
-
-
-@with_options
-def generate(options: GenerateOptions) -> None:
-    """Generate text with several models at once."""
+def run(options: GenerateOptions) -> None:
+    """Print the text, or an object that tells all about it."""
     config = read_config(options.load.config)
     text = _read_prompt(options.prompt, options.file)
     params = sampling(config, options.sampling)

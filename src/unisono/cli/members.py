@@ -1,7 +1,6 @@
 """`unisono members`: what is bundled, and whether given members can be combined."""
 
 import sys
-from dataclasses import dataclass, field
 from itertools import groupby
 
 import typer
@@ -9,23 +8,15 @@ from rich.console import Console
 from rich.table import Table
 
 from unisono import zoo
-from unisono.cli.options import LoadOptions, Members, SourceOptions, load_ensemble
-from unisono.cli.signature import with_options
+from unisono.cli.loading import load_ensemble
+from unisono.cli.options.load import LoadOptions, SourceOptions
+from unisono.cli.options.members import MembersOptions
 from unisono.ensemble import Ensemble
 from unisono.errors import VocabularyError
 
 
-@dataclass(frozen=True)
-class MembersOptions:
-    """What `unisono members` takes."""
-
-    members: Members = field(default_factory=list)
-    source: SourceOptions = field(default_factory=SourceOptions)
-
-
-@with_options
-def members(options: MembersOptions) -> None:
-    """List the bundled models, or say whether the given members can be combined, and why not."""
+def run(options: MembersOptions) -> None:
+    """Print a table of the members, or one of each bundled family."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     if options.members:
         _show(console, options.members, options.source)
