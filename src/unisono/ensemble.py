@@ -1,6 +1,5 @@
 """The facade: text in, a stream of pieces out. Everything a user does goes through here."""
 
-import secrets
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, overload
 
@@ -8,17 +7,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from unisono.auto.measurements import Experience
+from unisono.combine import Combination
 from unisono.decoding.engine import ROWS, Engine
 from unisono.decoding.spec import Method, Task
 from unisono.errors import RequestError, require_count
 from unisono.loading import cache_budget, load_members
-from unisono.members.hf.member import HFMember
-from unisono.methods import choose
+from unisono.members.base import Member
+from unisono.members.lineup import Lineup
+from unisono.methods import Asked, Methods
 from unisono.params import SamplingParams
-from unisono.request import Request, Scoring, run_all, score_all
-from unisono.sampling.warp import Warp
-from unisono.text.prompts import Prompt, Prompts
-from unisono.text.transcript import Transcript
+from unisono.request import Request, Scoring, run_all, samples, score_all
+from unisono.text.prompts import Chat, Pair, Prepared, Prompt, Prompts
 from unisono.types import Piece, Result, Score
 
 
@@ -31,25 +30,21 @@ class Ensemble:
 
     def __init__(
         self,
-        members: Sequence[HFMember],
+        lineup: Lineup,
         prompts: Prompts,
         combine: object = None,
         schedule: object = "auto",
         verification: str = "auto",
         rows: int = ROWS,
         memory: int | None = None,
-        drafts: int = 0,
     ) -> None:
         require_count("rows", rows, 1)
         require_count("memory", 0 if memory is None else memory, 0)
-        self.members = list(members)
+        self.lineup = lineup
         self.prompts = prompts
-        self._drafts = drafts
-        self._defaults = {"combine": combine, "schedule": schedule, "verification": verification}
-        self._experience = Experience([member.parameters for member in self.members])
-        self.method()  # whatever is wrong with the defaults is said now
-        budget = cache_budget(self.members) if memory is None else memory
-        self._engine = Engine(self.members, rows, budget, self._experience)
+        experience = Experience(lineup.parameters)
+        self._methods = Methods(lineup, Asked(combine, schedule, verification), experience)
+        self._engine = Engine(lineup, rows, cache_budget(lineup) if memory is None else memory, experience)
 
     @classmethod
     def load(
@@ -81,7 +76,7 @@ class Ensemble:
             ConfigurationError: an option is unknown or does not fit the members.
         """
         loaded = load_members(members, options, drafts=[] if draft is None else [draft])
-        return cls(*loaded, combine, schedule, verification, rows, memory, int(draft is not None))
+        return cls(*loaded, combine, schedule, verification, rows, memory)
 
     def __repr__(self) -> str:
         return f"Ensemble({', '.join(self.names)}; {', '.join(self.method().names.values())})"
@@ -92,9 +87,14 @@ class Ensemble:
         return self.prompts.tokenizer
 
     @property
+    def members(self) -> list[Member]:
+        """The members, in their order; a draft model is the last."""
+        return list(self.lineup.members)
+
+    @property
     def names(self) -> list[str]:
         """The members' names, in their order; a draft model's is the last."""
-        return [member.name for member in self.members]
+        return self.lineup.names
 
     @property
     def engine(self) -> Engine:
@@ -109,11 +109,16 @@ class Ensemble:
         schedule: object = None,
         verification: str | None = None,
     ) -> Method:
-        """What a call would use (see `choosing`). None means the default of this ensemble, and of the parameters."""
-        given = {"combine": combine, "schedule": schedule, "verification": verification}
-        chosen = {key: self._defaults[key] if value is None else value for key, value in given.items()}
-        sizes = [member.parameters for member in self.members]
-        return choose(sizes, params or SamplingParams(), **chosen, drafts=self._drafts, experience=self._experience)
+        """What a call would use (see `methods`). None means the default of this ensemble, and of the parameters."""
+        return self._methods.choose(Asked(combine, schedule, verification), params)
+
+    def combination(self, combine: object = None) -> Combination:
+        """What a text follows, as a call asks for it; None means the default.
+
+        Raises:
+            ConfigurationError: it is unknown, or does not fit the members.
+        """
+        return self._methods.combination(Asked(combine))
 
     def stream(
         self,
@@ -131,10 +136,7 @@ class Ensemble:
         Raises:
             RequestError, ConfigurationError: at the call, not at the first piece.
         """
-        (request,) = self._requests(
-            prompt, params, {"combine": combine, "schedule": schedule, "verification": verification}
-        )
-        return request.stream(self.engine)
+        return self._one(prompt, params, Asked(combine, schedule, verification)).stream(self.engine)
 
     def generate(
         self,
@@ -160,11 +162,11 @@ class Ensemble:
         settings: list[Any] = list(params) if isinstance(params, list | tuple) else [params] * len(each)
         if len(settings) != len(each):
             raise RequestError(f"give one SamplingParams for all prompts or one each: {len(settings)} for {len(each)}")
-        method = {"combine": combine, "schedule": schedule, "verification": verification}
+        asked = Asked(combine, schedule, verification)
         requests = [
             request
             for prompt, setting in zip(each, settings, strict=True)
-            for request in self._requests(prompt, setting, method, several=True)
+            for request in self._requests(prompt, setting, asked)
         ]
         console = Console(stderr=True)
         shown = console.is_terminal and len(requests) > 1 if progress is None else progress
@@ -182,12 +184,12 @@ class Ensemble:
         verification: str | None = None,
     ) -> Result:
         """Answer a conversation, written with the first member's chat template. Arguments as for `stream`."""
-        method = {"combine": combine, "schedule": schedule, "verification": verification}
-        return run_all(self._requests(self.prompts.chat(messages), params, method), self.engine)[0]
+        asked = Asked(combine, schedule, verification)
+        return run_all([self._one(Chat(messages), params, asked)], self.engine)[0]
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Token ids of a conversation in the first member's chat template, ready to `stream` the answer."""
-        return self.prompts.chat(messages)
+        return self.prompts.ids(Chat(messages))
 
     @overload
     def logprobs(self, prompt: str, continuation: str, *, combine: object = None) -> Score: ...
@@ -207,36 +209,36 @@ class Ensemble:
             return self.logprobs([prompt], [continuation], combine=combine)[0]
         if isinstance(prompt, str) or isinstance(continuation, str) or len(prompt) != len(continuation):
             raise RequestError("logprobs takes a prompt and a continuation, or two lists of the same length")
-        pairs = [self.prompts.pair(*pair) for pair in zip(prompt, continuation, strict=True)]
-        method = self.method(combine=combine)
-        scorings = [self._scoring(method, self._contexts(method, pair), pair[0][1]) for pair in pairs]
-        return score_all(scorings, self._engine)
+        pairs = [Pair(*pair) for pair in zip(prompt, continuation, strict=True)]
+        return score_all(self.scorings(pairs, combine=combine), self._engine)
 
-    def _contexts(self, method: Method, pair: Sequence[tuple[list[int], list[int]]]) -> list[list[int]]:
-        contexts = [context for context, _ in pair]
-        return self.prompts.negative(contexts, None) if method.combination.takes_negative() else contexts
+    def scorings(self, pairs: Sequence[Pair], *, combine: object = None) -> list[Scoring]:
+        """Prompts and continuations as rows that score them, for who runs the engine himself.
 
-    def _requests(
-        self, prompt: Prompt, params: SamplingParams | None, chosen: Mapping[str, Any], several: bool = False
-    ) -> list[Request]:
-        """The samples of one prompt, as requests that have passed every check."""
-        params = SamplingParams() if params is None else params
-        if not isinstance(params, SamplingParams):
-            raise RequestError(f"parameters must be SamplingParams, not: {type(params).__name__}")
-        if params.n > 1 and not several:
-            raise RequestError(f"n must be 1 here, not: {params.n}; generate returns several samples")
-        # As asked for: what `auto` makes of it is another way to the same law
-        combination = self.method(params, **{**chosen, "schedule": "standard"}).combination
-        prompts = self.prompts.encode(prompt)
-        if combination.takes_negative():
-            prompts = self.prompts.negative(prompts, params.negative_prompt)
-        elif params.negative_prompt is not None:
-            raise RequestError(f"negative_prompt has no use with {combination.name}; use guidance or context_aware")
-        return self.start(prompts, params, **chosen)
+        Raises:
+            RequestError, ConfigurationError: as for `logprobs`.
+        """
+        combination = self.combination(combine)
+        prepared = [self.prompts.prepare(pair, combination=combination) for pair in pairs]
+        return [self._scoring(combination, each) for each in prepared]
+
+    def echo(self, prepared: Prepared, top: int = 1, *, combine: object = None) -> Scoring:
+        """A row that scores a prompt's own tokens, from the second on.
+
+        Args:
+            prepared: the prompt. top: how many of the most probable tokens to report at each position.
+
+        Raises:
+            RequestError: the members read different prompts, or the caches have no room.
+        """
+        own = self.prompts.itself(prepared.contexts)
+        if own is None:
+            raise RequestError("log-probabilities of a prompt need members that read the same prompt")
+        return self._scoring(self.combination(combine), own, top)
 
     def start(
         self,
-        prompts: Sequence[Sequence[int]],
+        prompt: Prompt | Chat | Prepared,
         params: SamplingParams,
         *,
         combine: object = None,
@@ -247,52 +249,45 @@ class Ensemble:
 
         Submit each request's `row` to `engine`, step it, and `drain` the request for what it yields.
 
-        Args:
-            prompts: token ids per member, as `prompts.encode` makes them; they may differ.
-
         Raises:
             RequestError, ConfigurationError: as for `stream`.
         """
-        method = self.method(params, combine=combine, schedule=schedule, verification=verification)
-        ends = self._ends(params)
-        task = Task(
-            prompts=prompts,
-            warp=Warp.of(params),
-            limit=min(params.max_tokens, self.prompts.room(prompts)),
+        return self._requests(prompt, params, Asked(combine, schedule, verification))
+
+    def _one(self, prompt: Prompt | Chat, params: SamplingParams | None, asked: Asked) -> Request:
+        """The only sample of a prompt."""
+        if isinstance(params, SamplingParams) and params.n > 1:
+            raise RequestError(f"n must be 1 here, not: {params.n}; generate returns several samples")
+        return self._requests(prompt, params, asked)[0]
+
+    def _requests(self, prompt: Prompt | Chat | Prepared, params: SamplingParams | None, asked: Asked) -> list[Request]:
+        params = SamplingParams() if params is None else params
+        if not isinstance(params, SamplingParams):
+            raise RequestError(f"parameters must be SamplingParams, not: {type(params).__name__}")
+        method = self._methods.choose(asked, params)
+        if not isinstance(prompt, Prepared):
+            prompt = self.prompts.prepare(prompt, params, self._methods.combination(asked))
+        task = self._task(prompt, params)
+        own = self.echo(prompt, combine=method.combination) if params.prompt_logprobs else None
+        return samples(self.lineup, method, task, params, self.tokenizer, own)
+
+    def _task(self, prepared: Prepared, params: SamplingParams) -> Task:
+        """What each sample is to decode."""
+        ends = frozenset(params.stop_token_ids)
+        if not params.ignore_eos:
+            ends |= self.lineup.end_ids
+        limit = min(params.max_tokens, self.prompts.room(prepared.contexts))
+        self.engine.check(prepared.contexts, limit)
+        return Task(
+            contexts=prepared.contexts,
+            warp=prepared.warp,
+            limit=limit,
             ends=ends,
             edits=self.prompts.edits(params, ends),
             logprobs=params.top_logprobs if params.logprobs else None,
             processed=params.logprobs_mode == "processed",
         )
-        self.engine.check_tokens([len(ids) + task.limit for ids in prompts])
-        return self._samples(params, method, task)
 
-    def _samples(self, params: SamplingParams, method: Method, task: Task) -> list[Request]:
-        # 53 bits: a number that every JSON reader keeps exactly
-        seed = secrets.randbits(53) if params.seed is None else params.seed
-        prompt = self._prompt_scoring(method, task.prompts) if params.prompt_logprobs else None
-        requests = []
-        for sample in range(params.n):
-            transcript = Transcript(self.tokenizer, task.prompts[0][-6:], params, task.ends, task.limit)
-            facts = {**method.names, "seed": seed, "sample": sample}
-            requests.append(Request(self.members, method, task, transcript, facts, prompt))
-        rows = [request.row for request in requests]
-        for row in rows:
-            row.siblings = rows
-        return requests
-
-    def _prompt_scoring(self, method: Method, prompts: Sequence[Sequence[int]]) -> Scoring:
-        """Scores a prompt's tokens, from the second on."""
-        if any(prompt != prompts[0] for prompt in prompts):
-            raise RequestError("prompt_logprobs needs members without prompts of their own")
-        return self._scoring(method, [prompt[:1] for prompt in prompts], prompts[0][1:])
-
-    def _scoring(self, method: Method, prompts: Sequence[Sequence[int]], tokens: Sequence[int]) -> Scoring:
-        self.engine.check_tokens([len(prompt) + len(tokens) for prompt in prompts])
-        return Scoring(self.members, method.combination, prompts, tokens, drafts=self._drafts)
-
-    def _ends(self, params: SamplingParams) -> frozenset[int]:
-        ends = frozenset(params.stop_token_ids)
-        if params.ignore_eos:
-            return ends
-        return ends.union(*(member.end_ids for member in self.members[: len(self.members) - self._drafts]))
+    def _scoring(self, combination: Combination, prepared: Prepared, top: int = 1) -> Scoring:
+        self.engine.check(prepared.contexts, len(prepared.units))
+        return Scoring(self.lineup, combination, prepared, top)

@@ -6,59 +6,114 @@ today: the combination stays, and the verification is `coupled`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import NoReturn
 
 from unisono.auto import static
 from unisono.auto.measurements import Experience
 from unisono.auto.policy import Kind, adaptive
-from unisono.combine import as_combination
+from unisono.combine import Combination, as_combination
 from unisono.decoding.schedules import Schedule, cos, lookup, parallel, relay, risky, speculative, standard
 from unisono.decoding.spec import Method
 from unisono.decoding.verification import VERIFICATIONS, Verification
 from unisono.errors import ConfigurationError, unknown
+from unisono.members.lineup import Lineup
 from unisono.params import SamplingParams
 from unisono.sampling.warp import Warp
 
 
-def choose(
-    parameters: Sequence[int],
-    params: SamplingParams,
-    combine: object,
-    schedule: object,
-    verification: object,
-    drafts: int = 0,
-    experience: Experience | None = None,
-) -> Method:
-    """The method for members with that many parameters each, of which the last `drafts` only propose.
+@dataclass(frozen=True)
+class Asked:
+    """How a text is to be decoded, as a user says it: objects or names. None leaves a part to the defaults."""
+
+    combine: object = None
+    schedule: object = None
+    verification: object = None
+
+    def over(self, defaults: "Asked") -> "Asked":
+        """The same, with the defaults where nothing was said."""
+        pairs = [(getattr(self, each.name), getattr(defaults, each.name)) for each in fields(Asked)]
+        return Asked(*(default if own is None else own for own, default in pairs))
+
+
+class Methods:
+    """What calls on one lineup use.
 
     Args:
+        defaults: what a call uses where it says nothing.
         experience: what `auto` learns from; without it, `auto` goes by the members' sizes.
 
     Raises:
-        ConfigurationError: a name is unknown, or does not fit the members or the parameters.
+        ConfigurationError: as for `choose`, where the defaults alone are wrong.
     """
-    count, warp = len(parameters) - drafts, Warp.of(params)
-    combination = as_combination(combine, count)
-    if schedule == "auto" and params.seed is None and not params.logprobs:
-        combination = combination.equivalent(warp)
-    needed, weights = (
-        combination.needed(count),
-        [combination.weight(member) for member in range(count)] + [0.0] * drafts,
-    )
-    odds = combination.odds(warp)
-    plan = as_schedule(schedule, parameters, needed, weights, (*odds, *[0.0] * drafts) if odds else ())
-    opener = count if drafts else combination.opener()
-    proposer = default_proposer(parameters, weights, needed) if opener is None else opener
-    equals = peers(proposer, parameters, weights, needed)
-    reproducible = params.seed is not None and schedule == "auto"
-    rule = as_verification(str(verification)) or automatic_verification(warp.greedy, reproducible)
-    rule = usable_verification(rule, warp.greedy or plan.certain)
-    if schedule == "auto" and experience is not None:
-        key = combination.name, warp, rule.name
-        coupled, looks = rule.name == "coupled" and not warp.greedy, rule.name != "block"
-        kind = Kind(key, needed, odds, proposer, coupled, looks, warp.greedy, combination.opener())
-        plan = adaptive(kind, experience, plan)
-    return Method(combination, plan, rule, proposer, equals, drafts)
+
+    def __init__(self, lineup: Lineup, defaults: Asked, experience: Experience | None = None) -> None:
+        self._lineup, self._experience = lineup, experience
+        self._defaults = defaults.over(Asked(None, "auto", "auto"))
+        self.choose(Asked())
+
+    def combination(self, asked: Asked) -> Combination:
+        """What the text follows, as asked for; what `auto` makes of it is another way to the same law.
+
+        Raises:
+            ConfigurationError: it is unknown, or does not fit the members.
+        """
+        return as_combination(asked.over(self._defaults).combine, len(self._lineup.combined))
+
+    def choose(self, asked: Asked, params: SamplingParams | None = None) -> Method:
+        """The method of a call.
+
+        Raises:
+            ConfigurationError: a name is unknown, or does not fit the members or the parameters.
+        """
+        params = SamplingParams() if params is None else params
+        asked, warp, combination = asked.over(self._defaults), Warp.of(params), self.combination(asked)
+        if asked.schedule == "auto" and params.seed is None and not params.logprobs:
+            combination = combination.equivalent(warp)
+        needed, weights = combination.needed(len(self._lineup.combined)), self._weights(combination)
+        parameters, odds = self._lineup.parameters, self._odds(combination, warp)
+        schedule = as_schedule(asked.schedule, parameters, needed, weights, odds)
+        verification = _chosen(asked, params, warp.greedy, schedule.certain)
+        proposer = self._proposer(combination, weights, needed)
+        if asked.schedule == "auto" and self._experience is not None:
+            kind = self._kind(combination, verification, warp, proposer)
+            schedule = adaptive(kind, self._experience, schedule)
+        equals = peers(proposer, parameters, weights, needed)
+        return Method(combination, schedule, verification, proposer, equals)
+
+    def _weights(self, combination: Combination) -> list[float]:
+        """How much of the law is each member's; nothing is a drafter's."""
+        combined = self._lineup.combined
+        return [combination.weight(each) if each in combined else 0.0 for each in self._lineup.everyone]
+
+    def _odds(self, combination: Combination, warp: Warp) -> tuple[float, ...]:
+        """How probably each member is drawn for a position, if one is."""
+        odds = combination.odds(warp)
+        return (*odds, *[0.0] * self._lineup.drafters) if odds else ()
+
+    def _proposer(self, combination: Combination, weights: Sequence[float], needed: Sequence[int]) -> int:
+        opener = self._lineup.combined.stop if self._lineup.drafters else combination.opener()
+        return default_proposer(self._lineup.parameters, weights, needed) if opener is None else opener
+
+    def _kind(self, combination: Combination, verification: Verification, warp: Warp, proposer: int) -> Kind:
+        """What `auto` knows of the request."""
+        return Kind(
+            key=(combination.name, warp, verification.name),
+            needed=combination.needed(len(self._lineup.combined)),
+            odds=combination.odds(warp),
+            start=proposer,
+            coupled=verification.name == "coupled" and not warp.greedy,
+            looks=verification.name != "block",
+            greedy=warp.greedy,
+            leads=combination.opener(),
+        )
+
+
+def _chosen(asked: Asked, params: SamplingParams, greedy: bool, certain: bool) -> Verification:
+    """The verification; `certain`: the schedule is made for proposals from one-hot laws."""
+    reproducible = params.seed is not None and asked.schedule == "auto"
+    rule = as_verification(str(asked.verification)) or automatic_verification(greedy, reproducible)
+    return usable_verification(rule, greedy or certain)
 
 
 def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> int:

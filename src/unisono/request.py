@@ -1,5 +1,6 @@
 """A request: a row, the text it becomes, and whoever waits for its pieces; and given tokens that are scored."""
 
+import secrets
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
@@ -13,9 +14,10 @@ from unisono.decoding.row import Row
 from unisono.decoding.schedules import standard
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import Block, Decisions, Verification
-from unisono.members.base import Member
+from unisono.members.lineup import Lineup
+from unisono.params import SamplingParams
 from unisono.sampling.noise import KeyedNoise
-from unisono.sampling.warp import Warp
+from unisono.text.prompts import Prepared
 from unisono.text.transcript import Transcript
 from unisono.types import Commit, Piece, Result, Score
 
@@ -33,25 +35,16 @@ class Scoring:
     """Tokens to be scored, as a row of the engine.
 
     Args:
-        prompts: per member what comes before the tokens, at least one token.
+        prepared: what the members read, and the units to be scored.
         top: how many of the most probable tokens to report at each position.
-        drafts: how many of the last members are not part of the combination.
     """
 
-    def __init__(
-        self,
-        members: Sequence[Member],
-        combination: Combination,
-        prompts: Sequence[Sequence[int]],
-        tokens: Sequence[int],
-        top: int = 1,
-        drafts: int = 0,
-    ) -> None:
-        task = Task(prompts, Warp(), len(tokens), logprobs=top, given=tuple(tokens))
-        method = Method(combination, standard(), GIVEN, proposer=0, drafts=drafts)
+    def __init__(self, lineup: Lineup, combination: Combination, prepared: Prepared, top: int = 1) -> None:
+        task = Task(prepared.contexts, prepared.warp, len(prepared.units), logprobs=top, given=prepared.units)
+        method = Method(combination, standard(), GIVEN, proposer=0)
         self.commits: list[Commit] = []
-        self.row = Row(members, method, task, KeyedNoise(0), self._take)
-        self.row.finished = not tokens
+        self.row = Row(lineup, method, task, KeyedNoise(0), self._take)
+        self.row.finished = not prepared.units
 
     def score(self) -> Score:
         """The log-probabilities, once the row has ended."""
@@ -75,14 +68,14 @@ class Request:
 
     def __init__(
         self,
-        members: Sequence[Member],
+        lineup: Lineup,
         method: Method,
         task: Task,
         transcript: Transcript,
         facts: Mapping[str, Any],
         prompt: Scoring | None = None,
     ) -> None:
-        self.row = Row(members, method, task, KeyedNoise(facts["seed"], facts["sample"]), self._take)
+        self.row = Row(lineup, method, task, KeyedNoise(facts["seed"], facts["sample"]), self._take)
         self._transcript = transcript
         self._facts = facts
         self._prompt = prompt
@@ -154,6 +147,27 @@ class Request:
     def _prompt_logprobs(self) -> tuple[float | None, ...] | None:
         """One per token of the prompt; None for the first, which follows nothing."""
         return None if self._prompt is None else (None, *self._prompt.score().logprobs)
+
+
+def samples(
+    lineup: Lineup, method: Method, task: Task, params: SamplingParams, tokenizer: Any, prompt: Scoring | None = None
+) -> list[Request]:
+    """The `n` samples of one prompt as requests, whose rows read it once.
+
+    Args:
+        tokenizer: turns tokens into text; None for no text. prompt: scores the prompt's own tokens, if that was asked for.
+    """
+    # 53 bits: a number that every JSON reader keeps exactly
+    seed = secrets.randbits(53) if params.seed is None else params.seed
+    requests = []
+    for sample in range(params.n):
+        transcript = Transcript(tokenizer, task.prompt[-6:], params, task.ends, task.limit)
+        facts = {**method.names, "seed": seed, "sample": sample}
+        requests.append(Request(lineup, method, task, transcript, facts, prompt))
+    rows = [request.row for request in requests]
+    for row in rows:
+        row.siblings = rows
+    return requests
 
 
 def run_all(requests: Sequence[Request], engine: Engine, progress: Callable[[], object] = lambda: None) -> list[Result]:

@@ -26,7 +26,8 @@ from unisono.decoding.engine import Engine
 from unisono.decoding.row import Row
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS, Verification
-from unisono.members.base import Member
+from unisono.members.base import Context, Member, Reading
+from unisono.members.lineup import Lineup
 from unisono.members.table import TableMember
 from unisono.methods import as_schedule
 from unisono.sampling.logits_edits import EditedWarp, Edits
@@ -165,24 +166,37 @@ def decode(  # noqa: PLR0913 - what a test varies, by name
     proposer: int = 0,
     verification: Verification = VERIFICATIONS["token"],
     edits: Edits | None = None,
-    drafts: int = 0,
+    drafters: int = 0,
 ) -> Tokens:
-    """One run of the real decode loop over table members: `tokens` token ids. The last `drafts` members only propose."""
-    law = as_combination(combination, len(members) - drafts)
-    plan = as_schedule(schedule, [member.parameters for member in members], law.needed(len(members) - drafts))
-    method = Method(law, plan, verification, proposer, drafts=drafts)
-    task = Task([PROMPT] * len(members), warp or Warp(), tokens, edits=edits or Edits())
-    return tuple(commit.token for commits in rounds(members, Row(members, method, task, noise)) for commit in commits)
+    """One run of the real decode loop: `tokens` token ids. The last `drafters` members only propose."""
+    lineup = Lineup(tuple(members), drafters)
+    count = len(lineup.combined)
+    law = as_combination(combination, count)
+    plan = as_schedule(schedule, lineup.parameters, law.needed(count))
+    method, warp = Method(law, plan, verification, proposer), warp or Warp()
+    left = Warp(0 if warp.greedy else 1) if lineup.warps else warp
+    task = Task(contexts(members, warp=warp), left, tokens, edits=edits or Edits())
+    row = Row(lineup, method, task, noise)
+    return tuple(commit.token for commits in rounds(row) for commit in commits)
 
 
-def rounds(members: Sequence[Member], row: Row) -> Generator[list[Commit], None, None]:
+def contexts(
+    members: Sequence[Member], prompts: Sequence[Sequence[int]] | None = None, warp: Warp | None = None
+) -> tuple[Context, ...]:
+    """What members read: one prompt each, `PROMPT` for all by default."""
+    each = [PROMPT] * len(members) if prompts is None else prompts
+    pairs = zip(members, each, strict=True)
+    return tuple(member.context(Reading(tuple(prompt)), warp or Warp()) for member, prompt in pairs)
+
+
+def rounds(row: Row) -> Generator[list[Commit], None, None]:
     """Run a row alone; yields what each step of the engine committed. Closing it cancels the row."""
     found: list[Commit] = []
 
     def take(commits: list[Commit]) -> None:
         found.extend(commits)
 
-    engine, row.emit = Engine(members), take
+    engine, row.emit = Engine(row.lineup), take
     engine.submit(row)
     try:
         while not row.finished:
@@ -234,7 +248,7 @@ def largest_error(
 ) -> float:
     """Largest difference in probability, over all outputs, between the loop and the definition. Options as in `decode`."""
     found = exact_law(members, combination, schedule, tokens, **options)
-    combined = members[: len(members) - options.get("drafts", 0)]
+    combined = members[: len(members) - options.get("drafters", 0)]
     wanted = brute_force(combined, combination, tokens, options.get("warp"), options.get("edits"))
     return max(abs(found.get(sequence, 0.0) - probability) for sequence, probability in wanted.items())
 

@@ -12,11 +12,13 @@ from unisono.decoding.row import Row
 from unisono.decoding.schedules import Schedule, Turn, View, cos, lookup, parallel, relay, risky, speculative, standard
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS, Verification
-from unisono.members.base import Work
+from unisono.members.base import Scores, Work
+from unisono.members.lineup import Lineup
 from unisono.members.table import TableMember
+from unisono.members.tokens import Append
 from unisono.sampling.noise import Noise, Purpose
 from unisono.sampling.warp import Warp
-from unisono.testing import PROMPT, EnumeratingNoise, Tokens, rounds
+from unisono.testing import EnumeratingNoise, Tokens, contexts, rounds
 from unisono.types import Commit
 
 STATES = 1009
@@ -74,16 +76,21 @@ class HistoryMember(TableMember):
         assert 0 <= length <= self.length(slot)
         super().rewind(slot, length)
 
-    def score(self, work: Sequence[Work]) -> list[Tensor]:
+    def score(self, work: Sequence[Work]) -> list[Scores]:
         assert len({item.slot for item in work}) == len(work)
-        return [self._score(item.slot, [int(token) for token in item.tokens], item.keep) for item in work]
+        for item in work:
+            left = self.unread(item.slot) - item.read
+            assert left <= 0 or not (item.tokens or item.keep)  # the context is read first
+            assert item.keep <= len(item.tokens) + (self.length(item.slot) == 0)
+            assert item.committed <= self.length(item.slot) + len(item.tokens) + 1
+        return super().score(work)
 
-    def _score(self, slot: int, tokens: Sequence[int], keep: int) -> Tensor:
-        assert 0 <= keep <= len(tokens) > 0
-        self.calls.append((len(tokens), keep))
-        held = self._slots[slot]
-        held.extend(tokens)
-        rows = [self._row(held[:end]) for end in range(len(held) - keep + 1, len(held) + 1)]
+    def _scored(self, item: Append) -> Tensor:
+        assert 0 <= item.keep <= len(item.tokens) > 0
+        self.calls.append((len(item.tokens), item.keep))
+        held = self._slots[item.slot]
+        held.extend(int(token) for token in item.tokens)
+        rows = [self._row(held[:end]) for end in range(len(held) - item.keep + 1, len(held) + 1)]
         return torch.stack(rows) if rows else self._logits[:0]
 
     def law(self, prefix: Sequence[int]) -> Tensor:
@@ -142,7 +149,7 @@ def observed(
     prompts: Sequence[Sequence[int]] | None = None,
     after_round: Callable[[Row], object] = lambda row: None,
     verification: Verification = VERIFICATIONS["token"],
-    drafts: int = 0,
+    drafters: int = 0,
     **task: object,
 ) -> Run:
     """One run of the real loop; `after_round` is called after every round with its row."""
@@ -152,11 +159,12 @@ def observed(
         run.turns.append((view, schedule.turn(view)))
         return run.turns[-1][1]
 
-    combination = combination or combine.weighted([1.0] * (len(members) - drafts))
-    method = Method(combination, replace(schedule, turn=turn), verification, proposer, drafts=drafts)
-    options = Task(prompts or [PROMPT] * len(members), warp or Warp(), tokens, **task)  # type: ignore[arg-type]
-    run.row = Row(members, method, options, noise)
-    for commits in rounds(members, run.row):
+    lineup = Lineup(tuple(members), drafters)
+    combination = combination or combine.weighted([1.0 for _ in lineup.combined])
+    method = Method(combination, replace(schedule, turn=turn), verification, proposer)
+    options = Task(contexts(members, prompts), warp or Warp(), tokens, **task)  # type: ignore[arg-type]
+    run.row = Row(lineup, method, options, noise)
+    for commits in rounds(run.row):
         run.rounds.append(commits)
         after_round(run.row)
     return run

@@ -122,7 +122,7 @@ def test_the_law_with_three_members(combination: Combination, rule):
 @named("rule", [TOKEN, BLOCK, COUPLED])
 def test_the_law_with_a_draft_model(combination: Combination, rule):
     """The third member is not in the combination."""
-    schedule = erratic(combination, 3, rule.name, drafts=1)
+    schedule = erratic(combination, 3, rule.name, drafters=1)
     options = {"verification": rule, "proposer": 2, "drafts": 1}
     assert largest_error(members(3, 2), combination, schedule, 3, **options) < 1e-12
 

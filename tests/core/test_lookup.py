@@ -111,11 +111,11 @@ def test_a_draft_model_keeps_the_law(rule, combination: Combination, schedule: S
 def test_a_draft_model_drafts_and_is_not_waited_for():
     """It proposes first, and never scores what it has no use for."""
     trio = [HistoryMember.random(5, seed) for seed in (1, 2, 3)]
-    method = choose([9, 9, 1], SamplingParams(), "weighted:0.5,0.5", "speculative:2", "auto", drafts=1)
+    method = choose([9, 9, 1], SamplingParams(), "weighted:0.5,0.5", "speculative:2", "auto", drafters=1)
     assert (method.proposer, method.drafts, method.peers) == (2, 1, ())
-    run = observed(trio, speculative(2), KeyedNoise(1), 20, weighted([0.5, 0.5]), proposer=2, drafts=1)
+    run = observed(trio, speculative(2), KeyedNoise(1), 20, weighted([0.5, 0.5]), proposer=2, drafters=1)
     assert run.row.stats.members[2].proposed > 10
-    plain = observed(trio, standard(), KeyedNoise(1), 20, weighted([0.5, 0.5]), proposer=2, drafts=1)
+    plain = observed(trio, standard(), KeyedNoise(1), 20, weighted([0.5, 0.5]), proposer=2, drafters=1)
     assert [member.forwards for member in plain.row.stats.members] == [20, 20, 0]
 
 
@@ -126,7 +126,15 @@ def test_coupled_text_is_that_of_standard(schedule: Schedule):
     for seed in range(5):
         texts = [
             decode(
-                trio, weighted([0.4, 0.6]), plan, KeyedNoise(seed), 24, Warp(0.4), 2, VERIFICATIONS["coupled"], drafts=1
+                trio,
+                weighted([0.4, 0.6]),
+                plan,
+                KeyedNoise(seed),
+                24,
+                Warp(0.4),
+                2,
+                VERIFICATIONS["coupled"],
+                drafters=1,
             )
             for plan in (standard(), schedule)
         ]

@@ -246,7 +246,7 @@ class Guide:
             return [], 0
         open = [int(proposal.token) for proposal in self._frontier.proposals]  # waits for drafts on a device
         if self._text is None:
-            self._text = Lookup(self._task.prompts[0])
+            self._text = Lookup(self._task.prompt)
         self._text.read(self._frontier.committed)
         found, run = self._text.find(open, most)
         if self.pilot is not None:

@@ -67,7 +67,7 @@ def generate(name: str, ensemble: Ensemble, prompts: Sequence[Any], params: Samp
         options |= {"assistant_ensemble_weight": ensemble.method(params).combination.weight(0)}
     tokens, seconds = 0, 0.0
     for prompt in prompts:
-        ids = torch.tensor([ensemble.prompts.encode(prompt)[0]], device=model.device)
+        ids = torch.tensor([ensemble.prompts.ids(prompt)], device=model.device)
         started = time.perf_counter()
         if params.seed is not None:
             torch.manual_seed(params.seed)

@@ -55,12 +55,12 @@ class Recorded(TokenMember):
     end_ids: frozenset[int] = frozenset()
     keeps: bool = False
     charged: float = 0.0
+    vocabulary: int = field(init=False)
     _lengths: dict[int, int] = field(default_factory=dict, init=False)
     _contexts: dict[int, Context] = field(default_factory=dict, init=False)
 
-    @property
-    def vocabulary(self) -> int:
-        return self.logits.shape[-1]
+    def __post_init__(self) -> None:
+        self.vocabulary = self.logits.shape[-1]
 
     @property
     def facts(self) -> Mapping[str, str]:

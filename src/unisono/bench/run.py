@@ -100,7 +100,7 @@ def check(cases: Sequence[Case], load: Callable[[Case], Ensemble]) -> None:
         ensemble, params = load(case), parameters(case)
         for choice in (each for group in case.choices() for each in group):
             if choice.peer:
-                peers.missing(choice.schedule, ensemble.method(params).combination, len(ensemble.members))
+                peers.missing(choice.schedule, ensemble.method(params).combination, len(ensemble.lineup.everyone))
             else:
                 ensemble.method(params, **asked(case, choice))
 
@@ -189,7 +189,7 @@ def _measure(
 def _skipped(case: Case, choices: Sequence[Choice], ensemble: Ensemble, params: SamplingParams) -> dict[str, str]:
     combination = ensemble.method(params, schedule=BASELINE).combination
     reasons = {
-        choice.label: peers.missing(choice.schedule, combination, len(ensemble.members))
+        choice.label: peers.missing(choice.schedule, combination, len(ensemble.lineup.everyone))
         for choice in choices
         if choice.peer
     }
@@ -273,6 +273,6 @@ def loader(sources: Sequence[object] = (), **options: Any) -> Callable[[Case], E
             chosen = {**options, "compile": options.get("compile") or case.compile}
             latest[key] = members.load(sources or case.members, **chosen)
         loaded = latest[key]
-        return Ensemble(loaded.members, loaded.prompts, case.combine, "auto", case.verification, case.rows)
+        return Ensemble(loaded.lineup, loaded.prompts, case.combine, "auto", case.verification, case.rows)
 
     return load

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ class Combination(ABC):
 
     Subclasses are frozen dataclasses: they hold the parameters, and calling them is a pure function of tensors.
     """
+
+    prompts: ClassVar[tuple[str, ...]] = ()
+    """Per member what it reads, `prompt` or `negative`; without entries all read the prompt."""
 
     @property
     @abstractmethod
@@ -64,10 +68,6 @@ class Combination(ABC):
     def widened(self, logits: Logits) -> list[Tensor]:
         """Copies of the logits for log-probabilities: float64, whose laws do not underflow."""
         return [member.double() if member.dtype != torch.float64 else member.clone() for member in logits]
-
-    def takes_negative(self) -> bool:
-        """Whether the second member reads a negative prompt instead of the prompt."""
-        return False
 
     def opener(self) -> int | None:
         """The member to ask first, where the law may be known from it alone; None if that is as good as any."""

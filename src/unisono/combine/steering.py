@@ -76,6 +76,7 @@ def realign(lam: float = 0.5) -> Realign:
 class Guidance(Combination):
     """See `guidance`."""
 
+    prompts = ("prompt", "negative")
     scale: float
 
     @property
@@ -90,9 +91,6 @@ class Guidance(Combination):
 
     def weight(self, member: int) -> float:
         return 1.0 if member == 0 else 0.0
-
-    def takes_negative(self) -> bool:
-        return True
 
 
 def guidance(scale: float = 1.5) -> Guidance:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 from unisono.decoding.row import Row
 from unisono.errors import RequestError
-from unisono.members.base import Member
+from unisono.members.base import Context
+from unisono.members.lineup import Lineup
 
 
-class Scheduler:
+class Admission:
     """The waiting line of one engine.
 
     Args:
@@ -20,22 +21,20 @@ class Scheduler:
         memory: bytes that the caches of all members may take together.
     """
 
-    def __init__(self, members: Sequence[Member], rows: int, memory: int) -> None:
-        self._members = members
+    def __init__(self, lineup: Lineup, rows: int, memory: int) -> None:
+        self._lineup = lineup
         self._rows = rows
         self._memory = memory
         self._waiting: deque[Row] = deque()
-        self._grown = (
-            0,
-            [0] * len(members),
-        )  # rows, tokens per member that the caches have room for since they were empty
+        self._empty()
 
-    def check_tokens(self, tokens: Sequence[int]) -> None:
-        """Raise RequestError if a row of so many tokens per member can never run."""
-        needed = self._bytes(1, tokens)
+    def check(self, contexts: Sequence[Context], units: int) -> None:
+        """Raise RequestError if a row with these contexts and so many units behind them can never run."""
+        places = self._lineup.places(contexts, units)
+        needed = self._lineup.memory(1, places)
         if needed > self._memory:
             raise RequestError(
-                f"the request does not fit: {max(tokens)} tokens (prompt and max_tokens) need {_mebi(needed)} of cache, "
+                f"the request does not fit: {max(places)} tokens (prompt and max_tokens) need {_mebi(needed)} of cache, "
                 f"the budget is {_mebi(self._memory)}; ask for fewer tokens or give more memory"
             )
 
@@ -50,8 +49,8 @@ class Scheduler:
 
     def admit(self, running: Sequence[Row]) -> list[Row]:
         """Take those out of the line that may start now beside the running ones."""
-        if not running and not any(member.keeps for member in self._members):
-            self._grown = (0, [0] * len(self._members))
+        if not (running or self._lineup.keeps):
+            self._empty()
         admitted: list[Row] = []
         for row in list(self._waiting) if len(running) < self._rows else []:
             if row.finished:
@@ -59,24 +58,22 @@ class Scheduler:
             if row.finished or not row.ready():
                 continue
             together = len(running) + len(admitted) + 1
-            grown = self._grow(together, self._tokens(row))
-            if together > self._rows or self._bytes(*grown) > self._memory:
+            grown = self._grow(together, self._lineup.places(row.task.contexts, row.task.limit))
+            if together > self._rows or self._lineup.memory(*grown) > self._memory:
                 break
             self._waiting.remove(row)
             self._grown = grown
             admitted.append(row)
         return admitted
 
-    def _grow(self, rows: int, tokens: Sequence[int]) -> tuple[int, list[int]]:
+    def _grow(self, rows: int, places: Sequence[int]) -> tuple[int, list[int]]:
         """What the caches have room for with one more row: every slot is as long as the longest row so far."""
         slots, longest = self._grown
-        return max(slots, rows), [max(pair) for pair in zip(longest, tokens, strict=True)]
+        return max(slots, rows), [max(pair) for pair in zip(longest, places, strict=True)]
 
-    def _bytes(self, rows: int, tokens: Sequence[int]) -> int:
-        return sum(member.memory(rows, length) for member, length in zip(self._members, tokens, strict=True))
-
-    def _tokens(self, row: Row) -> list[int]:
-        return [len(prompt) + row.task.limit for prompt in row.task.prompts]
+    def _empty(self) -> None:
+        """The caches are empty: rows, and places per member, that they have room for since then."""
+        self._grown = (0, [0 for _ in self._lineup.everyone])
 
 
 def _mebi(count: int) -> str:

@@ -14,12 +14,13 @@ from enum import IntEnum
 import torch
 
 from unisono.auto.measurements import Experience
-from unisono.decoding.admission import Scheduler
+from unisono.decoding.admission import Admission
 from unisono.decoding.drafting import propose
 from unisono.decoding.row import Row
 from unisono.decoding.settling import settle
 from unisono.errors import ConfigurationError, RequestError
-from unisono.members.base import Member
+from unisono.members.base import Context
+from unisono.members.lineup import Lineup
 from unisono.threads import side_by_side
 
 ROWS = 64  # run at the same time
@@ -38,7 +39,7 @@ class Engine:
     """Runs rows over members. Thread-safe: any thread may submit, step and cancel; steps are serialised.
 
     Args:
-        members: in the order that prompts and draft lengths follow.
+        lineup: whose order contexts and draft lengths follow.
         rows: the most rows that run at the same time; more wait.
         memory: bytes that the members' caches may take together.
         experience: is told what steps take; a fresh one by default.
@@ -46,31 +47,31 @@ class Engine:
 
     def __init__(
         self,
-        members: Sequence[Member],
+        lineup: Lineup,
         rows: int = ROWS,
         memory: int = 2**40,
         experience: Experience | None = None,
     ) -> None:
-        self._members = members
-        self._experience = experience or Experience([member.parameters for member in members])
-        self._scheduler = Scheduler(members, rows, memory)
+        self._lineup = lineup
+        self._experience = experience or Experience(lineup.parameters)
+        self._admission = Admission(lineup, rows, memory)
         self._running: list[Row] = []
         self._lock = threading.RLock()
         self._stepping = False
         self._inside = 0.0  # seconds of the current step that forwards took
         self._drafted = 0  # forwards of the current step behind proposals
-        self._pool = side_by_side(len(members))
+        self._pool = side_by_side(len(lineup.everyone))
 
-    def check_tokens(self, tokens: Sequence[int]) -> None:
-        """Raise RequestError if a slot of so many tokens in each member is over the budget."""
-        self._scheduler.check_tokens(tokens)
+    def check(self, contexts: Sequence[Context], units: int) -> None:
+        """Raise RequestError if one row with these contexts and so many units behind them is over the budget."""
+        self._admission.check(contexts, units)
 
     def submit(self, *rows: Row) -> None:
         """Let rows run as soon as there is room; those that are submitted together are in line together."""
         with self._lock:
             for row in rows:
                 row.submitted = True
-                self._scheduler.add(row)
+                self._admission.add(row)
 
     def cancel(self, row: Row) -> None:
         """End a row wherever it is and free its slots at once. Cancelling an ended row is harmless."""
@@ -82,7 +83,7 @@ class Engine:
         try:
             if not self._stepping:
                 self._stepping = True
-                self._scheduler.remove(row)
+                self._admission.remove(row)
                 self._release()
                 self._stepping = False
         finally:
@@ -123,7 +124,7 @@ class Engine:
                 self._stepping = False
 
     def _admit(self) -> None:
-        for row in self._scheduler.admit(self._running):
+        for row in self._admission.admit(self._running):
             self._start(row)
             try:
                 row.open()
@@ -140,7 +141,7 @@ class Engine:
                 self._running.remove(row)
                 heir = row.heir()
                 if heir is not None:
-                    self._scheduler.remove(heir)
+                    self._admission.remove(heir)
                     heir.inherit(row)
                     self._start(heir)
                 row.close()
@@ -196,7 +197,7 @@ class Engine:
     def _score(self, members: Sequence[int], rows: Sequence[Row]) -> dict[Row, Reading]:
         """The members read what they have not read of the rows, several of them at the same time."""
         started = time.perf_counter()
-        if len(members) == 1:
+        if not members[1:]:
             outcomes = [self._forward(members[0], rows)]
         else:
             outcomes = list(self._pool.map(lambda member: self._forward(member, rows), members))
@@ -215,16 +216,18 @@ class Engine:
             return dict.fromkeys(rows, Reading.NOTHING)
         started = time.perf_counter()
         try:
-            logits = self._members[index].score(list(work.values()))
+            scores = self._lineup.members[index].score(list(work.values()))
         except Exception as error:
             for row in work:
                 row.fail(error)
             return dict.fromkeys(rows, Reading.NOTHING)
         seconds = time.perf_counter() - started
-        self._experience.costs.add(index, len(work), max(len(item.tokens) for item in work.values()), seconds)
+        self._experience.costs.add(
+            index, len(work), max(item.read + len(item.tokens) for item in work.values()), seconds
+        )
         share = seconds / len(work)
-        for row, scores in zip(work, logits, strict=True):
-            row.frontier.add_scores(index, scores)
+        for row, said in zip(work, scores, strict=True):
+            row.frontier.add_scores(index, said)
             row.stats.members[index].forwards += 1
             row.stats.members[index].seconds += share
         scored = dict.fromkeys(rows, Reading.NOTHING)

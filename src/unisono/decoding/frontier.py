@@ -1,7 +1,7 @@
 """A row's frontier: what is committed, what is proposed, and what each member has scored of it.
 
-The only mutable state of decoding besides the members' caches. It knows tokens and tensors, not models: the engine
-feeds members with `missing` and puts what they say into `add_scores`.
+The only mutable state of decoding besides the members' caches. It knows units and tensors, neither models nor prompts: a
+row feeds members with `units`, and the engine puts what they say into `add_scores`.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from unisono.members.base import Scores
 from unisono.transfer import Token
 
 
@@ -30,14 +31,16 @@ class Frontier:
     """Open positions of one row, counted from the first one that is not committed.
 
     Args:
-        prompts: one token sequence per member, each with at least one token.
+        members: how many score and propose.
     """
 
-    def __init__(self, prompts: Sequence[Sequence[int]]) -> None:
-        self.prompts = [list(prompt) for prompt in prompts]
+    def __init__(self, members: int) -> None:
         self.committed: list[int] = []
         self.proposals: list[Proposal] = []
-        self._scores: list[list[Tensor]] = [[] for _ in prompts]  # per member, [V] for each position it has scored
+        self._scores: list[list[Tensor]] = [
+            [] for _ in range(members)
+        ]  # per member, [V] for each position it has scored
+        self._raw: dict[int, list[Tensor]] = {}  # the same laws without a warp, of members that warp by themselves
         self._like = torch.empty(0)  # scores of any position, for tensors like them
 
     @property
@@ -58,23 +61,26 @@ class Frontier:
         """The member's logits [V] at each of the first `count` open positions."""
         return self._scores[member][:count]
 
+    def raw(self, member: int, count: int) -> list[Tensor] | None:
+        """The member's laws [V] without a warp at the first `count` open positions; None if its scores have them."""
+        return self._raw[member][:count] if member in self._raw else None
+
     def law_source(self, member: int) -> Tensor:
         """The member's logits [V] at the position behind the last proposal."""
         return self._scores[member][self.open]
 
-    def missing(self, member: int, cached: int, positions: int) -> list[Token]:
-        """The tokens a member that holds `cached` tokens must read to score the first `positions` open positions."""
-        start = cached - len(self.prompts[member])
-        unread: list[Token] = [*self.prompts[member][cached:]] if start < 0 else []
-        first, end = max(0, start), positions - 1
-        proposed = [proposal.token for proposal in self.proposals[max(0, first - self.position) : end]]
-        return unread + self.committed[first:] + proposed
+    def units(self, first: int, end: int) -> list[Token]:
+        """The generated units from index `first` up to `end`, open proposals included."""
+        proposals = self.proposals[max(0, first - self.position) : max(0, end - self.position)]
+        return [*self.committed[first:end], *(proposal.token for proposal in proposals)]
 
-    def add_scores(self, member: int, logits: Tensor) -> None:
-        """Append the member's logits [K, V] for the next K positions it has not scored."""
-        self._scores[member].extend(logits.unbind(0))
-        if len(logits):
-            self._like = logits
+    def add_scores(self, member: int, scores: Scores) -> None:
+        """Append what the member says at the next positions that it has not scored."""
+        self._scores[member].extend(scores.logits.unbind(0))
+        if scores.raw is not None:
+            self._raw.setdefault(member, []).extend(scores.raw.unbind(0))
+        if len(scores.logits):
+            self._like = scores.logits
 
     def propose(self, proposal: Proposal) -> None:
         self.proposals.append(proposal)
@@ -95,7 +101,7 @@ class Frontier:
         """Commit the first `count` proposals, which are revealed; scores of later positions stay valid."""
         accepted, self.proposals = self.proposals[:count], self.proposals[count:]
         self.committed.extend(int(proposal.token) for proposal in accepted)
-        for scores in self._scores:
+        for scores in (*self._scores, *self._raw.values()):
             del scores[:count]
         return accepted
 
@@ -103,5 +109,5 @@ class Frontier:
         """Commit a token at the first open position; everything proposed or scored there and later is void."""
         self.committed.append(token)
         self.proposals.clear()
-        for scores in self._scores:
+        for scores in (*self._scores, *self._raw.values()):
             scores.clear()

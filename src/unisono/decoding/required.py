@@ -15,11 +15,11 @@ class Needs:
     """What the open positions of one row need.
 
     Args:
-        frontier: the row's. members: how many are combined.
+        frontier: the row's. combined: the members that the combination is of.
     """
 
-    def __init__(self, method: Method, task: Task, frontier: Frontier, noise: Noise, members: int) -> None:
-        self.all = method.combination.needed(members)
+    def __init__(self, method: Method, task: Task, frontier: Frontier, noise: Noise, combined: range) -> None:
+        self.all = method.combination.needed(len(combined))
         self._lazy = method.schedule.lazy and task.logprobs is None
         self._odds = torch.tensor(method.combination.odds(task.warp), dtype=torch.float64)
         self._drawn: list[int] = []  # per generated token, the member drawn for it

@@ -14,10 +14,12 @@ from unisono.auto.policy import Guide
 from unisono.decoding.frontier import Frontier, Proposal
 from unisono.decoding.required import Needs
 from unisono.decoding.schedules import Turn, View, checked
+from unisono.decoding.slots import CHUNK, Slots
 from unisono.decoding.spec import Method, Settled, Task
 from unisono.decoding.verification import Block
 from unisono.errors import RequestError
-from unisono.members.base import Member, Work
+from unisono.members.base import Work
+from unisono.members.lineup import Lineup
 from unisono.sampling.logits_edits import EditedWarp
 from unisono.sampling.noise import Noise
 from unisono.sampling.sampler import Names
@@ -26,7 +28,6 @@ from unisono.transfer import Token
 from unisono.types import Commit, MemberStats, Stats
 
 GIVEN = 2**22  # the most logits of a member that a row with given tokens keeps at once
-CHUNK = 256  # the most tokens of a prompt that a row reads in one step, so that a long one does not stall the others
 
 
 class Row:
@@ -38,7 +39,7 @@ class Row:
 
     def __init__(
         self,
-        members: Sequence[Member],
+        lineup: Lineup,
         method: Method,
         task: Task,
         noise: Noise,
@@ -46,17 +47,16 @@ class Row:
     ) -> None:
         self.method = method
         self.task = task
-        self.frontier = Frontier(task.prompts)
-        self.stats = Stats([MemberStats(member.name) for member in members])
-        self.slots: list[int] = []
+        self.lineup = lineup
+        self.frontier = Frontier(len(task.contexts))
+        self.stats = Stats([MemberStats(name) for name in lineup.names])
+        self.slots = Slots(lineup, task.contexts)
         self.error: Exception | None = None
-        self.combined = range(len(members) - method.drafts)  # the members that the combination is of
-        self.needs = Needs(method, task, self.frontier, noise, len(self.combined))
+        self.needs = Needs(method, task, self.frontier, noise, lineup.combined)
         self.submitted = self.finished = False
         self.waited = 0  # steps since it was last served
         self.started = 0.0  # when it was admitted
         self.siblings: Sequence[Row] = ()  # the samples of one prompt, itself included, in order
-        self._members = members
         self._turn: Turn | None = None
         self._last: int | None = None  # the member that ran last
         self.guide = Guide(method, task, self.frontier, self.needs)
@@ -68,7 +68,7 @@ class Row:
     @property
     def vocabulary(self) -> int:
         """Size V of all laws."""
-        return self._members[0].vocabulary
+        return self.lineup.vocabulary
 
     def ready(self) -> bool:
         """Whether it may start: samples of one prompt wait until the first of them has read it."""
@@ -77,14 +77,7 @@ class Row:
 
     def open(self) -> None:
         """Take a slot in every member, with the prompt in it as far as a sibling has read it."""
-        sibling = next((row for row in self.siblings if row.slots), None)
-        for index, member in enumerate(self._members):
-            held = 0 if sibling is None else self._common(index, sibling.slots[index])
-            if sibling is not None and held:
-                self.slots.append(member.fork(sibling.slots[index]))
-                member.rewind(self.slots[-1], held)
-            else:
-                self.slots.append(member.open())
+        self.slots.open(next((row.slots for row in self.siblings if row.slots), None))
 
     def heir(self) -> "Row | None":
         """The sibling that takes the slots of this row, which has ended, so that nobody reads the prompt again."""
@@ -93,26 +86,22 @@ class Row:
 
     def inherit(self, row: "Row") -> None:
         """Take over the slots of a sibling that has ended."""
-        self.slots, row.slots = row.slots, []
-        for index, (member, slot) in enumerate(zip(self._members, self.slots, strict=True)):
-            member.rewind(slot, self._common(index, slot))
+        self.slots.inherit(row.slots)
 
     def close(self) -> None:
         """Give the slots back."""
-        for member, slot in zip(self._members, self.slots, strict=False):
-            member.close(slot)
-        self.slots = []
+        self.slots.close()
 
     def turn(self) -> Turn:
         """Whom the schedule wants next; it is asked once per round."""
         if self._turn is None:
-            scored = tuple(self.frontier.scored(member) for member in range(len(self._members)))
+            scored = tuple(self.frontier.scored(member) for member in self.lineup.everyone)
             frontier = self.frontier
             room = self.task.limit - frontier.position - frontier.open
             view = View(
                 frontier.open, scored, self.needs.missing(0), self._proposer(), room, drawn=self.needs.upcoming()
             )
-            self._turn = checked(self.guide.turn(view), self.method.schedule.name, len(self._members))
+            self._turn = checked(self.guide.turn(view), self.method.schedule.name, self.lineup.everyone)
         return self._turn
 
     def end_round(self) -> None:
@@ -128,21 +117,9 @@ class Row:
         """Choices have been made: the next ones at the same positions are called otherwise."""
         self._round += 1
 
-    def work(self, member: int, most: int = CHUNK) -> Work | None:
-        """What the member must read to score all open positions within the limit; None if it has scored them.
-
-        Args:
-            most: read at most this many tokens; if more are missing, only the first ones are read and nothing scored.
-        """
-        frontier = self.frontier
-        positions = self._positions()
-        keep = positions - frontier.scored(member)
-        if keep <= 0:
-            return None
-        tokens = frontier.missing(member, self._members[member].length(self.slots[member]), positions)
-        if len(tokens) > max(most, keep):
-            return Work(self.slots[member], tokens[: max(1, min(most, len(tokens) - keep))], 0)
-        return Work(self.slots[member], tokens, keep)
+    def work(self, member: int) -> Work | None:
+        """What the member must do to score all open positions within the limit; None if it has scored them."""
+        return self.slots.work(member, self.frontier, self._positions())
 
     def warp_key(self) -> object:
         """Rows with equal keys may be warped together."""
@@ -158,7 +135,7 @@ class Row:
             return self.task.warp
         proposed = [int(proposal.token) for proposal in self.frontier.proposals]
         prefixes = [self.frontier.committed + proposed[:position] for position in range(first, first + count)]
-        return EditedWarp(self.task.warp, self.task.edits, self.task.prompts[0], prefixes)
+        return EditedWarp(self.task.warp, self.task.edits, self.task.prompt, prefixes)
 
     def known(self) -> int:
         """How many leading positions can be settled: proposals with a known target, and the position behind them."""
@@ -267,10 +244,6 @@ class Row:
         for token in self.task.given[self.frontier.position :][:most]:
             self.frontier.propose(Proposal(token, torch.empty(0), 0))
 
-    def _common(self, member: int, slot: int) -> int:
-        """Tokens of the prompt that a sibling's slot holds; the last one is read again, for the scores behind it."""
-        return min(self._members[member].length(slot), len(self.task.prompts[member]) - 1)
-
     def _commit(self, settled: Settled, proposers: Sequence[int | None]) -> list[Commit]:
         accepted, follows = settled.accepted, settled.follows
         self.frontier.accept(accepted)
@@ -281,8 +254,6 @@ class Row:
         if follows is not None:
             self.frontier.replace(follows)
             self.needs.forget()
-            for member in range(len(self._members)):
-                self._forget(member)
             rejected = accepted < len(settled.tokens)
             commits.append(Commit(follows, "redrawn", proposers[accepted]) if rejected else Commit(follows, "drawn"))
         if settled.logprobs:
@@ -290,10 +261,3 @@ class Row:
                 replace(each, logprob=p, top=top) for each, (p, top) in zip(commits, settled.logprobs, strict=True)
             ]
         return commits
-
-    def _forget(self, index: int) -> None:
-        """Roll a member back to what is committed; the token just committed is not in its cache."""
-        member, slot = self._members[index], self.slots[index]
-        committed = len(self.frontier.prompts[index]) + self.frontier.position - 1
-        if member.length(slot) > committed:
-            member.rewind(slot, committed)

@@ -45,7 +45,7 @@ class Turn:
     lookup: int = 0
 
 
-def checked(turn: object, schedule: str, members: int) -> Turn:
+def checked(turn: object, schedule: str, members: range) -> Turn:
     """The turn, if it can be taken: a user's schedule may say anything.
 
     Raises:
@@ -54,7 +54,7 @@ def checked(turn: object, schedule: str, members: int) -> Turn:
     if not (isinstance(turn, Turn) and isinstance(turn.members, tuple) and turn.members):
         raise ConfigurationError(f"schedule {schedule} gave a turn that cannot be taken: {turn}")
     counts = all(isinstance(count, int) and count >= 0 for count in (turn.propose, turn.lookup))
-    if not counts or any(member not in range(members) for member in turn.members):
+    if not counts or any(member not in members for member in turn.members):
         raise ConfigurationError(f"schedule {schedule} gave a turn that cannot be taken: {turn}")
     if len(turn.members) > 1 and (turn.propose or turn.lookup or len(set(turn.members)) < len(turn.members)):
         raise ConfigurationError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from unisono.combine.base import Combination
 from unisono.decoding.schedules import Schedule
 from unisono.decoding.verification import Verification
+from unisono.members.base import Context
 from unisono.sampling.logits_edits import Edits
 from unisono.sampling.warp import Warp
 
@@ -15,7 +16,6 @@ class Method:
     """How a row is decoded: what it follows, who runs when, how proposals are decided.
 
     proposer: the member that proposes by default. peers: members as good at it, itself included, if there are others.
-    drafts: how many of the last members are not part of the combination and only propose.
     """
 
     combination: Combination
@@ -23,7 +23,6 @@ class Method:
     verification: Verification
     proposer: int
     peers: tuple[int, ...] = ()
-    drafts: int = 0
 
     @property
     def names(self) -> dict[str, str]:
@@ -39,14 +38,14 @@ class Method:
 class Task:
     """What one row is to decode.
 
-    prompts: token ids per member, each with at least one. limit: the most tokens to commit; nothing is scored or
+    contexts: per member, what it reads before the text. limit: the most tokens to commit; nothing is scored or
     proposed beyond. ends: tokens behind which nothing is worth proposing. edits: of the logits before the warp.
     logprobs: report that with each token, and of how many of the most probable ones; None for no report. processed:
     of the law that tokens are drawn from, instead of the combination at temperature 1 without edits and truncation.
     given: if not empty, the tokens to commit, whatever their laws: they are to be scored, under the verification `given`.
     """
 
-    prompts: Sequence[Sequence[int]]
+    contexts: tuple[Context, ...]
     warp: Warp
     limit: int
     ends: frozenset[int] = frozenset()
@@ -54,6 +53,11 @@ class Task:
     logprobs: int | None = None
     processed: bool = False
     given: tuple[int, ...] = ()
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """What the text begins with, in units of the law, for penalties and look-ups."""
+        return self.contexts[0].tokens
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def _heard(spans: Sequence[Span]) -> Heard:
         member: torch.stack([each for span in spans for each in span.logits(member)]) for member in spans[0].heard
     }
     device = stacked[spans[0].heard[0]].device
-    return [stacked[member].to(device) if member in stacked else None for member in spans[0].row.combined]
+    return [stacked[member].to(device) if member in stacked else None for member in spans[0].row.lineup.combined]
 
 
 def _certain(spans: Sequence[Span], combination: Combination, heard: Heard, warp: AnyWarp) -> Tensor:
@@ -200,10 +200,11 @@ def _certainly(rows: Sequence[Row], sizes: Sequence[int], targets: Tensor) -> Te
 
 def _reported(rows: Sequence[Row], sizes: Sequence[int], warp: AnyWarp) -> Tensor:
     """What log-probabilities are of: the combination, whoever is drawn; [sum of sizes, V]."""
-    combination, logits = rows[0].method.combination, _known_logits(rows, sizes)
+    combination = rows[0].method.combination
     if rows[0].task.processed:
-        return target_law(combination, logits, warp)
-    return target_law(combination, combination.widened(logits), Warp())
+        return target_law(combination, _known_logits(rows, sizes), warp)
+    raw = rows[0].lineup.warps
+    return target_law(combination, combination.widened(_known_logits(rows, sizes, raw)), Warp())
 
 
 def _drawn_logits(rows: Sequence[Row], sizes: Sequence[int]) -> Tensor:
@@ -217,27 +218,36 @@ def _drawn_logits(rows: Sequence[Row], sizes: Sequence[int]) -> Tensor:
     return torch.stack([logits.to(device) for logits in each])
 
 
-def _known_logits(rows: Sequence[Row], sizes: Sequence[int]) -> list[Tensor]:
-    """Per member, logits [sum of sizes, V]; where a member was not needed, another one's, which make no difference."""
+def _known_logits(rows: Sequence[Row], sizes: Sequence[int], raw: bool = False) -> list[Tensor]:
+    """Per member, logits [sum of sizes, V]; where a member was not needed, another one's, which make no difference.
+
+    Args:
+        raw: those of the laws without a warp, of members that warp by themselves.
+    """
     needed = rows[0].needs.all
     stacked: dict[int, Tensor] = {}
     for member in needed:
         each: list[Tensor] = []
         for row, size in zip(rows, sizes, strict=True):
-            each += _filled(row, member, size)
+            each += _filled(row, member, size, raw)
         device = stacked[needed[0]].device if stacked else each[0].device
         stacked[member] = torch.stack([logits.to(device) for logits in each])
     some = stacked[needed[0]]
-    return [stacked.get(member, some) for member in rows[0].combined]
+    return [stacked.get(member, some) for member in rows[0].lineup.combined]
 
 
-def _filled(row: Row, member: int, size: int) -> list[Tensor]:
+def _filled(row: Row, member: int, size: int, raw: bool) -> list[Tensor]:
     """The member's logits at the first positions; of the first member that scored them where it has not."""
-    scores = row.frontier.scores(member, size)
+    scores = _said(row, member, size, raw)
     for offset in range(len(scores), size):
         heard = next(other for other in row.needs.all if row.frontier.scored(other) > offset)
-        scores.append(row.frontier.scores(heard, size)[offset])
+        scores.append(_said(row, heard, size, raw)[offset])
     return scores
+
+
+def _said(row: Row, member: int, size: int, raw: bool) -> list[Tensor]:
+    laws = row.frontier.raw(member, size) if raw else None
+    return row.frontier.scores(member, size) if laws is None else [law.log() for law in laws]
 
 
 def _overlaps(row: Row, targets: Tensor) -> list[Tensor]:
@@ -248,7 +258,7 @@ def _overlaps(row: Row, targets: Tensor) -> list[Tensor]:
     if not row.guide.curious(len(targets)):
         return []
     each = []
-    for member in range(len(row.frontier.prompts)):
+    for member in row.lineup.everyone:
         scores = row.frontier.scores(member, len(targets))
         if scores:
             together = torch.stack(scores)

@@ -15,10 +15,8 @@ from unisono.combine.tree import FEATURES, Leaf, Tree
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError, RequestError
 from unisono.evals.forcing import forced
-from unisono.sampling.warp import Warp
-
-DEPTH = 3
-LEAF = 2  # positions: ten texts may have four where the assistant is right
+from unisono.evals.tree_size import DEPTH, LEAF
+from unisono.warp import Warp
 
 
 def examples(ensemble: Ensemble, texts: Sequence[Mapping[str, str]]) -> tuple[Tensor, Tensor]:
@@ -27,8 +25,9 @@ def examples(ensemble: Ensemble, texts: Sequence[Mapping[str, str]]) -> tuple[Te
     Args:
         ensemble: the draft and one assistant. texts: `prompt` and `answer` each.
     """
-    if len(ensemble.members) != 2:
-        raise ConfigurationError(f"a tree is fitted for 2 members, draft and assistant, not: {len(ensemble.members)}")
+    count = len(ensemble.lineup.combined)
+    if count != 2:
+        raise ConfigurationError(f"a tree is fitted for 2 members, draft and assistant, not: {count}")
     found = [_positions(ensemble, text["prompt"], text["answer"]) for text in texts]
     return torch.cat([features for features, _ in found]), torch.cat([labels for _, labels in found])
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from unisono.ensemble import Ensemble
 from unisono.members.base import Work
+from unisono.text.prompts import Pair
 
 
 @torch.inference_mode()
@@ -14,13 +15,13 @@ def forced(ensemble: Ensemble, prompt: str, continuation: str) -> tuple[list[int
     Raises:
         RequestError: the texts cannot be split into tokens, or do not fit a member's context.
     """
-    rows = ensemble.prompts.pair(prompt, continuation)
-    found = []
-    for member, (context, target) in zip(ensemble.members, rows, strict=True):
-        slot = member.open()
+    prepared = ensemble.prompts.prepare(Pair(prompt, continuation))
+    found, target = [], prepared.units
+    for member, context in zip(ensemble.members, prepared.contexts, strict=True):
+        slot = member.open(context)
         try:
-            (logits,) = member.score([Work(slot, [*context, *target[:-1]], len(target))])
-            found.append(logits.clone())
+            (scores,) = member.score([Work(slot, context.size, target[:-1], len(target))])
+            found.append(scores.logits.clone())
         finally:
             member.close(slot)
-    return list(rows[0][1]), found
+    return list(target), found

@@ -21,6 +21,7 @@ from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError, RequestError
 from unisono.evals.likelihood import scorings
 from unisono.params import SamplingParams
+from unisono.text.prompts import Pair
 from unisono.types import Stats
 
 LONGEST = 2048  # tokens of context where no member says
@@ -71,7 +72,7 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         self._method: dict[str, Any] = {"combine": combine, "schedule": schedule, "verification": verification}
         ensemble.method(**self._method)  # mistakes are said before anything is run
         # What all requests so far took
-        self.seconds, self.tokens, self.forwards = 0.0, 0, [0] * len(ensemble.members)
+        self.seconds, self.tokens, self.forwards = 0.0, 0, [0 for _ in ensemble.lineup.everyone]
 
     @property
     def eot_token_id(self) -> int:
@@ -88,7 +89,7 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
     @property
     def max_length(self) -> int:
         """Tokens that fit into every member."""
-        return min((member.context for member in self.ensemble.members if member.context is not None), default=LONGEST)
+        return self.ensemble.lineup.context_length or LONGEST
 
     @property
     def tokenizer_name(self) -> str:
@@ -120,8 +121,7 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], **_: object
     ) -> list[tuple[float, bool]]:
-        count = len(self.ensemble.members)
-        pairs = [[self._shortened(context, target)] * count for _, context, target in requests]
+        pairs = [Pair(*self._shortened(context, target)) for _, context, target in requests]
         started, found = time.perf_counter(), []
         for (_, context, target), scoring in zip(requests, scorings(self.ensemble, pairs, self._method), strict=True):
             scored = scoring.score()

@@ -5,34 +5,25 @@ from typing import Any
 
 from unisono.ensemble import Ensemble
 from unisono.request import Scoring, score_all
+from unisono.text.prompts import Pair
 from unisono.types import Score
 
-Pair = tuple[list[int], list[int]]  # the token ids of a context, and those to score behind it
 
-
-def scorings(ensemble: Ensemble, asked: Sequence[Sequence[Pair]], method: Mapping[str, Any]) -> list[Scoring]:
-    """Score token ids, one pair per member each; under guidance the second member reads the negative prompt.
+def scorings(ensemble: Ensemble, pairs: Sequence[Pair], method: Mapping[str, Any]) -> list[Scoring]:
+    """Score continuations behind their prompts.
 
     Raises:
-        RequestError: context and target do not fit a member.
+        RequestError: a pair cannot be split, or does not fit a member.
     """
-    combination = ensemble.method(**method).combination
-    made = []
-    for pairs in asked:
-        contexts, target = [context for context, _ in pairs], pairs[0][1]
-        if combination.takes_negative():
-            contexts = ensemble.prompts.negative(contexts, None)
-        ensemble.engine.check_tokens([len(context) + len(target) for context in contexts])
-        made.append(Scoring(ensemble.members, combination, contexts, target))
-    score_all(made, ensemble.engine)
-    return made
+    found = ensemble.scorings(pairs, combine=ensemble.method(**method).combination)
+    score_all(found, ensemble.engine)
+    return found
 
 
 def log_probabilities(
     ensemble: Ensemble, pairs: Sequence[tuple[str, str]], combine: object = None
 ) -> tuple[list[Score], tuple[int, ...]]:
     """Scores of (prompt, continuation) pairs under a combination, and the members' forwards for all of them."""
-    asked = [ensemble.prompts.pair(*pair) for pair in pairs]
-    found = scorings(ensemble, asked, {"combine": combine})
+    found = scorings(ensemble, [Pair(*pair) for pair in pairs], {"combine": combine})
     counts = [[member.forwards for member in scoring.row.stats.members] for scoring in found]
     return [scoring.score() for scoring in found], tuple(map(sum, zip(*counts, strict=True)))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from unisono.combine import as_combination
 from unisono.ensemble import Ensemble
 from unisono.evals.likelihood import log_probabilities
 from unisono.evals.skills import STOP, Item
@@ -125,7 +124,7 @@ class BitsPerByte:
             tokens += sum(len(score.token_ids) for score in found)
         seconds = time.perf_counter() - started
         sizes = tuple(float(len(document.encode())) for document in self.documents)
-        name = as_combination(combine, len(ensemble.members)).name
+        name = ensemble.combination(combine).name
         return Outcome(name, tuple(bits), seconds, tokens, sizes, forwards)
 
 
@@ -134,8 +133,7 @@ def contexts(ensemble: Ensemble, document: str) -> list[tuple[str, str]]:
 
     Pieces begin with the blank they are cut at, because blanks at a context's end would count to the piece.
     """
-    limits = [member.context for member in ensemble.members if member.context is not None]
-    room = min(limits, default=2048) // 2
+    room = (ensemble.lineup.context_length or 2048) // 2
     pieces = [""]
     for part in _parts(document, room):
         joined = pieces[-1] + part

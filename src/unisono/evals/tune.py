@@ -66,9 +66,10 @@ def tune(
     """
     if name not in GRIDS:
         raise unknown("combination to tune", name, GRIDS)
-    candidates = GRIDS[name](len(ensemble.members))
+    count = len(ensemble.lineup.combined)
+    candidates = GRIDS[name](count)
     for candidate in candidates:
-        candidate.check(len(ensemble.members))
+        candidate.check(count)
     outcomes = []
     for candidate in candidates:
         progress(candidate.name)

@@ -7,7 +7,7 @@ another unit. A member does not know which units are committed and which are pro
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from unisono.transfer import Token
 
 
 @dataclass(frozen=True)
-class Prompt:
+class Reading:
     """What a member is asked to read.
 
     tokens: in units of the law. text: what they were split from; None where a user gave token ids.
@@ -115,8 +115,8 @@ class Member(Protocol):
         """Score only the first `vocabulary` ids, and give no mass to the forbidden ones."""
         ...
 
-    def context(self, prompt: Any, warp: Warp) -> Context:
-        """What the member reads of a `Prompt`, in its own form, for a text whose laws are warped like that."""
+    def context(self, reading: Reading, warp: Warp) -> Context:
+        """What the member reads, in its own form, for a text whose laws are warped like that."""
         ...
 
     def room(self, context: Context, text: Sequence[int]) -> int | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unisono.members.base import Member
+from unisono.members.base import Context, Member
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,15 @@ class Lineup:
     def together(self, member: int) -> tuple[int, ...]:
         """The group of twins that a member belongs to; itself if it has none."""
         return next((group for group in self.twins if member in group), (member,))
+
+    @property
+    def keeps(self) -> bool:
+        """Whether some member's cache stays as large as it has grown when no slot is open."""
+        return any(member.keeps for member in self.members)
+
+    def places(self, contexts: Sequence[Context], units: int) -> list[int]:
+        """Per member, how many places of its cache a slot needs for its context and so many units."""
+        return [member.places(context, units) for member, context in zip(self.members, contexts, strict=True)]
 
     def memory(self, slots: int, places: Sequence[int]) -> int:
         """Bytes that the caches take with so many slots in each member; `places` of each slot, per member.

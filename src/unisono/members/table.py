@@ -1,28 +1,35 @@
 """A member whose law is a table: exact, instant, float64. For tests, documentation and exact laws."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from unisono.members.base import Work
+from unisono.members.base import Scores, Work
+from unisono.members.tokens import Append, TokenMember
 
 
-class TableMember:
+class TableMember(TokenMember):
     """A Markov chain of order one: the law of the next token given the last.
 
     Args:
         laws: [V, V] probabilities; row t is the law after token t. Zeros are allowed.
-        name, parameters, context: as in `Member`.
+        name, parameters, context_length: as in `Member`.
     """
 
-    def __init__(self, laws: Tensor, name: str = "table", parameters: int = 1, context: int | None = None) -> None:
+    device = "cpu"
+    end_ids: frozenset[int] = frozenset()
+
+    def __init__(
+        self, laws: Tensor, name: str = "table", parameters: int = 1, context_length: int | None = None
+    ) -> None:
+        super().__init__()
         self._logits = torch.as_tensor(laws, dtype=torch.float64).log()
         self._slots: dict[int, list[int]] = {}
         self._opened = 0
         self.name = name
         self.parameters = parameters
-        self.context = context
+        self.context_length = context_length
         self.vocabulary = self._logits.shape[-1]
 
     @classmethod
@@ -38,34 +45,45 @@ class TableMember:
     def keeps(self) -> bool:
         return False
 
-    def memory(self, slots: int, tokens: int) -> int:
-        return 8 * slots * tokens
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return {"architecture": "table"}
 
-    def open(self) -> int:
+    def restrict(self, vocabulary: int, forbidden: Sequence[int]) -> None:
+        self.vocabulary = vocabulary
+        self._logits = self._logits[:, :vocabulary].clone()
+        self._logits[:, list(forbidden)] = -torch.inf
+
+    def memory(self, slots: int, places: int) -> int:
+        return 8 * slots * places
+
+    def score(self, work: Sequence[Work]) -> list[Scores]:
+        return [Scores(self._scored(self._append(item))) for item in work]
+
+    def _scored(self, item: Append) -> Tensor:
+        """Logits [keep, V]."""
+        tokens = [int(token) for token in item.tokens]
+        self._slots[item.slot].extend(tokens)
+        return self._logits[torch.tensor(tokens[len(tokens) - item.keep :]).long()]
+
+    def _open(self) -> int:
         self._opened += 1
         self._slots[self._opened] = []
         return self._opened
 
-    def fork(self, slot: int) -> int:
-        copy = self.open()
+    def _fork(self, slot: int) -> int:
+        copy = self._open()
         self._slots[copy] = list(self._slots[slot])
         return copy
 
-    def close(self, slot: int) -> None:
+    def _close(self, slot: int) -> None:
         self._slots.pop(slot, None)
 
-    def length(self, slot: int) -> int:
+    def _held(self, slot: int) -> int:
         return len(self._slots[slot])
 
-    def rewind(self, slot: int, length: int) -> None:
-        del self._slots[slot][length:]
-
-    def score(self, work: Sequence[Work]) -> list[Tensor]:
-        return [self._scored(item.slot, [int(token) for token in item.tokens], item.keep) for item in work]
-
-    def _scored(self, slot: int, tokens: Sequence[int], keep: int) -> Tensor:
-        self._slots[slot].extend(tokens)
-        return self._logits[torch.tensor(tokens[len(tokens) - keep :]).long()]
+    def _cut(self, slot: int, count: int) -> None:
+        del self._slots[slot][count:]
 
     def law(self, prefix: Sequence[int]) -> Tensor:
         """The exact law [V] of the token after `prefix`, for brute-force references."""

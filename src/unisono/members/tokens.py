@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unisono.members.base import Context, Prompt, Work
+from unisono.members.base import Context, Reading, Work
 from unisono.sampling.warp import Warp
 from unisono.transfer import Token
 
@@ -32,8 +32,8 @@ class TokenMember:
     def __init__(self) -> None:
         self._contexts: dict[int, Context] = {}  # of the open slots
 
-    def context(self, prompt: Prompt, warp: Warp) -> Context:
-        return Context(len(prompt.tokens), prompt.tokens)
+    def context(self, reading: Reading, warp: Warp) -> Context:
+        return Context(len(reading.tokens), reading.tokens)
 
     def room(self, context: Context, text: Sequence[int]) -> int | None:
         return None if self.context_length is None else self.context_length - context.size - len(text)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,8 +14,7 @@ from starlette.responses import Response
 
 from unisono.combine.base import Combination
 from unisono.ensemble import Ensemble
-from unisono.errors import RequestError, UnisonoError
-from unisono.request import Scoring
+from unisono.errors import UnisonoError
 from unisono.server import errors, sse
 from unisono.server.job import CancelledError, Job, Update
 from unisono.server.observation import Observer
@@ -23,6 +22,7 @@ from unisono.server.order import Order
 from unisono.server.report import report
 from unisono.server.schema import Sampling
 from unisono.server.shapes import Shape, usage
+from unisono.text.prompts import Prepared
 from unisono.types import Commit
 
 LOG = logging.getLogger("unisono.server")
@@ -42,7 +42,7 @@ class Answer:
         self._shape = shape
         self._timeout = timeout
         self._identity = {"id": shape.prefix + uuid.uuid4().hex, "created": int(time.time()), "model": body.model}
-        self._prompt_tokens = sum(len(prompt[0]) for prompt in order.prompts)
+        self._prompt_tokens = sum(len(prompt.contexts[0].tokens) for prompt in order.prompts)
         self._echoes: list[tuple[str, list[Commit]]] = []  # per prompt, if asked for
 
     async def respond(self, request: Request) -> Response:
@@ -218,21 +218,15 @@ class Echo:
     """A prompt's tokens as a row that scores them; the first token has no log-probability.
 
     Args:
-        prompts: token ids per member, which must be the same. top: of how many candidates to tell.
+        top: of how many candidates to tell.
 
     Raises:
         RequestError: members read different prompts, or the caches have no room.
     """
 
-    def __init__(
-        self, ensemble: Ensemble, combination: Combination, prompts: Sequence[Sequence[int]], top: int
-    ) -> None:
-        first, *rest = prompts[0]
-        if any(list(prompt) != [first, *rest] for prompt in prompts):
-            raise RequestError("echo with logprobs needs members that read the same prompt")
-        ensemble.engine.check_tokens([len(rest) + 1] * len(prompts))
-        self._first = Commit(first, "drawn")
-        self._scoring = Scoring(ensemble.members, combination, [[first]] * len(prompts), rest, top)
+    def __init__(self, ensemble: Ensemble, combination: Combination, prompt: Prepared, top: int) -> None:
+        self._first = Commit(prompt.contexts[0].tokens[0], "drawn")
+        self._scoring = ensemble.echo(prompt, top, combine=combination)
         self.row = self._scoring.row
 
     def commits(self) -> list[Commit]:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from unisono.combine import as_combination
 from unisono.errors import UnisonoError
 from unisono.server.errors import APIError, refused
 from unisono.server.models import Model
@@ -16,16 +15,17 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
     """An entry of `/v1/models`: OpenAI's fields, and how the members work together."""
     ensemble = model.ensemble
     members = [
-        {"name": member.name, "parameters": member.parameters, "context": member.context} for member in ensemble.members
+        {"name": member.name, "parameters": member.parameters, "context": member.context_length}
+        for member in ensemble.members
     ]
     return {
         "id": model.name,
         "object": "model",
         "created": model.created,
         "owned_by": "unisono",
-        "max_model_len": _context(model),
+        "max_model_len": model.ensemble.lineup.context_length,
         "members": members,
-        "combination": as_combination(model.config.combine, len(members)).name,
+        "combination": ensemble.combination().name,
         "schedule": _name(model.config.schedule),
         "verification": _name(model.config.verification),
         "allowed": list(settings.allow),
@@ -42,12 +42,12 @@ def tokenized(body: TokenizeRequest, model: Model) -> dict[str, Any]:
     tokenizer = _tokenizer(model)
     try:
         if body.messages is not None:
-            ids = model.ensemble.prompts.chat([message.as_plain() for message in body.messages])
+            ids = model.ensemble.encode_chat([message.as_plain() for message in body.messages])
         else:
             ids = tokenizer.encode(_text(body.prompt or ""), add_special_tokens=body.add_special_tokens)
     except UnisonoError as error:
         raise refused(error, {"messages": None}) from error
-    found = {"count": len(ids), "max_model_len": _context(model), "tokens": ids}
+    found = {"count": len(ids), "max_model_len": model.ensemble.lineup.context_length, "tokens": ids}
     return {**found, "token_strs": [token_text(tokenizer, token) for token in ids]} if body.return_token_strs else found
 
 
@@ -62,11 +62,6 @@ def detokenized(body: DetokenizeRequest, model: Model) -> dict[str, str]:
 
 def _name(configured: Any) -> str:
     return "auto" if configured is None else str(getattr(configured, "name", configured))
-
-
-def _context(model: Model) -> int | None:
-    known = [member.context for member in model.ensemble.members if member.context is not None]
-    return min(known, default=None)
 
 
 def _tokenizer(model: Model) -> Any:

@@ -41,7 +41,7 @@ class Observer:
         self._row = row
         self._candidates = candidates
         self._since = since
-        nothing = (0,) * len(row.stats.members)
+        nothing = tuple(0 for _ in row.lineup.everyone)
         self._before = (nothing, nothing)
         self._said: deque[Heard] = deque()  # per token that is being committed
         self._noted: deque[dict[str, Any]] = deque()
@@ -87,8 +87,7 @@ class Observer:
 
     def _listen(self, count: int) -> None:
         """Keep each member's scores of the first positions; None for a member that has not scored one."""
-        members = range(len(self._row.stats.members))
-        scores = [self._row.frontier.scores(member, count) for member in members]
+        scores = [self._row.frontier.scores(member, count) for member in self._row.lineup.everyone]
         self._said.extend([each[k] if k < len(each) else None for each in scores] for k in range(count))
 
     @torch.inference_mode()
@@ -114,8 +113,9 @@ class Observer:
     def _combined(self, said: Heard) -> Tensor | None:
         """The combined law at temperature 1; None if nobody needed to know it, as where a member was drawn."""
         combination, warp = self._row.method.combination, Warp()
-        alone = [None if logits is None else logits.unsqueeze(0).clone() for logits in said]
-        whole = all(said[member] is not None for member in combination.needed(len(said)))
+        own = [said[member] for member in self._row.lineup.combined]
+        alone = [None if logits is None else logits.unsqueeze(0).clone() for logits in own]
+        whole = all(own[member] is not None for member in combination.needed(len(own)))
         if whole or (combination.early(warp) and bool(combination.fixed(alone, warp))):
             return combination(filled(alone), warp)[0]
         return None

@@ -15,6 +15,7 @@ from unisono.server.models import Model
 from unisono.server.schema import ChatRequest, Collaboration, CompletionRequest, Sampling
 from unisono.server.settings import Settings
 from unisono.server.worker import Worker
+from unisono.text.prompts import Chat, Prepared, Prompt
 
 # Fields of requests that go to `SamplingParams` as they are
 PLAIN = (
@@ -29,7 +30,7 @@ SAFE = tuple(name for name, form in FORMS.items() if "file" not in form.keys)
 class Order:
     """A request that has passed every check that needs no forward.
 
-    prompts: per prompt, token ids per member. texts: the prompts as the client wrote them, for `echo`.
+    prompts: what the members are to read. texts: the prompts as the client wrote them, for `echo`.
     limit: the most tokens to generate; 0 only scores the prompt. top: how many candidates' log-probabilities to report,
     None for none.
     """
@@ -38,7 +39,7 @@ class Order:
     worker: Worker
     params: SamplingParams
     method: Mapping[str, Any]
-    prompts: Sequence[Sequence[Sequence[int]]]
+    prompts: Sequence[Prepared] = ()
     texts: Sequence[str] = ()
     limit: int = 1
     top: int | None = None
@@ -50,8 +51,7 @@ class Order:
     @property
     def combination(self) -> Combination:
         """What the request follows."""
-        chosen = self.method.get("combine", self.model.config.combine)
-        return as_combination(chosen, len(self.worker.ensemble.members))
+        return self.worker.ensemble.combination(self.method.get("combine"))
 
     def start(self) -> list[Request]:
         """One request of the engine per choice. Takes a while for long prompts."""
@@ -69,24 +69,21 @@ def chat_order(body: ChatRequest, model: Model, settings: Settings) -> Order:
     limit = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
     negative = None if body.negative_messages is None else [each.as_plain() for each in body.negative_messages]
     try:
-        prompts = model.ensemble.prompts
-        ids = prompts.chat([message.as_plain() for message in body.messages])
-        against = None if negative is None else prompts.chat(negative)
-        return _order(body, model, settings, [prompts.encode(ids)], against, top, limit)
+        chat, against = Chat([each.as_plain() for each in body.messages]), None if negative is None else Chat(negative)
+        return _order(body, model, settings, [chat], against, top, limit)
     except UnisonoError as error:
         raise refused(error, body.model_fields_set | {"messages"}) from error  # type: ignore[arg-type]
 
 
 def completion_order(body: CompletionRequest, model: Model, settings: Settings) -> Order:
     """Raises: APIError: 400 that names the field."""
-    prompts = model.ensemble.prompts
     given: Any = body.prompt
     each = [given] if isinstance(given, str) or isinstance(given[0], int) else given
     try:
-        ids = [prompts.encode(prompt) for prompt in each]
-        against = None if body.negative_prompt is None else prompts.encode(body.negative_prompt)[0]
         score_only = body.max_tokens == 0 and bool(body.echo)
-        order = _order(body, model, settings, ids, against, body.logprobs, None if score_only else body.max_tokens)
+        order = _order(
+            body, model, settings, each, body.negative_prompt, body.logprobs, None if score_only else body.max_tokens
+        )
     except UnisonoError as error:
         raise refused(error, dict.fromkeys(CompletionRequest.model_fields)) from error
     texts = [prompt if isinstance(prompt, str) else _decoded(model, prompt) for prompt in each] if body.echo else []
@@ -97,8 +94,8 @@ def _order(
     body: Sampling,
     model: Model,
     settings: Settings,
-    prompts: list[list[list[int]]],
-    against: list[int] | None,
+    prompts: Sequence[Prompt | Chat],
+    negative: Prompt | Chat | None,
     top: int | None,
     limit: int | None,
 ) -> Order:
@@ -111,26 +108,16 @@ def _order(
         if "combine" in method:
             raise APIError(400, "guidance_scale is a combination; leave out the one in collaboration", "guidance_scale")
         worker, method["combine"] = _guidance(body.guidance_scale, model)
-    order = Order(model, worker, params, method, prompts, top=top)
-    if order.combination.takes_negative():
-        order = replace(order, prompts=[_against(ids, against) for ids in prompts])
-    elif against is not None:
+    order = Order(model, worker, params, method, top=top)
+    combination = order.combination
+    if negative is not None and "negative" not in combination.prompts:
         message = "a negative prompt needs guidance_scale, or a model that is combined by guidance"
         raise APIError(400, message, "guidance_scale")
+    prepare = worker.ensemble.prompts.prepare
+    order = replace(order, prompts=[prepare(each, params, combination, negative) for each in prompts])
     if body.trace and (not body.stream or order.rows != 1):
         raise APIError(400, "trace needs stream: true, one prompt and n: 1", "trace")
     return order
-
-
-def _against(prompts: Sequence[Sequence[int]], negative: Sequence[int] | None) -> list[Sequence[int]]:
-    """What the guided and the unguided member read.
-
-    Without a negative prompt, the last token alone, as in transformers, unless the unguided one has a prompt of its own.
-    """
-    guided, own = prompts[0], prompts[-1]
-    if negative is None:
-        negative = own if own != guided else guided[-1:]
-    return [guided, negative]
 
 
 def _params(body: Sampling, model: Model, settings: Settings, top: int | None, limit: int | None) -> SamplingParams:
@@ -195,18 +182,18 @@ def _guidance(scale: float, model: Model) -> tuple[Worker, Combination]:
     combination = _attempt("guidance_scale", lambda: parse(f"guidance:{scale!r}", 2), whole=True)
     if model.guided is not None:
         return model.guided, combination
-    if len(model.config.members) == 2 and (model.config.combine or "").startswith("guidance"):
+    if "negative" in model.ensemble.combination().prompts:
         return model.worker, combination
     message = (
         f"guidance_scale needs a model of one member, or of two that are combined by guidance; {model.name} has "
-        f"{len(model.config.members)} members"
+        f"{len(model.ensemble.lineup.combined)} members"
     )
     raise APIError(400, message, "guidance_scale")
 
 
 def _combination(given: dict[str, Any], model: Model) -> Combination:
     """The combination that is asked for, or the configured one, with the weights or mu that are asked for."""
-    text, configured, count = given.get("combine"), model.config.combine, len(model.config.members)
+    text, configured, count = given.get("combine"), model.config.combine, len(model.ensemble.lineup.combined)
     if text is not None and text != configured and text.partition(":")[0] not in SAFE:
         raise _refused("combine", f"a request may name {', '.join(SAFE)}, not: {text!r}")
     combination: Combination = _attempt("combine", lambda: as_combination(text or configured, count))

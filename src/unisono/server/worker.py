@@ -123,11 +123,8 @@ class Worker:
 
     def cache_use(self) -> float:
         """Share of the cache budget that running rows hold."""
-        taken = sum(
-            member.memory(1, len(prompt) + row.stats.tokens)
-            for row in self._admitted()
-            for member, prompt in zip(self.ensemble.members, row.task.prompts, strict=True)
-        )
+        lineup = self.ensemble.lineup
+        taken = sum(lineup.memory(1, lineup.places(row.task.contexts, row.stats.tokens)) for row in self._admitted())
         return taken / max(1, self._memory)
 
     def _admitted(self) -> list[Row]:

@@ -1,17 +1,55 @@
-"""Prompts -> token ids for every member, checked against their vocabulary and context."""
+"""From a prompt of any kind to what each member reads, checked against their vocabulary and their room."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, TypeGuard
 
 from jinja2 import TemplateError
 
+from unisono.combine.base import Combination
 from unisono.errors import RequestError
+from unisono.members.base import Context, Member, Reading
+from unisono.members.lineup import Lineup
+from unisono.members.source import PLAIN
 from unisono.params import SamplingParams
 from unisono.sampling.logits_edits import Edits
+from unisono.sampling.warp import Warp
 from unisono.tokens.vocabulary import Vocabulary
 
 Prompt = str | Sequence[int]
-PLAIN = "{prompt}"
+UNLIMITED = 2**31
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A conversation that the members are to answer, as messages with a role and a content."""
+
+    messages: Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prompt and a continuation that is to be scored: two texts, or two lists of token ids that are read as given."""
+
+    prompt: Prompt
+    continuation: Prompt
+
+
+AnyPrompt = Prompt | Chat | Pair
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prompt that has passed every check.
+
+    contexts: per member, what it reads. units: those to be scored, if there are any. warp: what is left to be done to the
+    members' logits; nothing but the choice at temperature 0 where members warp by themselves.
+    """
+
+    contexts: tuple[Context, ...]
+    units: tuple[int, ...]
+    warp: Warp
 
 
 class Prompts:
@@ -20,46 +58,66 @@ class Prompts:
     Args:
         tokenizer: the members' common one, or None: then prompts are token ids and outputs have no text.
         templates: per member, what it reads instead of the prompt.
-        contexts: per member, the most tokens it can hold, or None.
+        lineup: the members, which make their contexts.
         vocabulary: what the members share.
     """
 
-    def __init__(
-        self, tokenizer: Any, templates: Sequence[str], contexts: Sequence[int | None], vocabulary: Vocabulary
-    ) -> None:
+    def __init__(self, tokenizer: Any, templates: Sequence[str], lineup: Lineup, vocabulary: Vocabulary) -> None:
         self.tokenizer = tokenizer
-        self._templates = templates
-        self._contexts = contexts
+        self.templates = tuple(templates)
         self.vocabulary = vocabulary
+        self._members = lineup.members
         self._forbidden = frozenset(vocabulary.forbidden)
 
-    def encode(self, prompt: Prompt) -> list[list[int]]:
-        """Token ids for each member, at least one.
+    def prepare(
+        self,
+        prompt: AnyPrompt,
+        params: SamplingParams | None = None,
+        combination: Combination | None = None,
+        negative: AnyPrompt | None = None,
+    ) -> Prepared:
+        """One context per member.
+
+        Args:
+            params: say how laws are warped, and may have a negative prompt; what is to be scored is not warped.
+            combination: says who reads the negative prompt; without one, nobody does.
+            negative: a negative prompt of another kind than a text. Without one, it is the prompt's last token, as in
+                transformers, unless the member has a prompt of its own.
 
         Raises:
-            RequestError: the prompt is empty, of the wrong kind, or has ids outside the vocabulary.
+            RequestError: the prompt is empty, of the wrong kind, too long for a member, or has ids outside the
+                vocabulary; or there is a negative prompt that nobody reads.
         """
-        if isinstance(prompt, str):
-            return [self._encode(template, prompt) for template in self._templates]
-        if not _is_tokens(prompt):
-            raise RequestError(f"a prompt is a text or a list of token ids, not: {type(prompt).__name__}")
-        if any(template != PLAIN for template in self._templates):
-            raise RequestError("members with a prompt of their own need text, not token ids")
-        ids = [int(token) for token in prompt]
-        self._check_ids(ids)
-        return [ids for _ in self._templates]
+        readings, units = self._pair(prompt) if isinstance(prompt, Pair) else (self._readings(prompt), ())
+        negative = params.negative_prompt if negative is None and params is not None else negative
+        readings = self._against(readings, combination, negative)
+        warp = Warp() if units or params is None else Warp.of(params)
+        for ids in [reading.tokens for reading in readings] + [units] * bool(units):
+            self._check_ids(ids)
+        pairs = zip(self._members, readings, strict=True)
+        contexts = tuple(member.context(reading, warp) for member, reading in pairs)
+        if units:
+            self._require_room(contexts, units)
+        left = Warp(0 if warp.greedy else 1) if self._members[0].warps else warp
+        return Prepared(contexts, units, left)
 
-    def negative(self, prompts: list[list[int]], text: str | None) -> list[list[int]]:
-        """The prompts with the second member's replaced by a negative prompt.
+    def itself(self, contexts: Sequence[Context]) -> Prepared | None:
+        """A prompt's own units to be scored, from the second on; None if the members read different prompts."""
+        tokens = contexts[0].tokens
+        if any(context.tokens != tokens for context in contexts):
+            return None
+        first = Reading(tokens[:1])
+        return Prepared(tuple(member.context(first, Warp()) for member in self._members), tokens[1:], Warp())
 
-        Without a text it is the prompt's last token, as in transformers, unless the member has a prompt of its own.
+    def ids(self, prompt: AnyPrompt) -> list[int]:
+        """Token ids of a text or a conversation, as a member without a prompt of its own reads it.
 
         Raises:
-            RequestError: the text cannot be encoded.
+            RequestError: as for `prepare`.
         """
-        if text is not None:
-            return [prompts[0], self._encode(self._templates[1], text), *prompts[2:]]
-        return [prompts[0], prompts[0][-1:], *prompts[2:]] if self._templates[1] == PLAIN else prompts
+        if isinstance(prompt, Chat):
+            return self._encode(self._rendered(prompt), special=False)
+        return list(self._readings(prompt)[0].tokens)
 
     def split(self, prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
         """One or several prompts -> a list of prompts.
@@ -73,76 +131,23 @@ class Prompts:
             raise RequestError(f"give a prompt or a list of prompts, not: {type(prompts).__name__}")
         return list(prompts)
 
-    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """Token ids of a conversation, ready for the answer.
-
-        Raises:
-            RequestError: there is no chat template, or a message is malformed.
-        """
-        if self.tokenizer is None or not getattr(self.tokenizer, "chat_template", None):
-            raise RequestError("the first member's tokenizer has no chat template; give a plain prompt instead")
-        if not isinstance(messages, list | tuple) or not messages:
-            raise RequestError(f"a chat is a list of at least one message, not: {messages!r}")
-        for message in messages:
-            if not isinstance(message, Mapping) or not all(
-                isinstance(message.get(k), str) for k in ("role", "content")
-            ):
-                raise RequestError(f"a message needs a role and a content, both texts, not: {message!r}")
-            _require_text(message["content"])
-        try:
-            text = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
-        except TemplateError as error:
-            raise RequestError(f"the chat template refuses these messages: {' '.join(str(error).split())}") from error
-        # The template writes special tokens itself
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
-        return ids
-
-    def pair(self, prompt: str, continuation: str) -> list[tuple[list[int], list[int]]]:
-        """Token ids (context, target) per member, split as lm-evaluation-harness does.
-
-        An empty prompt becomes the beginning-of-text token.
-
-        Raises:
-            RequestError: the continuation is empty, or the two do not fit a member's context.
-        """
-        if not isinstance(prompt, str) or not isinstance(continuation, str) or self.tokenizer is None:
-            raise RequestError("logprobs takes two texts and members with a tokenizer")
-        blanks = len(prompt) - len(prompt.rstrip())
-        if blanks and prompt.strip():
-            prompt, continuation = prompt[:-blanks], prompt[-blanks:] + continuation
-        _require_text(prompt + continuation)
-        if not continuation:
-            raise RequestError("the continuation is empty; give at least one token to score")
-        rows = [self._split_pair(template, prompt, continuation) for template in self._templates]
-        if any(target != rows[0][1] for _, target in rows):
-            raise RequestError("the members' own prompts make the continuation split differently; move its border")
-        if not rows[0][1]:
-            raise RequestError(
-                "the tokenizer merges the continuation into the last token of the prompt; move its border"
-            )
-        for (context, target), limit in zip(rows, self._contexts, strict=True):
-            self._check_ids(context + target)
-            if limit is not None and len(context) + len(target) > limit + 1:
-                raise RequestError(
-                    f"prompt and continuation are too long: {len(context) + len(target)} tokens for a context of {limit}"
-                )
-        return rows
-
-    def room(self, prompts: Sequence[Sequence[int]]) -> int:
-        """How many tokens can follow, in the member with the least room.
+    def room(self, contexts: Sequence[Context]) -> int:
+        """How many units can follow, in the member with the least room.
 
         Raises:
             RequestError: none can.
         """
-        sizes = [
-            (len(prompt), limit) for prompt, limit in zip(prompts, self._contexts, strict=True) if limit is not None
-        ]
-        length, limit = min(sizes, key=lambda size: size[1] - size[0], default=(0, 2**31))
-        if limit - length < 1:
+        found = [(member.room(context, ()), member, context) for member, context in self._with(contexts)]
+        known = [(room, member, context) for room, member, context in found if room is not None]
+        if not known:
+            return UNLIMITED
+        room, member, context = min(known, key=lambda each: each[0])
+        if room < 1:
             raise RequestError(
-                f"the prompt is too long: {length} tokens for a context of {limit}, which must hold the output too"
+                f"the prompt is too long: {context.size} tokens for a context of {member.context_length}, which must hold "
+                "the output too"
             )
-        return limit - length
+        return room
 
     def edits(self, params: SamplingParams, ends: frozenset[int]) -> Edits:
         """What the parameters do to logits before the warp.
@@ -173,27 +178,120 @@ class Prompts:
         _require_text(word)
         return {tuple(self.tokenizer.encode(text, add_special_tokens=False)) for text in (word, " " + word.lstrip())}
 
-    def _encode(self, template: str, prompt: str) -> list[int]:
+    def _with(self, contexts: Sequence[Context]) -> Iterator[tuple[Member, Context]]:
+        return zip(self._members, contexts, strict=True)
+
+    def _readings(self, prompt: AnyPrompt) -> list[Reading]:
+        """What each member is asked to read."""
+        if isinstance(prompt, Chat):
+            prompt = self.ids(prompt)
+        if isinstance(prompt, str):
+            return [self._filled(template, prompt) for template in self.templates]
+        if not _is_tokens(prompt):
+            raise RequestError(f"a prompt is a text or a list of token ids, not: {type(prompt).__name__}")
+        if any(template != PLAIN for template in self.templates):
+            raise RequestError("members with a prompt of their own need text, not token ids")
+        reading = Reading(tuple(int(token) for token in prompt))
+        return [reading for _ in self.templates]
+
+    def _filled(self, template: str, prompt: str) -> Reading:
         if self.tokenizer is None:
             raise RequestError("these members have no tokenizer; give the prompt as a list of token ids")
         if not prompt:
             raise RequestError("the prompt is empty; give at least one token")
-        _require_text(prompt)
-        ids: list[int] = self.tokenizer.encode(template.replace(PLAIN, prompt))
-        self._check_ids(ids)
-        return ids
+        text = template.replace(PLAIN, prompt)
+        return Reading(tuple(self._encode(text)), text)
 
-    def _split_pair(self, template: str, prompt: str, continuation: str) -> tuple[list[int], list[int]]:
+    def _against(
+        self, readings: list[Reading], combination: Combination | None, negative: AnyPrompt | None
+    ) -> list[Reading]:
+        """The same with the negative prompt for those who read it."""
+        roles = () if combination is None else combination.prompts
+        if "negative" not in roles:
+            if negative is not None:
+                name = "these members" if combination is None else combination.name
+                raise RequestError(f"negative_prompt has no use with {name}; use guidance or context_aware")
+            return readings
+        found = []
+        for place, (reading, role) in enumerate(zip_longest(readings, roles)):
+            if role != "negative":
+                found.append(reading)
+            elif negative is not None:
+                found.append(self._readings(negative)[place])
+            else:
+                shared = self.templates[place] in (PLAIN, self.templates[0])
+                found.append(Reading(readings[0].tokens[-1:]) if shared else reading)
+        return found
+
+    def _pair(self, pair: Pair) -> tuple[list[Reading], tuple[int, ...]]:
+        """What each member reads, and the units to be scored, split as lm-evaluation-harness does.
+
+        An empty prompt becomes the beginning-of-text token.
+        """
+        prompt, continuation = pair.prompt, pair.continuation
+        if _is_tokens(prompt) and _is_tokens(continuation) and continuation:
+            return self._readings(prompt), tuple(continuation)
+        if not isinstance(prompt, str) or not isinstance(continuation, str) or self.tokenizer is None:
+            raise RequestError("logprobs takes two texts and members with a tokenizer")
+        blanks = len(prompt) - len(prompt.rstrip())
+        if blanks and prompt.strip():
+            prompt, continuation = prompt[:-blanks], prompt[-blanks:] + continuation
+        _require_text(prompt + continuation)
+        if not continuation:
+            raise RequestError("the continuation is empty; give at least one token to score")
+        rows = [self._split_pair(template, prompt, continuation) for template in self.templates]
+        if any(target != rows[0][1] for _, target in rows):
+            raise RequestError("the members' own prompts make the continuation split differently; move its border")
+        if not rows[0][1]:
+            raise RequestError(
+                "the tokenizer merges the continuation into the last token of the prompt; move its border"
+            )
+        return [reading for reading, _ in rows], rows[0][1]
+
+    def _split_pair(self, template: str, prompt: str, continuation: str) -> tuple[Reading, tuple[int, ...]]:
         filled = template.replace(PLAIN, prompt)
         if not filled:
             start = self.tokenizer.bos_token_id
             start = self.tokenizer.eos_token_id if start is None else start
             if start is None:
                 raise RequestError("an empty prompt needs a tokenizer with a beginning-of-text token")
-            return [start], self.tokenizer.encode(continuation, add_special_tokens=False)
-        context = self.tokenizer.encode(filled)
-        whole = self.tokenizer.encode(filled + continuation)
-        return context, whole[len(context) :]
+            return Reading((start,), ""), tuple(self._encode(continuation, special=False))
+        context = tuple(self._encode(filled))
+        return Reading(context, filled), tuple(self._encode(filled + continuation)[len(context) :])
+
+    def _rendered(self, chat: Chat) -> str:
+        """The conversation in the first member's chat template, ready for the answer."""
+        messages = chat.messages
+        if self.tokenizer is None or not getattr(self.tokenizer, "chat_template", None):
+            raise RequestError("the first member's tokenizer has no chat template; give a plain prompt instead")
+        if not isinstance(messages, list | tuple) or not messages:
+            raise RequestError(f"a chat is a list of at least one message, not: {messages!r}")
+        for message in messages:
+            if not isinstance(message, Mapping) or not all(
+                isinstance(message.get(k), str) for k in ("role", "content")
+            ):
+                raise RequestError(f"a message needs a role and a content, both texts, not: {message!r}")
+            _require_text(message["content"])
+        try:
+            text: str = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        except TemplateError as error:
+            raise RequestError(f"the chat template refuses these messages: {' '.join(str(error).split())}") from error
+        return text
+
+    def _encode(self, text: str, special: bool = True) -> list[int]:
+        """Token ids of a text; `special`: with those that the tokenizer adds, which a chat template writes itself."""
+        _require_text(text)
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=special)
+        return ids
+
+    def _require_room(self, contexts: Sequence[Context], units: Sequence[int]) -> None:
+        for member, context in self._with(contexts):
+            room = member.room(context, units[:-1])  # the last unit is scored, and not read
+            if room is not None and room < 0:
+                raise RequestError(
+                    f"prompt and continuation are too long: {context.size + len(units)} tokens for a context of "
+                    f"{member.context_length}"
+                )
 
     def _check_ids(self, ids: Sequence[int]) -> None:
         if not ids:
@@ -212,5 +310,5 @@ def _require_text(text: str) -> None:
         raise RequestError(f"a text is not UTF-8: {error.reason} at character {error.start}") from None
 
 
-def _is_tokens(prompt: object) -> bool:
+def _is_tokens(prompt: object) -> TypeGuard[Sequence[int]]:
     return isinstance(prompt, list | tuple) and all(type(token) is int for token in prompt)

@@ -7,7 +7,7 @@ from transformers import DynamicCache, PreTrainedModel
 from unisono.errors import MemberError
 
 
-def context(model: PreTrainedModel) -> int | None:
+def context_length(model: PreTrainedModel) -> int | None:
     """The most tokens the model can hold; None if it has no limit.
 
     "longrope" changes the frequencies of *all* positions beyond its original length, cached ones included, so such a

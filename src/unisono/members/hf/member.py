@@ -14,15 +14,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from unisono.errors import MemberError
-from unisono.members.base import Work
+from unisono.members.base import Context, Scores, Work
 from unisono.members.hf.attention import WIDENED, attention, lock_of, widening
 from unisono.members.hf.cache import SlotCache, capacity
 from unisono.members.hf.compiled import Compiled, build, discard, find
-from unisono.members.hf.facts import context, end_ids, logit_count, require_rewindable
+from unisono.members.hf.facts import context_length, end_ids, logit_count, require_rewindable
 from unisono.members.hf.graphs import Graphs
 from unisono.members.hf.mask import Masks
 from unisono.members.hf.probe import is_faithful, is_isolated, require_faithful
 from unisono.members.hf.step import Step
+from unisono.members.tokens import Append, TokenMember
 from unisono.transfer import Token, token_tensor
 
 SHORT = 16  # rows with at most this many new tokens are scored together, and compiled
@@ -31,7 +32,7 @@ MANY = 512  # the most tokens of a forward of several such rows
 WARM = [(rows, width) for rows in (1, 2) for width in (1, 2, 4, 8, 16)]  # what is recorded at loading
 
 
-class HFMember:
+class HFMember(TokenMember):
     """A causal language model of transformers. A lock serialises its forwards, so threads may share a member.
 
     Args:
@@ -44,10 +45,12 @@ class HFMember:
 
     def __init__(self, model: PreTrainedModel, name: str) -> None:
         require_rewindable(model, name)
+        super().__init__()
         self.name = name
         self.model = model.eval()
         self.parameters = model.num_parameters()
-        self.context = context(model)
+        self.context_length = context_length(model)
+        self.width = model.config.get_text_config().hidden_size
         self.vocabulary = logit_count(model)
         self.device = str(model.device)
         self.end_ids = end_ids(model)
@@ -99,7 +102,7 @@ class HFMember:
             if mode == "on":
                 self._warn("its attention takes no masks from outside")
             return
-        step = Step(self.model, self._masks, self.context)
+        step = Step(self.model, self._masks, self.context_length)
         if self.model.device.type == "cuda":
             self.record(Graphs(step, fuse=mode == "on"))
             return
@@ -124,8 +127,8 @@ class HFMember:
         self._step, self._cache.keep = graphs, True
         try:
             for rows, width in track(WARM, f"recording {self.name}", console=Console(stderr=True), transient=True):
-                slots = [self.open() for _ in range(rows)]
-                self.score([Work(slot, [0] * width, 1) for slot in slots])
+                slots = [self.open(Context(0)) for _ in range(rows)]
+                self.score([Work(slot, tokens=[0] * width, keep=1) for slot in slots])
                 for slot in slots:
                     self.close(slot)
         except Exception as error:  # a model that waits for the device cannot be recorded, and says so in many ways
@@ -166,62 +169,73 @@ class HFMember:
     def _warn(self, reason: str) -> None:
         warnings.warn(f"member {self.name} runs without compiled forwards: {reason}", stacklevel=3)
 
-    def memory(self, slots: int, tokens: int) -> int:
-        return capacity(slots, tokens + PIECE) * self._token_bytes  # with room for padding
+    def memory(self, slots: int, places: int) -> int:
+        return capacity(slots, places + PIECE) * self._token_bytes  # with room for padding
 
-    def open(self) -> int:
+    def _open(self) -> int:
         with self._lock:
             return self._cache.open()
 
-    def fork(self, slot: int) -> int:
+    def _fork(self, slot: int) -> int:
         with self._lock:
             return self._cache.fork(slot)
 
-    def close(self, slot: int) -> None:
+    def _close(self, slot: int) -> None:
         with self._lock:
             self._cache.close(slot)
 
-    def length(self, slot: int) -> int:
+    def _held(self, slot: int) -> int:
         return self._cache.lengths[slot]
 
-    def rewind(self, slot: int, length: int) -> None:
-        self._cache.lengths[slot] = length
+    def _cut(self, slot: int, count: int) -> None:
+        self._cache.lengths[slot] = count
 
     @torch.inference_mode()
-    def score(self, work: Sequence[Work]) -> list[Tensor]:
-        logits: dict[int, Tensor] = {}
+    def score(self, work: Sequence[Work]) -> list[Scores]:
+        found: dict[int, Scores] = {}
         with self._lock:
-            for group in _groups(work, self._together if self._masks else 0, self._step.idle if self._step else None):
-                logits.update(zip((item.slot for item in group), self._forward(group), strict=True))
-        return [logits[item.slot] for item in work]
+            appended = [self._append(item) for item in work]
+            most, idle = self._together if self._masks else 0, self._step.idle if self._step else None
+            for group in _groups(appended, most, idle):
+                found.update(zip((item.slot for item in group), self._forward(group), strict=True))
+        return [found[item.slot] for item in work]
 
     def _measured(self) -> int:
         """Bytes of cache per token: every architecture stores something else, so one is stored."""
-        slot = self.open()
+        slot = self.open(Context(0))
         try:
-            self.score([Work(slot, [0], 1)])
+            self.score([Work(slot, tokens=[0], keep=1)])
             return self._cache.token_bytes
         finally:
             self.close(slot)
 
-    def _forward(self, work: Sequence[Work]) -> list[Tensor]:
+    def _forward(self, work: Sequence[Append]) -> list[Scores]:
         """One forward; rows with fewer tokens than the longest are padded behind, where nothing looks."""
         width = _padded(max(len(item.tokens) for item in work)) if self._masks else len(work[0].tokens)
         first = min(len(item.tokens) - item.keep for item in work)  # no row wants logits before this column
         columns = max(1, width - first)
-        if self._step is not None and width <= SHORT:
-            rows, scores = self._compiled_scores(work, width)
+        features: Tensor | None = None
+        rows: Sequence[int]
+        if any(item.features for item in work):
+            rows, (logits, features) = range(len(work)), self._plain_features(work, width, columns)
+        elif self._step is not None and width <= SHORT:
+            rows, logits = self._compiled_logits(work, width)
         else:
-            rows, scores = range(len(work)), self._plain_scores(work, width, columns)
-        scores = scores[:, -columns:, : self.vocabulary]
+            rows, logits = range(len(work)), self._plain_logits(work, width, columns)
+        logits = logits[:, -columns:, : self.vocabulary]
         if self._forbidden is not None:
-            scores = scores.index_fill(-1, self._forbidden, -torch.inf)
+            logits = logits.index_fill(-1, self._forbidden, -torch.inf)
         for item in work:
             self._cache.lengths[item.slot] += len(item.tokens)
-        ends = [len(item.tokens) - width + columns if item.keep else 0 for item in work]
-        return [scores[row, end - item.keep : end] for row, item, end in zip(rows, work, ends, strict=True)]
+        found = []
+        for row, item in zip(rows, work, strict=True):
+            end = len(item.tokens) - width + columns if item.keep else 0
+            own = slice(end - item.keep, end)
+            states = features[row, own] if features is not None and item.features else None
+            found.append(Scores(logits[row, own], features=states))
+        return found
 
-    def _compiled_scores(self, work: Sequence[Work], width: int) -> tuple[Sequence[int], Tensor]:
+    def _compiled_logits(self, work: Sequence[Append], width: int) -> tuple[Sequence[int], Tensor]:
         """Where each item of the work is in the logits [R, width, V], and these; R counts idle slots too."""
         assert self._step is not None
         slots = [item.slot for item in work]
@@ -234,16 +248,27 @@ class HFMember:
         ids = _ids(tokens, wider, self.model.device)
         return rows, self._step(ids, span.starts, span.window, span.keys, span.values)[:, :width]
 
-    def _plain_scores(self, work: Sequence[Work], width: int, columns: int) -> Tensor:
-        """The model's own forward; at least the last `columns` logits: [rows, columns or more, V]."""
+    def _plain_logits(self, work: Sequence[Append], width: int, columns: int) -> Tensor:
+        """Of the model's own forward; at least the last `columns` logits: [rows, columns or more, V]."""
+        logits: Tensor = self._plain(work, width, columns).logits[:, -columns:].float()
+        return logits
+
+    def _plain_features(self, work: Sequence[Append], width: int, columns: int) -> tuple[Tensor, Tensor]:
+        """The same with the last hidden states, behind the final norm: [rows, columns, D]."""
+        output = self._plain(work, width, columns, output_hidden_states=True)
+        return output.logits[:, -columns:].float(), output.hidden_states[-1][:, -columns:].float()
+
+    def _plain(self, work: Sequence[Append], width: int, columns: int, **options: Any) -> Any:
         device = self.model.device
         selection = self._cache.select([item.slot for item in work], width, device)
-        options: dict[str, Any] = {self._keep: columns} if self._keep else {}
-        positions = selection.positions if self.context is None else selection.positions.clamp(max=self.context - 1)
+        if self._keep:
+            options[self._keep] = columns
+        last = self.context_length
+        positions = selection.positions if last is None else selection.positions.clamp(max=last - 1)
         seen = torch.arange(selection.window, device=device)
         large = width == 1 and len(work) * selection.window >= self._widen
         with attention(self.model, WIDENED) if large else nullcontext():
-            output = self.model(
+            return self.model(
                 input_ids=_ids([item.tokens for item in work], width, device),
                 attention_mask=self._masks(selection.positions, seen) if self._masks else None,
                 position_ids=positions,
@@ -251,8 +276,6 @@ class HFMember:
                 use_cache=True,
                 **options,
             )
-        scores: Tensor = output.logits[:, -columns:].float()
-        return scores
 
 
 def _ids(tokens: Sequence[Sequence[Token]], width: int, device: torch.device) -> Tensor:
@@ -261,7 +284,7 @@ def _ids(tokens: Sequence[Sequence[Token]], width: int, device: torch.device) ->
     return token_tensor(padded, device).view(len(tokens), width)
 
 
-def _groups(work: Sequence[Work], most: int, idle: int | None) -> Iterator[Sequence[Work]]:
+def _groups(work: Sequence[Append], most: int, idle: int | None) -> Iterator[Sequence[Append]]:
     """Rows that share a forward: those with at most `most` tokens; others alone, so that nobody is padded to them.
 
     Args:
@@ -279,9 +302,9 @@ def _groups(work: Sequence[Work], most: int, idle: int | None) -> Iterator[Seque
         yield from ([item] for item in work)
 
 
-def _long_groups(work: Sequence[Work]) -> Iterator[Sequence[Work]]:
+def _long_groups(work: Sequence[Append]) -> Iterator[Sequence[Append]]:
     """Rows with many tokens, together if they are padded alike."""
-    widths: dict[int, list[Work]] = {}
+    widths: dict[int, list[Append]] = {}
     for item in sorted(work, key=lambda item: item.slot):
         widths.setdefault(_padded(len(item.tokens)), []).append(item)
     for width, items in widths.items():

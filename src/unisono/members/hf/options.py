@@ -45,8 +45,9 @@ class Options:
     deterministic: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.compile, bool):  # YAML reads `on` and `off` so
-            object.__setattr__(self, "compile", "on" if self.compile else "off")
+        given: object = self.compile
+        if isinstance(given, bool):  # YAML reads `on` and `off` so
+            object.__setattr__(self, "compile", "on" if given else "off")
         for name, (kinds, wanted) in KINDS.items():
             if not isinstance(getattr(self, name), kinds):
                 raise ConfigurationError(f"a member's {name} must be {wanted}, not: {getattr(self, name)!r}")

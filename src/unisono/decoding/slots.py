@@ -1,0 +1,69 @@
+"""A row's slots: one in every member, which reads its context first and then the text."""
+
+from collections.abc import Sequence
+
+from unisono.decoding.frontier import Frontier
+from unisono.members.base import Context, Work
+from unisono.members.lineup import Lineup
+
+CHUNK = 256  # the most pieces of a context that a row reads in one step, so that a long one does not stall the others
+
+
+class Slots:
+    """See the module. No slot is open at first.
+
+    Args:
+        contexts: per member, what it reads before the text.
+    """
+
+    def __init__(self, lineup: Lineup, contexts: Sequence[Context]) -> None:
+        self._members, self._contexts = lineup.members, contexts
+        self._slots: list[int] = []
+
+    def __bool__(self) -> bool:
+        """Whether they are open."""
+        return bool(self._slots)
+
+    def open(self, sibling: "Slots | None" = None) -> None:
+        """Open one in every member; as copies of a sibling's, where that has read a part of the same context."""
+        if sibling is None:
+            for member, context in zip(self._members, self._contexts, strict=True):
+                self._slots.append(member.open(context))
+            return
+        for member, slot in zip(self._members, sibling._slots, strict=True):
+            self._slots.append(member.fork(slot))
+            member.rewind(self._slots[-1], 0)
+
+    def inherit(self, other: "Slots") -> None:
+        """Take over the slots of a row with the same contexts, which has ended."""
+        self._slots, other._slots = other._slots, []
+        for member, slot in zip(self._members, self._slots, strict=True):
+            member.rewind(slot, 0)
+
+    def close(self) -> None:
+        """Give the slots back."""
+        for member, slot in zip(self._members, self._slots, strict=False):
+            member.close(slot)
+        self._slots = []
+
+    def work(self, index: int, frontier: Frontier, positions: int) -> Work | None:
+        """What a member must do to score the first open positions; None if it has scored them.
+
+        A long context is read in several steps, which do not depend on the text. What the member has read of proposals
+        that are void is taken back here.
+        """
+        scored = frontier.scored(index)
+        if scored >= positions:
+            return None
+        member, slot = self._members[index], self._slots[index]
+        unread = member.unread(slot)
+        if unread > CHUNK:
+            return Work(slot, CHUNK)
+        held, valid = member.length(slot), max(0, frontier.position + scored - 1)
+        if held > valid:  # the unit in front of the first position to score is read again, for its scores
+            member.rewind(slot, valid)
+            held, unread = member.length(slot), member.unread(slot)
+        units, keep = frontier.units(held, frontier.position + positions - 1), positions - scored
+        if len(units) > max(CHUNK, keep):  # the member was not needed for long
+            return Work(slot, unread, units[: max(1, min(CHUNK, len(units) - keep))], 0, frontier.position)
+        return Work(slot, unread, units, keep, frontier.position)
