@@ -7,6 +7,7 @@ import pytest
 from tests.tiny import CONTEXT, text_ensemble
 from unisono import RequestError, SamplingParams
 from unisono.loading import Loaded, load_members
+from unisono.members.hf.load import model_of
 
 PROMPTS = ("def f(x):", "for i in range(", "héllo")
 
@@ -74,7 +75,7 @@ def test_ensembles_may_share_weights():
         load_members(members, {}, loaded)[0].members
         for members in (["zoo:code-s"], [{"model": "zoo:code-s", "name": "twin"}, "zoo:code-s"])
     )
-    assert first.model is twin.model is other.model
+    assert model_of(first) is model_of(twin) is model_of(other)
     assert [member.name for member in (first, twin, other)] == ["code-s", "twin", "code-s"]
     (precise,) = load_members([{"model": "zoo:code-s", "dtype": "float32"}], {}, loaded)[0].members
-    assert precise.model is not first.model
+    assert model_of(precise) is not model_of(first)

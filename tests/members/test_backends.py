@@ -2,14 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-import unisono
 from tests import tiny
 from tests.members.toy_backend import Options, Toy, ToyMember, toys
 from unisono import Ensemble, SamplingParams
@@ -24,7 +21,7 @@ from unisono.members.source import Source
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Toy]:
+def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
     monkeypatch.setattr(backends, "_registered", [])
     return toys()
 
@@ -72,9 +69,8 @@ def test_a_backend_registered_later_is_asked_first(toy: Toy):
     class Other(Toy):
         name = "other"
 
-    other = Other()
-    backends.register(other)
-    assert backends.backend_of(Source("toy:3")) is other
+    backends.register(Other())
+    assert backends.backend_of(Source("toy:3")).name == "other"
     assert backends.backend_of(Source("zoo:code-s")).name == "transformers"
 
 
@@ -95,10 +91,7 @@ def test_options_that_cannot_be_honoured_are_refused_before_loading():
 
 
 WITHOUT = """
-import sys, types
-package = types.ModuleType("unisono")
-package.__path__ = [sys.argv[1]]
-sys.modules["unisono"] = package
+import sys
 from unisono.members.backends import as_source
 assert as_source("zoo:code-s").options.dtype == "auto"
 as_source({"model": "toy", "dtype": "float32", "quantization": {"bits": 4}})
@@ -107,9 +100,7 @@ assert not {"torch", "transformers"} & set(sys.modules)
 
 
 def test_a_member_is_named_without_torch_and_transformers():
-    found = subprocess.run(
-        [sys.executable, "-c", WITHOUT, str(Path(unisono.__file__).parent)], capture_output=True, text=True, check=False
-    )
+    found = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
 
 

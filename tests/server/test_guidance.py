@@ -6,6 +6,7 @@ import pytest
 from tests.server.live import MESSAGES, PROMPT
 from unisono import Ensemble, SamplingParams
 from unisono.combine.parse import FORMS
+from unisono.members.hf.load import model_of
 
 pytestmark = pytest.mark.skipif("guidance" not in FORMS, reason="this version has no combination `guidance`")
 NEGATIVE = [{"role": "user", "content": "what is g"}]
@@ -13,10 +14,11 @@ NEGATIVE = [{"role": "user", "content": "what is g"}]
 
 def guided(server, prompt, negative, scale, params) -> str:
     """The library's own text, of an ensemble made for it."""
-    member = server.ensemble("large").members[0].model
+    member = model_of(server.ensemble("large").members[0])
     pair = Ensemble.load([member, member], combine=f"guidance:{scale}")
+    prepared = pair.prompts.prepare(prompt, params, pair.combination(), negative)
     tokens = server.ensemble("large").tokenizer
-    request = pair.start([prompt, negative], params)[0]
+    request = pair.start(prepared, params)[0]
     pair.engine.submit(request.row)
     pair.engine.run(request.row)
     return str(tokens.decode(request.result().token_ids, skip_special_tokens=True))

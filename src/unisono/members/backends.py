@@ -5,7 +5,7 @@ A backend of your own is one object with the methods of `Backend`, and one line:
 
 import functools
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,13 +23,18 @@ class Backend(Protocol):
     """Loads members of one kind.
 
     Attributes:
-        name: how it is called in messages.
-        options: a frozen dataclass, each field with a default: the options of a member beside those of `Source`. It
-            raises ConfigurationError for a wrong value.
+        name: one of the same name takes its place.
     """
 
     name: str
-    options: Callable[..., Any]
+
+    @property
+    def options(self) -> type[Any]:
+        """A frozen dataclass, each field with a default: what a member may have beside the fields of `Source`.
+
+        It raises ConfigurationError for a wrong value.
+        """
+        ...
 
     def takes(self, source: Source) -> bool:
         """Whether the source is of this kind. Its options are not known yet."""
@@ -47,14 +52,14 @@ class Backend(Protocol):
         """
         ...
 
-    def twin(self, member: "Member", name: str) -> "Member":
+    def twin(self, member: Any, name: str) -> "Member":
         """Another member of the same ensemble: it shares weights, all options and slot numbers.
 
         So `score` of either takes work of both, in one call.
         """
         ...
 
-    def share(self, member: "Member", name: str) -> "Member":
+    def share(self, member: Any, name: str) -> "Member":
         """A member of another ensemble: it shares weights and all options, and has a cache of its own.
 
         It is not restricted to the vocabulary of the first ensemble.
@@ -120,8 +125,7 @@ def _require_known(options: Iterable[object], known: list[str]) -> None:
 
 
 def _option_names(backends: Iterable[Backend]) -> list[str]:
-    made: list[Any] = [backend.options for backend in backends]
-    return list(dict.fromkeys(each.name for options in made for each in fields(options)))
+    return list(dict.fromkeys(each.name for backend in backends for each in fields(backend.options)))
 
 
 def _backends() -> Iterator[Backend]:
