@@ -19,6 +19,7 @@ class Slots:
     def __init__(self, lineup: Lineup, contexts: Sequence[Context]) -> None:
         self._members, self._contexts = lineup.members, contexts
         self._slots: list[int] = []
+        self._valid = [0 for _ in lineup.everyone]  # units of each slot that are still those of the text
 
     def __bool__(self) -> bool:
         """Whether they are open."""
@@ -46,24 +47,26 @@ class Slots:
             member.close(slot)
         self._slots = []
 
+    def forget(self, units: int) -> None:
+        """What the slots hold behind the first units is void; each drops it when it is next used."""
+        self._valid = [min(valid, units) for valid in self._valid]
+
     def work(self, index: int, frontier: Frontier, positions: int) -> Work | None:
         """What a member must do to score the first open positions; None if it has scored them.
 
-        A long context is read in several steps, which do not depend on the text. What the member has read of proposals
-        that are void is taken back here.
+        A long context is read in several steps, which do not depend on the text.
         """
-        scored = frontier.scored(index)
-        if scored >= positions:
+        keep = positions - frontier.scored(index)
+        if keep <= 0:
             return None
         member, slot = self._members[index], self._slots[index]
-        unread = member.unread(slot)
+        if member.length(slot) > self._valid[index]:
+            member.rewind(slot, self._valid[index])
+        unread, held = member.unread(slot), member.length(slot)
         if unread > CHUNK:
             return Work(slot, CHUNK)
-        held, valid = member.length(slot), max(0, frontier.position + scored - 1)
-        if held > valid:  # the unit in front of the first position to score is read again, for its scores
-            member.rewind(slot, valid)
-            held, unread = member.length(slot), member.unread(slot)
-        units, keep = frontier.units(held, frontier.position + positions - 1), positions - scored
+        units = frontier.units(held, frontier.position + positions - 1)
         if len(units) > max(CHUNK, keep):  # the member was not needed for long
-            return Work(slot, unread, units[: max(1, min(CHUNK, len(units) - keep))], 0, frontier.position)
+            units, keep = units[: max(1, min(CHUNK, len(units) - keep))], 0
+        self._valid[index] = held + len(units)
         return Work(slot, unread, units, keep, frontier.position)
