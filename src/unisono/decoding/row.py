@@ -253,8 +253,8 @@ class Row:
         ]
         if follows is not None:
             self.frontier.replace(follows)
+            self.slots.cut(self.frontier.position - 1)  # nobody has read the token itself
             self.needs.forget()
-            self.slots.forget(self.frontier.position - 1)  # nobody has read the token itself
             rejected = accepted < len(settled.tokens)
             commits.append(Commit(follows, "redrawn", proposers[accepted]) if rejected else Commit(follows, "drawn"))
         if settled.logprobs:

@@ -19,7 +19,6 @@ class Slots:
     def __init__(self, lineup: Lineup, contexts: Sequence[Context]) -> None:
         self._members, self._contexts = lineup.members, contexts
         self._slots: list[int] = []
-        self._valid = [0 for _ in lineup.everyone]  # units of each slot that are still those of the text
 
     def __bool__(self) -> bool:
         """Whether they are open."""
@@ -47,9 +46,11 @@ class Slots:
             member.close(slot)
         self._slots = []
 
-    def forget(self, units: int) -> None:
-        """What the slots hold behind the first units is void; each drops it when it is next used."""
-        self._valid = [min(valid, units) for valid in self._valid]
+    def cut(self, length: int) -> None:
+        """Take back what members have read beyond the first `length` units: another unit stands there now."""
+        for member, slot in zip(self._members, self._slots, strict=True):
+            if member.length(slot) > length:
+                member.rewind(slot, length)
 
     def work(self, index: int, frontier: Frontier, positions: int) -> Work | None:
         """What a member must do to score the first open positions; None if it has scored them.
@@ -60,13 +61,10 @@ class Slots:
         if keep <= 0:
             return None
         member, slot = self._members[index], self._slots[index]
-        if member.length(slot) > self._valid[index]:
-            member.rewind(slot, self._valid[index])
-        unread, held = member.unread(slot), member.length(slot)
+        unread = member.unread(slot)
         if unread > CHUNK:
             return Work(slot, CHUNK)
-        units = frontier.units(held, frontier.position + positions - 1)
+        units = frontier.units(member.length(slot), frontier.position + positions - 1)
         if len(units) > max(CHUNK, keep):  # the member was not needed for long
             units, keep = units[: max(1, min(CHUNK, len(units) - keep))], 0
-        self._valid[index] = held + len(units)
         return Work(slot, unread, units, keep, frontier.position)
