@@ -16,7 +16,7 @@ from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError, RequestError
 from unisono.evals.forcing import forced
 from unisono.evals.tree_size import DEPTH, LEAF
-from unisono.warp import Warp
+from unisono.sampling.warp import Warp
 
 
 def examples(ensemble: Ensemble, texts: Sequence[Mapping[str, str]]) -> tuple[Tensor, Tensor]:
