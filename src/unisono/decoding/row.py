@@ -254,6 +254,7 @@ class Row:
         if follows is not None:
             self.frontier.replace(follows)
             self.needs.forget()
+            self.slots.cut(self.frontier.position - 1)
             rejected = accepted < len(settled.tokens)
             commits.append(Commit(follows, "redrawn", proposers[accepted]) if rejected else Commit(follows, "drawn"))
         if settled.logprobs:
