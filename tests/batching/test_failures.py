@@ -13,34 +13,36 @@ from tests.batching.test_engine import make_row
 from unisono import Ensemble, RequestError, SamplingParams
 from unisono.combine import Combination, as_combination
 from unisono.combine.base import Logits
+from unisono.decoding import Schedule, cos, parallel, standard
 from unisono.decoding.engine import Engine
 from unisono.decoding.row import Row
-from unisono.decoding.schedules import Schedule, cos, parallel, standard
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError
-from unisono.members.base import Work
+from unisono.members.base import Scores, Work
 from unisono.members.hf.attention import lock_of
+from unisono.members.lineup import Lineup
 from unisono.members.table import TableMember
 from unisono.request import Scoring, score_all
 from unisono.sampling.logits_edits import Edits
 from unisono.sampling.noise import KeyedNoise
 from unisono.sampling.warp import AnyWarp, Warp
-from unisono.testing import unequal_members
+from unisono.testing import contexts, unequal_members
+from unisono.text.prompts import Prepared
 
 CERTAIN = [TableMember(torch.tensor([law] * 3)) for law in ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])]
 
 
 def certain_row(combination: str, schedule: Schedule, logprobs: int | None = None) -> Row:
     method = Method(as_combination(combination, 2), schedule, VERIFICATIONS["token"], 0)
-    return Row(CERTAIN, method, Task([[0], [0]], Warp(), 5, logprobs=logprobs), KeyedNoise(1))
+    return Row(Lineup(tuple(CERTAIN)), method, Task(contexts(CERTAIN), Warp(), 5, logprobs=logprobs), KeyedNoise(1))
 
 
 @pytest.mark.parametrize("logprobs", [None, 0, 2])
 def test_a_position_without_a_law_ends_its_row_only(logprobs: int | None):
     """Members that rule out each other's token: the row that combines them fails, the one beside it does not notice."""
     bad, good = certain_row("contrastive:0.1", cos(1, 1), logprobs), certain_row("weighted:0.5,0.5", standard())
-    engine = Engine(CERTAIN)
+    engine = Engine(Lineup(tuple(CERTAIN)))
     engine.submit(bad, good)
     engine.run(good)
     assert len(good.frontier.committed) == 5
@@ -50,9 +52,10 @@ def test_a_position_without_a_law_ends_its_row_only(logprobs: int | None):
 
 def test_scoring_where_there_is_no_law_is_an_error():
     """Not a number that is none."""
-    scoring = Scoring(CERTAIN, as_combination("contrastive:0.1", 2), [[0], [0]], [0, 2, 1])
+    prepared = Prepared(contexts(CERTAIN), (0, 2, 1), Warp())
+    scoring = Scoring(Lineup(tuple(CERTAIN)), as_combination("contrastive:0.1", 2), prepared)
     with pytest.raises(RequestError, match="no possible token"):
-        score_all([scoring], Engine(CERTAIN))
+        score_all([scoring], Engine(Lineup(tuple(CERTAIN))))
 
 
 class Narrow(Combination):
@@ -67,8 +70,9 @@ class Narrow(Combination):
 def test_a_law_of_the_wrong_size_is_its_rows_error():
     members = unequal_members(2)
     method = Method(Narrow(), standard(), VERIFICATIONS["token"], 0)
-    bad, good = Row(members, method, Task([[0], [0]], Warp(), 5), KeyedNoise(1)), make_row(members, standard(), 1, 5)
-    engine = Engine(members)
+    lineup = Lineup(tuple(members))
+    bad = Row(lineup, method, Task(contexts(members), Warp(), 5), KeyedNoise(1))
+    engine, good = Engine(lineup), make_row(members, standard(), 1, 5)
     engine.submit(bad, good)
     engine.run(good)
     with pytest.raises(ConfigurationError, match="combination narrow must return a law of 3 tokens"):
@@ -78,7 +82,7 @@ def test_a_law_of_the_wrong_size_is_its_rows_error():
 def test_a_sample_that_is_not_in_line_yet_inherits_nothing():
     """The first of three ends before the others are submitted, as when another thread steps in between."""
     members = unequal_members(2)
-    engine = Engine(members)
+    engine = Engine(Lineup(tuple(members)))
     rows = [make_row(members, standard(), seed, 2) for seed in range(3)]
     for row in rows:
         row.siblings = rows
@@ -97,7 +101,7 @@ class Collecting(TableMember):
 
     active = False
 
-    def score(self, work: Sequence[Work]) -> list[Tensor]:
+    def score(self, work: Sequence[Work]) -> list[Scores]:
         if self.active and threading.current_thread() is not threading.main_thread():
             gc.collect()
         return super().score(work)
@@ -106,7 +110,7 @@ class Collecting(TableMember):
 def test_a_stream_that_is_collected_while_members_run_in_other_threads():
     """Cancelling from there must not wait for the step that waits for that thread."""
     members = [Collecting(member._logits.exp()) for member in unequal_members(2)]
-    engine = Engine(members)
+    engine = Engine(Lineup(tuple(members)))
     row, other = make_row(members, standard(), 1, 50), make_row(members, parallel(), 2, 20)
 
     def stream() -> Generator[int, None, None]:
@@ -146,11 +150,11 @@ def test_the_cache_stays_within_the_budget_beside_wider_rows():
     budget = Ensemble.load(models).members[0].memory(2, 128)
     ensemble = Ensemble.load(models, memory=budget, rows=2)
     member, sizes = ensemble.members[0], []
-    score = member.score
+    (cache,), score = tiny.caches(ensemble), member.score
 
-    def measured(work: Sequence[Work]) -> list[Tensor]:
+    def measured(work: Sequence[Work]) -> list[Scores]:
         found = score(work)
-        sizes.append(sum(layer.keys.nbytes + layer.values.nbytes for layer in member._cache.layers))
+        sizes.append(sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers))
         return found
 
     member.score = measured  # type: ignore[method-assign]
@@ -165,7 +169,7 @@ def test_the_cache_stays_within_the_budget_beside_wider_rows():
 def test_members_of_one_model_take_turns():
     """Its attention may be exchanged for a forward, so one lock guards the model, whoever loaded it."""
     (model,) = tiny.models("llama", 1)
-    first, second = (Ensemble.load([model]).members[0] for _ in range(2))
+    first, second = (tiny.inside(Ensemble.load([model]))[0] for _ in range(2))
     assert first._lock is second._lock is lock_of(model)
 
 
@@ -173,7 +177,7 @@ def test_banned_words_that_no_member_has_are_no_error():
     """A word of ids beyond the common vocabulary cannot appear anyway."""
     ensemble = tiny.ensemble(tiny.models("llama"))
     params = SamplingParams(max_tokens=4, seed=1)
-    row = ensemble.start([[1, 2], [1, 2]], params)[0].row
+    row = ensemble.start([1, 2], params)[0].row
     logits = torch.zeros(1, row.vocabulary)
     assert torch.equal(Edits(banned=((row.vocabulary + 5,),))(logits, [1], [[]]), logits)
 
@@ -199,12 +203,12 @@ def test_an_interrupt_ends_what_was_half_done():
     """The one who interrupts gets the interrupt, another row an error; neither is gone on with, and slots are free."""
     members = unequal_members(2)
     rows = [make_row(members, standard(), seed, 20) for seed in range(2)]
-    engine = Engine(members)
+    engine = Engine(Lineup(tuple(members)))
     engine.submit(*rows)
     engine.step()
     score = members[0].score
 
-    def interrupted(work: Sequence[Work]) -> list[Tensor]:
+    def interrupted(work: Sequence[Work]) -> list[Scores]:
         score(work)
         raise KeyboardInterrupt
 

@@ -72,7 +72,7 @@ def test_rows_with_other_schedules_and_combinations_share_a_batch():
                 streams.pop(3).close()
     assert all(tuple(found[index]) == alone[index][: len(found[index])] for index in found)
     assert all(len(found[index]) == len(alone[index]) for index in found if index != 3)
-    assert all(not member._cache.lengths for member in ensemble.members)
+    assert all(not cache.lengths for cache in tiny.caches(ensemble))
 
 
 def test_threads_share_the_engine():
@@ -91,7 +91,7 @@ def test_threads_share_the_engine():
     for thread in threads:
         thread.join(120)
     assert [found[index] for index in range(len(batch))] == alone
-    assert all(not member._cache.lengths for member in ensemble.members)
+    assert all(not cache.lengths for cache in tiny.caches(ensemble))
 
 
 def test_an_error_in_one_row_is_that_rows_alone():
@@ -111,4 +111,4 @@ def test_an_error_in_one_row_is_that_rows_alone():
     assert found == alone
     with pytest.raises(RuntimeError, match="broken processor"):
         list(bad)
-    assert all(not member._cache.lengths for member in ensemble.members)
+    assert all(not cache.lengths for cache in tiny.caches(ensemble))

@@ -7,7 +7,7 @@ import torch
 
 from unisono import combine
 from unisono.combine.base import target_law
-from unisono.decoding.schedules import cos, parallel, speculative, standard
+from unisono.decoding import cos, parallel, speculative, standard
 from unisono.sampling.logits_edits import EditedWarp, Edits
 from unisono.sampling.warp import Warp
 from unisono.testing import PROMPT, exact_law, unequal_members

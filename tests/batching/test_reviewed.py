@@ -23,8 +23,10 @@ from unisono import (
     zoo,
 )
 from unisono.combine import Combination, custom
+from unisono.decoding import Schedule, Turn, View, standard
 from unisono.decoding.engine import Engine
-from unisono.decoding.schedules import Schedule, Turn, View, standard
+from unisono.members.base import Context
+from unisono.members.lineup import Lineup
 from unisono.members.table import TableMember
 from unisono.testing import assert_combination, assert_schedule, unequal_members
 
@@ -38,7 +40,7 @@ def test_a_turn_that_cannot_be_taken_ends_its_row_only(turn: Any):
     """The error names the schedule and reaches whoever waits for that row, not who ran the step."""
     members = unequal_members(2)
     bad, good = make_row(members, Schedule("bad", lambda view: turn), 1, 5), make_row(members, standard(), 1, 5)
-    engine = Engine(members)
+    engine = Engine(Lineup(tuple(members)))
     engine.submit(bad)
     engine.submit(good)
     engine.run(good)
@@ -47,7 +49,7 @@ def test_a_turn_that_cannot_be_taken_ends_its_row_only(turn: Any):
 
 
 def cache_bytes(ensemble: Ensemble) -> int:
-    return sum(layer.keys.nbytes + layer.values.nbytes for member in ensemble.members for layer in member._cache.layers)
+    return sum(layer.keys.nbytes + layer.values.nbytes for cache in tiny.caches(ensemble) for layer in cache.layers)
 
 
 def test_the_cache_stays_within_its_budget():
@@ -138,17 +140,17 @@ def test_misspelt_options_of_load_name_the_nearest():
 class Breaking(TableMember):
     """A member whose third slot cannot be had."""
 
-    def open(self) -> int:
+    def open(self, context: Context) -> int:
         if len(self._slots) >= 2:
             raise MemoryError("no memory for a slot")
-        return super().open()
+        return super().open(context)
 
 
 def test_a_slot_that_cannot_be_had_ends_its_row_only():
     """The row that was to get it ends with the error; those that run go on, and nothing is left behind."""
     table = unequal_members(1)[0]._logits.exp()
     members = [Breaking(table), Breaking(table.flip(-1))]
-    engine, rows = Engine(members), [make_row(members, standard(), seed, 5) for seed in range(3)]
+    engine, rows = Engine(Lineup(tuple(members))), [make_row(members, standard(), seed, 5) for seed in range(3)]
     for row in rows:
         engine.submit(row)
     for row in rows[:2]:
@@ -174,7 +176,7 @@ def test_a_stream_that_is_closed_in_the_middle_of_a_step():
 
     found = ensemble.generate("the cat", SamplingParams(max_tokens=12, seed=1, logits_processors=[closing]))[0]
     assert found.token_ids == alone
-    assert all(not member._cache.lengths for member in ensemble.members)
+    assert all(not cache.lengths for cache in tiny.caches(ensemble))
 
 
 def test_decoding_inside_a_processor_is_refused():
@@ -281,7 +283,7 @@ def test_parameters_cannot_be_changed_from_outside():
 def test_members_that_run_together_are_different_and_propose_nothing(turn: Turn):
     """Otherwise it would be anybody's guess who proposes."""
     members = unequal_members(2)
-    row, engine = make_row(members, Schedule("odd", lambda view: turn), 1, 5), Engine(members)
+    row, engine = make_row(members, Schedule("odd", lambda view: turn), 1, 5), Engine(Lineup(tuple(members)))
     engine.submit(row)
     with pytest.raises(ConfigurationError, match="run together"):
         engine.run(row)

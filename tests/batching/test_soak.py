@@ -35,6 +35,6 @@ def test_two_thousand_requests_with_cancellations():
         stream.close()
         ended += 1
     assert ended == 2000
-    assert all(not member._cache.lengths for member in ensemble.members)
+    assert all(not cache.lengths for cache in tiny.caches(ensemble))
     for (prompt, params, schedule), tokens in dice.sample(finished, 50):
         assert ensemble.generate(prompt, params, schedule=schedule)[0].token_ids == tokens

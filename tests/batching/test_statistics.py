@@ -8,7 +8,7 @@ import pytest
 from tests import tiny
 from tests.core.helpers import HistoryMember, observed, schedules
 from unisono import SamplingParams
-from unisono.decoding.schedules import Schedule, cos
+from unisono.decoding import Schedule, cos
 from unisono.sampling.noise import KeyedNoise
 from unisono.types import Stats
 

@@ -2,20 +2,23 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from unisono import combine
+from unisono import SamplingParams, combine
+from unisono.auto.measurements import Experience
 from unisono.combine import Combination
+from unisono.decoding import Schedule, Turn, View, cos, lookup, parallel, relay, risky, speculative, standard
 from unisono.decoding.row import Row
-from unisono.decoding.schedules import Schedule, Turn, View, cos, lookup, parallel, relay, risky, speculative, standard
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS, Verification
 from unisono.members.base import Scores, Work
 from unisono.members.lineup import Lineup
 from unisono.members.table import TableMember
 from unisono.members.tokens import Append
+from unisono.methods import Asked, Methods
 from unisono.sampling.noise import Noise, Purpose
 from unisono.sampling.warp import Warp
 from unisono.testing import EnumeratingNoise, Tokens, contexts, rounds
@@ -82,7 +85,7 @@ class HistoryMember(TableMember):
             left = self.unread(item.slot) - item.read
             assert left <= 0 or not (item.tokens or item.keep)  # the context is read first
             assert item.keep <= len(item.tokens) + (self.length(item.slot) == 0)
-            assert item.committed <= self.length(item.slot) + len(item.tokens) + 1
+            assert not item.keep or item.committed <= self.length(item.slot) + len(item.tokens)
         return super().score(work)
 
     def _scored(self, item: Append) -> Tensor:
@@ -168,6 +171,41 @@ def observed(
         run.rounds.append(commits)
         after_round(run.row)
     return run
+
+
+def chosen(
+    parameters: Sequence[int],
+    *asked: object,
+    params: SamplingParams | None = None,
+    drafters: int = 0,
+    experience: Experience | None = None,
+) -> Method:
+    """The method of members with so many weights, by default for combination, schedule and verification as `asked`."""
+    tables = [TableMember(torch.eye(2), parameters=count) for count in parameters]
+    return Methods(Lineup(tuple(tables), drafters), Asked(*asked), experience).choose(Asked(), params)
+
+
+def watch(members: Sequence[TableMember], rows: Sequence[Row]) -> None:
+    """Whatever a member scores from now on, the slot then holds a prefix of its row's context, committed tokens, proposals."""
+    for index, member in enumerate(members):
+        watched: Any = _watched(member, index, rows)
+        member.score = watched  # type: ignore[method-assign]
+
+
+def _watched(member: TableMember, index: int, rows: Sequence[Row]) -> Callable[[Sequence[Work]], list[Scores]]:
+    score = member.score
+
+    def watched(work: Sequence[Work]) -> list[Scores]:
+        found = score(work)
+        slots = {item.slot for item in work}
+        for row in [row for row in rows if row.slots and row.slots._slots[index] in slots]:
+            proposed = [proposal.token for proposal in row.frontier.proposals]
+            text = [*row.task.contexts[index].tokens, *row.frontier.committed, *proposed]
+            held = member._slots[row.slots._slots[index]]
+            assert held == text[: len(held)]
+        return found
+
+    return watched
 
 
 def outcomes(run: Callable[[Noise], Tokens]) -> Iterator[tuple[Tokens, float]]:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.helpers import HistoryMember, observed
+from tests.core.helpers import HistoryMember, chosen, observed
 from tests.core.test_mutants import proposals_by_position_alone, reused_names
 from unisono.auto import policy as pilot
 from unisono.auto.acceptance import Rate
@@ -17,12 +17,10 @@ from unisono.auto.planner import Plan, Setting, alternating, best, drafted, rela
 from unisono.auto.planner import drawn as drawing
 from unisono.auto.policy import Kind, Pilot, adaptive
 from unisono.combine import Combination, cascade, contrastive, drawn, only, product, weighted
+from unisono.decoding import Schedule, Turn, View, cos, relay, risky, speculative, standard
 from unisono.decoding.row import Row
-from unisono.decoding.schedules import Schedule, Turn, View, cos, relay, risky, speculative, standard
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.members.table import TableMember
-from unisono.methods import choose
-from unisono.params import SamplingParams
 from unisono.sampling.noise import KeyedNoise
 from unisono.sampling.warp import Warp
 from unisono.testing import assert_law, brute_force, decode, largest_error
@@ -75,9 +73,9 @@ class Erratic(Pilot):
         return self._chaos() % 4 if self._kind.looks else 0
 
 
-def erratic(combination: Combination, count: int, rule: str, drafts: int = 0, warp: Warp | None = None) -> Schedule:
+def erratic(combination: Combination, count: int, rule: str, drafters: int = 0, warp: Warp | None = None) -> Schedule:
     """`auto` with its decisions, early stops and look-ups made by chance, as far as the law goes; anew in each round."""
-    combined = count - drafts
+    combined = count - drafters
     schedules = [
         *(standard(), cos(*[1] * count), cos(*[2] * count), speculative(2), speculative(3)),
         risky(1),
@@ -123,7 +121,7 @@ def test_the_law_with_three_members(combination: Combination, rule):
 def test_the_law_with_a_draft_model(combination: Combination, rule):
     """The third member is not in the combination."""
     schedule = erratic(combination, 3, rule.name, drafters=1)
-    options = {"verification": rule, "proposer": 2, "drafts": 1}
+    options = {"verification": rule, "proposer": 2, "drafters": 1}
     assert largest_error(members(3, 2), combination, schedule, 3, **options) < 1e-12
 
 
@@ -245,13 +243,13 @@ class Flat(HistoryMember):
         super().__init__(torch.tensor([law] * 1009, dtype=torch.float64))
 
 
-def measured(plan: Plan, chances: Setting, combination: Combination, count: int, drafts: int = 0) -> float:
+def measured(plan: Plan, chances: Setting, combination: Combination, count: int, drafters: int = 0) -> float:
     """Seconds per token of real runs, by the setting's times."""
     laws = [[0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.3, 0.4, 0.3]][:count]
     pair, seconds, tokens = [Flat(law) for law in laws], 0.0, 0
     schedule = Schedule(plan.schedule.name, plan.turn)
     for seed in range(6):
-        run = observed(pair, schedule, KeyedNoise(seed), 250, combination, proposer=chances.start, drafts=drafts)
+        run = observed(pair, schedule, KeyedNoise(seed), 250, combination, proposer=chances.start, drafters=drafters)
         tokens += len(run.tokens)
         seconds += chances.turn * len(run.turns)
     for index, member in enumerate(pair):
@@ -273,10 +271,10 @@ FORMS = {
 def test_the_closed_forms_are_what_happens(name: str):
     """Members that agree alike everywhere: predicted and counted time differ by little."""
     schedule, combination, needed, helper, predicted = FORMS[name]
-    drafts = int(name.startswith("relay"))
-    rates, costs = ([0.85, 0.85, helper], [1, 1, 0.2]) if drafts else ([0.85, helper], [1, 0.2])
+    drafters = int(name.startswith("relay"))
+    rates, costs = ([0.85, 0.85, helper], [1, 1, 0.2]) if drafters else ([0.85, helper], [1, 0.2])
     chances = setting(rates, costs, needed, (0.5, 0.5) if name.startswith("risky") else (), draft=0.0)
-    found = measured(Plan(schedule, 0), chances, combination, len(costs), drafts)
+    found = measured(Plan(schedule, 0), chances, combination, len(costs), drafters)
     assert found == pytest.approx(predicted(chances), rel=0.06)
 
 
@@ -347,11 +345,11 @@ def test_it_decides_again_as_the_text_changes():
 def test_auto_of_a_request():
     """With an experience the schedule steers; without one it goes by sizes. Blocks are not looked up for."""
     experience = Experience([1, 1])
-    method = choose([1, 1], SamplingParams(), "product", "auto", "auto", experience=experience)
+    method = chosen([1, 1], "product", "auto", "auto", experience=experience)
     assert method.schedule.name == "auto"
     assert method.schedule.steer is not None
-    assert choose([1, 1], SamplingParams(), "product", "auto", "auto").schedule.name == "cos:1,1"
-    assert choose([1, 1], SamplingParams(), "product", "cos:1,1", "auto", experience=experience).schedule.steer is None
+    assert chosen([1, 1], "product", "auto", "auto").schedule.name == "cos:1,1"
+    assert chosen([1, 1], "product", "cos:1,1", "auto", experience=experience).schedule.steer is None
 
 
 class Peeking(Pilot):

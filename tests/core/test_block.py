@@ -11,9 +11,9 @@ from torch import Tensor
 
 from tests.core.helpers import HistoryMember, expectation, schedules
 from unisono.combine import Combination, contrastive, drawn, only, product, weighted
+from unisono.decoding import Schedule, Turn, cos, risky, speculative
 from unisono.decoding import verification as verify
 from unisono.decoding.required import Needs
-from unisono.decoding.schedules import Schedule, Turn, cos, risky, speculative
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.sampling import sampler as choices
 from unisono.sampling.noise import KeyedNoise, Noise, Purpose

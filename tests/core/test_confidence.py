@@ -14,9 +14,9 @@ from unisono.auto.planner import Plan, Setting
 from unisono.auto.policy import FAR, STRETCH, Kind, Pilot
 from unisono.combine import as_combination, cascade, proxy, weighted
 from unisono.combine.base import Combination
+from unisono.decoding import Schedule, Turn, View, cos, speculative, standard
 from unisono.decoding.frontier import Frontier, Proposal
 from unisono.decoding.row import Row
-from unisono.decoding.schedules import Schedule, Turn, View, cos, speculative, standard
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError
 from unisono.members.table import TableMember
@@ -40,7 +40,7 @@ def worth(known: Confidence, costs=(1.0, 1.0), wide=0.05, price=1.5, leads=None,
 
 
 def frontier(*trusts: object, member: int = 0) -> Frontier:
-    row = Frontier([[0], [0]])
+    row = Frontier(2)
     for trust in trusts:
         row.propose(Proposal(0, torch.ones(1), member, trust))
     return row

@@ -7,8 +7,8 @@ import torch
 
 from tests.core.helpers import HistoryMember, expectation, observed, schedules
 from unisono.combine import Combination, contrastive, only, product, weighted
+from unisono.decoding import Schedule, cos, speculative, standard
 from unisono.decoding import verification as verify
-from unisono.decoding.schedules import Schedule, cos, speculative, standard
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.sampling import sampler as choices
 from unisono.sampling.logits_edits import Edits

@@ -8,8 +8,8 @@ import torch
 from tests.core.helpers import HistoryMember, observed, schedules
 from unisono.auto.static import drafting_ahead
 from unisono.combine import drawn, weighted
+from unisono.decoding import Schedule, View, cos, parallel, risky, speculative, standard
 from unisono.decoding.required import Needs
-from unisono.decoding.schedules import Schedule, View, cos, parallel, risky, speculative, standard
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError
 from unisono.methods import as_schedule

@@ -7,22 +7,23 @@ import torch
 
 from tests.core.helpers import HistoryMember, observed, schedules
 from unisono.combine import Combination, contrastive, custom, product, weighted
+from unisono.decoding import Schedule, cos, speculative
 from unisono.decoding.row import Row
-from unisono.decoding.schedules import Schedule, cos, speculative
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import RequestError, UnisonoError
+from unisono.members.lineup import Lineup
 from unisono.members.table import TableMember
 from unisono.sampling.noise import KeyedNoise
 from unisono.sampling.warp import Warp
-from unisono.testing import rounds
+from unisono.testing import contexts, rounds
 
 ALL_SCHEDULES = pytest.mark.parametrize("schedule", schedules(2), ids=lambda schedule: schedule.name)
 
 
 def row(members: list[TableMember], schedule: Schedule, combination: Combination | None = None) -> Row:
     method = Method(combination or weighted([0.5, 0.5]), schedule, VERIFICATIONS["token"], 0)
-    return Row(members, method, Task([[0]] * len(members), Warp(), 20), KeyedNoise(1))
+    return Row(Lineup(tuple(members)), method, Task(contexts(members), Warp(), 20), KeyedNoise(1))
 
 
 @ALL_SCHEDULES
@@ -42,16 +43,16 @@ def test_no_possible_token_is_an_error(schedule: Schedule, warp: Warp, combinati
 def test_slots_are_freed_however_a_run_ends(schedule: Schedule):
     """Finished, abandoned half-way, never started, or ended by an error: no member keeps a cache."""
     members: list[TableMember] = [HistoryMember.random(5, seed) for seed in (1, 2)]
-    list(rounds(members, row(members, schedule)))
+    list(rounds(row(members, schedule)))
     assert [member._slots for member in members] == [{}, {}]
-    abandoned: Any = rounds(members, row(members, schedule))
+    abandoned: Any = rounds(row(members, schedule))
     next(abandoned)
     assert all(member._slots for member in members)
     abandoned.close()
-    unstarted: Any = rounds(members, row(members, schedule))
+    unstarted: Any = rounds(row(members, schedule))
     unstarted.close()
     with pytest.raises(UnisonoError, match="must return"):
-        list(rounds(members, row(members, schedule, custom(lambda logits, warp: logits[0]))))
+        list(rounds(row(members, schedule, custom(lambda logits, warp: logits[0]))))
     assert [member._slots for member in members] == [{}, {}]
 
 

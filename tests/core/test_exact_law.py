@@ -12,13 +12,14 @@ from torch import Tensor
 from tests.core.helpers import HistoryMember, outcomes, schedules, summed
 from unisono.combine import Combination, contrastive, contrastive_masked, custom, only, product, weighted
 from unisono.combine.logits import ContrastiveMasked
+from unisono.decoding import Schedule, cos, speculative, standard
 from unisono.decoding.row import Row
-from unisono.decoding.schedules import Schedule, cos, speculative, standard
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS
+from unisono.members.lineup import Lineup
 from unisono.members.table import TableMember
 from unisono.sampling.warp import AnyWarp, Warp
-from unisono.testing import PROMPT, EnumeratingNoise, brute_force, decode, largest_error, rounds
+from unisono.testing import PROMPT, EnumeratingNoise, brute_force, contexts, decode, largest_error, rounds
 
 TOLERANCE = 1e-12
 
@@ -137,8 +138,8 @@ def test_unequal_prompts(schedule: Schedule):
     method = Method(combination, schedule, VERIFICATIONS["token"], 1)
 
     def run(noise):
-        row = Row(pair, method, Task(prompts, Warp(), 3), noise)
-        return tuple(commit.token for commits in rounds(pair, row) for commit in commits)
+        row = Row(Lineup(tuple(pair)), method, Task(contexts(pair, prompts), Warp(), 3), noise)
+        return tuple(commit.token for commits in rounds(row) for commit in commits)
 
     law = summed(outcomes(run))
     for tokens, probability in law.items():

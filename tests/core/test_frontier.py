@@ -7,16 +7,25 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from torch import Tensor
 
-from tests.core.helpers import HistoryMember, observed, schedules
+from tests.core.helpers import HistoryMember, observed, schedules, watch
+from unisono.combine import weighted
+from unisono.decoding import Schedule
 from unisono.decoding.frontier import Frontier, Proposal
-from unisono.decoding.schedules import Schedule
+from unisono.decoding.row import Row
+from unisono.decoding.slots import Slots
+from unisono.decoding.spec import Method, Task
+from unisono.decoding.verification import VERIFICATIONS
+from unisono.members.base import Scores
+from unisono.members.lineup import Lineup
 from unisono.sampling.noise import KeyedNoise
+from unisono.sampling.warp import Warp
+from unisono.testing import contexts, rounds
 
 LAW = torch.tensor([0.5, 0.5])
 
 
-def proposed(*tokens: int, prompts: tuple[tuple[int, ...], ...] = ((7, 8), (9,))) -> Frontier:
-    frontier = Frontier(prompts)
+def proposed(*tokens: int) -> Frontier:
+    frontier = Frontier(2)
     for token in tokens:
         frontier.propose(Proposal(token, LAW, 0))
     return frontier
@@ -27,9 +36,13 @@ def marks(*values: int) -> Tensor:
     return torch.tensor(values, dtype=torch.float64).unsqueeze(-1)
 
 
+def said(*values: int) -> Scores:
+    return Scores(marks(*values))
+
+
 def test_a_new_frontier_is_empty():
     """Nothing is committed, proposed or scored; the first position is open."""
-    frontier = Frontier([[7, 8], [9]])
+    frontier = Frontier(2)
     assert (frontier.position, frontier.open, frontier.committed) == (0, 0, [])
     assert [frontier.scored(member) for member in (0, 1)] == [0, 0]
 
@@ -37,8 +50,8 @@ def test_a_new_frontier_is_empty():
 def test_accepted_proposals_are_committed_and_later_scores_stay():
     """Accepting moves proposals into the text; every member's scores of later positions stay where they belong."""
     frontier = proposed(1, 2, 3)
-    frontier.add_scores(0, marks(10, 11, 12))
-    frontier.add_scores(1, marks(20))
+    frontier.add_scores(0, said(10, 11, 12))
+    frontier.add_scores(1, said(20))
     accepted = frontier.accept(2)
     assert [proposal.token for proposal in accepted] == [1, 2]
     assert (frontier.committed, frontier.position, frontier.open) == ([1, 2], 2, 1)
@@ -49,8 +62,8 @@ def test_accepted_proposals_are_committed_and_later_scores_stay():
 def test_a_replaced_token_voids_all_that_was_proposed_and_scored():
     """After a rejection nothing is left of what stood or was said at that position and later."""
     frontier = proposed(1, 2, 3)
-    frontier.add_scores(0, marks(10, 11, 12, 13))
-    frontier.add_scores(1, marks(20, 21, 22))
+    frontier.add_scores(0, said(10, 11, 12, 13))
+    frontier.add_scores(1, said(20, 21, 22))
     frontier.accept(1)
     frontier.replace(5)
     assert (frontier.committed, frontier.open, frontier.proposals) == ([1, 5], 0, [])
@@ -60,7 +73,7 @@ def test_a_replaced_token_voids_all_that_was_proposed_and_scored():
 def test_the_law_behind_the_last_proposal():
     """A member proposes from what it says about the first position without a proposal."""
     frontier = proposed(1, 2)
-    frontier.add_scores(1, marks(20, 21, 22))
+    frontier.add_scores(1, said(20, 21, 22))
     assert torch.equal(frontier.law_source(1), marks(22)[0])
     frontier.accept(2)
     assert torch.equal(frontier.law_source(1), marks(22)[0])
@@ -69,8 +82,8 @@ def test_the_law_behind_the_last_proposal():
 def test_scores_of_several_calls_are_joined():
     """Scores are appended position by position and read from the first open one on."""
     frontier = proposed(1, 2)
-    frontier.add_scores(0, marks(10, 11))
-    frontier.add_scores(0, marks(12))
+    frontier.add_scores(0, said(10, 11))
+    frontier.add_scores(0, said(12))
     assert torch.equal(torch.stack(frontier.scores(0, 3)), marks(10, 11, 12))
     assert torch.equal(torch.stack(frontier.scores(0, 2)), marks(10, 11))
 
@@ -94,7 +107,9 @@ def test_missing_tokens(cached: int, positions: int, wanted: list[int]):
     """A member reads what its cache lacks of prompt, committed tokens and proposals, and nothing twice."""
     frontier = proposed(4, 5, 1, 2, 3)
     frontier.accept(2)
-    assert frontier.missing(0, cached, positions) == wanted
+    context = [7, 8]
+    units = frontier.units(max(0, cached - len(context)), frontier.position + positions - 1)
+    assert context[cached:] + units == wanted
 
 
 class FrontierMachine(RuleBasedStateMachine):
@@ -104,11 +119,19 @@ class FrontierMachine(RuleBasedStateMachine):
     def start(self, data: st.DataObject):
         token = st.integers(0, 5)
         self.prompts = [data.draw(st.lists(token, min_size=1, max_size=4)) for _ in range(3)]
-        self.frontier = Frontier(self.prompts)
-        self.caches: list[list[int]] = [[], [], []]
+        self.members = [HistoryMember.random(6, seed) for seed in range(3)]
+        self.frontier, self.slots = (
+            Frontier(3),
+            Slots(Lineup(tuple(self.members)), contexts(self.members, self.prompts)),
+        )
+        self.slots.open()
         self.committed: list[int] = []
         self.open: list[int] = []
         self.seen: list[int] = []  # committed at the last look
+
+    def cache(self, member: int) -> list[int]:
+        """What a member holds."""
+        return self.members[member]._slots[self.slots._slots[member]]
 
     def text(self, member: int, positions: int) -> list[int]:
         """What a member has to have read to score the first open positions."""
@@ -125,15 +148,17 @@ class FrontierMachine(RuleBasedStateMachine):
         positions = data.draw(st.integers(scored, self.frontier.open + 1))
         if positions == scored:
             return
-        self.caches[member] += map(int, self.frontier.missing(member, len(self.caches[member]), positions))
-        assert self.caches[member] == self.text(member, positions)
+        work = self.slots.work(member, self.frontier, positions)
+        assert work is not None
+        assert work.keep == positions - scored == len(self.members[member].score([work])[0].logits)
+        assert self.cache(member) == self.text(member, positions)
         new = [self.mark(member, position) for position in range(scored, positions)]
-        self.frontier.add_scores(member, torch.stack(new))
+        self.frontier.add_scores(member, Scores(torch.stack(new)))
 
     @rule(member=st.integers(0, 2), share=st.floats(0, 1))
     def fall_behind(self, member: int, share: float):
         """A cache may be cut back at any time; only what is missing grows."""
-        del self.caches[member][int(share * len(self.caches[member])) :]
+        self.members[member]._cut(self.slots._slots[member], int(share * len(self.cache(member))))
 
     @rule(token=st.integers(0, 5), member=st.integers(0, 2))
     def propose(self, token: int, member: int):
@@ -154,8 +179,7 @@ class FrontierMachine(RuleBasedStateMachine):
     def replace(self, token: int):
         """As after a rejection: caches are cut to what was committed before the new token."""
         self.frontier.replace(token)
-        for member, cache in enumerate(self.caches):
-            del cache[len(self.prompts[member]) + len(self.committed) :]
+        self.slots.cut(self.frontier.position - 1)
         self.committed, self.open = [*self.committed, token], []
 
     @invariant()
@@ -200,16 +224,12 @@ def test_every_round_makes_progress(members: int, index: int):
 @pytest.mark.parametrize("members", [2, 3])
 @pytest.mark.parametrize("index", range(8))
 def test_caches_hold_committed_and_proposed_tokens_only(members: int, index: int):
-    """After every round each cache is a prefix of prompt, committed tokens and open proposals (peers.md R13)."""
+    """After every forward a cache is a prefix of prompt, committed tokens and open proposals (peers.md R13)."""
     table = [HistoryMember.random(4, seed) for seed in range(members)]
     prompts = [list(range(1 + member)) for member in range(members)]
-
-    def check(row) -> None:
-        text = row.frontier.committed + [proposal.token for proposal in row.frontier.proposals]
-        for member, prompt in zip(table, prompts, strict=True):
-            assert len(member._slots) == (0 if row.finished else 1)
-            for held in member._slots.values():
-                assert held == [*prompt, *text][: len(held)]
-
-    observed(table, schedules(members)[index], KeyedNoise(3), 30, prompts=prompts, after_round=check)
+    method = Method(weighted([1.0] * members), schedules(members)[index], VERIFICATIONS["token"], 0)
+    row = Row(Lineup(tuple(table)), method, Task(contexts(table, prompts), Warp(), 30), KeyedNoise(3))
+    watch(table, [row])
+    for _ in rounds(row):
+        assert [len(member._slots) for member in table] == [0 if row.finished else 1] * members
     assert [member._slots for member in table] == [{}] * members

@@ -25,7 +25,7 @@ from unisono.combine import (
 from unisono.combine.base import Heard, filled, target_law
 from unisono.combine.cosd import Fusion
 from unisono.combine.tree import FORMAT, read_tree
-from unisono.decoding.schedules import cos, speculative, standard
+from unisono.decoding import cos, speculative, standard
 from unisono.errors import ConfigurationError
 from unisono.sampling.logits_edits import EditedWarp, Edits
 from unisono.sampling.noise import KeyedNoise

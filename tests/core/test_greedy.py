@@ -6,7 +6,7 @@ from tests.core.helpers import HistoryMember, observed, schedules
 from unisono import combine
 from unisono.combine import Combination
 from unisono.combine.base import target_law
-from unisono.decoding.schedules import Schedule, standard
+from unisono.decoding import Schedule, standard
 from unisono.sampling.noise import KeyedNoise
 from unisono.sampling.warp import Warp
 from unisono.testing import PROMPT

@@ -14,8 +14,8 @@ from unisono.combine import Combination, cascade, cosd, gate, nudge, weighted
 from unisono.combine.base import target_law
 from unisono.combine.cosd import Cosd
 from unisono.combine.mixtures import Weighted
+from unisono.decoding import Schedule, cos, parallel, risky, speculative, standard
 from unisono.decoding.required import Needs
-from unisono.decoding.schedules import Schedule, cos, parallel, risky, speculative, standard
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.members.table import TableMember
 from unisono.sampling.logits_edits import Edits

@@ -7,14 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.helpers import HistoryMember, observed
+from tests.core.helpers import HistoryMember, chosen, observed
 from unisono.combine import Combination, cascade, contrastive, drawn, only, product, weighted
+from unisono.decoding import Schedule, Turn, View, cos, lookup, parallel, risky, speculative, standard
 from unisono.decoding.frontier import Frontier, Proposal
 from unisono.decoding.prompt_lookup import LENGTHS, Lookup
-from unisono.decoding.schedules import Schedule, Turn, View, cos, lookup, parallel, risky, speculative, standard
 from unisono.decoding.verification import VERIFICATIONS
-from unisono.methods import choose
-from unisono.params import SamplingParams
 from unisono.sampling.noise import KeyedNoise
 from unisono.sampling.warp import Warp
 from unisono.testing import decode, largest_error
@@ -104,15 +102,15 @@ def test_looked_up_tokens_that_are_impossible(rule, warp: Warp):
 @named("schedule", [speculative(2), cos(1, 1, 2), lookup(2), risky(1), standard(), parallel()])
 def test_a_draft_model_keeps_the_law(rule, combination: Combination, schedule: Schedule):
     """The third member is no part of the combination; where it proposes, the law is that of the other two."""
-    options = {"verification": rule, "proposer": 2, "drafts": 1}
+    options = {"verification": rule, "proposer": 2, "drafters": 1}
     assert largest_error(members(3, 2), combination, schedule, 3, **options) < 1e-12
 
 
 def test_a_draft_model_drafts_and_is_not_waited_for():
     """It proposes first, and never scores what it has no use for."""
     trio = [HistoryMember.random(5, seed) for seed in (1, 2, 3)]
-    method = choose([9, 9, 1], SamplingParams(), "weighted:0.5,0.5", "speculative:2", "auto", drafters=1)
-    assert (method.proposer, method.drafts, method.peers) == (2, 1, ())
+    method = chosen([9, 9, 1], "weighted:0.5,0.5", "speculative:2", "auto", drafters=1)
+    assert (method.proposer, method.peers) == (2, ())
     run = observed(trio, speculative(2), KeyedNoise(1), 20, weighted([0.5, 0.5]), proposer=2, drafters=1)
     assert run.row.stats.members[2].proposed > 10
     plain = observed(trio, standard(), KeyedNoise(1), 20, weighted([0.5, 0.5]), proposer=2, drafters=1)
@@ -165,7 +163,7 @@ def test_nothing_is_looked_up_behind_an_end():
 def test_block_is_off_for_them():
     """One-hot proposals gain nothing from blocks."""
     for schedule, name in (("lookup:4", "token"), ("cos:1,1", "block")):
-        assert choose([1, 1], SamplingParams(), None, schedule, "block").verification.name == name
+        assert chosen([1, 1], None, schedule, "block").verification.name == name
 
 
 def test_a_law_that_is_not_the_proposals_own_is_caught(monkeypatch: pytest.MonkeyPatch):

@@ -10,11 +10,12 @@ from torch import Tensor
 from tests.core.helpers import HistoryMember
 from unisono.combine import Combination, only, weighted
 from unisono.combine.mixtures import Weighted
+from unisono.decoding import Schedule, cos, speculative, standard
 from unisono.decoding import verification as verify
 from unisono.decoding.frontier import Frontier, Proposal
 from unisono.decoding.row import Row
-from unisono.decoding.schedules import Schedule, cos, speculative, standard
 from unisono.members.table import TableMember
+from unisono.members.tokens import TokenMember
 from unisono.sampling import sampler as choices
 from unisono.sampling.noise import KeyedNoise, Purpose
 from unisono.sampling.sampler import Names
@@ -60,7 +61,7 @@ def stale_scores(patch: pytest.MonkeyPatch) -> None:
 
 def stale_cache(patch: pytest.MonkeyPatch) -> None:
     """Does not roll the members back: they go on from rejected tokens."""
-    patch.setattr(Row, "_forget", lambda self, *index: None)
+    patch.setattr(TokenMember, "rewind", lambda self, slot, length: None)
 
 
 def proposed_with(patch: pytest.MonkeyPatch, law: Callable[[Frontier, Proposal], Tensor | None]) -> None:

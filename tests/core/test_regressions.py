@@ -15,15 +15,16 @@ from torch import Tensor
 
 from tests.core.helpers import HistoryMember, Run, expectation, observed, outcomes, schedules, summed
 from unisono.combine import Combination, contrastive, only, weighted
+from unisono.decoding import Schedule, Turn, cos, parallel, speculative, standard
 from unisono.decoding.frontier import Frontier, Proposal
 from unisono.decoding.row import Row
-from unisono.decoding.schedules import Schedule, Turn, cos, parallel, speculative, standard
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS, residual
+from unisono.members.lineup import Lineup
 from unisono.members.table import TableMember
 from unisono.sampling.noise import KeyedNoise, Noise, Purpose
 from unisono.sampling.warp import Warp
-from unisono.testing import PROMPT, Tokens, brute_force, decode, exact_law, largest_error, rounds
+from unisono.testing import PROMPT, Tokens, brute_force, contexts, decode, exact_law, largest_error, rounds
 
 WARPS = [Warp(), Warp(0), Warp(0.6), Warp(top_k=2), Warp(top_p=0.7), Warp(min_p=0.4), Warp(1.4, 3, 0.9, 0.1)]
 ALL_SCHEDULES = pytest.mark.parametrize("schedule", schedules(2), ids=lambda schedule: schedule.name)
@@ -258,12 +259,12 @@ def test_r20_rows_do_not_see_each_other(schedule: Schedule):
     prompts = [[0], [1, 2], [3] * 5, [0]]
 
     def rows():
-        tasks = [Task([prompt, prompt], Warp(), 15) for prompt in prompts]
-        return [Row(members, method, task, KeyedNoise(seed)) for seed, task in enumerate(tasks)]
+        tasks = [Task(contexts(members, [prompt, prompt]), Warp(), 15) for prompt in prompts]
+        return [Row(Lineup(tuple(members)), method, task, KeyedNoise(seed)) for seed, task in enumerate(tasks)]
 
-    alone = [[commit.token for commits in rounds(members, row) for commit in commits] for row in rows()]
+    alone = [[commit.token for commits in rounds(row) for commit in commits] for row in rows()]
     together: list[list[int]] = [[] for _ in prompts]
-    running = {index: rounds(members, row) for index, row in enumerate(rows())}
+    running = {index: rounds(row) for index, row in enumerate(rows())}
     order = random.Random(1)
     while running:
         index = order.choice(sorted(running))
@@ -364,7 +365,8 @@ def test_r32_earlier_requests_leave_nothing_behind(schedule: Schedule):
 
     first = request()
     method = Method(contrastive(0.2), cos(3, 3), VERIFICATIONS["token"], 1)
-    abandoned: Any = rounds(members, Row(members, method, Task([[1], [2, 3]], Warp(0.5), 50), KeyedNoise(1)))
+    task = Task(contexts(members, [[1], [2, 3]]), Warp(0.5), 50)
+    abandoned: Any = rounds(Row(Lineup(tuple(members)), method, task, KeyedNoise(1)))
     for _ in range(3):
         next(abandoned)
     between = request()

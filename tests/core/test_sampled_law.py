@@ -11,15 +11,16 @@ import torch
 
 from tests.core.helpers import HistoryMember
 from unisono.combine import Combination, contrastive, only, weighted
+from unisono.decoding import Schedule, cos, speculative
 from unisono.decoding import verification as verify
 from unisono.decoding.engine import Engine
 from unisono.decoding.row import Row
-from unisono.decoding.schedules import Schedule, cos, speculative
 from unisono.decoding.spec import Method, Task
+from unisono.members.lineup import Lineup
 from unisono.members.table import TableMember
 from unisono.sampling.noise import KeyedNoise
 from unisono.sampling.warp import Warp
-from unisono.testing import PROMPT, Tokens, assert_law, brute_force, decode
+from unisono.testing import Tokens, assert_law, brute_force, contexts, decode
 
 pytestmark = pytest.mark.statistical
 
@@ -38,11 +39,12 @@ def members() -> list[TableMember]:
 def sampled(combination: Combination, schedule: Schedule, tokens: int, seeds: Sequence[int]) -> list[Tokens]:
     """What each seed gives, in rows of one engine."""
     pair, found = members(), []
-    engine = Engine(pair, rows=256)
+    lineup = Lineup(tuple(pair))
+    engine, task = Engine(lineup, rows=256), Task(contexts(pair), Warp(), tokens)
     method = Method(combination, schedule, verify.VERIFICATIONS["token"], 0)
     for start in range(0, len(seeds), 4096):
         part = seeds[start : start + 4096]
-        rows = [Row(pair, method, Task([PROMPT] * 2, Warp(), tokens), KeyedNoise(seed)) for seed in part]
+        rows = [Row(lineup, method, task, KeyedNoise(seed)) for seed in part]
         engine.submit(*rows)
         for row in rows:
             engine.run(row)

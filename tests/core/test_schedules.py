@@ -5,7 +5,7 @@ import pytest
 from tests.core.helpers import HistoryMember, Run, Script, observed
 from unisono.auto.static import automatic
 from unisono.combine import only, weighted
-from unisono.decoding.schedules import Schedule, Turn, View, cos, parallel, speculative, standard
+from unisono.decoding import Schedule, Turn, View, cos, parallel, speculative, standard
 from unisono.errors import ConfigurationError
 from unisono.methods import as_schedule, default_proposer
 
@@ -139,7 +139,7 @@ def test_speculative_drafts_then_all_others_score():
     """
     run = accepting(speculative(3), 3, 8, proposer=1)
     assert turns(run) == [((1,), 0, 0), ((0,), 3, 0), ((2,), 3, 3), ((1,), 0, 1)] * 2
-    assert run.row._members[0].calls == [(4, 4), (4, 4)]  # type: ignore[attr-defined]
+    assert run.row.lineup.members[0].calls == [(4, 4), (4, 4)]  # type: ignore[attr-defined]
     assert [commit.origin for commit in run.commits] == ["accepted", "accepted", "accepted", "drawn"] * 2
     assert [member.forwards for member in run.row.stats.members] == [2, 8, 2]
 
@@ -165,7 +165,7 @@ def test_figure_7_of_the_paper():
     """
     run = accepting(cos(3, 2, 1), 3, 30)
     assert turns(run)[:6] == [((0,), 0, 0), ((1,), 3, 0), ((2,), 5, 3), ((0,), 3, 2), ((1,), 4, 1), ((2,), 5, 3)]
-    calls = [member.calls for member in run.row._members]  # type: ignore[attr-defined]
+    calls = [member.calls for member in run.row.lineup.members]  # type: ignore[attr-defined]
     assert calls[0][:3] == [(1, 1), (1, 1), (1, 1)]  # its draft, token by token
     assert calls[1][:2] == [(4, 4), (1, 1)]  # 3 proposals and the position behind, then one token more
     assert calls[2][0] == (6, 6)  # 5 proposals and the position behind
@@ -210,7 +210,7 @@ def test_forwards_of_members_that_always_agree(schedule: Schedule, members: int,
     """
     run = accepting(schedule, members, tokens)
     assert [member.forwards for member in run.row.stats.members] == forwards
-    assert [len(member.calls) for member in run.row._members] == forwards  # type: ignore[attr-defined]
+    assert [len(member.calls) for member in run.row.lineup.members] == forwards  # type: ignore[attr-defined]
 
 
 def test_views_say_what_has_been_scored():

@@ -40,6 +40,12 @@ class Slots:
         for member, slot in zip(self._members, self._slots, strict=True):
             member.rewind(slot, 0)
 
+    def cut(self, length: int) -> None:
+        """Take back what members have read beyond the first `length` units: another unit stands there now."""
+        for member, slot in zip(self._members, self._slots, strict=True):
+            if member.length(slot) > length:
+                member.rewind(slot, length)
+
     def close(self) -> None:
         """Give the slots back."""
         for member, slot in zip(self._members, self._slots, strict=False):
