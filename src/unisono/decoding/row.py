@@ -255,7 +255,6 @@ class Row:
             self.frontier.replace(follows)
             self.slots.cut(self.frontier.position - 1)  # nobody has read the token itself
             self.needs.forget()
-            self.slots.cut(self.frontier.position - 1)
             rejected = accepted < len(settled.tokens)
             commits.append(Commit(follows, "redrawn", proposers[accepted]) if rejected else Commit(follows, "drawn"))
         if settled.logprobs:

@@ -52,12 +52,6 @@ class Slots:
             member.close(slot)
         self._slots = []
 
-    def cut(self, length: int) -> None:
-        """Take back what members have read beyond the first `length` units: another unit stands there now."""
-        for member, slot in zip(self._members, self._slots, strict=True):
-            if member.length(slot) > length:
-                member.rewind(slot, length)
-
     def work(self, index: int, frontier: Frontier, positions: int) -> Work | None:
         """What a member must do to score the first open positions; None if it has scored them.
 
