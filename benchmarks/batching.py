@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from unisono import Ensemble, SamplingParams, combine, zoo
 from unisono.bench.inflate import inflate
 from unisono.bench.prompts import PYTHON
-from unisono.members.base import Work
+from unisono.members.base import Context, Work
 
 TOKENS = 64
 FORWARDS = {"off": "eager", "on": "compiled"}
@@ -48,11 +48,11 @@ SAMPLED = SamplingParams(max_tokens=TOKENS, temperature=1, ignore_eos=True, seed
 
 def forward(member: Any, rows: int, tokens: int) -> Callable[[], Any]:
     """Scores so many new tokens in each of so many slots that hold a hundred."""
-    slots = [member.open() for _ in range(rows)]
-    member.score([Work(slot, [5] * 100, 1) for slot in slots])
+    slots = [member.open(Context(0)) for _ in range(rows)]
+    member.score([Work(slot, tokens=[5] * 100, keep=1) for slot in slots])
 
     def run() -> None:
-        member.score([Work(slot, [5] * tokens, tokens) for slot in slots])
+        member.score([Work(slot, tokens=[5] * tokens, keep=tokens) for slot in slots])
         for slot in slots:
             member.rewind(slot, 100)
 

@@ -34,6 +34,7 @@ from unisono.evals.skills import items
 from unisono.evals.statistics import difference, ratio
 from unisono.evals.tasks import BitsPerByte, ExactMatch
 from unisono.evals.tune import tune
+from unisono.members.hf.load import model_of
 
 SPECIALISTS = ["zoo:skills-m", "zoo:skills-n"]
 METHODS = ["weighted", "product", "cosd", "cascade:chow,0.3", "cascade:opt,0.3", "nudge:0.5", "gate:1,1"]
@@ -197,7 +198,7 @@ def harness(options: argparse.Namespace) -> dict[str, Any]:
 
     os.environ["HF_DATASETS_OFFLINE"] = "1"
     ensemble = Ensemble.load(["zoo:skills-m"], dtype="float32")
-    theirs = HFLM(pretrained=ensemble.members[0].model, tokenizer=ensemble.tokenizer, max_length=256)
+    theirs = HFLM(pretrained=model_of(ensemble.members[0]), tokenizer=ensemble.tokenizer, max_length=256)
     with tempfile.TemporaryDirectory() as folder:
         names = write_tasks(Path(folder), options.items)
         manager = TaskManager(include_path=folder, include_defaults=False)

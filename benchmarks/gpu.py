@@ -23,7 +23,7 @@ from unisono import Ensemble, SamplingParams, zoo
 from unisono.bench.inflate import inflate
 from unisono.bench.prompts import PYTHON
 from unisono.bench.provenance import provenance
-from unisono.members.base import Work
+from unisono.members.base import Context, Work
 
 # hidden size, layers, size of the MLP: of the zoo's heads and vocabulary, with about as many weights as the name says
 SHAPES = {"tiny": (256, 5, 704), "1B": (2048, 20, 6144), "8B": (4096, 36, 14336)}
@@ -61,12 +61,12 @@ class Bench:
     def forwards(self, shape: str, model: PreTrainedModel) -> dict[str, float]:
         """Forwards behind 100 tokens: share of a measured copy's bandwidth, and what more tokens cost."""
         member = self.ensemble([model]).members[0]
-        slot = member.open()
-        member.score([Work(slot, range(1, 101), 1)])
+        slot = member.open(Context(0))
+        member.score([Work(slot, tokens=range(1, 101), keep=1)])
 
         def score(width: int) -> None:
             member.rewind(slot, 100)
-            member.score([Work(slot, [5] * width, width)])
+            member.score([Work(slot, tokens=[5] * width, keep=width)])
 
         source = torch.ones(self.copied, dtype=torch.bfloat16, device=self.device)
         target = torch.empty_like(source)

@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from unisono import Ensemble, SamplingParams, zoo
 from unisono.bench.inflate import inflate
 from unisono.bench.prompts import PYTHON
-from unisono.members.base import Work
+from unisono.members.base import Context, Work
 
 TOKENS = 64
 GREEDY = SamplingParams(max_tokens=TOKENS, temperature=0, ignore_eos=True)
@@ -109,13 +109,13 @@ class Bench:
         """One forward of the 88M member behind 100 tokens: its share of the bandwidth, and what more tokens cost."""
         numbers = torch.ones(64 * 2**20)
         member = self.ensemble(self.large[0]).members[0]
-        slot = member.open()
-        member.score([Work(slot, range(1, 101), 1)])
+        slot = member.open(Context(0))
+        member.score([Work(slot, tokens=range(1, 101), keep=1)])
 
         def score(width: int, least: int = member._step.least) -> None:
             member._step.least = least
             member.rewind(slot, 100)
-            member.score([Work(slot, [5] * width, width)])
+            member.score([Work(slot, tokens=[5] * width, keep=width)])
 
         # The first forward reads back what the sum has driven out of the processor's caches
         forwards = [lambda w=w: score(w) for w in (1, 1, 2, 4, 8)]
