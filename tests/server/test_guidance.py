@@ -3,6 +3,7 @@
 import openai
 import pytest
 
+from tests.hf import hf
 from tests.server.live import MESSAGES, PROMPT
 from unisono import Ensemble, SamplingParams
 from unisono.combine.parse import FORMS
@@ -13,10 +14,11 @@ NEGATIVE = [{"role": "user", "content": "what is g"}]
 
 def guided(server, prompt, negative, scale, params) -> str:
     """The library's own text, of an ensemble made for it."""
-    member = server.ensemble("large").members[0].model
+    member = hf(server.ensemble("large")).model
     pair = Ensemble.load([member, member], combine=f"guidance:{scale}")
     tokens = server.ensemble("large").tokenizer
-    request = pair.start([prompt, negative], params)[0]
+    prepared = pair.prompts.prepare(prompt, params, pair.combination(), negative)
+    request = pair.start(prepared, params)[0]
     pair.engine.submit(request.row)
     pair.engine.run(request.row)
     return str(tokens.decode(request.result().token_ids, skip_special_tokens=True))

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 import unisono.server
+from tests.hf import hf
 from unisono import cli
 from unisono.config import Config
 from unisono.errors import ConfigurationError
@@ -254,6 +255,6 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
 def test_models_of_one_server_share_weights():
     catalog = Catalog({name: Config(members=(as_source("zoo:code-s"),)) for name in ("one", "two")})
     models = Models.load(catalog, Settings(), Metrics())
-    members = [model.ensemble.members[0] for model in models.by_name.values()]
+    members = [hf(model.ensemble) for model in models.by_name.values()]
     assert members[0].model is members[1].model
     assert members[0] is not members[1]

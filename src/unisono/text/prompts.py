@@ -126,7 +126,7 @@ class Prompts:
             RequestError: it is neither.
         """
         if isinstance(prompts, str) or (_is_tokens(prompts) and prompts):
-            return [prompts]  # type: ignore[list-item]
+            return [prompts]
         if not isinstance(prompts, list | tuple):
             raise RequestError(f"give a prompt or a list of prompts, not: {type(prompts).__name__}")
         return list(prompts)
