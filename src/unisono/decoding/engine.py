@@ -222,9 +222,8 @@ class Engine:
                 row.fail(error)
             return dict.fromkeys(rows, Reading.NOTHING)
         seconds = time.perf_counter() - started
-        self._experience.costs.add(
-            index, len(work), max(item.read + len(item.tokens) for item in work.values()), seconds
-        )
+        width = max(max(item.keep, item.read + len(item.tokens)) for item in work.values())
+        self._experience.costs.add(index, len(work), width, seconds)
         share = seconds / len(work)
         for row, said in zip(work, scores, strict=True):
             row.frontier.add_scores(index, said)
