@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from unisono import zoo
 from unisono.bench.inflate import inflate
-from unisono.cli.options import PLAIN_TEMPLATE
+from unisono.cli.loading import PLAIN_TEMPLATE
 from unisono.config import Config
 from unisono.members.source import Source
 from unisono.server import run

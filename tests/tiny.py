@@ -38,6 +38,8 @@ WINDOW = 16  # of the architectures with sliding attention; tests run well beyon
 CONTEXT = 512
 GREEDY = SamplingParams(max_tokens=64, temperature=0)
 SPECULATIVE = ("parallel", "speculative:4", "cos:4,1", "cos:1,1", "cos:2,3")  # schedules for two members
+# One schedule of each kind, for two members
+SCHEDULES = ("standard", "parallel", "speculative:2", "cos:2,1", "relay:2", "risky:2", "lookup:2", "auto")
 
 COMMON: dict[str, Any] = {
     "vocab_size": VOCABULARY,

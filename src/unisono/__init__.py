@@ -1,13 +1,19 @@
 """unisono: many models, one voice.
 
 Decodes text with several language models at once, exactly, at close to the speed of one.
+
+Public names are imported when they are first used, so that whoever needs few of them does not wait for torch.
 """
 
-from unisono import combine
-from unisono.ensemble import Ensemble
-from unisono.errors import ConfigurationError, MemberError, RequestError, UnisonoError, VocabularyError
-from unisono.params import SamplingParams
-from unisono.types import Piece, Result, Score, Stats
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from unisono import combine
+    from unisono.ensemble import Ensemble
+    from unisono.errors import ConfigurationError, MemberError, RequestError, UnisonoError, VocabularyError
+    from unisono.params import SamplingParams
+    from unisono.types import Piece, Result, Score, Stats
 
 __all__ = [
     "ConfigurationError",
@@ -24,3 +30,23 @@ __all__ = [
     "combine",
 ]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "ensemble": ("Ensemble",),
+    "errors": ("ConfigurationError", "MemberError", "RequestError", "UnisonoError", "VocabularyError"),
+    "params": ("SamplingParams",),
+    "types": ("Piece", "Result", "Score", "Stats"),
+}
+
+if not typing.TYPE_CHECKING:  # a type checker would take any name for one of this module
+
+    def __getattr__(name: str) -> object:
+        if name == "combine":
+            return importlib.import_module("unisono.combine")
+        home = next((module for module, names in _HOMES.items() if name in names), None)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"unisono.{home}"), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -6,7 +6,8 @@ import pytest
 
 from tests import tiny
 from unisono import Ensemble, SamplingParams, combine
-from unisono.cli.options import load_ensemble
+from unisono.cli.loading import load_ensemble
+from unisono.cli.options.load import LoadOptions, MethodOptions
 from unisono.config import Config, from_mapping
 from unisono.errors import ConfigurationError, MemberError
 from unisono.members.source import as_source
@@ -71,5 +72,6 @@ def test_configs_and_commands_name_it():
     """As `draft:` in a file, and as `--draft`, which goes before the file."""
     assert from_mapping({"members": ["zoo:code-m"], "draft": "zoo:code-s"}).draft == as_source("zoo:code-s")
     config = Config(members=(as_source("zoo:code-s"),), draft=as_source("zoo:code-n"))
-    assert load_ensemble(config, [], None, None, None).names == ["code-s", "code-n"]
-    assert load_ensemble(config, [], None, None, None, "zoo:code-m").names == ["code-s", "code-m"]
+    assert load_ensemble(LoadOptions(), config).names == ["code-s", "code-n"]
+    asked = LoadOptions(method=MethodOptions(draft="zoo:code-m"))
+    assert load_ensemble(asked, config).names == ["code-s", "code-m"]

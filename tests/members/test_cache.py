@@ -16,7 +16,7 @@ from unisono.decoding.row import Row
 from unisono.decoding.schedules import Schedule, Turn, View
 from unisono.decoding.spec import Task
 from unisono.members.base import Context, Work
-from unisono.members.hf.cache import SlotCache
+from unisono.members.hf.cache import BLOCK, SlotCache
 from unisono.members.hf.member import HFMember
 from unisono.sampling.noise import KeyedNoise
 from unisono.sampling.warp import Warp
@@ -220,6 +220,20 @@ def test_a_rewind_copies_nothing_and_other_slots_do_not_notice():
     assert [layer.keys.data_ptr() for layer in member._cache.layers] == buffers
     member.rewind(other, 0)
     assert torch.equal(member.score([Work(other, tokens=PROMPT, keep=5)])[0].logits, before)
+
+
+def test_a_slot_that_stored_nothing_leaves_the_form_known():
+    """A range of slots can be prepared after any number of slots that were opened and closed without a forward."""
+    cache = SlotCache()
+    cache.close(cache.open())
+    slot = cache.open()
+    cache.select([slot], 3, torch.device("cpu"))
+    cache.update(torch.randn(1, 2, 3, 4), torch.randn(1, 2, 3, 4), 0)
+    for _ in range(3):
+        cache.close(slot)
+        slot = cache.open()
+    span = cache.span(slot, slot + 1, 5, [slot])
+    assert [stored.shape for stored in (*span.keys, *span.values)] == [(1, 2, BLOCK, 4)] * 2
 
 
 def test_closing_frees_and_closing_again_is_harmless():

@@ -5,6 +5,7 @@ which something changes: 1, powers of two, the cache's capacity, the widest comp
 """
 
 import copy
+import random
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -197,6 +198,19 @@ def test_the_text_is_that_of_uncompiled_members(schedule: str):
     found = fast.generate(prompts, params, schedule=schedule)
     assert [result.token_ids for result in found] == [result.token_ids for result in plain]
     assert schedule == "standard" or all(0 < each.stats.accepted < each.stats.verified for each in found)
+
+
+@pytest.mark.parametrize("law", ["only:0", "drawn:0.5,0.5"])
+def test_short_requests_may_leave_members_unused(law: str):
+    """50 requests of 1 to 3 tokens, all schedules in turns: a slot that stored nothing harms no later request."""
+    models, dice = tiny.models("llama", num_hidden_layers=1), random.Random(0)
+    plain, fast = (tiny.ensemble(models, combine=law, compile=how) for how in ("off", "on"))
+    assert all(member.compiled for member in fast.members)
+    for index in range(50):
+        params = SamplingParams(max_tokens=dice.randint(1, 3), temperature=0.7, seed=index)
+        schedule = tiny.SCHEDULES[index % len(tiny.SCHEDULES)]
+        texts = [each.generate([[5, 17, index]], params, schedule=schedule)[0].token_ids for each in (plain, fast)]
+        assert texts[0] == texts[1], (index, schedule)
 
 
 def test_forbidden_tokens_and_a_smaller_vocabulary(twins: Twins):

@@ -5,26 +5,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 
-from unisono.cli.options import (
-    Combine,
-    Compile,
-    ConfigFile,
-    Device,
-    Draft,
-    Dtype,
-    Members,
-    ScheduleName,
-    VerificationName,
-    load_ensemble,
-    read_config,
-    read_template,
-    sampling,
-)
+from unisono.cli.loading import load_ensemble, read_config, read_template, sampling
+from unisono.cli.options.chat import ChatOptions
 from unisono.cli.render import summary
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError, UnisonoError, unknown
@@ -42,30 +28,11 @@ HELP = """/system TEXT    instructions in front of the conversation; without tex
 /quit           leave, as Ctrl-D does; Ctrl-C stops an answer"""
 
 
-def chat(
-    member: Members = [],  # noqa: B006 - typer reads the default, nobody changes it
-    combine: Combine = None,
-    schedule: ScheduleName = None,
-    verification: VerificationName = None,
-    draft: Draft = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    compile: Compile = None,
-    config: ConfigFile = None,
-    system: Annotated[str | None, typer.Option(help="Instructions in front of the conversation.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="The most tokens of an answer.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 takes the most probable token.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same conversation.")] = None,
-    chat_template: Annotated[
-        str | None, typer.Option(help="File with a Jinja template, or `plain`, for members without one.")
-    ] = None,
-    trace: Annotated[bool, typer.Option("--trace", help="Colour tokens by the member that proposed them.")] = False,
-) -> None:
-    """Talk with several models at once; /help lists what can be changed on the way."""
-    settings, template = read_config(config), read_template(chat_template)
-    params = sampling(settings, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    sources = {"dtype": dtype, "device": device, "compile": compile}
-    ensemble = load_ensemble(settings, member, combine, schedule, verification, draft, **sources)
+def run(options: ChatOptions) -> None:
+    """Talk until the user leaves."""
+    config, template = read_config(options.load.config), read_template(options.chat_template)
+    params = sampling(config, options.sampling)
+    ensemble = load_ensemble(options.load, config)
     if ensemble.tokenizer is not None and template is not None and not ensemble.tokenizer.chat_template:
         ensemble.tokenizer.chat_template = template
     if not getattr(ensemble.tokenizer, "chat_template", None):
@@ -74,7 +41,7 @@ def chat(
         )
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{ensemble}\nWrite a message, or /help.")
-    Conversation(ensemble, params, console, system, trace).run()
+    Conversation(ensemble, params, console, options.system, options.trace).run()
 
 
 @dataclass

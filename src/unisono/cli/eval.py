@@ -4,19 +4,21 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
 from unisono.bench.provenance import provenance
 from unisono.cli.harness import draw, run_harness
-from unisono.cli.options import Device, Dtype, Members, load_ensemble
-from unisono.config import Config
+from unisono.cli.loading import load_ensemble
+from unisono.cli.options.eval import EvalOptions
+from unisono.cli.options.load import LoadOptions
+from unisono.cli.result_file import write
 from unisono.ensemble import Ensemble
-from unisono.errors import ConfigurationError, RequestError, unknown
+from unisono.errors import RequestError, unknown
 from unisono.evals.code import FIELDS, HumanEval
 from unisono.evals.compare import Row, by_skill, compare
 from unisono.evals.plot import plot, require_plots
@@ -34,83 +36,71 @@ PRESETS: dict[str, tuple[list[str], list[str]]] = {
 OWN = ("skills", "bits-per-byte", "exact-match", "humaneval")
 
 
-TaskName = Annotated[
-    str | None,
-    typer.Argument(help="skills, bits-per-byte, exact-match, humaneval, or a task of lm-evaluation-harness."),
-]
-Preset = Annotated[
-    str | None, typer.Option(help="skills: the bundled specialists and a choice of methods, in float32.")
-]
-Combinations = Annotated[list[str] | None, typer.Option("--combine", help="A combination to measure; repeat it.")]
-Tuned = Annotated[
-    list[str] | None,
-    typer.Option("--tune", help="Tune this combination on a development split, test it on the rest; repeat it."),
-]
-Texts = Annotated[
-    list[Path] | None,
-    typer.Option(help="A file: texts (bits-per-byte) or JSON lines with `text`, `prompt` and `answer`, ..."),
-]
-TestSchedule = Annotated[str, typer.Option(help="For the combinations; members alone decode as they are.")]
-Folder = Annotated[Path | None, typer.Option(help="A folder with YAML tasks of your own, for the harness.")]
-AllowCode = Annotated[
-    bool, typer.Option("--allow-code", help="Run generated code (humaneval), in a process with limits.")
-]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the results as JSON.")]
-Picture = Annotated[Path | None, typer.Option("--plot", help="Draw quality against cost.")]
-
-
-def evaluate(
-    task: TaskName = None,
-    preset: Preset = None,
-    member: Members = [],  # noqa: B006 - typer reads the default, nobody changes it
-    combine: Combinations = None,
-    tuned: Tuned = None,
-    text: Texts = None,
-    schedule: TestSchedule = "auto",
-    limit: Annotated[int, typer.Option(min=1, help="The most items.")] = 600,
-    seed: Annotated[int, typer.Option(help="Of the skills' items.")] = 0,
-    include_path: Folder = None,
-    allow_code: AllowCode = False,
-    output: Output = None,
-    picture: Picture = None,
-    dtype: Dtype = None,
-    device: Device = None,
-) -> None:
-    """Measure members and combinations on the same items: score, paired gain, speed, forwards."""
-    if picture:
+def run(options: EvalOptions) -> None:
+    """Measure, print a table and write what was asked for."""
+    if options.plot:
         require_plots()
-    for file in filter(None, (output, picture)):  # said before an hour of measuring is lost
+    _require_writable(options.output, options.plot)
+    options = _completed(options)
+    ensemble = load_ensemble(LoadOptions(options.members, source=options.source))
+    for each in options.combine or ():
+        ensemble.combination(each)  # a mistake in the last is said before the first is run
+    if options.task in OWN:
+        _run_own(ensemble, options)
+    else:
+        _run_harness(ensemble, options)
+
+
+def _require_writable(*files: Path | None) -> None:
+    """Said before an hour of measuring is lost."""
+    for file in filter(None, files):
         if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
             raise RequestError(f"cannot be written: {file}; name a file in a folder that exists and may be written to")
-    members, combinations = _preset(preset, member, combine)
-    name = task or ("skills" if preset else None)
-    dtype = dtype or ("float32" if preset else None)  # the same answers on every machine
-    if name is None:
+
+
+def _completed(options: EvalOptions) -> EvalOptions:
+    """With what the preset says, or the defaults, where nothing was asked for."""
+    preset = options.preset
+    if preset is not None and preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    if preset is None and options.task is None:
         raise RequestError(f"give a task: {', '.join(OWN)} or one of lm-evaluation-harness; or --preset skills")
-    ensemble = load_ensemble(Config(), members, None, None, None, dtype=dtype, device=device)
-    for each in combinations:
-        ensemble.combination(each)  # a mistake in the last is said before the first is run
-    say = _progress()
-    if name not in OWN:
-        if tuned or text or allow_code:
-            raise RequestError(f"--tune, --text and --allow-code are for {', '.join(OWN)}; not for: {name!r}")
-        report = run_harness(ensemble, name, combinations, schedule, limit, include_path, say)
-        _write(report, output)
-        if picture:
-            draw(report, picture)
-        return
-    if include_path:
+    members, methods = PRESETS[preset] if preset else ([], ["weighted"])
+    dtype = options.source.dtype or ("float32" if preset else None)  # the same answers on every machine
+    return replace(
+        options,
+        task=options.task or "skills",
+        members=options.members or members,
+        combine=options.combine or methods,
+        source=replace(options.source, dtype=dtype),
+    )
+
+
+def _run_harness(ensemble: Ensemble, options: EvalOptions) -> None:
+    name, combinations = str(options.task), options.combine or ()
+    if options.tune or options.text or options.allow_code:
+        raise RequestError(f"--tune, --text and --allow-code are for {', '.join(OWN)}; not for: {name!r}")
+    folder = options.include_path
+    report = run_harness(ensemble, name, combinations, options.schedule, options.limit, folder, _progress())
+    _write(report, options.output)
+    if options.plot:
+        draw(report, options.plot)
+
+
+def _run_own(ensemble: Ensemble, options: EvalOptions) -> None:
+    name, schedule, say = str(options.task), options.schedule, _progress()
+    if options.include_path:
         raise RequestError(f"--include-path is for tasks of lm-evaluation-harness, not for {name}")
-    if allow_code != (name == "humaneval"):
+    if options.allow_code != (name == "humaneval"):
         raise RequestError("humaneval runs generated code, and nothing else does: give --allow-code for it alone")
-    development, test = _tasks(name, text or [], limit, seed, bool(tuned))
-    choices = {each: tune(ensemble, development, each, schedule, say)[0] for each in tuned or [] if development}
-    rows = compare(ensemble, test, [*combinations, *choices.values()], schedule, say)
+    development, test = _tasks(name, options.text or [], options.limit, options.seed, bool(options.tune))
+    choices = {each: tune(ensemble, development, each, schedule, say)[0] for each in options.tune or () if development}
+    rows = compare(ensemble, test, [*(options.combine or ()), *choices.values()], schedule, say)
     _show(rows, test)
     best = {each: {"best": found.name, "on": len(development or [])} for each, found in choices.items()}
-    _write(_report(ensemble, test, rows, schedule) | ({"tuned": best} if best else {}), output)
-    if picture:
-        plot(rows, f"{test.name}, {len(test)} items", test.unit, test.higher, picture)
+    _write(_report(ensemble, test, rows, schedule) | ({"tuned": best} if best else {}), options.output)
+    if options.plot:
+        plot(rows, f"{test.name}, {len(test)} items", test.unit, test.higher, options.plot)
 
 
 def _progress() -> Callable[[str], None]:
@@ -122,13 +112,6 @@ def _progress() -> Callable[[str], None]:
             console.print(f"  {what}", style="dim", highlight=False)
 
     return say
-
-
-def _preset(preset: str | None, members: list[str], combine: list[str] | None) -> tuple[list[str], list[str]]:
-    if preset is not None and preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
-    default_members, default_methods = PRESETS[preset] if preset else ([], ["weighted"])
-    return members or default_members, combine or default_methods
 
 
 def _tasks(name: str, texts: Sequence[Path], limit: int, seed: int, tuned: bool) -> tuple[Task | None, Task]:
@@ -187,9 +170,5 @@ def _show(rows: Sequence[Row], task: Task) -> None:
 
 
 def _write(report: dict[str, Any], output: Path | None) -> None:
-    if output is None:
-        return
-    try:
-        output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"results cannot be written: {output} ({error.strerror})") from None
+    if output is not None:
+        write(output, json.dumps(report, indent=1) + "\n")

@@ -4,27 +4,13 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from unisono.cli.options import (
-    Combine,
-    Compile,
-    ConfigFile,
-    Deterministic,
-    Device,
-    Draft,
-    Dtype,
-    Members,
-    ScheduleName,
-    VerificationName,
-    load_ensemble,
-    read_config,
-    sampling,
-)
+from unisono.cli.loading import load_ensemble, read_config, sampling
+from unisono.cli.options.generate import GenerateOptions
 from unisono.cli.render import summary
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError
@@ -33,67 +19,22 @@ from unisono.text.trace import Trace
 from unisono.types import Piece, Result
 
 
-def generate(
-    prompt: Annotated[str | None, typer.Argument(help="The prompt; without it, standard input is read.")] = None,
-    member: Members = [],  # noqa: B006 - typer reads the default, nobody changes it
-    combine: Combine = None,
-    schedule: ScheduleName = None,
-    verification: VerificationName = None,
-    draft: Draft = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    compile: Compile = None,
-    deterministic: Deterministic = None,
-    config: ConfigFile = None,
-    file: Annotated[Path | None, typer.Option(help="Read the prompt from this file.")] = None,
-    chat: Annotated[
-        bool, typer.Option("--chat", help="The prompt is a user's message, or a JSON list of messages.")
-    ] = False,
-    max_tokens: Annotated[
-        int | None, typer.Option(help=f"The most tokens to generate; default {SamplingParams.max_tokens}.")
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help=f"0 takes the most probable token; default {SamplingParams.temperature}.")
-    ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Keep the k most probable tokens; 0 is off.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Keep the tokens that hold this mass; 1 is off.")] = None,
-    min_p: Annotated[float | None, typer.Option(help="Keep tokens of this share of the largest probability.")] = None,
-    repetition_penalty: Annotated[float | None, typer.Option(help="Of tokens of prompt and output; 1 is off.")] = None,
-    presence_penalty: Annotated[float | None, typer.Option(help="Of tokens of the output; 0 is off.")] = None,
-    frequency_penalty: Annotated[float | None, typer.Option(help="The same, per occurrence; 0 is off.")] = None,
-    min_tokens: Annotated[int | None, typer.Option(help="No end before so many tokens.")] = None,
-    bad_word: Annotated[list[str] | None, typer.Option(help="A text that must not occur; repeat it.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="Stop at this text; repeat it.")] = None,
-    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on behind the end of the text.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
-    negative_prompt: Annotated[
-        str | None, typer.Option(help="With guidance: what the second member reads instead of the prompt.")
-    ] = None,
-    logprobs: Annotated[bool, typer.Option("--logprobs", help="With --json: log-probability of each token.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
-    trace: Annotated[bool, typer.Option("--trace", help="Colour tokens by the member that proposed them.")] = False,
-) -> None:
-    """Generate text with several models at once."""
-    settings = read_config(config)
-    text = _read_prompt(prompt, file)
-    given = {
-        "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
-        "repetition_penalty": repetition_penalty, "presence_penalty": presence_penalty,
-        "frequency_penalty": frequency_penalty, "min_tokens": min_tokens, "bad_words": bad_word or None,
-        "stop": stop or None, "seed": seed, "ignore_eos": ignore_eos or None, "logprobs": logprobs or None,
-        "negative_prompt": negative_prompt,
-    }  # fmt: skip
-    params = sampling(settings, **given)
-    _require_sense(params, as_json, trace)
-    sources = {"dtype": dtype, "device": device, "compile": compile, "deterministic": deterministic}
-    ensemble = load_ensemble(settings, member, combine, schedule, verification, draft, **sources)
-    stream = ensemble.stream(ensemble.encode_chat(_messages(text)) if chat else text, params)
-    if as_json:
+def run(options: GenerateOptions) -> None:
+    """Print the text, or an object that tells all about it."""
+    config = read_config(options.load.config)
+    text = _read_prompt(options.prompt, options.file)
+    params = sampling(config, options.sampling)
+    if options.logprobs:
+        params = replace(params, logprobs=True)
+    _require_sense(params, options.as_json, options.trace)
+    ensemble = load_ensemble(options.load, config)
+    stream = ensemble.stream(ensemble.encode_chat(_messages(text)) if options.chat else text, params)
+    if options.as_json:
         *_, last = stream
         assert last.result is not None
         print(json.dumps(_as_object(ensemble, text, last.result), ensure_ascii=False))
     else:
-        _print(stream, Trace(ensemble.tokenizer, ensemble.names) if trace else None)
+        _print(stream, Trace(ensemble.tokenizer, ensemble.names) if options.trace else None)
 
 
 def _print(stream: Iterator[Piece], trace: Trace | None) -> None:

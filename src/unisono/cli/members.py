@@ -8,34 +8,35 @@ from rich.console import Console
 from rich.table import Table
 
 from unisono import zoo
-from unisono.cli.options import Compile, Device, Dtype, Members, load_ensemble
-from unisono.config import Config
+from unisono.cli.loading import load_ensemble
+from unisono.cli.options.load import LoadOptions, SourceOptions
+from unisono.cli.options.members import MembersOptions
 from unisono.ensemble import Ensemble
 from unisono.errors import VocabularyError
 
 
-def members(member: Members = [], dtype: Dtype = None, device: Device = None, compile: Compile = None) -> None:  # noqa: B006
-    """List the bundled models, or say whether the given members can be combined, and why not."""
+def run(options: MembersOptions) -> None:
+    """Print a table of the members, or one of each bundled family."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    if not member:
-        console.print("Bundled models (use them as --member NAME); those of one family can be combined:")
-        for _, names in groupby(zoo.names(), key=lambda name: name.partition("-")[0]):
-            _show(console, [f"zoo:{name}" for name in names], dtype, device, compile)
-    else:
-        _show(console, member, dtype, device, compile)
+    if options.members:
+        _show(console, options.members, options.source)
+        return
+    console.print("Bundled models (use them as --member NAME); those of one family can be combined:")
+    for _, names in groupby(zoo.names(), key=lambda name: name.partition("-")[0]):
+        _show(console, [f"zoo:{name}" for name in names], options.source)
 
 
-def _show(console: Console, member: list[str], dtype: str | None, device: str | None, compile: str | None) -> None:
+def _show(console: Console, members: list[str], source: SourceOptions) -> None:
     try:
-        ensemble = load_ensemble(Config(), member, None, None, None, dtype=dtype, device=device, compile=compile)
+        ensemble = load_ensemble(LoadOptions(members, source=source))
     except VocabularyError as error:
         console.print(f"These members cannot be combined: {error}", soft_wrap=True)
         raise typer.Exit(1) from None
-    console.print(_table(ensemble, member))
+    console.print(_table(ensemble, members))
     for found in ensemble.members:
         if found.measured:
             console.print(f"{found.name}: dtype by measurement; {found.measured}")
-    if len(member) > 1:
+    if len(members) > 1:
         vocabulary = ensemble.prompts.vocabulary
         console.print(f"They can be combined: a common vocabulary of {vocabulary.size} tokens.")
 

@@ -253,6 +253,7 @@ class Row:
         ]
         if follows is not None:
             self.frontier.replace(follows)
+            self.slots.cut(self.frontier.position - 1)  # nobody has read the token itself
             self.needs.forget()
             rejected = accepted < len(settled.tokens)
             commits.append(Commit(follows, "redrawn", proposers[accepted]) if rejected else Commit(follows, "drawn"))

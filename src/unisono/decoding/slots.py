@@ -46,24 +46,25 @@ class Slots:
             member.close(slot)
         self._slots = []
 
+    def cut(self, length: int) -> None:
+        """Take back what members have read beyond the first `length` units: another unit stands there now."""
+        for member, slot in zip(self._members, self._slots, strict=True):
+            if member.length(slot) > length:
+                member.rewind(slot, length)
+
     def work(self, index: int, frontier: Frontier, positions: int) -> Work | None:
         """What a member must do to score the first open positions; None if it has scored them.
 
-        A long context is read in several steps, which do not depend on the text. What the member has read of proposals
-        that are void is taken back here.
+        A long context is read in several steps, which do not depend on the text.
         """
-        scored = frontier.scored(index)
-        if scored >= positions:
+        keep = positions - frontier.scored(index)
+        if keep <= 0:
             return None
         member, slot = self._members[index], self._slots[index]
         unread = member.unread(slot)
         if unread > CHUNK:
             return Work(slot, CHUNK)
-        held, valid = member.length(slot), max(0, frontier.position + scored - 1)
-        if held > valid:  # the unit in front of the first position to score is read again, for its scores
-            member.rewind(slot, valid)
-            held, unread = member.length(slot), member.unread(slot)
-        units, keep = frontier.units(held, frontier.position + positions - 1), positions - scored
+        units = frontier.units(member.length(slot), frontier.position + positions - 1)
         if len(units) > max(CHUNK, keep):  # the member was not needed for long
-            return Work(slot, unread, units[: max(1, min(CHUNK, len(units) - keep))], 0, frontier.position)
+            units, keep = units[: max(1, min(CHUNK, len(units) - keep))], 0
         return Work(slot, unread, units, keep, frontier.position)

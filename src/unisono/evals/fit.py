@@ -15,10 +15,8 @@ from unisono.combine.tree import FEATURES, Leaf, Tree
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError, RequestError
 from unisono.evals.forcing import forced
+from unisono.evals.tree_size import DEPTH, LEAF
 from unisono.sampling.warp import Warp
-
-DEPTH = 3
-LEAF = 2  # positions: ten texts may have four where the assistant is right
 
 
 def examples(ensemble: Ensemble, texts: Sequence[Mapping[str, str]]) -> tuple[Tensor, Tensor]:

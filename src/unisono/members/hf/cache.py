@@ -111,9 +111,9 @@ class SlotCache(Cache):
         return slot
 
     def close(self, slot: int) -> None:
-        """Free the slot; with the last one, the memory goes back too."""
+        """Free the slot; with the last one, the memory goes back too. The form stays known."""
         self.lengths.pop(slot, None)
-        if not (self.lengths or self.keep):
+        if self.layers and not (self.lengths or self.keep):
             self.like = [(_room(layer.keys, (0, 0)), _room(layer.values, (0, 0))) for layer in self.layers]
             self._views.clear()
             self.layers.clear()

@@ -1,0 +1,78 @@
+"""From options and a config file to what a command runs with: the ensemble, sampling parameters, a chat template."""
+
+import os
+import sys
+from dataclasses import fields
+from logging import CRITICAL
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.utils import logging as hub_logging
+from transformers.utils import logging as transformers_logging
+
+from unisono.cli.options.load import LoadOptions, MethodOptions, SourceOptions
+from unisono.cli.options.sampling import SamplingOptions
+from unisono.cli.signature import given
+from unisono.config import Config, read
+from unisono.ensemble import Ensemble
+from unisono.errors import ConfigurationError
+from unisono.params import SamplingParams
+
+DEFAULT_MEMBERS = ("zoo:code-m", "zoo:code-n")
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+
+
+def read_config(path: Path | None) -> Config:
+    """The config file's content, or defaults."""
+    return read(path) if path else Config()
+
+
+def prepare_process() -> None:
+    """Let `--combine module:function` find a module beside the user, and keep what libraries log from the user.
+
+    Only now, when the program itself is imported: no file beside the user takes the place of one of its modules.
+    """
+    sys.path.insert(0, os.getcwd())
+    transformers_logging.set_verbosity_error()
+    hub_logging.set_verbosity(CRITICAL)
+
+
+def load_ensemble(options: LoadOptions, config: Config | None = None) -> Ensemble:
+    """The ensemble that options and config ask for; an option goes before the config.
+
+    Args:
+        config: what the config file of the options holds; None: no file is read.
+    """
+    prepare_process()
+    config = Config() if config is None else config
+    method = {each.name: getattr(config, each.name) for each in fields(MethodOptions)} | given(options.method)
+    members = options.members or members_of(config, options.source) or DEFAULT_MEMBERS
+    return Ensemble.load(members, **method, **given(options.source))
+
+
+def members_of(config: Config, options: SourceOptions) -> list[dict[str, Any]]:
+    """The config's members, for which an option goes before what the config says."""
+    return [vars(source) | given(options) for source in config.members]
+
+
+def sampling(config: Config, options: SamplingOptions) -> SamplingParams:
+    """Sampling parameters of the config, with those options that were given."""
+    values = {each.name: getattr(config.sampling, each.name) for each in fields(SamplingParams)}
+    return SamplingParams(**values | given(options))
+
+
+def read_template(name: str | None) -> str | None:
+    """A chat template: a file's text, or the plain one.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    if name is None or name == "plain":
+        return PLAIN_TEMPLATE if name else None
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"chat template cannot be read: {name} ({error})") from error

@@ -1,0 +1,20 @@
+"""Options of `unisono chat`."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import typer
+
+from unisono.cli.options.load import ChatTemplate, LoadOptions
+from unisono.cli.options.sampling import SamplingOptions
+
+
+@dataclass(frozen=True)
+class ChatOptions:
+    """What `unisono chat` takes."""
+
+    load: LoadOptions = field(default_factory=LoadOptions)
+    system: Annotated[str | None, typer.Option(help="Instructions in front of the conversation.")] = None
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    chat_template: ChatTemplate = None
+    trace: Annotated[bool, typer.Option("--trace", help="Colour tokens by the member that proposed them.")] = False

@@ -1,0 +1,26 @@
+"""Options of `unisono generate`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unisono.cli.options.load import LoadOptions
+from unisono.cli.options.sampling import SamplingOptions
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """What `unisono generate` takes."""
+
+    prompt: Annotated[str | None, typer.Argument(help="The prompt; without it, standard input is read.")] = None
+    load: LoadOptions = field(default_factory=LoadOptions)
+    file: Annotated[Path | None, typer.Option(help="Read the prompt from this file.")] = None
+    chat: Annotated[
+        bool, typer.Option("--chat", help="The prompt is a user's message, or a JSON list of messages.")
+    ] = False
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    logprobs: Annotated[bool, typer.Option("--logprobs", help="With --json: log-probability of each token.")] = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False
+    trace: Annotated[bool, typer.Option("--trace", help="Colour tokens by the member that proposed them.")] = False

@@ -1,0 +1,36 @@
+"""Options of every command that samples a text."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from unisono.params import SamplingParams
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How a text is sampled; the fields are those of `SamplingParams`."""
+
+    max_tokens: Annotated[
+        int | None, typer.Option(help=f"The most tokens to generate; default {SamplingParams.max_tokens}.")
+    ] = None
+    temperature: Annotated[
+        float | None, typer.Option(help=f"0 takes the most probable token; default {SamplingParams.temperature}.")
+    ] = None
+    top_k: Annotated[int | None, typer.Option(help="Keep the k most probable tokens; 0 is off.")] = None
+    top_p: Annotated[float | None, typer.Option(help="Keep the tokens that hold this mass; 1 is off.")] = None
+    min_p: Annotated[float | None, typer.Option(help="Keep tokens of this share of the largest probability.")] = None
+    repetition_penalty: Annotated[float | None, typer.Option(help="Of tokens of prompt and output; 1 is off.")] = None
+    presence_penalty: Annotated[float | None, typer.Option(help="Of tokens of the output; 0 is off.")] = None
+    frequency_penalty: Annotated[float | None, typer.Option(help="The same, per occurrence; 0 is off.")] = None
+    min_tokens: Annotated[int | None, typer.Option(help="No end before so many tokens.")] = None
+    bad_words: Annotated[
+        list[str] | None, typer.Option("--bad-word", help="A text that must not occur; repeat it.")
+    ] = None
+    stop: Annotated[list[str] | None, typer.Option(help="Stop at this text; repeat it.")] = None
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on behind the end of the text.")] = False
+    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="With guidance: what the second member reads instead of the prompt.")
+    ] = None

@@ -1,0 +1,42 @@
+"""`unisono bench predict`: which schedule pays, said before a long run."""
+
+import json
+
+from unisono.bench import members, prompts, replay, report
+from unisono.bench.choice import BASELINE, Choice
+from unisono.bench.provenance import provenance
+from unisono.cli.loading import DEFAULT_MEMBERS, members_of, prepare_process, read_config
+from unisono.cli.options.bench import PredictOptions
+from unisono.cli.result_file import write
+from unisono.cli.signature import given
+from unisono.params import SamplingParams
+
+
+def run(options: PredictOptions) -> None:
+    """Decode a few prompts, print what each schedule would gain, and write it if asked to."""
+    prepare_process()
+    config = read_config(options.config)
+    listed = options.members or members_of(config, options.source) or DEFAULT_MEMBERS
+    combination = config.combine if options.combine is None else options.combine
+    texts = prompts.read(options.prompts, options.count)
+    ensemble = members.load(listed, combination, **given(options.source))
+    params = SamplingParams(max_tokens=options.tokens, temperature=options.temperature, ignore_eos=True)
+    choices = [Choice.parse(each) for each in options.schedule] or replay.candidates(ensemble, params)
+    for choice in choices:
+        ensemble.method(params, **choice.overrides)
+    record = replay.record(ensemble, texts, params)
+    rows = [
+        {"schedule": each.label, "replayed": replay.speedup(record, each), "formula": replay.formula(record, each)}
+        for each in choices
+    ]
+    facts = {
+        "members": ensemble.names,
+        "combination": ensemble.method(params, schedule=BASELINE).combination.name,
+        "temperature": options.temperature,
+        "cost": record.cost,
+        "acceptances": record.acceptances(),
+        "milliseconds": [1000 * price[1] for price in record.price],
+    }
+    report.show_predictions(facts, rows)
+    if options.output:
+        write(options.output, json.dumps({**provenance(), **facts, "cells": rows}, indent=1) + "\n")
