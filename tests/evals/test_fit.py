@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from tests import tiny
+from tests.hf import models
 from unisono import Ensemble
 from unisono.combine import cosd_tree
 from unisono.combine.tree import Leaf, Tree, read_tree, rules, write_tree
 from unisono.errors import ConfigurationError, RequestError
 from unisono.evals.fit import examples, fit
+from unisono.text.prompts import Pair
 
 sklearn_tree = pytest.importorskip("sklearn.tree")
 TEXTS = [
@@ -37,14 +39,15 @@ def test_examples_are_positions_where_exactly_one_is_right(ensemble: Ensemble):
     """Against plain forwards; the tiny models are made to be right by taking what they say themselves."""
     texts = []
     for member in (0, 1):
-        tokens = tiny.transformers_greedy(ensemble.members[member].model, ensemble.tokenizer.encode("for i in"), 12)
+        tokens = tiny.transformers_greedy(models(ensemble)[member], ensemble.tokenizer.encode("for i in"), 12)
         texts.append({"prompt": "for i in", "answer": ensemble.tokenizer.decode(tokens)})
     wanted = []
     for text in texts:
-        context, target = ensemble.prompts.pair(text["prompt"], text["answer"])[0]
+        prepared = ensemble.prompts.prepare(Pair(text["prompt"], text["answer"]))
+        context, target = prepared.contexts[0].tokens, prepared.units
         laws = [
-            tiny.fresh_logits(member.model, [*context, *target])[len(context) - 1 : -1].softmax(-1)
-            for member in ensemble.members
+            tiny.fresh_logits(model, [*context, *target])[len(context) - 1 : -1].softmax(-1)
+            for model in models(ensemble)
         ]
         for k, truth in enumerate(target):
             right = [int(law[k].argmax()) == truth for law in laws]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests import tiny
+from tests.hf import hf
 from unisono import Ensemble
 from unisono.errors import ConfigurationError, RequestError
 
@@ -42,7 +43,7 @@ def theirs(ensemble: Ensemble) -> Any:
     """The harness's class for the first member alone."""
     from lm_eval.models.huggingface import HFLM
 
-    return HFLM(pretrained=ensemble.members[0].model, tokenizer=ensemble.tokenizer, max_length=512)
+    return HFLM(pretrained=hf(ensemble).model, tokenizer=ensemble.tokenizer, max_length=512)
 
 
 def ours(ensemble: Ensemble, **method: Any) -> Any:
@@ -88,7 +89,7 @@ def test_a_combination_is_what_answers(ensemble: Ensemble):
 
 def test_guidance_has_its_negative_prompt(ensemble: Ensemble):
     """By default the prompt's last token, as for `Ensemble.logprobs`; were it the prompt itself, nothing would be guided."""
-    member = {"model": ensemble.members[0].model, "tokenizer": ensemble.tokenizer}
+    member = {"model": hf(ensemble).model, "tokenizer": ensemble.tokenizer}
     pair, twice = PAIRS[0], Ensemble.load([member, member])
     found = ours(twice, combine="guidance:3").loglikelihood(asked("loglikelihood", pair))[0][0]
     assert found == pytest.approx(twice.logprobs(*pair, combine="guidance:3").total, abs=1e-4)

@@ -83,7 +83,8 @@ def test_pieces_make_up_the_document(ensemble: Ensemble, document: str):
     """Nothing is lost or scored twice, and every piece with its context fits."""
     pairs = contexts(ensemble, document)
     assert "".join(piece for _, piece in pairs) == document
-    room = min(member.context for member in ensemble.members if member.context)
+    room = ensemble.lineup.context_length
+    assert room is not None
     for context, piece in pairs:
         assert context == context.rstrip() or not context.strip()
         assert len(ensemble.tokenizer.encode(context + piece)) <= room

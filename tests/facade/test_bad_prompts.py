@@ -7,6 +7,7 @@ import pytest
 
 from tests import tiny
 from tests.facade.one_line import one_line
+from tests.hf import cached, hf
 from unisono import Ensemble, SamplingParams
 from unisono.errors import ConfigurationError, MemberError, RequestError, UnisonoError
 
@@ -131,13 +132,13 @@ def test_a_stream_is_checked_at_the_call(ensemble: Ensemble):
 def test_one_bad_prompt_refuses_the_call_before_anything_runs(ensemble: Ensemble):
     """All prompts are checked before the first is decoded, and no slot stays taken."""
     forwards: list[object] = []
-    handle = ensemble.members[0].model.register_forward_hook(lambda *_: forwards.append(1))
+    handle = hf(ensemble).model.register_forward_hook(lambda *_: forwards.append(1))
     try:
         one_line(RequestError, lambda: ensemble.generate([PROMPT, ""], SHORT))
     finally:
         handle.remove()
     assert forwards == []
-    assert [member._cache.lengths for member in ensemble.members] == [{}, {}]
+    assert cached(ensemble) == [{}, {}]
 
 
 @pytest.mark.parametrize("params", [{"max_tokens": 2}, 5, "greedy"])

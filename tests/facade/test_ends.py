@@ -11,6 +11,7 @@ import pytest
 from transformers import GenerationConfig
 
 from tests import tiny
+from tests.hf import models
 from unisono import Ensemble, SamplingParams
 from unisono.errors import RequestError
 from unisono.types import Result
@@ -30,8 +31,7 @@ def greedy(**changes: Any) -> SamplingParams:
 def reference_tokens() -> tuple[int, ...]:
     """What the two models write together at temperature 0, by plain forwards over the whole text so far."""
     ensemble = tiny.text_ensemble()
-    models = [member.model for member in ensemble.members]
-    return tuple(tiny.reference_greedy(models, ensemble.tokenizer.encode(PROMPT), LONGEST))
+    return tuple(tiny.reference_greedy(models(ensemble), ensemble.tokenizer.encode(PROMPT), LONGEST))
 
 
 def decode(tokens: tuple[int, ...]) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tests import tiny
+from tests.hf import cached
 from unisono import Ensemble, SamplingParams, combine
 from unisono.errors import ConfigurationError, RequestError
 from unisono.sampling.warp import Warp
@@ -26,7 +27,7 @@ def ensemble() -> Ensemble:
 
 def assert_no_slots(ensemble: Ensemble) -> None:
     """No member holds a cache any more."""
-    assert [member._cache.lengths for member in ensemble.members] == [{}] * len(ensemble.members)
+    assert cached(ensemble) == [{}] * len(ensemble.members)
 
 
 def ids(results: list[Result]) -> list[tuple[int, ...]]:

@@ -5,8 +5,10 @@ import torch
 
 from tests import tiny
 from tests.facade.one_line import one_line
+from tests.hf import hf, models
 from unisono import Ensemble, SamplingParams
 from unisono.errors import RequestError
+from unisono.text.prompts import Pair
 
 PROMPT, NEGATIVE = "for i in range", "import os"
 
@@ -20,7 +22,7 @@ def ensemble() -> Ensemble:
 
 def two_passes(ensemble: Ensemble, prompt: list[int], negative: list[int], count: int) -> list[int]:
     """As transformers' guidance_scale does it, token by token from scratch."""
-    model = ensemble.members[0].model
+    model = hf(ensemble).model
     tokens: list[int] = []
     for _ in range(count):
         with_prompt, without = (tiny.fresh_logits(model, [*start, *tokens])[-1] for start in (prompt, negative))
@@ -38,7 +40,8 @@ def test_guidance_is_two_passes_of_one_model(ensemble: Ensemble, schedule: str, 
     params = SamplingParams(max_tokens=24, temperature=0, ignore_eos=True, negative_prompt=negative)
     result = ensemble.generate(PROMPT, params, schedule=schedule)[0]
     assert list(result.token_ids) == two_passes(ensemble, prompt, other, 24)
-    assert ensemble.members[0].model is ensemble.members[1].model
+    first, second = models(ensemble)
+    assert first is second
 
 
 def test_the_negative_prompt_matters(ensemble: Ensemble):
@@ -59,8 +62,9 @@ def test_a_negative_prompt_without_use_is_refused(ensemble: Ensemble):
 def test_log_probabilities_are_those_of_the_guided_law(ensemble: Ensemble):
     """The second pass sees the last token of the context only."""
     found = ensemble.logprobs(PROMPT, " x = 1")
-    context, target = ensemble.prompts.pair(PROMPT, " x = 1")[0]
-    model = ensemble.members[0].model
+    prepared = ensemble.prompts.prepare(Pair(PROMPT, " x = 1"))
+    context, target = prepared.contexts[0].tokens, prepared.units
+    model = hf(ensemble).model
     with_prompt = tiny.fresh_logits(model, [*context, *target])[len(context) - 1 : -1].log_softmax(-1)
     without = tiny.fresh_logits(model, [context[-1], *target])[:-1].log_softmax(-1)
     law = (without + 1.8 * (with_prompt - without)).log_softmax(-1)

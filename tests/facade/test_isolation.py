@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests import tiny
+from tests.hf import cached
 from unisono import Ensemble, SamplingParams
 from unisono.types import Piece
 
@@ -74,7 +75,7 @@ def test_interleaved_streams(ensemble: Ensemble, schedule: str):
     assert found[2] == list(wanted[2][:5])
     del found[2], wanted[2]
     assert found == [list(text) for text in wanted]
-    assert [member._cache.lengths for member in ensemble.members] == [{}, {}]
+    assert cached(ensemble) == [{}, {}]
 
 
 def read_one(stream: Iterator[Piece], tokens: list[int]) -> bool:
@@ -104,7 +105,7 @@ def test_threads(ensemble: Ensemble, schedule: str):
     with ThreadPoolExecutor(len(REQUESTS)) as pool:
         for _ in range(2):
             assert list(pool.map(work, range(len(REQUESTS)))) == wanted
-    assert [member._cache.lengths for member in ensemble.members] == [{}, {}]
+    assert cached(ensemble) == [{}, {}]
 
 
 def test_logprobs_beside_a_stream(ensemble: Ensemble):

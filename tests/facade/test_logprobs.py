@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tests import tiny
+from tests.hf import cached, models
 from unisono import Ensemble, SamplingParams
 from unisono.errors import RequestError
 
@@ -59,7 +60,7 @@ def brute_force(
     ensemble: Ensemble, combination: str, context: list[int], target: list[int]
 ) -> tuple[list[float], bool]:
     """Log-probability of each target token, and whether all of them are the most probable ones."""
-    logits = [tiny.fresh_logits(member.model, context + target)[len(context) - 1 : -1] for member in ensemble.members]
+    logits = [tiny.fresh_logits(model, context + target)[len(context) - 1 : -1] for model in models(ensemble)]
     law = COMBINATIONS[combination]([each.double().softmax(-1) for each in logits])
     chosen = law.gather(-1, torch.tensor(target).unsqueeze(-1)).log().flatten()
     return chosen.tolist(), law.argmax(-1).tolist() == target
@@ -85,7 +86,7 @@ def test_logprobs_are_those_of_the_brute_force_law(ensemble: Ensemble, combinati
     assert score.logprobs == pytest.approx(wanted, abs=CLOSE)
     assert score.total == pytest.approx(sum(wanted), abs=10 * CLOSE)
     assert not score.is_greedy
-    assert [member._cache.lengths for member in ensemble.members] == [{}, {}]
+    assert cached(ensemble) == [{}, {}]
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS)
@@ -253,9 +254,9 @@ def test_members_with_prompts_of_their_own_are_scored_with_them():
     ensemble = templated("The quick {prompt}")
     target = encode("for i")[len(encode("for")) :]
     laws = []
-    for member, text in zip(ensemble.members, ("for", "The quick for"), strict=True):
+    for model, text in zip(models(ensemble), ("for", "The quick for"), strict=True):
         context = encode(text)
-        laws.append(tiny.fresh_logits(member.model, context + target)[len(context) - 1 : -1].softmax(-1))
+        laws.append(tiny.fresh_logits(model, context + target)[len(context) - 1 : -1].softmax(-1))
     wanted = mix(laws).gather(-1, torch.tensor(target).unsqueeze(-1)).log().flatten().tolist()
     assert ensemble.logprobs("for", " i").logprobs == pytest.approx(wanted, abs=CLOSE)
 
@@ -305,7 +306,7 @@ def test_scoring_runs_within_the_budget():
     """R32: tokens to be scored are a row like any other: they wait for room, and are refused if they never fit."""
     small = tiny.text_ensemble()
     room = sum(member.memory(1, 40) for member in small.members)
-    tight = Ensemble(small.members, small.prompts, memory=room)
+    tight = Ensemble(small.lineup, small.prompts, memory=room)
     prompts, continuations = [PROMPT] * 5, [" 1", " 2", " 3", " 4", " x"]
     assert len(tight.logprobs(prompts, continuations)) == 5
     params = SamplingParams(max_tokens=4, seed=1, prompt_logprobs=True, n=3)

@@ -1,5 +1,6 @@
 """Who steps the engine himself gets what `generate` gives."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ def test_rows_stepped_by_hand_are_those_of_generate():
     ensemble = text_ensemble()
     params = SamplingParams(max_tokens=12, seed=3, n=2)
     own = ensemble.generate(list(PROMPTS), params)
-    requests = [each for prompt in PROMPTS for each in ensemble.start(ensemble.prompts.encode(prompt), params)]
+    requests = [each for prompt in PROMPTS for each in ensemble.start(prompt, params)]
     for request in requests:
         ensemble.engine.submit(request.row)
     texts = [""] * len(requests)
@@ -40,9 +41,10 @@ def test_members_may_read_different_prompts():
     """At temperature 0 under `only`, the text is that of the prompt its member reads."""
     ensemble = text_ensemble()
     params = SamplingParams(max_tokens=12, temperature=0)
-    ids = [ensemble.prompts.encode(prompt)[0] for prompt in PROMPTS[:2]]
+    one, other = (ensemble.prompts.prepare(prompt, params) for prompt in PROMPTS[:2])
+    prompts = replace(one, contexts=(one.contexts[0], other.contexts[1]))
     for member, prompt in enumerate(PROMPTS[:2]):
-        (request,) = ensemble.start(ids, params, combine=f"only:{member}", schedule="standard")
+        (request,) = ensemble.start(prompts, params, combine=f"only:{member}", schedule="standard")
         ensemble.engine.submit(request.row)
         ensemble.engine.run(request.row)
         (own,) = ensemble.generate(prompt, params, combine=f"only:{member}", schedule="standard")
@@ -51,7 +53,7 @@ def test_members_may_read_different_prompts():
 
 def test_what_can_never_run_is_refused():
     with pytest.raises(RequestError, match="too long"):
-        text_ensemble().start([[1] * (CONTEXT + 1)] * 2, SamplingParams())
+        text_ensemble().start([1] * (CONTEXT + 1), SamplingParams())
 
 
 def test_drain_raises_what_ended_the_row():
@@ -60,7 +62,7 @@ def test_drain_raises_what_ended_the_row():
     def failing(logits, warp):
         raise RequestError("no law here")
 
-    (request,) = ensemble.start(ensemble.prompts.encode(PROMPTS[0]), SamplingParams(), combine=failing)
+    (request,) = ensemble.start(PROMPTS[0], SamplingParams(), combine=failing)
     ensemble.engine.submit(request.row)
     ensemble.engine.step()
     ensemble.engine.step()

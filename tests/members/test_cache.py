@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import tiny
+from tests.hf import hf, hf_members
 from unisono import Ensemble
 from unisono.decoding.row import Row
 from unisono.decoding.schedules import Schedule, Turn, View
 from unisono.decoding.spec import Task
-from unisono.members.base import Work
+from unisono.members.base import Context, Work
 from unisono.members.hf.cache import BLOCK, SlotCache
 from unisono.members.hf.member import HFMember
 from unisono.sampling.noise import KeyedNoise
@@ -31,20 +32,25 @@ EDGE = tiny.WINDOW
 def start(ensemble: Ensemble, schedule: object, limit: int, prompt: Sequence[int] = PROMPT) -> Row:
     """A row of the real loop at temperature 0, ready to run."""
     method = ensemble.method(schedule=schedule)
-    task = Task([prompt] * len(ensemble.members), Warp(temperature=0), limit)
-    return Row(ensemble.members, method, task, KeyedNoise(seed=3))
+    contexts = ensemble.prompts.prepare(prompt).contexts
+    return Row(ensemble.lineup, method, Task(contexts, Warp(temperature=0), limit), KeyedNoise(seed=3))
 
 
 def tokens_of(row: Row, member: int) -> list[int]:
     """All tokens the row stands for, as that member reads them: prompt, committed, proposed."""
     frontier = row.frontier
-    return frontier.prompts[member] + frontier.committed + [int(proposal.token) for proposal in frontier.proposals]
+    return [*row.task.contexts[member].tokens, *frontier.committed, *(int(each.token) for each in frontier.proposals)]
+
+
+def held_by(row: Row, member: HFMember, index: int, slot: int) -> int:
+    """How many tokens a slot holds, those of its context included."""
+    return row.task.contexts[index].size - member.unread(slot) + member.length(slot)
 
 
 def assert_cache_is_the_row(row: Row, member: HFMember, index: int, slot: int) -> None:
     """The cache holds a beginning of the row's tokens: its keys are those of a fresh forward over them (R13)."""
-    held, tokens = member.length(slot), tokens_of(row, index)
-    assert held <= min(len(tokens), len(row.frontier.prompts[index]) + row.task.limit - 1)
+    held, tokens = held_by(row, member, index, slot), tokens_of(row, index)
+    assert held <= min(len(tokens), row.task.contexts[index].size + row.task.limit - 1)
     if held == 0:
         return
     with torch.inference_mode():
@@ -63,7 +69,7 @@ def assert_scores_are_fresh(row: Row, members: Sequence[HFMember]) -> None:
         scored = row.frontier.scored(index)
         assert scored <= row.frontier.open + 1
         if scored:
-            first = len(row.frontier.prompts[index]) + row.frontier.position - 1
+            first = row.task.contexts[index].size + row.frontier.position - 1
             fresh = tiny.fresh_logits(member.model, tokens_of(row, index))[first : first + scored]
             found = torch.stack(row.frontier.scores(index, scored))
             torch.testing.assert_close(found, fresh, atol=TOLERANCE, rtol=0)
@@ -72,17 +78,18 @@ def assert_scores_are_fresh(row: Row, members: Sequence[HFMember]) -> None:
 def checked_rounds(row: Row, members: Sequence[HFMember]) -> Iterator[list[Commit]]:
     """The row's rounds, each of them checked; no cache loses more than what a redraw makes void (R13)."""
     slots, held = None, [0] * len(members)
-    for commits in rounds(members, row):
-        slots = slots or list(row.slots)
+    for commits in rounds(row):
+        slots = slots or list(row.slots._slots)
         assert_scores_are_fresh(row, members)
         if row.finished:  # its slots are free again
             yield commits
             return
         for index, member in enumerate(members):
             assert_cache_is_the_row(row, member, index, slots[index])
-            void_from = len(row.frontier.prompts[index]) + row.frontier.position - 1
-            assert member.length(slots[index]) >= min(held[index], void_from)
-            held[index] = member.length(slots[index])
+            void_from = row.task.contexts[index].size + row.frontier.position - 1
+            now = held_by(row, member, index, slots[index])
+            assert now >= min(held[index], void_from)
+            held[index] = now
         yield commits
 
 
@@ -92,7 +99,7 @@ def test_cached_equals_fresh_after_every_round(architecture: str, schedule: str)
     """Scores and caches of both members are right after every round, with rejections, beyond the window (R9, R11)."""
     ensemble = tiny.ensemble(tiny.models(architecture))
     row = start(ensemble, schedule, limit=4 * EDGE)
-    tokens = [commit.token for commits in checked_rounds(row, ensemble.members) for commit in commits]
+    tokens = [commit.token for commits in checked_rounds(row, hf_members(ensemble)) for commit in commits]
     assert len(tokens) == 4 * EDGE
     assert 0 < row.stats.accepted < row.stats.verified
 
@@ -101,7 +108,7 @@ def test_three_members_that_wait_for_each_other_have_right_caches():
     """With draft lengths 3, 2, 1 members lag behind by several tokens and rounds, and catch up correctly."""
     ensemble = tiny.ensemble(tiny.models("gemma3", 3))
     row = start(ensemble, "cos:3,2,1", limit=24)
-    for _ in checked_rounds(row, ensemble.members):
+    for _ in checked_rounds(row, hf_members(ensemble)):
         pass
     assert 0 < row.stats.accepted < row.stats.verified
 
@@ -112,7 +119,7 @@ def test_prompts_of_any_length(architecture: str, length: int):
     """A prompt of one token works, and so does one that fills the window or is far longer (R12)."""
     ensemble = tiny.ensemble(tiny.models(architecture))
     prompt = [(7 * index + 3) % tiny.VOCABULARY for index in range(length)]
-    for _ in checked_rounds(start(ensemble, "cos:4,1", 10, prompt), ensemble.members):
+    for _ in checked_rounds(start(ensemble, "cos:4,1", 10, prompt), hf_members(ensemble)):
         pass
 
 
@@ -132,8 +139,8 @@ def test_members_that_skipped_rounds_catch_up():
     ensemble = tiny.ensemble(tiny.models("llama"), combine="only:0")
     row = start(ensemble, on_and_off(), limit=60)
     lengths, proposed = [], []
-    for _ in checked_rounds(row, ensemble.members):
-        lengths.append(ensemble.members[1].length(row.slots[1]) if row.slots else 0)
+    for _ in checked_rounds(row, hf_members(ensemble)):
+        lengths.append(held_by(row, hf(ensemble, 1), 1, row.slots._slots[1]) if row.slots else 0)
         proposed.append(row.stats.members[1].proposed)
     assert lengths[:6] == [0] * 6
     assert proposed[-1] > proposed[12] == proposed[17] > proposed[5] == 0
@@ -147,13 +154,13 @@ def test_append_and_rewind_in_any_order(architecture: str, data: st.DataObject):
     """After any series of appends and rewinds, logits equal those of a forward over the tokens that are left."""
     member = HFMember(tiny.models(architecture)[0], architecture)
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99), label="tokens"))
-    slot, held = member.open(), list[int]()
+    slot, held = member.open(Context(0)), list[int]()
     for _ in range(ROLLBACKS):
         count = data.draw(st.integers(1, 20), label="append")
         keep = data.draw(st.integers(1, count), label="keep")
         tokens = torch.randint(tiny.VOCABULARY, (count,), generator=generator).tolist()
         held += tokens
-        logits = member.score([Work(slot, tokens, keep)])[0]
+        logits = member.score([Work(slot, tokens=tokens, keep=keep)])[0].logits
         fresh = tiny.fresh_logits(member.model, held)[-keep:]
         torch.testing.assert_close(logits, fresh, atol=TOLERANCE, rtol=0)
         left = data.draw(st.integers(0, len(held)), label="rewind to")
@@ -171,15 +178,15 @@ def test_rollback_across_the_edge_of_the_window(architecture: str, attention: st
     assert model.config._attn_implementation == attention
     member = HFMember(model, architecture)
     tokens = [(11 * index + 5) % tiny.VOCABULARY for index in range(60)]
-    slot = member.open()
-    member.score([Work(slot, tokens[:50], 1)])[0]
+    slot = member.open(Context(0))
+    member.score([Work(slot, tokens=tokens[:50], keep=1)])
     for length, burst in ((EDGE - 2, 1), (EDGE - 1, 4), (EDGE, 2), (EDGE + 1, 8), (30, 3), (2, 40)):
         member.rewind(slot, length)
-        logits = member.score([Work(slot, tokens[length : length + burst], burst)])[0]
+        logits = member.score([Work(slot, tokens=tokens[length : length + burst], keep=burst)])[0].logits
         fresh = tiny.fresh_logits(model, tokens[: length + burst])[length:]
         torch.testing.assert_close(logits, fresh, atol=TOLERANCE, rtol=0)
         if length + burst < 50:
-            member.score([Work(slot, tokens[length + burst : 50], 1)])[0]
+            member.score([Work(slot, tokens=tokens[length + burst : 50], keep=1)])
 
 
 def test_capacity_grows_and_keeps_what_it_holds():
@@ -204,15 +211,15 @@ def test_capacity_grows_and_keeps_what_it_holds():
 def test_a_rewind_copies_nothing_and_other_slots_do_not_notice():
     """Rolling back lowers a length; the buffers stay where they are, and another slot says what it said."""
     member = HFMember(tiny.models("llama")[0], "llama")
-    one, other = member.open(), member.open()
-    member.score([Work(one, PROMPT, 1)])[0]
-    before = member.score([Work(other, PROMPT, 5)])[0]
+    one, other = member.open(Context(0)), member.open(Context(0))
+    member.score([Work(one, tokens=PROMPT, keep=1)])
+    before = member.score([Work(other, tokens=PROMPT, keep=5)])[0].logits
     buffers = [layer.keys.data_ptr() for layer in member._cache.layers]
     member.rewind(one, 1)
-    member.score([Work(one, [9, 9, 9], 1)])[0]
+    member.score([Work(one, tokens=[9, 9, 9], keep=1)])
     assert [layer.keys.data_ptr() for layer in member._cache.layers] == buffers
     member.rewind(other, 0)
-    assert torch.equal(member.score([Work(other, PROMPT, 5)])[0], before)
+    assert torch.equal(member.score([Work(other, tokens=PROMPT, keep=5)])[0].logits, before)
 
 
 def test_a_slot_that_stored_nothing_leaves_the_form_known():
@@ -232,8 +239,8 @@ def test_a_slot_that_stored_nothing_leaves_the_form_known():
 def test_closing_frees_and_closing_again_is_harmless():
     """A closed slot is gone; its number may be handed out again, empty."""
     member: Any = HFMember(tiny.models("llama")[0], "llama")
-    slot = member.open()
+    slot = member.open(Context(0))
     member.close(slot)
     member.close(slot)
     assert member._cache.lengths == {}
-    assert member.length(member.open()) == 0
+    assert member.length(member.open(Context(0))) == 0

@@ -18,12 +18,13 @@ from torch._dynamo.utils import counters
 from torch._inductor import config
 
 from tests import tiny
+from tests.hf import hf, hf_members
 from unisono import Ensemble, SamplingParams
 from unisono.errors import ConfigurationError
 from unisono.members.backends import as_source
-from unisono.members.base import Work
+from unisono.members.base import Context, Scores, Work
 from unisono.members.hf import artifact
-from unisono.members.hf import member as hf
+from unisono.members.hf import member as module
 from unisono.members.hf.cache import BLOCK
 from unisono.members.hf.compiled import Compiled
 from unisono.members.hf.member import SHORT, HFMember
@@ -67,7 +68,7 @@ class Twins:
 
     def __init__(self, model: Any, tolerance: float = TOLERANCE, slots: int = SLOTS) -> None:
         self.members = HFMember(model, "plain"), compile_member(model)
-        self.slots = [[member.open() for _ in range(slots)] for member in self.members]
+        self.slots = [[member.open(Context(0)) for _ in range(slots)] for member in self.members]
         self.generator = torch.Generator().manual_seed(0)
         self.tolerance = tolerance
 
@@ -78,12 +79,12 @@ class Twins:
         """Append so many random tokens to each slot; the compiled member's logits, which equal the other's."""
         texts = [(slot, self.tokens(count)) for slot, count in work]
         plain, fast = (
-            member.score([Work(slots[slot], text, len(text)) for slot, text in texts])
+            member.score([Work(slots[slot], tokens=text, keep=len(text)) for slot, text in texts])
             for member, slots in zip(self.members, self.slots, strict=True)
         )
         for ours, theirs in zip(fast, plain, strict=True):
-            torch.testing.assert_close(ours, theirs, atol=self.tolerance, rtol=0)
-        return fast
+            torch.testing.assert_close(ours.logits, theirs.logits, atol=self.tolerance, rtol=0)
+        return [each.logits for each in fast]
 
     def rewind(self, slot: int, length: int) -> None:
         for member, slots in zip(self.members, self.slots, strict=True):
@@ -193,7 +194,7 @@ def test_the_text_is_that_of_uncompiled_members(schedule: str):
     prompts = [[5, 17, 33], [9, 4], [1, 2, 3, 4, 5, 6, 7]]
     plain = tiny.ensemble(models, compile="off").generate(prompts, params, schedule=schedule)
     fast = tiny.ensemble([*models], compile="on")
-    assert all(member.compiled for member in fast.members)
+    assert all(member.compiled for member in hf_members(fast))
     found = fast.generate(prompts, params, schedule=schedule)
     assert [result.token_ids for result in found] == [result.token_ids for result in plain]
     assert schedule == "standard" or all(0 < each.stats.accepted < each.stats.verified for each in found)
@@ -224,13 +225,13 @@ def test_forbidden_tokens_and_a_smaller_vocabulary(twins: Twins):
 def test_auto_takes_what_was_kept_and_compiles_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """A first run with `auto` neither waits nor warns; one after `on` is compiled, and so is a second member of the model."""
     compile_member(small())
-    monkeypatch.setattr(hf, "build", lambda *_, **__: pytest.fail("compiled"))
-    found = tiny.ensemble([small()], compile="auto").members[0]
+    monkeypatch.setattr(module, "build", lambda *_, **__: pytest.fail("compiled"))
+    found = hf(tiny.ensemble([small()], compile="auto"))
     assert found.compiled
     twice = Ensemble.load([{"model": small()}, {"model": small(), "name": "other"}], compile="on")
-    assert all(member.compiled for member in twice.members)
+    assert all(member.compiled for member in hf_members(twice))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert not tiny.ensemble([small()]).members[0].compiled
+    assert not hf(tiny.ensemble([small()])).compiled
 
 
 def test_what_was_kept_is_for_these_weights_and_threads_only(monkeypatch: pytest.MonkeyPatch):
@@ -246,7 +247,7 @@ def test_what_was_kept_is_for_these_weights_and_threads_only(monkeypatch: pytest
 
 def test_off_is_off():
     compile_member(small())
-    assert not tiny.ensemble([small()], compile="off").members[0].compiled
+    assert not hf(tiny.ensemble([small()], compile="off")).compiled
 
 
 def test_without_a_compiler_there_is_one_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -261,7 +262,7 @@ def test_without_a_compiler_there_is_one_warning(monkeypatch: pytest.MonkeyPatch
     ]
     assert not member.compiled
     assert not artifact.some()
-    assert member.score([Work(member.open(), [5, 17], 2)])[0].shape == (2, tiny.VOCABULARY)
+    assert member.score([Work(member.open(Context(0)), tokens=[5, 17], keep=2)])[0].logits.shape == (2, tiny.VOCABULARY)
 
 
 def test_a_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -315,6 +316,10 @@ def test_architectures(architecture: str):
     pair.close()
 
 
+def joined(scores: Sequence[Scores]) -> Tensor:
+    return torch.cat([each.logits for each in scores])
+
+
 @pytest.mark.slow
 def test_half_precision():
     """In bfloat16 a compiled forward is as near to float32 as the model's own: 1.25 of its mean square root error at most."""
@@ -326,16 +331,16 @@ def test_half_precision():
     )
     generator = torch.Generator().manual_seed(0)
     errors: list[list[Tensor]] = [[], []]
-    slots = [[member.open() for _ in range(4)] for member in members]
+    slots = [[member.open(Context(0)) for _ in range(4)] for member in members]
     for step in range(30):
         texts = [
             torch.randint(tiny.VOCABULARY, (1 + (step + row) % 6,), generator=generator).tolist() for row in range(4)
         ]
         exact, *found = (
-            member.score([Work(slot, text, len(text)) for slot, text in zip(own, texts, strict=True)])
+            member.score([Work(slot, tokens=text, keep=len(text)) for slot, text in zip(own, texts, strict=True)])
             for member, own in zip(members, slots, strict=True)
         )
         for logits, kept in zip(found, errors, strict=True):
-            kept.append(torch.cat(logits) - torch.cat(exact))
+            kept.append(joined(logits) - joined(exact))
     plain, compiled = (torch.cat(each).square().mean().sqrt().item() for each in errors)
     assert 0 < compiled < 1.25 * plain

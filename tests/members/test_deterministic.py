@@ -8,7 +8,7 @@ import torch
 
 from tests import tiny
 from unisono import Ensemble, SamplingParams
-from unisono.members.base import Work
+from unisono.members.base import Context, Work
 from unisono.members.hf.member import SHORT, HFMember
 from unisono.members.hf.probe import is_isolated
 
@@ -44,7 +44,7 @@ def test_it_costs_the_sharing_of_forwards(monkeypatch: pytest.MonkeyPatch):
     """Every row is a forward of its own, whatever its width."""
     member = HFMember(tiny.models("llama")[0], "llama")
     member.isolate()
-    slots = [member.open() for _ in range(3)]
+    slots = [member.open(Context(0)) for _ in range(3)]
     sizes: list[int] = []
     original = member.model.forward
 
@@ -53,7 +53,7 @@ def test_it_costs_the_sharing_of_forwards(monkeypatch: pytest.MonkeyPatch):
         return original(**options)
 
     monkeypatch.setattr(member.model, "forward", counted)
-    member.score([Work(slot, [5] * width, 1) for slot, width in zip(slots, (1, 4, SHORT + 1), strict=True)])
+    member.score([Work(slot, tokens=[5] * width, keep=1) for slot, width in zip(slots, (1, 4, SHORT + 1), strict=True)])
     assert sizes == [1, 1, 1]
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tests import tiny
-from unisono.members.base import Work
+from unisono.members.base import Context, Work
 from unisono.members.hf.cache import BLOCK
 from unisono.members.hf.graphs import Graphs, Run
 from unisono.members.hf.member import SHORT, HFMember
@@ -41,7 +41,7 @@ class Recorder:
 def recorded(model: Any) -> tuple[HFMember, Recorder]:
     member, recorder = HFMember(model, "recorded"), Recorder()
     assert member._masks is not None
-    member.record(Graphs(Step(model, member._masks, member.context), fuse=False, record=recorder))
+    member.record(Graphs(Step(model, member._masks, member.context_length), fuse=False, record=recorder))
     assert member.compiled
     return member, recorder
 
@@ -49,18 +49,18 @@ def recorded(model: Any) -> tuple[HFMember, Recorder]:
 def assert_same_scores(members: tuple[HFMember, HFMember], steps: int, longest: int = SHORT + 2) -> None:
     """Random rows, widths and rollbacks: the second member says what the first does, and keeps saying it."""
     generator = torch.Generator().manual_seed(0)
-    slots = [[member.open() for _ in range(SLOTS)] for member in members]
+    slots = [[member.open(Context(0)) for _ in range(SLOTS)] for member in members]
     for step in range(steps):
         picked = torch.randperm(SLOTS, generator=generator)[: 1 + step % 5].tolist()
         texts = [
             torch.randint(tiny.VOCABULARY, (1 + (step + k) % longest,), generator=generator).tolist() for k in picked
         ]
         plain, fast = (
-            member.score([Work(own[k], text, len(text)) for k, text in zip(picked, texts, strict=True)])
+            member.score([Work(own[k], tokens=text, keep=len(text)) for k, text in zip(picked, texts, strict=True)])
             for member, own in zip(members, slots, strict=True)
         )
         for ours, theirs in zip(fast, plain, strict=True):
-            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+            torch.testing.assert_close(ours.logits, theirs.logits, atol=1e-4, rtol=0)
         for member, own in zip(members, slots, strict=True):
             for k in picked[::2]:
                 member.rewind(own[k], member.length(own[k]) * (step % 4) // 3)
@@ -80,11 +80,11 @@ def test_recorded_says_what_the_model_says(architecture: str):
 def test_logits_are_not_overwritten_by_the_next_forward():
     """What was returned stays, though the next replay writes to the same place."""
     member, _ = recorded(tiny.models("llama")[0])
-    slot = member.open()
-    (first,) = member.score([Work(slot, [5, 6], 2)])
-    kept = first.clone()
-    member.score([Work(slot, [9, 8], 2)])
-    assert torch.equal(first, kept)
+    slot = member.open(Context(0))
+    (first,) = member.score([Work(slot, tokens=[5, 6], keep=2)])
+    kept = first.logits.clone()
+    member.score([Work(slot, tokens=[9, 8], keep=2)])
+    assert torch.equal(first.logits, kept)
 
 
 def test_what_a_graph_reads_lives_as_long_as_it():
@@ -101,7 +101,7 @@ def test_what_a_graph_reads_lives_as_long_as_it():
     model = tiny.models("llama")[0]
     member = HFMember(model, "recorded")
     assert member._masks is not None
-    graphs = Graphs(Step(model, member._masks, member.context), fuse=False, record=record)
+    graphs = Graphs(Step(model, member._masks, member.context_length), fuse=False, record=record)
     stores = [torch.zeros(1, layer[0].shape[1], BLOCK, layer[0].shape[3]) for layer in member._cache.like]
     graphs(torch.tensor([[5]]), torch.tensor([0]), 1, stores, stores)
     gc.collect()
@@ -112,17 +112,17 @@ def test_what_a_graph_reads_lives_as_long_as_it():
 def test_a_bucket_is_recorded_once():
     """Sizes within a bucket and other contents record nothing new; a closed member keeps its recordings."""
     member, recorder = recorded(tiny.models("llama")[0])
-    slots = [member.open() for _ in range(3)]
-    member.score([Work(slot, [5] * 3, 1) for slot in slots])
+    slots = [member.open(Context(0)) for _ in range(3)]
+    member.score([Work(slot, tokens=[5] * 3, keep=1) for slot in slots])
     count = recorder.count
     for width in (3, 4, 3):
-        member.score([Work(slot, [7] * width, 1) for slot in slots])
+        member.score([Work(slot, tokens=[7] * width, keep=1) for slot in slots])
     for slot in slots:
         member.close(slot)
-    slot = member.open()
-    member.score([Work(slot, [1], 1)])
+    slot = member.open(Context(0))
+    member.score([Work(slot, tokens=[1], keep=1)])
     again = recorder.count
-    member.score([Work(slot, [1], 1)])
+    member.score([Work(slot, tokens=[1], keep=1)])
     assert (count, recorder.count) == (again - 1, again)  # one row of one token, since three rows moved the cache
 
 
@@ -131,10 +131,10 @@ def test_when_the_cache_moves_its_graphs_go():
     model = tiny.models("llama")[0]
     members = HFMember(model, "plain"), recorded(model)[0]
     for member in members:
-        slot = member.open()
+        slot = member.open(Context(0))
         for _ in range(BLOCK // 16 + 2):
-            member.score([Work(slot, [5] * 16, 1)])
-    plain, fast = (member.score([Work(0, [5, 6, 7], 3)])[0] for member in members)
+            member.score([Work(slot, tokens=[5] * 16, keep=1)])
+    plain, fast = (member.score([Work(0, tokens=[5, 6, 7], keep=3)])[0].logits for member in members)
     torch.testing.assert_close(fast, plain, atol=1e-4, rtol=0)
 
 
@@ -144,9 +144,9 @@ def test_up_to_the_longest_context():
     members = HFMember(model, "plain"), recorded(model)[0]
     found = []
     for member in members:
-        slot = member.open()
-        member.score([Work(slot, [5] * (tiny.CONTEXT - 3), 1)])
-        found.append(member.score([Work(slot, [5, 6, 7], 3)])[0])
+        slot = member.open(Context(0))
+        member.score([Work(slot, tokens=[5] * (tiny.CONTEXT - 3), keep=1)])
+        found.append(member.score([Work(slot, tokens=[5, 6, 7], keep=3)])[0].logits)
     torch.testing.assert_close(found[1], found[0], atol=1e-4, rtol=0)
 
 
@@ -160,9 +160,9 @@ def test_what_cannot_be_recorded_runs_as_it_is():
         raise RuntimeError("operation not permitted when stream is capturing")
 
     with pytest.warns(UserWarning, match="runs without compiled forwards: operation not permitted"):
-        member.record(Graphs(Step(model, member._masks, member.context), fuse=False, record=refuse))
+        member.record(Graphs(Step(model, member._masks, member.context_length), fuse=False, record=refuse))
     assert not member.compiled
-    assert member.score([Work(member.open(), [5], 1)])[0].shape == (1, tiny.VOCABULARY)
+    assert member.score([Work(member.open(Context(0)), tokens=[5], keep=1)])[0].logits.shape == (1, tiny.VOCABULARY)
 
 
 @pytest.mark.long
@@ -172,6 +172,6 @@ def test_fused_steps_are_not_compiled_again():
     model = tiny.models("llama", num_hidden_layers=1)[0]
     member, recorder = HFMember(model, "fused"), Recorder()
     assert member._masks is not None
-    member.record(Graphs(Step(model, member._masks, member.context), fuse=True, record=recorder))
+    member.record(Graphs(Step(model, member._masks, member.context_length), fuse=True, record=recorder))
     with torch._dynamo.config.patch(error_on_recompile=True):
         assert_same_scores((HFMember(model, "plain"), member), steps=40, longest=SHORT)

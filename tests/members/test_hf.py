@@ -10,9 +10,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from tests import tiny
+from tests.hf import hf, hf_members, models
 from unisono import Ensemble, SamplingParams
 from unisono.errors import ConfigurationError, MemberError
-from unisono.members.base import Work
+from unisono.members.base import Context, Work
 from unisono.members.hf import memory
 from unisono.members.hf.member import HFMember
 
@@ -30,15 +31,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load(*members: object, **options: Any) -> HFMember:
     """The first member of an ensemble of these."""
-    return Ensemble.load(members, **options).members[0]
+    return hf(Ensemble.load(members, **options))
 
 
 def test_a_folder_is_a_member_and_brings_its_tokenizer(folder: Path):
     """A local path loads; the member is called after the folder and says what the loaded model says."""
     ensemble = Ensemble.load([str(folder)], dtype="float32")
-    (member,) = ensemble.members
+    (member,) = hf_members(ensemble)
     assert member.name == "tiny-llama"
-    assert member.context == tiny.CONTEXT
+    assert member.context_length == tiny.CONTEXT
     assert member.parameters == sum(p.numel() for p in member.model.parameters())
     (found,) = ensemble.generate(["for i"], tiny.GREEDY)
     loaded = tiny.ensemble(tiny.models("llama", vocab_size=tiny.TEXT_VOCABULARY)[:1], tiny.tokenizer())
@@ -51,8 +52,8 @@ def test_a_member_is_loaded_in_the_dtype_asked_for(folder: Path, dtype: str):
     """Weights have the dtype asked for, and logits are float32 whatever it is."""
     member = load({"model": str(folder), "dtype": dtype})
     assert member.model.dtype == getattr(torch, dtype)
-    slot = member.open()
-    assert member.score([Work(slot, PROMPT, 2)])[0].dtype == torch.float32
+    slot = member.open(Context(0))
+    assert member.score([Work(slot, tokens=PROMPT, keep=2)])[0].logits.dtype == torch.float32
     member.close(slot)
 
 
@@ -80,7 +81,7 @@ def test_options_reach_from_pretrained(folder: Path, monkeypatch: pytest.MonkeyP
 def test_options_for_all_members_yield_to_their_own(folder: Path):
     """`dtype=` of `load` holds for members that name none themselves."""
     ensemble = Ensemble.load([str(folder), {"model": str(folder), "dtype": "bfloat16"}], dtype="float32")
-    assert [member.model.dtype for member in ensemble.members] == [torch.float32, torch.bfloat16]
+    assert [model.dtype for model in models(ensemble)] == [torch.float32, torch.bfloat16]
 
 
 def test_members_of_different_dtypes_decode_together(folder: Path):
@@ -214,8 +215,8 @@ def test_rows_of_padding_get_no_mass(combination: str):
     """Rows behind the tokenizer's last id are no tokens: they are not in any law, nor ever in a text (R15, R26)."""
     ensemble = padded_ensemble(combine=combination)
     for member in ensemble.members:
-        slot = member.open()
-        assert member.score([Work(slot, PROMPT, 1)])[0].shape[-1] == tiny.TEXT_VOCABULARY
+        slot = member.open(Context(0))
+        assert member.score([Work(slot, tokens=PROMPT, keep=1)])[0].logits.shape[-1] == tiny.TEXT_VOCABULARY
         member.close(slot)
     for temperature in (0.0, 1.0, 3.0):
         params = SamplingParams(max_tokens=48, temperature=temperature, seed=1, ignore_eos=True)
@@ -236,7 +237,7 @@ def test_the_law_of_a_padded_model_is_that_of_its_first_rows():
     def law(model: Any) -> Tensor:
         return tiny.fresh_logits(model, prompt)[-1, : tiny.TEXT_VOCABULARY].softmax(-1)
 
-    wanted = torch.stack([law(member.model) for member in ensemble.members]).mean(0)[token].log()
+    wanted = torch.stack([law(model) for model in models(ensemble)]).mean(0)[token].log()
     assert score.logprobs[0] == pytest.approx(float(wanted), abs=1e-4)
 
 
@@ -260,10 +261,10 @@ def test_forwards_of_slots_do_not_mix():
     """Two slots of one member, used in turn, say what each would say alone."""
     member = HFMember(tiny.models("mistral")[0], "mistral")
     tokens = [[(3 * index + start) % tiny.VOCABULARY for index in range(30)] for start in (1, 50)]
-    slots = [member.open(), member.open()]
+    slots = [member.open(Context(0)), member.open(Context(0))]
     for begin in range(0, 30, 5):
         for slot, row in zip(slots, tokens, strict=True):
-            logits = member.score([Work(slot, row[begin : begin + 5], 5)])[0]
+            logits = member.score([Work(slot, tokens=row[begin : begin + 5], keep=5)])[0].logits
             fresh = tiny.fresh_logits(member.model, row[: begin + 5])[begin:]
             torch.testing.assert_close(logits, fresh, atol=1e-4, rtol=0)
 

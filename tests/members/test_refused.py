@@ -8,10 +8,11 @@ import torch
 from transformers import LlamaConfig, Phi3Config, T5Config, T5ForConditionalGeneration
 
 from tests import tiny
+from tests.hf import models
 from tests.members import unusual
 from unisono import Ensemble, SamplingParams
 from unisono.errors import MemberError
-from unisono.members.base import Work
+from unisono.members.base import Context, Work
 
 PROMPT = [5, 17, 33, 190, 2]
 
@@ -74,7 +75,7 @@ def test_longrope_never_crosses_its_border(schedule: str):
     standard, found = (ensemble.generate([PROMPT], params, schedule=each)[0] for each in ("standard", schedule))
     assert found.token_ids == standard.token_ids
     if len(standard.token_ids) > 32 - len(PROMPT):
-        assert list(standard.token_ids) == tiny.reference_greedy([m.model for m in ensemble.members], PROMPT, 64)
+        assert list(standard.token_ids) == tiny.reference_greedy(models(ensemble), PROMPT, 64)
 
 
 def test_frequencies_that_grow_with_the_length_end_with_the_context():
@@ -86,7 +87,7 @@ def test_frequencies_that_grow_with_the_length_end_with_the_context():
     params = SamplingParams(max_tokens=64, temperature=0)
     (found,) = ensemble.generate([PROMPT], params, schedule="cos:2,3")
     assert len(found.token_ids) == 32 - len(PROMPT)
-    wanted = tiny.reference_greedy([member.model for member in ensemble.members], PROMPT, len(found.token_ids))
+    wanted = tiny.reference_greedy(models(ensemble), PROMPT, len(found.token_ids))
     assert list(found.token_ids) == wanted
 
 
@@ -96,9 +97,9 @@ def test_other_kinds_of_attention_are_members(kind: str):
     tokens = [(11 * index + 5) % tiny.VOCABULARY for index in range(60)]
     model = tiny.from_config(unusual.OTHERS[kind]())
     member = Ensemble.load([model]).members[0]
-    slot = member.open()
+    slot = member.open(Context(0))
     for length, burst in ((0, 50), (30, 4), (17, 20), (15, 1), (2, 40)):
         member.rewind(slot, length)
-        logits = member.score([Work(slot, tokens[length : length + burst], burst)])[0]
+        logits = member.score([Work(slot, tokens=tokens[length : length + burst], keep=burst)])[0].logits
         fresh = tiny.fresh_logits(model, tokens[: length + burst])[length:]
         torch.testing.assert_close(logits, fresh, atol=1e-4, rtol=0)

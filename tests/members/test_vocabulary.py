@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from tests import tiny
+from tests.hf import hf_members
 from unisono import Ensemble, SamplingParams
 from unisono.errors import MemberError
-from unisono.members.base import Work
+from unisono.members.base import Context, Work
 from unisono.members.hf.member import HFMember
 
 ROWS = 320  # of logits: the tokenizer's 300 and room for added tokens
@@ -92,10 +93,10 @@ def test_tokens_that_only_some_know_get_no_mass(combination: str):
     with pytest.warns(UserWarning, match="<one>, <two>"):
         ensemble = load(first, second, combine=combination)
     prompt = ensemble.tokenizer.encode(TEXT)
-    for member, own in zip(ensemble.members, (300, 301), strict=True):
+    for member, own in zip(hf_members(ensemble), (300, 301), strict=True):
         make_favourite(member.model, own, prompt)
     method = ensemble.method()
-    logits = [scores(member, prompt) for member in ensemble.members]
+    logits = [scores(member, prompt) for member in hf_members(ensemble)]
     for temperature in (0.0, 0.5, 1.0, 5.0):
         law = tiny.law(method.combination, logits, temperature)
         assert law.shape[-1] == 303
@@ -114,8 +115,8 @@ def make_favourite(model: Any, token: int, prompt: list[int]) -> None:
 
 
 def scores(member: HFMember, prompt: list[int]) -> Tensor:
-    slot = member.open()
-    logits = member.score([Work(slot, prompt, len(prompt))])[0]
+    slot = member.open(Context(0))
+    logits = member.score([Work(slot, tokens=prompt, keep=len(prompt))])[0].logits
     member.close(slot)
     return logits
 
@@ -207,7 +208,7 @@ def test_unused_ids_between_tokens_get_no_mass():
     for tokenizer in tokenizers:
         forget(tokenizer, "<gap>")
     ensemble = load(*tokenizers)
-    for member in ensemble.members:
+    for member in hf_members(ensemble):
         found = scores(member, [5, 6])
         assert found.shape[-1] == 302
         assert bool(found[..., 300].isneginf().all())

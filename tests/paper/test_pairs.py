@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from tests import tiny
+from tests.hf import hf_members, models
 from tests.paper import pairs
 from tests.paper.checkpoints import CHECKPOINTS
 from tests.paper.pairs import Pair
 from unisono import SamplingParams
 from unisono.combine import as_combination
-from unisono.members.base import Work
+from unisono.members.base import Context, Work
 from unisono.types import Result
 
 pytestmark = pytest.mark.xdist_group("paper")  # one worker writes the stand-ins
@@ -58,7 +59,7 @@ def test_combination_and_schedule_are_those_of_the_file(pair: Pair):
 
 def test_common_vocabulary_is_the_tokenizer(pair: Pair):
     """However many rows each member has, the common size is that of the tokenizer."""
-    rows = [member.model.get_output_embeddings().weight.shape[0] for member in pair.ensemble.members]
+    rows = [model.get_output_embeddings().weight.shape[0] for model in models(pair.ensemble)]
     assert rows == [checkpoint.rows for checkpoint in pair.checkpoints]
     size = len(pair.ensemble.tokenizer)
     assert size == pair.checkpoints[0].tokens <= min(rows)
@@ -72,11 +73,11 @@ def test_padding_gets_no_mass(pair: Pair):
     size = len(pair.ensemble.tokenizer)
     prompt = pair.ensemble.tokenizer.encode(PROMPT)
     logits = []
-    for member, checkpoint in zip(pair.ensemble.members, pair.checkpoints, strict=True):
+    for member, checkpoint in zip(hf_members(pair.ensemble), pair.checkpoints, strict=True):
         favourite = int(tiny.fresh_logits(member.model, prompt)[-1].argmax())
         assert (favourite >= size) == (checkpoint.rows > size)
-        slot = member.open()
-        logits.append(member.score([Work(slot, prompt, 1)])[0])
+        slot = member.open(Context(0))
+        logits.append(member.score([Work(slot, tokens=prompt, keep=1)])[0].logits)
         member.close(slot)
     method = pair.ensemble.method()
     law = tiny.law(method.combination, logits)

@@ -6,11 +6,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 import openai
+import pytest
 import uvicorn
 
 from tests.tiny import text_models, tokenizer
@@ -80,6 +81,12 @@ class Live:
             lambda: not any(worker.load or worker.running() or worker.ensemble.engine._running for worker in workers),
             seconds,
         )
+
+
+def combine_by(combine: object, ensemble: Ensemble, patch: pytest.MonkeyPatch) -> None:
+    """Let the ensemble follow this combination where a request names none."""
+    methods = ensemble._methods
+    patch.setattr(methods, "_defaults", replace(methods._defaults, combine=combine))
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.server.live import KEY, MESSAGES, PROMPT, live
+from tests.server.live import KEY, MESSAGES, PROMPT, combine_by, live
 from unisono.errors import RequestError
 from unisono.server.worker import Worker
 
@@ -81,7 +81,7 @@ def test_an_error_in_the_middle_is_an_event(server, monkeypatch):
             raise RequestError("the fourth law is one too many")
         return warp(logits[0])
 
-    monkeypatch.setitem(ensemble._defaults, "combine", failing)
+    combine_by(failing, ensemble, monkeypatch)
     body = {"model": "small", "prompt": PROMPT, "max_tokens": 20, "ignore_eos": True, "stream": True}
     with server.http as http:
         events = http.post("/v1/completions", json=body).text.split("\n\n")
@@ -98,7 +98,7 @@ def test_an_error_in_the_middle_is_an_event(server, monkeypatch):
 
 def test_a_fault_of_ours_says_nothing_of_itself(server, monkeypatch):
     """500, and the details are in the log only."""
-    monkeypatch.setitem(server.ensemble("small")._defaults, "combine", lambda logits, warp: 1 / 0)
+    combine_by(lambda logits, warp: 1 / 0, server.ensemble("small"), monkeypatch)
     with server.http as http:
         answer = http.post("/v1/completions", json={"model": "small", "prompt": PROMPT})
     assert answer.status_code == 500

@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from tests.server.live import KEY, MESSAGES, PROMPT, eventually, live
+from tests.server.live import KEY, MESSAGES, PROMPT, combine_by, eventually, live
 from unisono.combine import as_combination
 from unisono.errors import ConfigurationError, RequestError
 from unisono.server import errors
@@ -208,7 +208,7 @@ def test_one_failed_prompt_ends_the_others(small, monkeypatch):
     def failing(logits, warp):
         raise RequestError("no law")
 
-    monkeypatch.setattr("unisono.server.order.as_combination", lambda *_: as_combination(failing, 2))
+    combine_by(failing, small.ensemble(), monkeypatch)
     with pytest.raises(openai.BadRequestError, match="no law"):
         small.client.completions.create(**SCORE)
     assert small.idle(5)
@@ -218,8 +218,8 @@ def test_one_failed_row_ends_the_others(small):
     """One runs at a time here: those behind it are not begun."""
     worker = small.service.models["pair"].worker
     ensemble = worker.ensemble
-    ids = ensemble.prompts.encode(PROMPT * 40)
-    rows = [Echo(ensemble, as_combination(None, 2), ids, 1).row for _ in range(3)]
+    prepared = ensemble.prompts.prepare(PROMPT * 40)
+    rows = [Echo(ensemble, as_combination(None, 2), prepared, 1).row for _ in range(3)]
 
     async def run() -> None:
         worker._inbox.put(lambda: rows[0].fail(RequestError("no law")))
