@@ -27,7 +27,7 @@ from soak import soak
 from unisono import SamplingParams
 from unisono.bench.prompts import PYTHON
 from unisono.bench.provenance import provenance
-from unisono.server.app import Service
+from unisono.server.service import Service
 
 TOKENS = 64
 BARS = {

@@ -19,10 +19,11 @@ from unisono.config import Config
 from unisono.members.backends import as_source
 from unisono.members.source import Source
 from unisono.server import run
-from unisono.server.app import Service, create_app
+from unisono.server.app import create_app
 from unisono.server.catalog import Catalog
 from unisono.server.metrics import Metrics
 from unisono.server.models import Models
+from unisono.server.service import Service
 from unisono.server.settings import Settings
 
 NAMES = ("code-m", "code-n")

@@ -23,7 +23,7 @@ import psutil
 from serving import PATIENCE, SLOTS, chunks
 
 from unisono.bench.prompts import PYTHON
-from unisono.server.app import Service
+from unisono.server.service import Service
 
 MODEL, CLIENTS, CHECKED = "float32", 64, 200
 CANCELLED, BROKEN = 0.1, 0.02

@@ -15,7 +15,7 @@ Combinations and schedules are objects, names or functions, as everywhere.
 import itertools
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -36,6 +36,16 @@ from unisono.sampling.warp import Warp
 from unisono.types import Commit
 
 Tokens = tuple[int, ...]
+
+
+class ExactMember(Member, Protocol):
+    """A member that tells its laws outside of any slot, as `TableMember` does."""
+
+    def law(self, prefix: Sequence[int]) -> Tensor:
+        """The law [V] of the token after `prefix`, at temperature 1."""
+        ...
+
+
 PROMPT = (0,)
 
 
@@ -157,7 +167,7 @@ class EnumeratingNoise:
 
 
 def decode(  # noqa: PLR0913 - what a test varies, by name
-    members: Sequence[TableMember],
+    members: Sequence[ExactMember],
     combination: object,
     schedule: object,
     noise: Noise,
@@ -210,7 +220,7 @@ def rounds(row: Row) -> Generator[list[Commit], None, None]:
 
 
 def exact_law(
-    members: Sequence[TableMember], combination: object, schedule: object, tokens: int, **options: Any
+    members: Sequence[ExactMember], combination: object, schedule: object, tokens: int, **options: Any
 ) -> dict[Tokens, float]:
     """The law of the real loop's output, by enumeration of every choice. Options as in `decode`."""
     law: dict[Tokens, float] = {}
@@ -224,7 +234,7 @@ def exact_law(
 
 
 def brute_force(
-    members: Sequence[TableMember],
+    members: Sequence[ExactMember],
     combination: object,
     tokens: int,
     warp: Warp | None = None,
@@ -244,7 +254,7 @@ def brute_force(
 
 
 def largest_error(
-    members: Sequence[TableMember], combination: object, schedule: object, tokens: int, **options: Any
+    members: Sequence[ExactMember], combination: object, schedule: object, tokens: int, **options: Any
 ) -> float:
     """Largest difference in probability, over all outputs, between the loop and the definition. Options as in `decode`."""
     found = exact_law(members, combination, schedule, tokens, **options)

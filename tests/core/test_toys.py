@@ -37,4 +37,5 @@ def test_the_state_really_was_lost():
     """Or the test above would not say anything."""
     members = [SnapshotMember.random(2, seed=1), HistoryMember.random(2, seed=2, parameters=2)]
     assert largest_error(members, "weighted:0.6,0.4", "cos:3,1", 3) < 1e-12
+    assert isinstance(members[0], SnapshotMember)
     assert members[0].lost > 0

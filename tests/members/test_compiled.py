@@ -205,7 +205,7 @@ def test_short_requests_may_leave_members_unused(law: str):
     """50 requests of 1 to 3 tokens, all schedules in turns: a slot that stored nothing harms no later request."""
     models, dice = tiny.models("llama", num_hidden_layers=1), random.Random(0)
     plain, fast = (tiny.ensemble(models, combine=law, compile=how) for how in ("off", "on"))
-    assert all(member.compiled for member in fast.members)
+    assert all(member.compiled for member in hf_members(fast))
     for index in range(50):
         params = SamplingParams(max_tokens=dice.randint(1, 3), temperature=0.7, seed=index)
         schedule = tiny.SCHEDULES[index % len(tiny.SCHEDULES)]

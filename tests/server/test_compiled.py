@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests import tiny
+from tests.hf import hf_members
 from tests.server.live import PROMPT, Live, live
 from unisono import SamplingParams
 from unisono.config import Config
-from unisono.members.source import Source
+from unisono.members.backends import as_source
 from unisono.server.catalog import Catalog
 
 LAWS = ("only:0", "drawn:0.5,0.5")
@@ -19,9 +20,9 @@ def compiled() -> Iterator[Live]:
     """One pair of members of one layer each, compiled, under several laws."""
     models = tiny.models("llama", num_hidden_layers=1, vocab_size=tiny.TEXT_VOCABULARY)
     tokens = tiny.tokenizer()
-    members = tuple(Source(model=model, tokenizer=tokens, compile="on") for model in models)
+    members = tuple(as_source({"model": model, "tokenizer": tokens, "compile": "on"}) for model in models)
     with live(Catalog({law: Config(members, law) for law in LAWS})) as running:
-        assert all(member.compiled for member in running.ensemble(LAWS[0]).members)
+        assert all(member.compiled for member in hf_members(running.ensemble(LAWS[0])))
         yield running
 
 

@@ -14,8 +14,8 @@ from tests.server.live import KEY, MESSAGES, PROMPT, combine_by, eventually, liv
 from unisono.combine import as_combination
 from unisono.errors import ConfigurationError, RequestError
 from unisono.server import errors
-from unisono.server.answer import Echo
-from unisono.server.order import Order
+from unisono.server.openai.answer import Echo
+from unisono.server.openai.order import Order
 from unisono.server.settings import Settings
 
 LONG: dict[str, Any] = {"model": "pair", "prompt": PROMPT, "max_tokens": 400, "extra_body": {"ignore_eos": True}}

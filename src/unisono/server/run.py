@@ -12,10 +12,11 @@ from collections.abc import Iterator
 import uvicorn
 
 from unisono.errors import ConfigurationError
-from unisono.server.app import Service, create_app
+from unisono.server.app import create_app
 from unisono.server.catalog import Catalog
 from unisono.server.metrics import Metrics
 from unisono.server.models import Models
+from unisono.server.service import Service
 from unisono.server.settings import Settings
 from unisono.threads import apart
 

@@ -12,7 +12,7 @@ from unisono.params import SamplingParams
 from unisono.request import Request
 from unisono.server.errors import APIError, refused
 from unisono.server.models import Model
-from unisono.server.schema import ChatRequest, Collaboration, CompletionRequest, Sampling
+from unisono.server.openai.schema import ChatRequest, Collaboration, CompletionRequest, Sampling
 from unisono.server.settings import Settings
 from unisono.server.worker import Worker
 from unisono.text.prompts import Chat, Prepared, Prompt

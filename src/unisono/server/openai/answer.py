@@ -18,10 +18,10 @@ from unisono.errors import UnisonoError
 from unisono.server import errors, sse
 from unisono.server.job import CancelledError, Job, Update
 from unisono.server.observation import Observer
-from unisono.server.order import Order
+from unisono.server.openai.order import Order
+from unisono.server.openai.schema import Sampling
+from unisono.server.openai.shapes import Shape, usage
 from unisono.server.report import report
-from unisono.server.schema import Sampling
-from unisono.server.shapes import Shape, usage
 from unisono.text.prompts import Prepared
 from unisono.types import Commit
 

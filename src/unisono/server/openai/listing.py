@@ -5,8 +5,8 @@ from typing import Any
 from unisono.errors import UnisonoError
 from unisono.server.errors import APIError, refused
 from unisono.server.models import Model
-from unisono.server.order import SAFE
-from unisono.server.schema import DetokenizeRequest, TokenizeRequest
+from unisono.server.openai.order import SAFE
+from unisono.server.openai.schema import DetokenizeRequest, TokenizeRequest
 from unisono.server.settings import Settings
 from unisono.tokens.token_text import token_text
 
