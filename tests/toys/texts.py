@@ -36,7 +36,9 @@ class TextMember:
         opening: what it reads in front of every prompt.
     """
 
-    width, warps, device, end_ids, keeps, context_length = 0, True, "cpu", frozenset[int](), False, None
+    width, warps, device, keeps = 0, True, "cpu", False
+    end_ids: frozenset[int] = frozenset()
+    context_length: int | None = None
 
     def __init__(self, opening: str, vocabulary: int = 3, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
