@@ -16,6 +16,7 @@ from unisono import zoo
 from unisono.bench.inflate import inflate
 from unisono.cli.loading import PLAIN_TEMPLATE
 from unisono.config import Config
+from unisono.members.backends import as_source
 from unisono.members.source import Source
 from unisono.server import run
 from unisono.server.app import Service, create_app
@@ -37,7 +38,7 @@ def _bundled(change: Callable[[Any], Any]) -> Members:
 
 
 def _precise() -> Members:
-    return tuple(Source(model=f"zoo:{name}", dtype="float32") for name in NAMES)
+    return tuple(as_source({"model": f"zoo:{name}", "dtype": "float32"}) for name in NAMES)
 
 
 PAIRS: dict[str, Callable[[], Members]] = {

@@ -18,7 +18,8 @@ from typing import Any
 import yaml
 
 from unisono.errors import ConfigurationError, unknown
-from unisono.members.source import Source, as_source
+from unisono.members.backends import as_source
+from unisono.members.source import Source
 from unisono.params import SamplingParams
 
 
@@ -32,6 +33,11 @@ class Config:
     verification: str = "auto"
     sampling: SamplingParams = field(default_factory=SamplingParams)
     draft: Source | None = None  # proposes, and is no part of the combination
+
+    @property
+    def alone(self) -> Source | None:
+        """The member of the combination, if it is of one."""
+        return self.members[0] if self.members and not self.members[1:] else None
 
 
 def read(path: Path) -> Config:

@@ -1,25 +1,22 @@
-"""From what a user lists as members to loaded members that share a vocabulary."""
+"""From what a user lists as members to a lineup of loaded members that share a vocabulary."""
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from unisono import zoo
 from unisono.errors import ConfigurationError, MemberError, unknown
-from unisono.members.hf.load import load
-from unisono.members.hf.member import HFMember
-from unisono.members.hf.memory import free_memory
+from unisono.members.backends import as_source, backend_of, member_options
+from unisono.members.base import Member
 from unisono.members.lineup import Lineup
-from unisono.members.source import ZOO, Source, as_source
+from unisono.members.memory import free_memory
+from unisono.members.source import PLAIN, Source
 from unisono.text.prompts import Prompts
 from unisono.tokens.vocabulary import Vocabulary, common
 
 OPTIONS = ("combine", "schedule", "verification", "rows", "memory", "draft")  # those that are not a member's
 
-
-Loaded = list[tuple[Source, HFMember, Any]]  # what was asked for, and its member and tokenizer
+Loaded = list[tuple[Source, Member, Any]]  # what was asked for, and its member and tokenizer
 
 
 def load_members(
@@ -29,6 +26,8 @@ def load_members(
     drafts: Sequence[object] = (),
 ) -> tuple[Lineup, Prompts]:
     """Loaded members, cut to their common vocabulary, and how prompts are encoded for them.
+
+    Members that differ in name and prompt only are twins: they share weights and a cache.
 
     Args:
         drafts: members that only propose, put behind the others; they may not change which tokens there are.
@@ -40,30 +39,27 @@ def load_members(
     """
     if not isinstance(members, list | tuple) or not members:
         raise ConfigurationError('give a list of at least one member, as in ["zoo:code-m", "zoo:code-s"]')
+    known = [*OPTIONS, *(name for name in member_options() if name != "model")]
     for key in options:
-        known = [*OPTIONS, *(each.name for each in fields(Source) if each.name != "model")]
         if key not in known:
             raise unknown("option of Ensemble.load", key, known)
     sources = [as_source(member, **options) for member in (*members, *drafts)]
-    loaded = _load_all(sources, [] if before is None else before)
-    models, tokenizers = [member for member, _ in loaded], [tokenizer for _, tokenizer in loaded]
-    _name_apart(models)
-    speakers = [(model.name, tokenizer, model.vocabulary) for model, tokenizer in zip(models, tokenizers, strict=True)]
-    vocabulary = _common(speakers)
-    if drafts and _common(speakers[: len(members)]) != vocabulary:
-        raise MemberError(f"draft model {models[-1].name} lacks tokens that the members share; take one that has them")
-    if vocabulary.partial:
-        tokens = ", ".join(vocabulary.partial)
-        warnings.warn(f"tokens that only some members know get no mass: {tokens}", stacklevel=3)
-    for model in models:
-        model.restrict(vocabulary.size, vocabulary.forbidden)
-    lineup = Lineup(tuple(models), len(drafts))
+    loaded, tokenizers = zip(*_load_all(sources, [] if before is None else before), strict=True)
+    lineup = Lineup(loaded, len(drafts), twins=_twins(sources))
+    _name_apart(lineup)
+    vocabulary = _vocabulary(lineup, tokenizers)
+    for member in lineup.members:
+        member.restrict(vocabulary.size, vocabulary.forbidden)
     return lineup, Prompts(tokenizers[0], [source.prompt for source in sources], lineup, vocabulary)
 
 
-def _common(speakers: Sequence[tuple[str, Any, int]]) -> Vocabulary:
-    names, tokenizers, sizes = zip(*speakers, strict=True)
-    return common(names, tokenizers, sizes)
+def load_guided(source: Source, before: Loaded) -> tuple[Lineup, Prompts]:
+    """A member beside itself, for `guidance`: the second one reads what the first is to lean away from.
+
+    Args:
+        before: members that are loaded already, as for `load_members`.
+    """
+    return load_members([source, replace(source, name=f"{source.called} unguided")], {}, before)
 
 
 def cache_budget(lineup: Lineup) -> int:
@@ -71,42 +67,74 @@ def cache_budget(lineup: Lineup) -> int:
     return min(free_memory(member.device) for member in lineup.members) // 2
 
 
-def _folder(source: Source) -> str | None:
-    """Where a bundled model lies; None for others."""
-    if not isinstance(source.model, str):
-        return None
-    if source.model in zoo.names() and not Path(source.model).exists():
-        raise MemberError(f"unknown member: {source.model!r}; did you mean '{ZOO}{source.model}'?")
-    return str(zoo.path(source.model.removeprefix(ZOO))) if source.model.startswith(ZOO) else None
+def _load_all(sources: Sequence[Source], before: Loaded) -> list[tuple[Member, Any]]:
+    """Members and tokenizers; weights are loaded once."""
+    found: list[tuple[Member, Any]] = []
+    for index, (source, first) in enumerate(zip(sources, _firsts(sources), strict=True)):
+        found.append(_load(source, before) if first == index else _twin(source, *found[first]))
+    return found
 
 
-def _name_apart(members: Sequence[HFMember]) -> None:
+def _load(source: Source, before: Loaded) -> tuple[Member, Any]:
+    """The first member of these weights in its ensemble; another ensemble may have loaded them."""
+    weights = _weights(source)
+    for other, member, tokenizer in before:
+        if other == weights:
+            return backend_of(source).share(member, source.called), tokenizer
+    member, tokenizer = backend_of(source).load(source)
+    before.append((weights, member, tokenizer))
+    return member, tokenizer
+
+
+def _twin(source: Source, member: Member, tokenizer: Any) -> tuple[Member, Any]:
+    return backend_of(source).twin(member, source.called), tokenizer
+
+
+def _weights(source: Source) -> Source:
+    """The source without what twins may differ in."""
+    return replace(source, name=None, prompt=PLAIN)
+
+
+def _firsts(sources: Sequence[Source]) -> list[int]:
+    """Per source, the index of the first one of the same weights."""
+    weights = [_weights(source) for source in sources]
+    return [weights.index(each) for each in weights]
+
+
+def _twins(sources: Sequence[Source]) -> tuple[tuple[int, ...], ...]:
+    """Groups of at least two sources of the same weights, by index."""
+    firsts = _firsts(sources)
+    groups = [tuple(index for index, first in enumerate(firsts) if first == each) for each in dict.fromkeys(firsts)]
+    return tuple(group for group in groups if len(group) > 1)
+
+
+def _name_apart(lineup: Lineup) -> None:
     """The same model twice gets names with numbers, so that statistics stay readable."""
-    names = [member.name for member in members]
-    for index, member in enumerate(members):
+    names = lineup.names
+    for index, member in enumerate(lineup.members):
         if names.count(member.name) > 1:
             member.name = f"{names[index]}#{names[: index + 1].count(names[index])}"
 
 
-def _load_all(sources: Sequence[Source], loaded: Loaded) -> list[tuple[HFMember, Any]]:
-    """Load each source once: members that differ in name and prompt only share one copy of the weights."""
-    found: list[tuple[HFMember, Any]] = []
-    for source in sources:
-        weights = replace(source, prompt=Source.prompt, name=None)
-        twin = next(((member, tokenizer) for other, member, tokenizer in loaded if other == weights), None)
-        if twin is None:
-            found.append(load(source, _folder(source)))
-            loaded.append((weights, *found[-1]))
-        else:
-            member, tokenizer = twin
-            copy = HFMember(member.model, source.name or _own_name(source, member))
-            copy.share(member)
-            if source.deterministic:
-                copy.isolate()
-            found.append((copy, tokenizer))
-    return found
+def _vocabulary(lineup: Lineup, tokenizers: Sequence[Any]) -> Vocabulary:
+    """What the members share.
+
+    Raises:
+        VocabularyError, MemberError: they do not share a vocabulary, or a drafter lacks tokens that the others share.
+    """
+    vocabulary = _common(lineup, tokenizers, lineup.everyone)
+    if lineup.drafters and _common(lineup, tokenizers, lineup.combined) != vocabulary:
+        raise MemberError(f"draft model {lineup.names[-1]} lacks tokens that the members share; take one that has them")
+    if vocabulary.partial:
+        tokens = ", ".join(vocabulary.partial)
+        warnings.warn(f"tokens that only some members know get no mass: {tokens}", stacklevel=4)
+    return vocabulary
 
 
-def _own_name(source: Source, twin: HFMember) -> str:
-    """What the member is called if nobody says: as its model, whatever a twin of the same weights was called."""
-    return Path(str(source.model).removeprefix(ZOO)).name if isinstance(source.model, str | Path) else twin.name
+def _common(lineup: Lineup, tokenizers: Sequence[Any], indices: Sequence[int]) -> Vocabulary:
+    members = [lineup.members[index] for index in indices]
+    return common(
+        [member.name for member in members],
+        [tokenizers[index] for index in indices],
+        [member.vocabulary for member in members],
+    )

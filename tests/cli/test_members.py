@@ -3,7 +3,9 @@
 import json
 import shutil
 
+from tests.members.toy_backend import toys
 from unisono import zoo
+from unisono.members import backends
 
 
 def test_without_members_the_bundled_ones_are_listed(run):
@@ -43,3 +45,15 @@ def test_a_member_that_cannot_be_loaded_beside_a_good_one_is_an_error(run):
     assert outcome.code == 2
     assert outcome.out == ""
     assert "code-x" in outcome.err
+
+
+def test_members_of_any_backend_are_listed(run, monkeypatch):
+    """The columns are the facts that some member tells."""
+    monkeypatch.setattr(backends, "_registered", [])
+    toys()
+    outcome = run("members", "-m", "toy:3", "-m", "toy:3")
+    assert outcome.code == 0
+    heading, first, *_ = outcome.out.splitlines()
+    assert heading.split() == ["member", "parameters", "architecture"]
+    assert first.split() == ["toy:3", "0.0M", "table"]
+    assert "can be combined" in outcome.out

@@ -10,7 +10,7 @@ from unisono.cli.loading import load_ensemble
 from unisono.cli.options.load import LoadOptions, MethodOptions
 from unisono.config import Config, from_mapping
 from unisono.errors import ConfigurationError, MemberError
-from unisono.members.source import as_source
+from unisono.members.backends import as_source
 
 PROMPTS = [[1, 2, 3, 4, 1, 2, 3], [5, 6, 7]]
 GREEDY = SamplingParams(max_tokens=24, temperature=0, ignore_eos=True)

@@ -70,11 +70,11 @@ def test_drain_raises_what_ended_the_row():
 def test_ensembles_may_share_weights():
     """A member that was loaded before is not loaded again; it has a cache of its own, and its own name."""
     loaded: Loaded = []
-    ((first,), _), ((twin, other), _) = (
-        load_members(members, {}, loaded)
+    (first,), (twin, other) = (
+        load_members(members, {}, loaded)[0].members
         for members in (["zoo:code-s"], [{"model": "zoo:code-s", "name": "twin"}, "zoo:code-s"])
     )
     assert first.model is twin.model is other.model
     assert [member.name for member in (first, twin, other)] == ["code-s", "twin", "code-s"]
-    ((precise,), _) = load_members([{"model": "zoo:code-s", "dtype": "float32"}], {}, loaded)
+    (precise,) = load_members([{"model": "zoo:code-s", "dtype": "float32"}], {}, loaded)[0].members
     assert precise.model is not first.model

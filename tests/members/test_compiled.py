@@ -20,13 +20,13 @@ from torch._inductor import config
 from tests import tiny
 from unisono import Ensemble, SamplingParams
 from unisono.errors import ConfigurationError
+from unisono.members.backends import as_source
 from unisono.members.base import Work
 from unisono.members.hf import artifact
 from unisono.members.hf import member as hf
 from unisono.members.hf.cache import BLOCK
 from unisono.members.hf.compiled import Compiled
 from unisono.members.hf.member import SHORT, HFMember
-from unisono.members.source import as_source
 
 TOLERANCE = 1e-4
 SLOTS = 24
@@ -293,7 +293,7 @@ def test_a_compiled_forward_that_says_something_else_is_not_used(monkeypatch: py
 
 @pytest.mark.parametrize(("given", "kept_as"), [(True, "on"), (False, "off"), ("auto", "auto")])
 def test_yaml_writes_on_and_off_as_booleans(given: object, kept_as: str):
-    assert as_source({"model": "x", "compile": given}).compile == kept_as
+    assert as_source({"model": "x", "compile": given}).options.compile == kept_as
 
 
 @pytest.mark.parametrize("wrong", ["yes", "", 1, None])

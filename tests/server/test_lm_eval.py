@@ -8,7 +8,7 @@ import pytest
 from tests.server.live import live
 from unisono import zoo
 from unisono.config import Config
-from unisono.members.source import Source
+from unisono.members.backends import as_source
 from unisono.server.catalog import single
 
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]
@@ -37,7 +37,7 @@ metric_list: [{metric: acc}]
 
 @pytest.fixture(scope="module")
 def pair():
-    members = tuple(Source(model=f"zoo:{name}", dtype="float32") for name in ("code-m", "code-s"))
+    members = tuple(as_source({"model": f"zoo:{name}", "dtype": "float32"}) for name in ("code-m", "code-s"))
     with live(single(Config(members, "weighted:0.7,0.3", "cos:1,1"), "zoo")) as own:
         yield own
 

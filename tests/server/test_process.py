@@ -17,10 +17,12 @@ import httpx
 import pytest
 
 import unisono.server
+from tests.members.toy_backend import toys
 from unisono import cli
 from unisono.config import Config
 from unisono.errors import ConfigurationError
-from unisono.members.source import as_source
+from unisono.members import backends
+from unisono.members.backends import as_source
 from unisono.server import run
 from unisono.server.catalog import Catalog, single
 from unisono.server.metrics import Metrics
@@ -257,3 +259,17 @@ def test_models_of_one_server_share_weights():
     members = [model.ensemble.members[0] for model in models.by_name.values()]
     assert members[0].model is members[1].model
     assert members[0] is not members[1]
+
+
+def test_a_model_of_any_backend_is_served(monkeypatch):
+    """Weights are loaded once for the model and the pair that guides it; the pair keeps the member's options."""
+    monkeypatch.setattr(backends, "_registered", [])
+    toy = toys()
+    catalog = single(Config(members=(as_source({"model": "toy:3", "seed": 1}),), draft=as_source("toy:3")))
+    assert list(catalog.models) == ["toy:3"]
+    (model,) = Models.load(catalog, Settings(), Metrics()).by_name.values()
+    assert model.guided is not None
+    assert model.ensemble.names == ["toy:3#1", "toy:3#2"]
+    assert model.guided.ensemble.names == ["toy:3", "toy:3 unguided"]
+    assert model.guided.ensemble.method().combination.name == "guidance:1.5"
+    assert toy.loads == 2

@@ -13,7 +13,8 @@ from unisono.bench.inflate import inflate
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError, unknown
 from unisono.members.hf.dtype import fast_dtype
-from unisono.members.source import DTYPES, ZOO
+from unisono.members.hf.options import DTYPES
+from unisono.members.source import ZOO
 
 SIZES = {"90M": {"hidden": 768, "layers": 12, "intermediate": 2048}}  # as GPT-2's small one
 

@@ -17,6 +17,7 @@ from unisono.combine import Combination, weighted
 from unisono.combine.mixtures import Weighted
 from unisono.ensemble import Ensemble
 from unisono.errors import unknown
+from unisono.members.hf.load import model_of
 from unisono.params import SamplingParams
 
 NAMES = ("transformers:generate", "transformers:assisted:G", "transformers:ensemble:G")
@@ -51,7 +52,7 @@ def _parse(name: str) -> tuple[str, int]:
 def generate(name: str, ensemble: Ensemble, prompts: Sequence[Any], params: SamplingParams) -> tuple[int, float]:
     """Decode prompts one after the other, as transformers does; tokens, and seconds that they took."""
     kind, count = _parse(name)
-    model, draft = ensemble.members[0].model, ensemble.members[-1].model
+    model, draft = model_of(ensemble.members[0]), model_of(ensemble.members[-1])
     options: dict[str, Any] = {
         "max_new_tokens": params.max_tokens,
         "min_new_tokens": params.max_tokens,
@@ -66,7 +67,7 @@ def generate(name: str, ensemble: Ensemble, prompts: Sequence[Any], params: Samp
         options |= {"assistant_ensemble_weight": ensemble.method(params).combination.weight(0)}
     tokens, seconds = 0, 0.0
     for prompt in prompts:
-        ids = torch.tensor([ensemble.prompts.encode(prompt)[0]], device=model.device)
+        ids = torch.tensor([ensemble.prompts.ids(prompt)], device=model.device)
         started = time.perf_counter()
         if params.seed is not None:
             torch.manual_seed(params.seed)

@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +24,12 @@ from unisono.combine import Combination
 from unisono.combine.base import target_law
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError
-from unisono.members.base import Member, Work
+from unisono.members.base import Context, Member, Scores, Work
+from unisono.members.tokens import Append, TokenMember
 from unisono.params import SamplingParams
 from unisono.request import run_all
 from unisono.sampling.warp import Warp
+from unisono.text.prompts import Prepared
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12)  # new tokens of the forwards that are timed
 TIMES = 5
@@ -36,70 +38,81 @@ UNPRICED = ("parallel", "auto")  # members that run at once share the cores; a s
 
 
 @dataclass
-class Recorded:
+class Recorded(TokenMember):
     """A member that says along one text what another said: the `Member` protocol, priced.
 
-    logits: [T, V], the laws behind the prompt and each token. prompt: how many tokens that is. price: seconds of a
+    logits: [T, V], the laws behind the context and each token. read: how many tokens the context has. price: seconds of a
     forward by the number of tokens read. charged: seconds of all forwards so far.
     """
 
     name: str
     parameters: int
     logits: Tensor
-    prompt: int
+    read: int
     price: Mapping[int, float]
-    context: int | None = None
+    context_length: int | None = None
+    device: str = "cpu"
+    end_ids: frozenset[int] = frozenset()
     keeps: bool = False
     charged: float = 0.0
-    _lengths: dict[int, int] = field(default_factory=dict)
+    vocabulary: int = field(init=False)
+    _lengths: dict[int, int] = field(default_factory=dict, init=False)
+    _contexts: dict[int, Context] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.vocabulary = self.logits.shape[-1]
 
     @property
-    def vocabulary(self) -> int:
-        return self.logits.shape[-1]
+    def facts(self) -> Mapping[str, str]:
+        return {"architecture": "record"}
 
-    def memory(self, slots: int, tokens: int) -> int:
+    def restrict(self, vocabulary: int, forbidden: Sequence[int]) -> None:
+        """What was recorded is restricted already."""
+
+    def memory(self, slots: int, places: int) -> int:
         return 0
 
-    def open(self) -> int:
+    def score(self, work: Sequence[Work]) -> list[Scores]:
+        return [Scores(self._said(self._append(item))) for item in work]
+
+    def _said(self, item: Append) -> Tensor:
+        """Logits [keep, V]."""
+        count = len(item.tokens)
+        self.charged += float(np.interp(count, list(self.price), list(self.price.values())))
+        self._lengths[item.slot] += count
+        end = self._lengths[item.slot] - self.read + 1
+        return self.logits[end - item.keep : end] if item.keep else self.logits[:0]
+
+    def _open(self) -> int:
         slot = max(self._lengths, default=0) + 1
         self._lengths[slot] = 0
         return slot
 
-    def fork(self, slot: int) -> int:
-        copy = self.open()
+    def _fork(self, slot: int) -> int:
+        copy = self._open()
         self._lengths[copy] = self._lengths[slot]
         return copy
 
-    def close(self, slot: int) -> None:
+    def _close(self, slot: int) -> None:
         self._lengths.pop(slot, None)
 
-    def length(self, slot: int) -> int:
+    def _held(self, slot: int) -> int:
         return self._lengths[slot]
 
-    def rewind(self, slot: int, length: int) -> None:
-        self._lengths[slot] = length
-
-    def score(self, work: Sequence[Work]) -> list[Tensor]:
-        return [self._scored(item) for item in work]
-
-    def _scored(self, item: Work) -> Tensor:
-        count = len(item.tokens)
-        self.charged += float(np.interp(count, list(self.price), list(self.price.values())))
-        self._lengths[item.slot] += count
-        end = self._lengths[item.slot] - self.prompt + 1
-        return self.logits[end - item.keep : end] if item.keep else self.logits[:0]
+    def _cut(self, slot: int, count: int) -> None:
+        self._lengths[slot] = count
 
 
 @dataclass(frozen=True)
 class Record:
     """What members said along texts, and took for it.
 
-    texts: per text, one recorded member each. prompts: per text, the token ids that each member read. price: per member,
+    texts: per text, one recorded member each. prompts: per text, what the members read before it. price: per member,
     seconds by tokens read. baseline: per text, seconds per token of `standard`, played.
     """
 
     texts: Sequence[Sequence[Recorded]]
-    prompts: Sequence[Sequence[Sequence[int]]]
+    prompts: Sequence[Prepared]
     params: SamplingParams
     ensemble: Ensemble
     combine: Combination
@@ -117,7 +130,9 @@ class Record:
     def acceptances(self) -> list[float]:
         """Per member, `sum min(s, r)`: how much of what it proposes would stand, mean over positions."""
         warp = Warp.of(self.params)
-        targets = [target_law(self.combine, _logits(text), warp) for text in self.texts]
+        combined = self.ensemble.lineup.combined
+        said = [[text[index].logits.clone() for index in combined] for text in self.texts]
+        targets = [target_law(self.combine, logits, warp) for logits in said]
         return [self._overlap(index, targets, warp) for index in range(len(self.price))]
 
     def agreement(self, one: int, other: int) -> float:
@@ -131,56 +146,56 @@ class Record:
         return float(torch.cat(shared).mean())
 
 
-def _logits(text: Sequence[Recorded]) -> list[Tensor]:
-    return [member.logits.clone() for member in text]
-
-
 def record(ensemble: Ensemble, prompts: Sequence[Any], params: SamplingParams, asked: object = None) -> Record:
     """Decode prompts, score the texts with every member, and time the members' forwards."""
     params = replace(params, seed=0, ignore_eos=True)
     combine = ensemble.method(params, combine=asked, schedule=BASELINE).combination
     results = ensemble.generate(list(prompts), params, combine=combine, progress=False)
-    read = [ensemble.prompts.encode(prompt) for prompt in prompts]
-    if combine.takes_negative():
-        read = [ensemble.prompts.negative(ids, params.negative_prompt) for ids in read]
-    longest = max(range(len(read)), key=lambda index: len(read[index][0]))
-    price = [_prices(member, read[longest][index]) for index, member in enumerate(ensemble.members)]
+    prepared = [ensemble.prompts.prepare(prompt, params, combine) for prompt in prompts]
+    longest = max(prepared, key=lambda each: each.contexts[0].size)
+    members = ensemble.lineup.members
+    price = [_prices(member, context) for member, context in zip(members, longest.contexts, strict=True)]
     texts = []
-    for ids, result in zip(read, results, strict=True):
-        said = [_said(member, own, result.token_ids) for member, own in zip(ensemble.members, ids, strict=True)]
-        facts = zip(ensemble.members, said, ids, price, strict=True)
-        texts.append([Recorded(each.name, each.parameters, law, len(own), cost) for each, law, own, cost in facts])
-    found = Record(texts, read, params, ensemble, combine, price)
+    for each, result in zip(prepared, results, strict=True):
+        parts = zip(members, each.contexts, price, strict=True)
+        texts.append([_recorded(member, context, result.token_ids, cost) for member, context, cost in parts])
+    found = Record(texts, prepared, params, ensemble, combine, price)
     return replace(found, baseline=_seconds(found, Choice(BASELINE)))
 
 
-def _said(member: Member, prompt: Sequence[int], tokens: Sequence[int]) -> Tensor:
-    """The member's logits at each position of the text: [T, V]."""
-    slot = member.open()
+def _recorded(member: Member, context: Context, tokens: Sequence[int], price: Mapping[int, float]) -> Recorded:
+    slot = member.open(context)
     try:
-        return member.score([Work(slot, [*prompt, *tokens[:-1]], len(tokens))])[0].clone()
+        (scores,) = member.score([Work(slot, context.size, tokens[:-1], len(tokens))])
+        return Recorded(member.name, member.parameters, scores.logits.clone(), context.size, price)
     finally:
         member.close(slot)
 
 
-def _prices(member: Member, prompt: Sequence[int]) -> dict[int, float]:
-    """Median seconds of a forward behind the prompt by how many tokens it reads, and of reading the prompt itself."""
-    slot = member.open()
+def _prices(member: Member, context: Context) -> dict[int, float]:
+    """Median seconds of a forward behind the context by how many tokens it reads, and of reading a long context itself."""
     seconds: dict[int, list[float]] = {}
-    try:
-        for _ in range(TIMES + 1):
-            for width in (*WIDTHS, max(len(prompt), WIDTHS[-1] + 1)):
-                tokens = (list(prompt) * (width // len(prompt) + 1))[:width]
-                before = 0 if width > WIDTHS[-1] else len(prompt)
+    for _ in range(TIMES + 1):
+        slot = member.open(context)
+        try:
+            reading = _timed(member, Work(slot, context.size, keep=1))
+            if context.size > WIDTHS[-1]:
+                seconds.setdefault(context.size, []).append(reading)
+            for width in WIDTHS:
+                tokens = (context.tokens * (width // len(context.tokens) + 1))[:width]
                 member.rewind(slot, 0)
-                if before:
-                    member.score([Work(slot, prompt, 1)])
-                started = time.perf_counter()
-                float(member.score([Work(slot, tokens, min(width, WIDTHS[-1]))])[0][-1, 0])  # waits for the device
-                seconds.setdefault(width, []).append(time.perf_counter() - started)
-    finally:
-        member.close(slot)
+                if member.unread(slot):
+                    member.score([Work(slot, context.size)])
+                seconds.setdefault(width, []).append(_timed(member, Work(slot, tokens=tokens, keep=width)))
+        finally:
+            member.close(slot)
     return {width: statistics.median(found[1:]) for width, found in sorted(seconds.items())}
+
+
+def _timed(member: Member, work: Work) -> float:
+    started = time.perf_counter()
+    float(member.score([work])[0].logits[-1, 0])  # waits for the device
+    return time.perf_counter() - started
 
 
 def speedup(recorded: Record, choice: Choice) -> float | None:
@@ -212,13 +227,14 @@ def _seconds(recorded: Record, choice: Choice) -> list[float]:
     greedy = recorded.params.temperature == 0 or choice.schedule == BASELINE
     plays = 1 if greedy else max(1, PLAYS // len(recorded.texts))
     priced, outside = [], []
-    for text, ids in zip(recorded.texts, recorded.prompts, strict=True):
-        stand_ins = [replace(member, charged=0.0, _lengths={}) for member in text]
-        ensemble = Ensemble(cast(Any, stand_ins), recorded.ensemble.prompts, rows=1, memory=1)
+    for text, prompt in zip(recorded.texts, recorded.prompts, strict=True):
+        stand_ins = tuple(replace(member, charged=0.0) for member in text)
+        lineup = replace(recorded.ensemble.lineup, members=stand_ins, twins=())
+        ensemble = Ensemble(lineup, recorded.ensemble.prompts, rows=1, memory=1)
         tokens = len(text[0].logits)
         for seed in range(plays):
             params = replace(recorded.params, max_tokens=tokens, seed=seed)
-            (result,) = run_all(ensemble.start(ids, params, **asked), ensemble.engine)
+            (result,) = run_all(ensemble.start(prompt, params, **asked), ensemble.engine)
             outside.append(result.stats.outside / tokens)
         priced.append(sum(member.charged for member in stand_ins) / (plays * tokens))
     return [each + statistics.median(outside) for each in priced]
@@ -226,12 +242,12 @@ def _seconds(recorded: Record, choice: Choice) -> list[float]:
 
 def candidates(ensemble: Ensemble, params: SamplingParams, combine: object = None) -> list[Choice]:
     """Choices worth predicting for this combination; the reference first."""
-    count = len(ensemble.members)
+    everyone = ensemble.lineup.everyone
     method = ensemble.method(params, combine=combine, schedule=BASELINE)
     names = [BASELINE, *(f"speculative:{length}" for length in (1, 2, 4, 6, 8))]
-    names.append("cos:" + ",".join(["1"] * count))
+    names.append("cos:" + ",".join("1" for _ in everyone))
     for length in (2, 4, 6, 8):
-        names.append("cos:" + ",".join(str(length if each == method.proposer else 1) for each in range(count)))
+        names.append("cos:" + ",".join(str(length if each == method.proposer else 1) for each in everyone))
     if params.temperature > 0:
         names += [f"{names[-2]} block", f"{names[-1]} block", f"{names[-2]} coupled"]
         other = method.combination.equivalent(Warp.of(params))

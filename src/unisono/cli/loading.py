@@ -55,7 +55,7 @@ def load_ensemble(options: LoadOptions, config: Config | None = None) -> Ensembl
 
 def members_of(config: Config, options: SourceOptions) -> list[dict[str, Any]]:
     """The config's members, for which an option goes before what the config says."""
-    return [vars(source) | given(options) for source in config.members]
+    return [source.given() | given(options) for source in config.members]
 
 
 def sampling(config: Config, options: SamplingOptions) -> SamplingParams:

@@ -1,7 +1,7 @@
 """`unisono members`: what is bundled, and whether given members can be combined."""
 
 import sys
-from itertools import groupby
+from itertools import chain, groupby
 
 import typer
 from rich.console import Console
@@ -34,21 +34,19 @@ def _show(console: Console, members: list[str], source: SourceOptions) -> None:
         raise typer.Exit(1) from None
     console.print(_table(ensemble, members))
     for found in ensemble.members:
-        if found.measured:
-            console.print(f"{found.name}: dtype by measurement; {found.measured}")
+        if "note" in found.facts:
+            console.print(f"{found.name}: {found.facts['note']}")
     if len(members) > 1:
         vocabulary = ensemble.prompts.vocabulary
         console.print(f"They can be combined: a common vocabulary of {vocabulary.size} tokens.")
 
 
 def _table(ensemble: Ensemble, asked: list[str]) -> Table:
-    table = Table(
-        "member", "parameters", "context", "dtype", "device", "compiled", "architecture", box=None, pad_edge=False
-    )
-    for name, member in zip(asked, ensemble.members, strict=True):
-        model = member.model
-        dtype = str(model.dtype).removeprefix("torch.")
-        compiled = "yes" if member.compiled else "no"
+    """A row for each member; the columns are whatever facts some member tells."""
+    facts = [member.facts for member in ensemble.members]
+    headings = [heading for heading in dict.fromkeys(chain.from_iterable(facts)) if heading != "note"]
+    table = Table("member", "parameters", *headings, box=None, pad_edge=False)
+    for name, member, known in zip(asked, ensemble.members, facts, strict=True):
         size = f"{member.parameters / 1e6:,.1f}M"
-        table.add_row(name, size, str(member.context or "-"), dtype, str(model.device), compiled, type(model).__name__)
+        table.add_row(name, size, *(known.get(heading, "-") for heading in headings))
     return table

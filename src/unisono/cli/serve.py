@@ -13,7 +13,7 @@ from unisono.cli.options.serve import ServeOptions
 from unisono.cli.signature import given
 from unisono.config import Config
 from unisono.errors import ConfigurationError
-from unisono.members.source import as_source
+from unisono.members.backends import as_source
 from unisono.server.settings import Settings
 
 
@@ -87,5 +87,5 @@ def _with(config: Config, method: dict[str, Any], sources: dict[str, Any]) -> Co
     asked = {"draft": config.draft, **method}
     if asked["draft"] is not None:
         asked["draft"] = as_source(asked["draft"], **sources)
-    members = tuple(as_source(vars(source) | sources) for source in config.members)
+    members = tuple(as_source(source.given() | sources) for source in config.members)
     return replace(config, members=members, **asked)

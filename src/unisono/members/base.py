@@ -105,7 +105,10 @@ class Member(Protocol):
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What `unisono members` prints of it besides name and parameters, by the heading of the column."""
+        """What `unisono members` prints of it besides name and parameters, by the heading of the column.
+
+        A `note` is printed below the table.
+        """
         ...
 
     def restrict(self, vocabulary: int, forbidden: Sequence[int]) -> None:

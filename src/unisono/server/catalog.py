@@ -11,13 +11,10 @@ A config of one collaboration (`members`, `combine`, ...) is served under one na
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
-from unisono import zoo
 from unisono.combine import as_combination
 from unisono.config import Config, from_mapping, read_mapping
 from unisono.errors import ConfigurationError, unknown
-from unisono.members.source import ZOO, Source
 from unisono.methods import as_schedule
 from unisono.methods import as_verification as parse_verification
 
@@ -41,7 +38,7 @@ class Catalog:
         alone: dict[str, Config] = {}
         for config in self.models.values():
             for source in config.members:
-                name = member_name(source)
+                name = source.called
                 if name in self.models or (name in alone and alone[name].members != (replace(source, name=None),)):
                     raise ConfigurationError(f"member {name} cannot be served alone: another model has its name")
                 alone[name] = Config(members=(replace(source, name=None),), sampling=config.sampling)
@@ -78,13 +75,7 @@ def read(path: Path, name: str | None = None) -> Catalog:
 
 def single(config: Config, name: str | None = None) -> Catalog:
     """One collaboration, under its members' names if nobody gives it one."""
-    return Catalog({name or "+".join(map(member_name, config.members)): config})
-
-
-def member_name(source: Source) -> str:
-    """What a member is called: the name it was given, or that of its model."""
-    known: Any = source.name or source.model
-    return Path(str(known).removeprefix(ZOO)).name
+    return Catalog({name or "+".join(source.called for source in config.members): config})
 
 
 def _check(name: str, config: Config) -> None:
@@ -93,9 +84,6 @@ def _check(name: str, config: Config) -> None:
         raise ConfigurationError(f"a served model needs a printable name, not: {name!r}")
     if not config.members:
         raise ConfigurationError(f"model {name} has no members")
-    for source in (*config.members, *([] if config.draft is None else [config.draft])):
-        if isinstance(source.model, str) and source.model.startswith(ZOO):
-            zoo.path(source.model.removeprefix(ZOO))
     count = len(config.members)
     combination = as_combination(config.combine, count)
     as_schedule(config.schedule, [1] * (count + (config.draft is not None)), combination.needed(count))

@@ -6,21 +6,19 @@ from dataclasses import dataclass, field
 
 from unisono.config import Config
 from unisono.ensemble import Ensemble
-from unisono.loading import Loaded, cache_budget, load_members
-from unisono.members.hf.member import HFMember
+from unisono.loading import Loaded, cache_budget, load_guided, load_members
 from unisono.server.catalog import Catalog
 from unisono.server.errors import APIError
 from unisono.server.metrics import Meter, Metrics
 from unisono.server.settings import Settings
 from unisono.server.worker import Worker
-from unisono.text.prompts import PLAIN, Prompts
 
 
 @dataclass(frozen=True)
 class Model:
     """A collaboration as requests see it.
 
-    guided: the worker of the same model beside itself, for `guidance_scale`; only for a model of one member.
+    guided: the worker of the same model beside itself, for `guidance_scale`; only for a model that combines one member.
     """
 
     name: str
@@ -52,7 +50,7 @@ class Models:
             MemberError, ConfigurationError: as for `Ensemble.load`.
         """
         loaded: Loaded = []
-        share = sum(2 if len(config.members) == 1 else 1 for config in catalog.models.values())  # with the guided ones
+        share = sum(1 if config.alone is None else 2 for config in catalog.models.values())  # with the guided ones
         return cls(
             {name: _model(name, config, settings, metrics, loaded, share) for name, config in catalog.models.items()}
         )
@@ -79,26 +77,22 @@ class Models:
 
 def _model(name: str, config: Config, settings: Settings, metrics: Metrics, loaded: Loaded, share: int) -> Model:
     """Args: share: among how many ensembles the memory for caches is divided."""
-    drafts = () if config.draft is None else (config.draft,)
-    members, prompts = load_members(config.members, {}, loaded, drafts)
+    lineup, prompts = load_members(config.members, {}, loaded, () if config.draft is None else (config.draft,))
     tokenizer = prompts.tokenizer
     if settings.chat_template is not None and tokenizer is not None and not tokenizer.chat_template:
         tokenizer.chat_template = settings.chat_template
-    memory, limit = cache_budget(members) // share, settings.rows + settings.queue
+    memory, limit = cache_budget(lineup) // share, settings.rows + settings.queue
     meter = Meter(metrics, name)  # also of the guided twin: one name, one model
 
     def worker(ensemble: Ensemble) -> Worker:
         return Worker(ensemble, meter, memory, limit, settings.timeout)
 
     methods = (config.combine, config.schedule, config.verification)
-    own = Ensemble(members, prompts, *methods, settings.rows, memory, len(drafts))
+    own = Ensemble(lineup, prompts, *methods, settings.rows, memory)
     guided = None
-    if len(members) == 1:
-        pair = [HFMember(members[0].model, members[0].name), HFMember(members[0].model, f"{members[0].name} unguided")]
-        for member in pair:
-            member.restrict(prompts.vocabulary.size, prompts.vocabulary.forbidden)
-        twice = Prompts(tokenizer, [PLAIN] * 2, [members[0].context] * 2, prompts.vocabulary)
-        guided = worker(Ensemble(pair, twice, rows=settings.rows, memory=memory))
+    if config.alone is not None:
+        pair, twice = load_guided(config.alone, loaded)
+        guided = worker(Ensemble(pair, twice, "guidance", rows=settings.rows, memory=memory))
     model = Model(name, config, worker(own), guided)
     metrics.watch(
         name,

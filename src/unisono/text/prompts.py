@@ -11,13 +11,13 @@ from unisono.combine.base import Combination
 from unisono.errors import RequestError
 from unisono.members.base import Context, Member, Reading
 from unisono.members.lineup import Lineup
+from unisono.members.source import PLAIN
 from unisono.params import SamplingParams
 from unisono.sampling.logits_edits import Edits
 from unisono.sampling.warp import Warp
 from unisono.tokens.vocabulary import Vocabulary
 
 Prompt = str | Sequence[int]
-PLAIN = "{prompt}"
 UNLIMITED = 2**31
 
 

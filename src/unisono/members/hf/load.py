@@ -11,11 +11,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging
 
 from unisono.errors import MemberError
+from unisono.members.base import Member
 from unisono.members.hf import artifact
 from unisono.members.hf.dtype import Choice, fast_dtype
 from unisono.members.hf.facts import require_rewindable
 from unisono.members.hf.member import HFMember
 from unisono.members.hf.memory import empty_model, require_room
+from unisono.members.hf.options import Options
 from unisono.members.source import Source
 
 
@@ -23,67 +25,76 @@ def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
     """The member and its tokenizer (None if there is none).
 
     Args:
-        source: what the user asked for.
+        source: what the user asked for, with `Options`.
         folder: read this folder instead of `source.model` (bundled models).
 
     Raises:
         MemberError: it cannot be found, read, rewound, or does not fit in memory.
     """
     if isinstance(source.model, torch.nn.Module):
-        name = source.name or type(source.model).__name__
-        return _member(_as_pretrained(source.model), name, source), source.tokenizer
-    path = folder or str(source.model)
-    name = source.name or Path(path).name
-    where: dict[str, Any] = {} if folder else {"revision": source.revision}
-    where["trust_remote_code"] = source.trust_remote_code
+        return _member(_as_pretrained(source.model), source), source.tokenizer
+    path, name, options = folder or str(source.model), source.called, source.options
+    where: dict[str, Any] = {} if folder else {"revision": options.revision}
+    where["trust_remote_code"] = options.trust_remote_code
     # What is small and may be wrong comes before the weights
     config = _attempt(name, path, lambda: AutoConfig.from_pretrained(path, **where))
     tokenizer = source.tokenizer or _attempt(name, path, lambda: AutoTokenizer.from_pretrained(path, **where))
     with nullcontext() if sys.stderr.isatty() and not folder else _without_progress_bar():
-        choice = _choice(source, config)
-        model = _attempt(name, path, lambda: _load_model(source, name, path, config, choice.dtype, where))
-    return _member(model, name, source, choice.measured), tokenizer
+        choice = _choice(options, config)
+        model = _attempt(name, path, lambda: _load_model(options, name, path, config, choice.dtype, where))
+    return _member(model, source, choice.measured), tokenizer
 
 
-def _member(model: PreTrainedModel, name: str, source: Source, measured: str = "") -> HFMember:
-    member = HFMember(model, name)
+def model_of(member: Member) -> PreTrainedModel:
+    """The transformers model of a member, for who compares with transformers itself.
+
+    Raises:
+        MemberError: the member is of another backend.
+    """
+    if not isinstance(member, HFMember):
+        raise MemberError(f"member {member.name} is no model of transformers; give a folder, a hub id or zoo:NAME")
+    return member.model
+
+
+def _member(model: PreTrainedModel, source: Source, measured: str = "") -> HFMember:
+    member = HFMember(model, source.called)
     member.measured = measured
-    member.compile(source.compile)
-    if source.deterministic:
+    member.compile(source.options.compile)
+    if source.options.deterministic:
         member.isolate()
     return member
 
 
-def _choice(source: Source, config: Any) -> Choice:
-    if source.dtype != "auto":
-        return Choice(getattr(torch, source.dtype))
-    compiled = source.compile == "on" or (source.compile == "auto" and artifact.some())
-    return fast_dtype(config, _device(source), compiled)
+def _choice(options: Options, config: Any) -> Choice:
+    if options.dtype != "auto":
+        return Choice(getattr(torch, options.dtype))
+    compiled = options.compile == "on" or (options.compile == "auto" and artifact.some())
+    return fast_dtype(config, _device(options), compiled)
 
 
-def _device(source: Source) -> str:
-    return source.device or ("cuda" if torch.cuda.is_available() else "cpu")
+def _device(options: Options) -> str:
+    return options.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _load_model(
-    source: Source, name: str, path: str, config: Any, dtype: torch.dtype, where: dict[str, Any]
+    options: Options, name: str, path: str, config: Any, dtype: torch.dtype, where: dict[str, Any]
 ) -> PreTrainedModel:
-    device = _device(source)
-    empty = empty_model(config, source.trust_remote_code)
+    device = _device(options)
+    empty = empty_model(config, options.trust_remote_code)
     require_rewindable(empty, name)
-    if source.quantization is None and source.device_map is None:
+    if options.quantization is None and options.device_map is None:
         require_room(name, empty.num_parameters(), dtype, device)
-    options: dict[str, Any] = {"dtype": dtype, **where}
-    if source.quantization is not None:
-        options["quantization_config"] = source.quantization
-    if source.device_map is not None:
-        options["device_map"] = source.device_map
+    given: dict[str, Any] = {"dtype": dtype, **where}
+    if options.quantization is not None:
+        given["quantization_config"] = options.quantization
+    if options.device_map is not None:
+        given["device_map"] = options.device_map
     model: PreTrainedModel
-    model, found = AutoModelForCausalLM.from_pretrained(path, config=config, output_loading_info=True, **options)
+    model, found = AutoModelForCausalLM.from_pretrained(path, config=config, output_loading_info=True, **given)
     missing = sorted(found["missing_keys"])
-    if missing and source.quantization is None:  # transformers would fill them with random numbers
+    if missing and options.quantization is None:  # transformers would fill them with random numbers
         raise MemberError(f"member {name} lacks {len(missing)} of its weights, among them {missing[0]}: {path}")
-    if source.device_map is None and source.quantization is None:
+    if options.device_map is None and options.quantization is None:
         model.to(device)
     return model
 

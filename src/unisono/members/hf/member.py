@@ -1,8 +1,9 @@
 """transformers models as members: forwards of many rows over one cache."""
 
+import copy
 import inspect
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -77,6 +78,17 @@ class HFMember(TokenMember):
         return self._cache.keep
 
     @property
+    def facts(self) -> Mapping[str, str]:
+        found = {
+            "context": str(self.context_length or "-"),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "device": str(self.model.device),
+            "compiled": "yes" if self.compiled else "no",
+            "architecture": type(self.model).__name__,
+        }
+        return found | {"note": f"dtype by measurement; {self.measured}"} if self.measured else found
+
+    @property
     def compiled(self) -> bool:
         """Whether short forwards are compiled."""
         return self._step is not None
@@ -126,12 +138,23 @@ class HFMember(TokenMember):
             self._step = None
             self._warn("recorded, it gives other scores")
 
-    def share(self, other: "HFMember") -> None:
-        """Use the compiled forward of a member of the same model; graphs belong to one cache and are recorded anew."""
-        if isinstance(other._step, Graphs):
-            self.record(other._step.fresh())
+    def twin(self, name: str) -> "HFMember":
+        """Another member of the same ensemble, with the same options and slots: `score` of either takes work of both."""
+        twin = copy.copy(self)
+        twin.name = name
+        return twin
+
+    def share(self, name: str) -> "HFMember":
+        """A member of the same model and options for another ensemble: unrestricted, with a cache of its own."""
+        other = HFMember(self.model, name)
+        other.measured = self.measured
+        if isinstance(self._step, Graphs):
+            other.record(self._step.fresh())  # graphs belong to one cache
         else:
-            self._step = other._step
+            other._step = self._step
+        if not self._together:
+            other.isolate()
+        return other
 
     def isolate(self) -> None:
         """Score every row in a forward of its own. Warns if other rows can change its last bits even so."""

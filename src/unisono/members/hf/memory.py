@@ -1,10 +1,10 @@
 """Does a model fit? Asked before loading, because running out of memory in the middle of it helps nobody."""
 
-import psutil
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from unisono.errors import MemberError
+from unisono.members.memory import free_memory
 
 
 def empty_model(config: PreTrainedConfig, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -12,13 +12,6 @@ def empty_model(config: PreTrainedConfig, trust_remote_code: bool = False) -> Pr
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     return model
-
-
-def free_memory(device: str) -> int:
-    """Bytes that can be taken on a device now."""
-    if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(torch.device(device))[0])
-    return int(psutil.virtual_memory().available)
 
 
 def require_room(name: str, parameters: int, dtype: torch.dtype, device: str) -> None:

@@ -7,21 +7,24 @@ plain forward gives.
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from unisono.errors import MemberError
-from unisono.members.base import Context, Work
-
-if TYPE_CHECKING:
-    from unisono.members.hf.member import HFMember
+from unisono.members.base import Context, Member, Work
 
 TOKENS = 6
 
 
-def require_faithful(member: "HFMember") -> None:
+class Modelled(Member, Protocol):
+    """A member that is made of a transformers model."""
+
+    model: Any
+
+
+def require_faithful(member: Modelled) -> None:
     """Raise MemberError if the member's scores are not those of its model."""
     kind = member.model.config.model_type
     try:
@@ -40,7 +43,7 @@ def require_faithful(member: "HFMember") -> None:
         )
 
 
-def is_faithful(member: "HFMember") -> bool:
+def is_faithful(member: Modelled) -> bool:
     """Whether the member's scores are those of its model."""
     try:
         return _difference(member) <= _tolerance(member)
@@ -48,7 +51,7 @@ def is_faithful(member: "HFMember") -> bool:
         return False
 
 
-def is_isolated(member: "HFMember") -> bool:
+def is_isolated(member: Modelled) -> bool:
     """Whether a row's scores are the same to the last bit, alone and in another slot beside longer rows."""
     ids = [7 * (k + 1) % member.vocabulary for k in range(TOKENS)]
     pieces = (ids[:1], ids[1:3], ids[3:])
@@ -56,7 +59,7 @@ def is_isolated(member: "HFMember") -> bool:
     return torch.equal(alone, _beside(member, pieces, others=3))
 
 
-def _beside(member: "HFMember", pieces: Sequence[list[int]], others: int) -> Tensor:
+def _beside(member: Modelled, pieces: Sequence[list[int]], others: int) -> Tensor:
     """Logits of a row read in pieces, in the slot behind those of other rows that read more: [TOKENS, V]."""
     slots = [member.open(Context(0)) for _ in range(others + 1)]
     try:
@@ -70,12 +73,12 @@ def _beside(member: "HFMember", pieces: Sequence[list[int]], others: int) -> Ten
             member.close(slot)
 
 
-def _tolerance(member: "HFMember") -> float:
+def _tolerance(member: Modelled) -> float:
     """Half precision rounds; a model that loses its context is off by about the spread of its logits."""
     return 0.01 if member.model.dtype == torch.float32 else 0.1
 
 
-def _difference(member: "HFMember") -> float:
+def _difference(member: Modelled) -> float:
     """The largest over positions, in units of the logits' spread.
 
     Of a position the median counts, since one flipped expert may move a few logits far.
@@ -86,7 +89,7 @@ def _difference(member: "HFMember") -> float:
     return float(((found - wanted).abs().median(-1).values / wanted.std(-1)).max())
 
 
-def _in_pieces(member: "HFMember", ids: list[int]) -> Tensor:
+def _in_pieces(member: Modelled, ids: list[int]) -> Tensor:
     """Logits after each of the ids, then after each of the last three as a row of its own: [TOKENS + 3, V]."""
     slot, other = member.open(Context(0)), member.open(Context(0))
     try:
@@ -99,12 +102,12 @@ def _in_pieces(member: "HFMember", ids: list[int]) -> Tensor:
         member.close(other)
 
 
-def _scored(member: "HFMember", *work: tuple[int, list[int], int]) -> list[Tensor]:
+def _scored(member: Modelled, *work: tuple[int, list[int], int]) -> list[Tensor]:
     """Logits, where work is slot, tokens and how many positions to keep."""
     return [each.logits for each in member.score([Work(slot, tokens=ids, keep=keep) for slot, ids, keep in work])]
 
 
 @torch.inference_mode()
-def _at_once(member: "HFMember", ids: list[int]) -> Tensor:
+def _at_once(member: Modelled, ids: list[int]) -> Tensor:
     logits: Tensor = member.model(input_ids=torch.tensor([ids], device=member.model.device), use_cache=False).logits
     return logits[0].float()
