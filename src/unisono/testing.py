@@ -194,7 +194,7 @@ def contexts(
     members: Sequence[Member], prompts: Sequence[Sequence[int]] | None = None, warp: Warp | None = None
 ) -> tuple[Context, ...]:
     """What members read: one prompt each, `PROMPT` for all by default."""
-    each = [PROMPT] * len(members) if prompts is None else prompts
+    each = [PROMPT for _ in members] if prompts is None else prompts
     pairs = zip(members, each, strict=True)
     return tuple(member.context(Reading(tuple(prompt)), warp or Warp()) for member, prompt in pairs)
 
@@ -241,7 +241,7 @@ def brute_force(
     edits: Edits | None = None,
 ) -> dict[Tokens, float]:
     """The law of the output by its definition: the product of the target laws along each sequence."""
-    target, law = as_combination(combination, len(members)), {}
+    target, law = as_combination(combination, len(Lineup(tuple(members)).combined)), {}
     for sequence in itertools.product(range(members[0].vocabulary), repeat=tokens):
         probability = 1.0
         for position, token in enumerate(sequence):
@@ -258,7 +258,7 @@ def largest_error(
 ) -> float:
     """Largest difference in probability, over all outputs, between the loop and the definition. Options as in `decode`."""
     found = exact_law(members, combination, schedule, tokens, **options)
-    combined = members[: len(members) - options.get("drafters", 0)]
+    combined = [members[index] for index in Lineup(tuple(members), options.get("drafters", 0)).combined]
     wanted = brute_force(combined, combination, tokens, options.get("warp"), options.get("edits"))
     return max(abs(found.get(sequence, 0.0) - probability) for sequence, probability in wanted.items())
 

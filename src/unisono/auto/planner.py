@@ -88,7 +88,7 @@ def _alternating(setting: Setting) -> Iterator[Plan]:
         return
     members = sorted(setting.needed, key=lambda member: setting.forwards[member][1])
     usual = setting.start if setting.start in setting.needed else members[0]
-    for start in setting.needed if len(members) == 2 else [usual]:
+    for start in setting.needed if len(setting.needed) == 2 else [usual]:
         lengths = [1] * len(setting.forwards)
         for member in members:
             choices = [[*lengths[:member], length, *lengths[member + 1 :]] for length in LENGTHS]

@@ -86,7 +86,7 @@ def drafting(model: Any, count: int) -> Any:
     return model
 
 
-def share_of_law(drafts: int = 1, tokens: int = 900, seed: int = 0) -> dict[str, float]:
+def share_of_law(drafted: int = 1, tokens: int = 900, seed: int = 0) -> dict[str, float]:
     """How often token 0 comes, if two models with constant laws (.9, .1) and (.1, .9) are mixed half and half.
 
     `exact` is what it should be: one half. The standard error is at most 0.5 / sqrt(tokens) for independent tokens.
@@ -104,14 +104,14 @@ def share_of_law(drafts: int = 1, tokens: int = 900, seed: int = 0) -> dict[str,
             do_sample=True,
             top_k=0,
             pad_token_id=0,
-            assistant_model=drafting(models[1], drafts),
+            assistant_model=drafting(models[1], drafted),
             assistant_ensemble_weight=0.5,
         )[0, 1:]
         .tolist()
     )
-    ours = ensemble.generate([0], params, schedule=f"speculative:{drafts}", progress=False)[0].token_ids
+    ours = ensemble.generate([0], params, schedule=f"speculative:{drafted}", progress=False)[0].token_ids
     share: Callable[[Sequence[int]], float] = lambda found: sum(token == 0 for token in found) / len(found)  # noqa: E731
-    return {"exact": 0.5, f"transformers:ensemble:{drafts}": share(theirs), "unisono": share(ours), "tokens": tokens}
+    return {"exact": 0.5, f"transformers:ensemble:{drafted}": share(theirs), "unisono": share(ours), "tokens": tokens}
 
 
 def _constant(first: float) -> LlamaForCausalLM:

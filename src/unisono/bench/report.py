@@ -43,7 +43,7 @@ def table(cells: Sequence[Mapping[str, Any]], members: Sequence[str] = ()) -> Ta
     """For a terminal: the cells of one case, with each member's forwards per token in a column of its own."""
     found = Table(*COLUMNS[:-1], *(f"{name}/token" for name in members))
     for cell in cells:
-        forwards = [f"{each:.2f}" for each in cell["forwards"]] or ["-"] * len(members)
+        forwards = [f"{each:.2f}" for each in cell["forwards"]] or ["-" for _ in members]
         found.add_row(cell["schedule"], *_numbers(cell), *forwards)
     return found
 

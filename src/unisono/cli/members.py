@@ -36,7 +36,7 @@ def _show(console: Console, members: list[str], source: SourceOptions) -> None:
     for found in ensemble.members:
         if "note" in found.facts:
             console.print(f"{found.name}: {found.facts['note']}")
-    if len(members) > 1:
+    if members[1:]:
         vocabulary = ensemble.prompts.vocabulary
         console.print(f"They can be combined: a common vocabulary of {vocabulary.size} tokens.")
 
