@@ -55,16 +55,20 @@ class Slots:
     def work(self, index: int, frontier: Frontier, positions: int) -> Work | None:
         """What a member must do to score the first open positions; None if it has scored them.
 
-        A long context is read in several steps, which do not depend on the text.
+        A long context is read in several steps, which do not depend on the text. A slot that holds units of a draft which
+        was cut is rewound first.
         """
         keep = positions - frontier.scored(index)
         if keep <= 0:
             return None
         member, slot = self._members[index], self._slots[index]
+        end = frontier.position + positions - 1
+        if member.length(slot) > max(0, end - keep):  # the unit in front of the first position to score is to be read
+            member.rewind(slot, max(0, end - keep))
         unread = member.unread(slot)
         if unread > CHUNK:
             return Work(slot, CHUNK)
-        units = frontier.units(member.length(slot), frontier.position + positions - 1)
+        units = frontier.units(member.length(slot), end)
         if len(units) > max(CHUNK, keep):  # the member was not needed for long
             units, keep = units[: max(1, min(CHUNK, len(units) - keep))], 0
         return Work(slot, unread, units, keep, frontier.position)
