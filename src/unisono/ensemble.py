@@ -17,7 +17,8 @@ from unisono.members.lineup import Lineup
 from unisono.methods import Asked, Methods
 from unisono.params import SamplingParams
 from unisono.request import Request, Scoring, run_all, samples, score_all
-from unisono.text.prompts import Chat, Pair, Prepared, Prompt, Prompts
+from unisono.text.encoder import Chat
+from unisono.text.prompts import Pair, Prepared, Prompt, Prompts
 from unisono.types import Piece, Result, Score
 
 

@@ -36,17 +36,13 @@ from unisono.sampling.warp import Warp
 from unisono.types import Commit
 
 Tokens = tuple[int, ...]
+PROMPT = (0,)
 
 
 class ExactMember(Member, Protocol):
     """A member that tells its laws outside of any slot, as `TableMember` does."""
 
-    def law(self, prefix: Sequence[int]) -> Tensor:
-        """The law [V] of the token after `prefix`, at temperature 1."""
-        ...
-
-
-PROMPT = (0,)
+    def law(self, prefix: Sequence[int]) -> Tensor: ...  # [V], of the token after the prefix, at temperature 1
 
 
 class Race:
@@ -184,10 +180,8 @@ def decode(  # noqa: PLR0913 - what a test varies, by name
     law = as_combination(combination, count)
     plan = as_schedule(schedule, lineup.parameters, law.needed(count))
     method, warp = Method(law, plan, verification, proposer), warp or Warp()
-    left = Warp(0 if warp.greedy else 1) if lineup.warps else warp
-    task = Task(contexts(members, warp=warp), left, tokens, edits=edits or Edits())
-    row = Row(lineup, method, task, noise)
-    return tuple(commit.token for commits in rounds(row) for commit in commits)
+    task = Task(contexts(members, warp=warp), lineup.remaining(warp), tokens, edits=edits or Edits())
+    return tuple(commit.token for commits in rounds(Row(lineup, method, task, noise)) for commit in commits)
 
 
 def contexts(
@@ -202,11 +196,7 @@ def contexts(
 def rounds(row: Row) -> Generator[list[Commit], None, None]:
     """Run a row alone; yields what each step of the engine committed. Closing it cancels the row."""
     found: list[Commit] = []
-
-    def take(commits: list[Commit]) -> None:
-        found.extend(commits)
-
-    engine, row.emit = Engine(row.lineup), take
+    engine, row.emit = Engine(row.lineup), found.extend
     engine.submit(row)
     try:
         while not row.finished:

@@ -27,7 +27,8 @@ from unisono.members.hf import artifact
 from unisono.members.hf import member as module
 from unisono.members.hf.cache import BLOCK
 from unisono.members.hf.compiled import Compiled
-from unisono.members.hf.member import SHORT, HFMember
+from unisono.members.hf.groups import SHORT
+from unisono.members.hf.member import HFMember
 
 TOLERANCE = 1e-4
 SLOTS = 24

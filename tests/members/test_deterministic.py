@@ -9,7 +9,8 @@ import torch
 from tests import tiny
 from unisono import Ensemble, SamplingParams
 from unisono.members.base import Context, Work
-from unisono.members.hf.member import SHORT, HFMember
+from unisono.members.hf.groups import SHORT
+from unisono.members.hf.member import HFMember
 from unisono.members.hf.probe import is_isolated
 
 PROMPTS = [[5, 17, 33], [9, 4], [1, 2, 3, 4, 5, 6, 7], [190] * 40, [8], [7, 7]]

@@ -16,7 +16,8 @@ from tests import tiny
 from unisono.members.base import Context, Work
 from unisono.members.hf.cache import BLOCK
 from unisono.members.hf.graphs import Graphs, Run
-from unisono.members.hf.member import SHORT, HFMember
+from unisono.members.hf.groups import SHORT
+from unisono.members.hf.member import HFMember
 from unisono.members.hf.step import Step
 
 SLOTS = 11

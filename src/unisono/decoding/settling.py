@@ -39,22 +39,29 @@ def _decided(known: Sequence[Known]) -> Iterator[tuple[Row, Settled]]:
     groups: dict[str, list[Known]] = {}
     for each in known:
         groups.setdefault(each.row.method.verification.name, []).append(each)
-    blocks = {name: [each.row.block(len(each.targets)) for each in group] for name, group in groups.items()}
-    asked = [tensor for name, group in groups.items() for tensor in _questions(group, blocks[name])]
+    blocks: dict[str, list[Block]] = {}
+    asked: list[Tensor] = []
+    for name, group in groups.items():
+        blocks[name] = [each.row.block(len(each.targets)) for each in group]
+        asked += _questions(group, blocks[name])
     answers = iter(fetch(asked))
     for name, group in groups.items():
-        yield from zip([each.row for each in group], _answered(group, blocks[name], answers), strict=True)
+        rows = [each.row for each in group]
+        yield from zip(rows, _answered(group, blocks[name], answers), strict=True)
 
 
 def _questions(known: Sequence[Known], blocks: Sequence[Block]) -> list[Tensor]:
     """What the host wants to know of the blocks of one verification, in the order in which `_answered` reads it."""
-    device = known[0].targets.device
-    targets = torch.cat([each.targets.to(device) for each in known]) if len(known) > 1 else known[0].targets
+    targets = known[0].targets
+    device = targets.device
+    if len(known) > 1:
+        targets = torch.cat([each.targets.to(device) for each in known])
     decisions = known[0].row.method.verification.decide(targets, blocks)
     # The softmax of impossible tokens only is nan throughout, so one entry tells
     asked = [decisions.accepted, decisions.tokens, targets[:, 0].isnan()]
     if not _on_host(blocks):
-        asked.append(token_tensor([token for block in blocks for token in block.tokens], device))
+        proposed = [token for block in blocks for token in block.tokens]
+        asked.append(token_tensor(proposed, device))
     for index, (each, block) in enumerate(zip(known, blocks, strict=True)):
         if each.plain is not None:
             asked += _logprobs(each.plain, block, decisions, index, each.row.task.logprobs or 0)
@@ -66,10 +73,12 @@ def _logprobs(laws: Tensor, block: Block, decisions: Decisions, index: int, top:
     """Per known position of a block, log-probabilities [K] of what is committed there, and [K, top] with ids of the best."""
     places = torch.arange(block.known, device=laws.device)
     proposed = token_tensor([*block.tokens, *[0] * block.free], laws.device)
-    accepted, follows = decisions.accepted[index].to(laws.device), decisions.tokens[index].to(laws.device)
+    accepted = decisions.accepted[index].to(laws.device)
+    follows = decisions.tokens[index].to(laws.device)
     committed = torch.where(places == accepted, follows, proposed)
     logs = laws.log()
-    return [logs.gather(-1, committed.unsqueeze(-1))[:, 0], *largest(logs, top)]
+    chosen = logs.gather(-1, committed.unsqueeze(-1))[:, 0]
+    return [chosen, *largest(logs, top)]
 
 
 def _answered(known: Sequence[Known], blocks: Sequence[Block], answers: Iterator[list[Any]]) -> list[Settled]:
@@ -78,7 +87,8 @@ def _answered(known: Sequence[Known], blocks: Sequence[Block], answers: Iterator
     settled = []
     for each, block, count, token in zip(known, blocks, accepted, follows, strict=True):
         drawn = count < block.known
-        proposed, bad = list(islice(tokens, len(block.tokens))), list(islice(void, block.known))
+        proposed = list(islice(tokens, len(block.tokens)))
+        bad = list(islice(void, block.known))
         logprobs = _told(answers, count + drawn) if each.plain is not None else ()
         lawless = any(bad) if each.row.task.given else drawn and bad[count]
         overlaps = [next(answers)[: count + drawn] for _ in each.overlaps]

@@ -90,8 +90,10 @@ def decide_tokens(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
     if not any(block.tokens for block in blocks):
         tokens = draw(targets, Purpose.TARGET, names)
         return Decisions(torch.zeros_like(tokens), tokens)
-    laws, sizes = _stacked_laws(targets, blocks), [block.known for block in blocks]
-    chances = acceptance(targets, laws, token_tensor(padded_tokens(blocks), targets.device))
+    laws = _stacked_laws(targets, blocks)
+    sizes = [block.known for block in blocks]
+    proposed = token_tensor(padded_tokens(blocks), targets.device)
+    chances = acceptance(targets, laws, proposed)
     if any(block.free for block in blocks):
         chances = chances.masked_fill(_free(blocks, targets), 0)
     accepted = leading(_padded(chances, sizes), names)
@@ -111,7 +113,8 @@ def decide_blocks(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
     if not any(block.tokens for block in blocks):
         tokens = draw(targets, Purpose.TARGET, names)
         return Decisions(torch.zeros_like(tokens), tokens)
-    laws, sizes = _stacked_laws(targets, blocks), [block.known for block in blocks]
+    laws = _stacked_laws(targets, blocks)
+    sizes = [block.known for block in blocks]
     worth = _worth(targets, laws, blocks)
     rows, places = _places(sizes, targets)
     accepted = last(_standing(targets, laws, worth, rows, places)[:, 1:], names)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unisono.members.base import Context, Member
+from unisono.sampling.warp import Warp
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,12 @@ class Lineup:
 
     @property
     def warps(self) -> bool:
-        """Whether the members warp by themselves, so that nothing is left to be warped."""
+        """Whether the members warp by themselves."""
         return self.members[0].warps
+
+    def remaining(self, warp: Warp) -> Warp:
+        """What is left of a warp for the core; nothing but the choice at temperature 0 where members warp by themselves."""
+        return Warp(0 if warp.greedy else 1) if self.warps else warp
 
     @property
     def context_length(self) -> int | None:

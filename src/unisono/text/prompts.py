@@ -1,11 +1,9 @@
 """From a prompt of any kind to what each member reads, checked against their vocabulary and their room."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, TypeGuard
-
-from jinja2 import TemplateError
 
 from unisono.combine.base import Combination
 from unisono.errors import RequestError
@@ -15,17 +13,11 @@ from unisono.members.source import PLAIN
 from unisono.params import SamplingParams
 from unisono.sampling.logits_edits import Edits
 from unisono.sampling.warp import Warp
+from unisono.text.encoder import Chat, Encoder
 from unisono.tokens.vocabulary import Vocabulary
 
 Prompt = str | Sequence[int]
 UNLIMITED = 2**31
-
-
-@dataclass(frozen=True)
-class Chat:
-    """A conversation that the members are to answer, as messages with a role and a content."""
-
-    messages: Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -64,9 +56,10 @@ class Prompts:
 
     def __init__(self, tokenizer: Any, templates: Sequence[str], lineup: Lineup, vocabulary: Vocabulary) -> None:
         self.tokenizer = tokenizer
+        self._encoder = Encoder(tokenizer)
         self.templates = tuple(templates)
         self.vocabulary = vocabulary
-        self._members = lineup.members
+        self._lineup, self._members = lineup, lineup.members
         self._forbidden = frozenset(vocabulary.forbidden)
 
     def prepare(
@@ -98,8 +91,7 @@ class Prompts:
         contexts = tuple(member.context(reading, warp) for member, reading in pairs)
         if units:
             self._require_room(contexts, units)
-        left = Warp(0 if warp.greedy else 1) if self._members[0].warps else warp
-        return Prepared(contexts, units, left)
+        return Prepared(contexts, units, self._lineup.remaining(warp))
 
     def itself(self, contexts: Sequence[Context]) -> Prepared | None:
         """A prompt's own units to be scored, from the second on; None if the members read different prompts."""
@@ -116,7 +108,7 @@ class Prompts:
             RequestError: as for `prepare`.
         """
         if isinstance(prompt, Chat):
-            return self._encode(self._rendered(prompt), special=False)
+            return list(self._encoder.chat(prompt))
         return list(self._readings(prompt)[0].tokens)
 
     def split(self, prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
@@ -164,7 +156,7 @@ class Prompts:
         return Edits(
             bias=params.logit_bias,
             allowed=None if params.allowed_token_ids is None else tuple(params.allowed_token_ids),
-            banned=tuple(banned for word in params.bad_words for banned in self._spellings(word)),
+            banned=tuple(banned for word in params.bad_words for banned in self._encoder.spellings(word)),
             min_tokens=params.min_tokens,
             ends=tuple(sorted(ends)),
             repetition=params.repetition_penalty,
@@ -172,11 +164,6 @@ class Prompts:
             frequency=params.frequency_penalty,
             processors=tuple(params.logits_processors),
         )
-
-    def _spellings(self, word: str) -> set[tuple[int, ...]]:
-        """The tokens of a word, alone and behind a space."""
-        _require_text(word)
-        return {tuple(self.tokenizer.encode(text, add_special_tokens=False)) for text in (word, " " + word.lstrip())}
 
     def _with(self, contexts: Sequence[Context]) -> Iterator[tuple[Member, Context]]:
         return zip(self._members, contexts, strict=True)
@@ -200,7 +187,7 @@ class Prompts:
         if not prompt:
             raise RequestError("the prompt is empty; give at least one token")
         text = template.replace(PLAIN, prompt)
-        return Reading(tuple(self._encode(text)), text)
+        return Reading(self._encoder.text(text), text)
 
     def _against(
         self, readings: list[Reading], combination: Combination | None, negative: AnyPrompt | None
@@ -236,10 +223,9 @@ class Prompts:
         blanks = len(prompt) - len(prompt.rstrip())
         if blanks and prompt.strip():
             prompt, continuation = prompt[:-blanks], prompt[-blanks:] + continuation
-        _require_text(prompt + continuation)
         if not continuation:
             raise RequestError("the continuation is empty; give at least one token to score")
-        rows = [self._split_pair(template, prompt, continuation) for template in self.templates]
+        rows = [self._encoder.pair(template.replace(PLAIN, prompt), continuation) for template in self.templates]
         if any(target != rows[0][1] for _, target in rows):
             raise RequestError("the members' own prompts make the continuation split differently; move its border")
         if not rows[0][1]:
@@ -247,42 +233,6 @@ class Prompts:
                 "the tokenizer merges the continuation into the last token of the prompt; move its border"
             )
         return [reading for reading, _ in rows], rows[0][1]
-
-    def _split_pair(self, template: str, prompt: str, continuation: str) -> tuple[Reading, tuple[int, ...]]:
-        filled = template.replace(PLAIN, prompt)
-        if not filled:
-            start = self.tokenizer.bos_token_id
-            start = self.tokenizer.eos_token_id if start is None else start
-            if start is None:
-                raise RequestError("an empty prompt needs a tokenizer with a beginning-of-text token")
-            return Reading((start,), ""), tuple(self._encode(continuation, special=False))
-        context = tuple(self._encode(filled))
-        return Reading(context, filled), tuple(self._encode(filled + continuation)[len(context) :])
-
-    def _rendered(self, chat: Chat) -> str:
-        """The conversation in the first member's chat template, ready for the answer."""
-        messages = chat.messages
-        if self.tokenizer is None or not getattr(self.tokenizer, "chat_template", None):
-            raise RequestError("the first member's tokenizer has no chat template; give a plain prompt instead")
-        if not isinstance(messages, list | tuple) or not messages:
-            raise RequestError(f"a chat is a list of at least one message, not: {messages!r}")
-        for message in messages:
-            if not isinstance(message, Mapping) or not all(
-                isinstance(message.get(k), str) for k in ("role", "content")
-            ):
-                raise RequestError(f"a message needs a role and a content, both texts, not: {message!r}")
-            _require_text(message["content"])
-        try:
-            text: str = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
-        except TemplateError as error:
-            raise RequestError(f"the chat template refuses these messages: {' '.join(str(error).split())}") from error
-        return text
-
-    def _encode(self, text: str, special: bool = True) -> list[int]:
-        """Token ids of a text; `special`: with those that the tokenizer adds, which a chat template writes itself."""
-        _require_text(text)
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=special)
-        return ids
 
     def _require_room(self, contexts: Sequence[Context], units: Sequence[int]) -> None:
         for member, context in self._with(contexts):
@@ -301,13 +251,6 @@ class Prompts:
                 raise RequestError(
                     f"the prompt has a token id that not all members know: {token}; ids go to {self.vocabulary.size - 1}"
                 )
-
-
-def _require_text(text: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise RequestError(f"a text is not UTF-8: {error.reason} at character {error.start}") from None
 
 
 def _is_tokens(prompt: object) -> TypeGuard[Sequence[int]]:

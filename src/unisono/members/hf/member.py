@@ -3,7 +3,7 @@
 import copy
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -20,15 +20,13 @@ from unisono.members.hf.cache import SlotCache, capacity
 from unisono.members.hf.compiled import Compiled, build, discard, find
 from unisono.members.hf.facts import context_length, end_ids, logit_count, require_rewindable
 from unisono.members.hf.graphs import Graphs
+from unisono.members.hf.groups import PIECE, SHORT, groups, padded
 from unisono.members.hf.mask import Masks
 from unisono.members.hf.probe import is_faithful, is_isolated, require_faithful
 from unisono.members.hf.step import Step
 from unisono.members.tokens import Append, TokenMember
 from unisono.transfer import Token, token_tensor
 
-SHORT = 16  # rows with at most this many new tokens are scored together, and compiled
-PIECE = 32  # more tokens are padded to a multiple of this: kernels are made, and kept, for every number that occurs
-MANY = 512  # the most tokens of a forward of several such rows
 WARM = [(rows, width) for rows in (1, 2) for width in (1, 2, 4, 8, 16)]  # what is recorded at loading
 
 
@@ -196,7 +194,7 @@ class HFMember(TokenMember):
         with self._lock:
             appended = [self._append(item) for item in work]
             most, idle = self._together if self._masks else 0, self._step.idle if self._step else None
-            for group in _groups(appended, most, idle):
+            for group in groups(appended, most, idle):
                 found.update(zip((item.slot for item in group), self._forward(group), strict=True))
         return [found[item.slot] for item in work]
 
@@ -211,7 +209,7 @@ class HFMember(TokenMember):
 
     def _forward(self, work: Sequence[Append]) -> list[Scores]:
         """One forward; rows with fewer tokens than the longest are padded behind, where nothing looks."""
-        width = _padded(max(len(item.tokens) for item in work)) if self._masks else len(work[0].tokens)
+        width = padded(max(len(item.tokens) for item in work)) if self._masks else len(work[0].tokens)
         first = min(len(item.tokens) - item.keep for item in work)  # no row wants logits before this column
         columns = max(1, width - first)
         features: Tensor | None = None
@@ -282,35 +280,3 @@ def _ids(tokens: Sequence[Sequence[Token]], width: int, device: torch.device) ->
     """Tokens of the rows, padded behind: [rows, width]."""
     padded = [token for row in tokens for token in (*row, *[0] * (width - len(row)))]
     return token_tensor(padded, device).view(len(tokens), width)
-
-
-def _groups(work: Sequence[Append], most: int, idle: int | None) -> Iterator[Sequence[Append]]:
-    """Rows that share a forward: those with at most `most` tokens; others alone, so that nobody is padded to them.
-
-    Args:
-        idle: the most slots between neighbours, or None for any number.
-    """
-    short = sorted((item for item in work if len(item.tokens) <= most), key=lambda item: item.slot)
-    start = 0
-    for end in range(1, len(short) + 1):
-        if end == len(short) or (idle is not None and short[end].slot - short[end - 1].slot > idle + 1):
-            yield short[start:end]
-            start = end
-    if most:
-        yield from _long_groups([item for item in work if len(item.tokens) > most])
-    else:
-        yield from ([item] for item in work)
-
-
-def _long_groups(work: Sequence[Append]) -> Iterator[Sequence[Append]]:
-    """Rows with many tokens, together if they are padded alike."""
-    widths: dict[int, list[Append]] = {}
-    for item in sorted(work, key=lambda item: item.slot):
-        widths.setdefault(_padded(len(item.tokens)), []).append(item)
-    for width, items in widths.items():
-        most = max(1, MANY // width)
-        yield from (items[start : start + most] for start in range(0, len(items), most))
-
-
-def _padded(width: int) -> int:
-    return width if width <= SHORT else -(-width // PIECE) * PIECE

@@ -15,7 +15,8 @@ from unisono.server.models import Model
 from unisono.server.openai.schema import ChatRequest, Collaboration, CompletionRequest, Sampling
 from unisono.server.settings import Settings
 from unisono.server.worker import Worker
-from unisono.text.prompts import Chat, Prepared, Prompt
+from unisono.text.encoder import Chat
+from unisono.text.prompts import Prepared, Prompt
 
 # Fields of requests that go to `SamplingParams` as they are
 PLAIN = (
