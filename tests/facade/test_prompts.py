@@ -16,7 +16,7 @@ from unisono.members.base import Context, Reading
 from unisono.members.lineup import Lineup
 from unisono.members.table import TableMember
 from unisono.sampling.warp import Warp
-from unisono.text.chat import Chat
+from unisono.text.encoder import Chat
 from unisono.text.prompts import Pair, Prepared, Prompts
 from unisono.tokens.vocabulary import Vocabulary
 
