@@ -4,6 +4,7 @@ from typing import Any
 
 from unisono import Ensemble
 from unisono.members.base import Member
+from unisono.members.hf.cache import SlotCache
 from unisono.members.hf.member import HFMember
 
 
@@ -30,6 +31,11 @@ def models(ensemble: Ensemble) -> list[Any]:
     return [model(member) for member in ensemble.members]
 
 
+def caches(ensemble: Ensemble) -> list[SlotCache]:
+    """The cache of each member; twins have one together."""
+    return [member._cache for member in hf_members(ensemble)]
+
+
 def cached(ensemble: Ensemble) -> list[dict[int, int]]:
     """Per member, how many tokens each open slot holds."""
-    return [member._cache.lengths for member in hf_members(ensemble)]
+    return [cache.lengths for cache in caches(ensemble)]

@@ -171,16 +171,6 @@ def ensemble(members: Sequence[Any], tokens: Any = None, **options: Any) -> Ense
     return Ensemble.load([{"model": model, "tokenizer": tokens} for model in members], **options)
 
 
-def inside(ensemble: Ensemble) -> list[Any]:
-    """The members with all that transformers' members have beyond the protocol."""
-    return list(ensemble.members)
-
-
-def caches(ensemble: Ensemble) -> list[Any]:
-    """The members' caches."""
-    return [member._cache for member in inside(ensemble)]
-
-
 @functools.cache
 def text_models(architecture: str = "llama", count: int = 2) -> tuple[Any, ...]:
     """Models that speak (nonsense) text: mostly readable, now and then a broken character."""

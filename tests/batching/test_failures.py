@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tests import tiny
 from tests.batching.test_engine import make_row
+from tests.hf import caches, hf_members
 from unisono import Ensemble, RequestError, SamplingParams
 from unisono.combine import Combination, as_combination
 from unisono.combine.base import Logits
@@ -150,7 +151,7 @@ def test_the_cache_stays_within_the_budget_beside_wider_rows():
     budget = Ensemble.load(models).members[0].memory(2, 128)
     ensemble = Ensemble.load(models, memory=budget, rows=2)
     member, sizes = ensemble.members[0], []
-    (cache,), score = tiny.caches(ensemble), member.score
+    (cache,), score = caches(ensemble), member.score
 
     def measured(work: Sequence[Work]) -> list[Scores]:
         found = score(work)
@@ -169,7 +170,7 @@ def test_the_cache_stays_within_the_budget_beside_wider_rows():
 def test_members_of_one_model_take_turns():
     """Its attention may be exchanged for a forward, so one lock guards the model, whoever loaded it."""
     (model,) = tiny.models("llama", 1)
-    first, second = (tiny.inside(Ensemble.load([model]))[0] for _ in range(2))
+    first, second = (hf_members(Ensemble.load([model]))[0] for _ in range(2))
     assert first._lock is second._lock is lock_of(model)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests import tiny
+from tests.hf import caches
 from unisono import Ensemble, SamplingParams, combine
 
 SCHEDULES = ("standard", "parallel", "speculative:3", "cos:2,1", "cos:1,1")
@@ -72,7 +73,7 @@ def test_rows_with_other_schedules_and_combinations_share_a_batch():
                 streams.pop(3).close()
     assert all(tuple(found[index]) == alone[index][: len(found[index])] for index in found)
     assert all(len(found[index]) == len(alone[index]) for index in found if index != 3)
-    assert all(not cache.lengths for cache in tiny.caches(ensemble))
+    assert all(not cache.lengths for cache in caches(ensemble))
 
 
 def test_threads_share_the_engine():
@@ -91,7 +92,7 @@ def test_threads_share_the_engine():
     for thread in threads:
         thread.join(120)
     assert [found[index] for index in range(len(batch))] == alone
-    assert all(not cache.lengths for cache in tiny.caches(ensemble))
+    assert all(not cache.lengths for cache in caches(ensemble))
 
 
 def test_an_error_in_one_row_is_that_rows_alone():
@@ -111,4 +112,4 @@ def test_an_error_in_one_row_is_that_rows_alone():
     assert found == alone
     with pytest.raises(RuntimeError, match="broken processor"):
         list(bad)
-    assert all(not cache.lengths for cache in tiny.caches(ensemble))
+    assert all(not cache.lengths for cache in caches(ensemble))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tests import tiny
 from tests.batching.test_engine import make_row
+from tests.hf import caches
 from unisono import (
     ConfigurationError,
     Ensemble,
@@ -49,7 +50,7 @@ def test_a_turn_that_cannot_be_taken_ends_its_row_only(turn: Any):
 
 
 def cache_bytes(ensemble: Ensemble) -> int:
-    return sum(layer.keys.nbytes + layer.values.nbytes for cache in tiny.caches(ensemble) for layer in cache.layers)
+    return sum(layer.keys.nbytes + layer.values.nbytes for cache in caches(ensemble) for layer in cache.layers)
 
 
 def test_the_cache_stays_within_its_budget():
@@ -176,7 +177,7 @@ def test_a_stream_that_is_closed_in_the_middle_of_a_step():
 
     found = ensemble.generate("the cat", SamplingParams(max_tokens=12, seed=1, logits_processors=[closing]))[0]
     assert found.token_ids == alone
-    assert all(not cache.lengths for cache in tiny.caches(ensemble))
+    assert all(not cache.lengths for cache in caches(ensemble))
 
 
 def test_decoding_inside_a_processor_is_refused():

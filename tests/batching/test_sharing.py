@@ -1,6 +1,6 @@
-"""One model, two prompts: one copy of the weights, two caches."""
+"""One model, two prompts: one copy of the weights, one cache with slots for both."""
 
-from tests import tiny
+from tests.hf import hf_members
 from unisono import Ensemble, SamplingParams
 
 
@@ -8,11 +8,11 @@ def test_members_of_one_model_share_its_weights():
     """They differ in name and prompt only; each reads its own prompt, and other options load a copy of their own."""
     with_hint = {"model": "zoo:code-s", "prompt": "# short names\n{prompt}"}
     shared = Ensemble.load([with_hint, "zoo:code-s"], "weighted:0.5,0.5", dtype="float32")
-    first, second = tiny.inside(shared)
+    first, second = hf_members(shared)
     assert first.model is second.model
     assert shared.names == ["code-s#1", "code-s#2"]
     apart = Ensemble.load([with_hint, {"model": "zoo:code-s", "dtype": "bfloat16"}], dtype="float32")
-    first, second = tiny.inside(apart)
+    first, second = hf_members(apart)
     assert first.model is not second.model
 
     params = SamplingParams(max_tokens=12, temperature=0)

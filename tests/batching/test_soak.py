@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests import tiny
+from tests.hf import caches
 from unisono import Ensemble, SamplingParams, combine
 
 
@@ -35,6 +36,6 @@ def test_two_thousand_requests_with_cancellations():
         stream.close()
         ended += 1
     assert ended == 2000
-    assert all(not cache.lengths for cache in tiny.caches(ensemble))
+    assert all(not cache.lengths for cache in caches(ensemble))
     for (prompt, params, schedule), tokens in dice.sample(finished, 50):
         assert ensemble.generate(prompt, params, schedule=schedule)[0].token_ids == tokens
