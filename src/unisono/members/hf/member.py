@@ -48,7 +48,7 @@ class HFMember(TokenMember):
         self.model = model.eval()
         self.parameters = model.num_parameters()
         self.context_length = context_length(model)
-        self.width = model.config.get_text_config().hidden_size
+        self.width = int(getattr(model.config.get_text_config(), "hidden_size", 0))
         self.vocabulary = logit_count(model)
         self.device = str(model.device)
         self.end_ids = end_ids(model)
