@@ -230,7 +230,7 @@ class Ensemble:
             prepared: the prompt. top: how many of the most probable tokens to report at each position.
 
         Raises:
-            RequestError: the members read different prompts, or the caches have no room.
+            RequestError: the members read different prompts, or the prompt is too long for them or for the caches.
         """
         own = self.prompts.itself(prepared.contexts)
         if own is None:

@@ -34,7 +34,7 @@ def load_members(
         before: members of other ensembles, whose weights are shared; those loaded now are added to it.
 
     Raises:
-        MemberError: a model cannot be loaded, does not fit in memory, or has another vocabulary.
+        MemberError: a model cannot be loaded, does not fit in memory, has another vocabulary, or alone warps by itself.
         ConfigurationError: an option is unknown or cannot be honoured.
     """
     if not isinstance(members, list | tuple) or not members:
@@ -47,6 +47,7 @@ def load_members(
     loaded, tokenizers = zip(*_load_all(sources, [] if before is None else before), strict=True)
     lineup = Lineup(loaded, len(drafts), twins=_twins(sources))
     _name_apart(lineup)
+    _require_one_warp(lineup)
     vocabulary = _vocabulary(lineup, tokenizers)
     for member in lineup.members:
         member.restrict(vocabulary.size, vocabulary.forbidden)
@@ -114,6 +115,16 @@ def _name_apart(lineup: Lineup) -> None:
     for index, member in enumerate(lineup.members):
         if names.count(member.name) > 1:
             member.name = f"{names[index]}#{names[: index + 1].count(names[index])}"
+
+
+def _require_one_warp(lineup: Lineup) -> None:
+    """Raise MemberError if only some members warp by themselves: the loop warps the logits of all members or of none."""
+    themselves = [member.name for member in lineup.members if member.warps]
+    others = [member.name for member in lineup.members if not member.warps]
+    if themselves and others:
+        raise MemberError(
+            f"member {themselves[0]} warps its laws itself and member {others[0]} does not; combine members of one kind"
+        )
 
 
 def _vocabulary(lineup: Lineup, tokenizers: Sequence[Any]) -> Vocabulary:

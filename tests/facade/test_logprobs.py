@@ -230,6 +230,15 @@ def test_a_continuation_may_fill_the_context():
         ensemble.logprobs("xyz", "xyzxyzx")
 
 
+def test_a_prompt_that_is_scored_may_fill_the_context():
+    """Also where nothing is generated behind it, as for `echo` of the server: a longer one is refused, not clamped."""
+    model = tiny.build("llama", vocab_size=tiny.TEXT_VOCABULARY, max_position_embeddings=8)
+    ensemble = tiny.ensemble([model, tiny.blend(model, 0.1, 1)], tiny.tokenizer())
+    assert len(ensemble.echo(ensemble.prompts.prepare([5] * 9)).row.task.given) == 8
+    with pytest.raises(RequestError, match="too long: 10 tokens for a context of 8"):
+        ensemble.echo(ensemble.prompts.prepare([5] * 10))
+
+
 @pytest.mark.parametrize(("prompt", "continuation"), [("x", ""), (1, "x"), ("x", None), (["x"], "y")])
 def test_wrong_texts_are_refused(ensemble: Ensemble, prompt: Any, continuation: Any):
     """Both must be texts, and the continuation at least one token."""

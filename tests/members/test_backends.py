@@ -18,6 +18,7 @@ from unisono.members.base import Context, Work
 from unisono.members.hf.load import model_of
 from unisono.members.hf.member import HFMember
 from unisono.members.source import Source
+from unisono.members.table import TableMember
 
 
 @pytest.fixture
@@ -112,6 +113,29 @@ def test_members_of_the_same_weights_are_twins(toy: Toy):
     assert lineup.drafters == 1
     assert lineup.names == ["toy:3#1", "toy:3#2", "x", "toy:3#3"]
     assert toy.loads == 2
+
+
+def test_members_that_warp_by_themselves_are_not_combined_with_others(toy: Toy):
+    """Nobody would warp the logits of the others, or the loop would warp those of both."""
+
+    class Warping(Toy):
+        name = "warping"
+
+        def takes(self, source: Source) -> bool:
+            return source.model == "toy:03"
+
+        def _made(self, same: TableMember, name: str) -> ToyMember:
+            member = super()._made(same, name)
+            member.warps = True
+            return member
+
+    backends.register(Warping())
+    warping = "toy:03"
+    with pytest.raises(MemberError, match="member toy:03 warps its laws itself and member toy:3 does not"):
+        load_members(["toy:3", warping], {})
+    with pytest.raises(MemberError, match="member toy:03 warps its laws itself and member toy:3 does not"):
+        load_members([warping], {}, drafts=["toy:3"])
+    assert load_members([warping, warping], {})[0].warps
 
 
 def test_weights_are_shared_between_ensembles_and_slots_are_not(toy: Toy):

@@ -94,12 +94,18 @@ class Prompts:
         return Prepared(contexts, units, self._lineup.remaining(warp))
 
     def itself(self, contexts: Sequence[Context]) -> Prepared | None:
-        """A prompt's own units to be scored, from the second on; None if the members read different prompts."""
+        """A prompt's own units to be scored, from the second on; None if the members read different prompts.
+
+        Raises:
+            RequestError: the prompt is too long for a member.
+        """
         tokens = contexts[0].tokens
         if any(context.tokens != tokens for context in contexts):
             return None
-        first = Reading(tokens[:1])
-        return Prepared(tuple(member.context(first, Warp()) for member in self._members), tokens[1:], Warp())
+        first, units = Reading(tokens[:1]), tokens[1:]
+        own = tuple(member.context(first, Warp()) for member in self._members)
+        self._require_room(own, units)
+        return Prepared(own, units, Warp())
 
     def ids(self, prompt: AnyPrompt) -> list[int]:
         """Token ids of a text or a conversation, as a member without a prompt of its own reads it.
