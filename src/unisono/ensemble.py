@@ -277,6 +277,9 @@ class Ensemble:
         ends = frozenset(params.stop_token_ids)
         if not params.ignore_eos:
             ends |= self.lineup.end_ids
+        edits = self.prompts.edits(params, ends)
+        if self.lineup.warps and not edits.nothing:
+            raise RequestError("biases, penalties, masks and processors need members that do not warp by themselves")
         limit = min(params.max_tokens, self.prompts.room(prepared.contexts))
         self.engine.check(prepared.contexts, limit)
         return Task(
@@ -284,7 +287,7 @@ class Ensemble:
             warp=prepared.warp,
             limit=limit,
             ends=ends,
-            edits=self.prompts.edits(params, ends),
+            edits=edits,
             logprobs=params.top_logprobs if params.logprobs else None,
             processed=params.logprobs_mode == "processed",
         )

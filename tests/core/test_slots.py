@@ -190,3 +190,18 @@ def test_a_member_that_was_not_needed_for_long_catches_up_in_steps():
     found = alone.score(made, 2)
     assert alone.member.calls == [(2 + CHUNK, 0), (CHUNK, 0), (601 - 2 * CHUNK, 2)]
     assert torch.equal(found, laws(alone.member, PROMPT, [*text, 4], 600))
+
+
+def test_a_row_without_memory_for_a_slot_has_none(monkeypatch: pytest.MonkeyPatch):
+    """What was opened before the failure is closed, and a sibling does not take copies of half a row's slots."""
+    members = [HistoryMember.random(5, seed) for seed in (1, 2)]
+    slots = Slots(Lineup(tuple(members)), contexts(members, [PROMPT, PROMPT]))
+
+    def fail(context: object) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(members[1], "open", fail)
+    with pytest.raises(MemoryError):
+        slots.open()
+    assert not slots
+    assert not members[0]._slots

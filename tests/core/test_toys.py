@@ -1,14 +1,21 @@
 """Members of other kinds, each in one file of `tests/toys`, decode exactly under every schedule and verification."""
 
+import dataclasses
+
 import pytest
 
 from tests.core.helpers import TWO_SCHEDULES, HistoryMember
 from tests.toys.snapshots import SnapshotMember
 from tests.toys.texts import TextMember
+from unisono import Ensemble, RequestError, SamplingParams
 from unisono.decoding import Schedule
 from unisono.decoding.verification import VERIFICATIONS
+from unisono.members.lineup import Lineup
+from unisono.members.source import PLAIN
 from unisono.sampling.warp import Warp
 from unisono.testing import largest_error
+from unisono.text.prompts import Prompts
+from unisono.tokens.vocabulary import Vocabulary
 
 SCHEDULES = pytest.mark.parametrize("schedule", TWO_SCHEDULES, ids=lambda schedule: schedule.name)
 RULES = pytest.mark.parametrize("rule", VERIFICATIONS.values(), ids=list(VERIFICATIONS))
@@ -39,3 +46,14 @@ def test_the_state_really_was_lost():
     assert largest_error(members, "weighted:0.6,0.4", "cos:3,1", 3) < 1e-12
     assert isinstance(members[0], SnapshotMember)
     assert members[0].lost > 0
+
+
+def test_members_that_warp_by_themselves_take_no_edits():
+    """A penalty would act behind the truncation, where it belongs in front of it."""
+    lineup = Lineup((TextMember("", seed=1), TextMember("opening ", seed=2)))
+    ensemble = Ensemble(lineup, Prompts(None, [PLAIN] * 2, lineup, Vocabulary(3, ())))
+    params = SamplingParams(max_tokens=4, temperature=0.7, seed=1)
+    texts = [ensemble.generate([0, 1], params, schedule=name)[0].token_ids for name in ("standard", "auto")]
+    assert len(texts[0]) == 4
+    with pytest.raises(RequestError, match="do not warp by themselves"):
+        ensemble.generate([0, 1], dataclasses.replace(params, presence_penalty=1.0))

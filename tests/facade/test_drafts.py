@@ -7,7 +7,7 @@ import pytest
 from tests import tiny
 from unisono import Ensemble, SamplingParams, combine
 from unisono.cli.loading import load_ensemble
-from unisono.cli.options.load import LoadOptions, MethodOptions
+from unisono.cli.options.load import LoadOptions, MethodOptions, SourceOptions
 from unisono.config import Config, from_mapping
 from unisono.errors import ConfigurationError, MemberError
 from unisono.members.backends import as_source
@@ -75,3 +75,21 @@ def test_configs_and_commands_name_it():
     assert load_ensemble(LoadOptions(), config).names == ["code-s", "code-n"]
     asked = LoadOptions(method=MethodOptions(draft="zoo:code-m"))
     assert load_ensemble(asked, config).names == ["code-s", "code-m"]
+
+
+def test_an_option_of_the_command_line_goes_before_the_configs_draft():
+    """As it does for members."""
+    content = {"members": ["zoo:code-s"], "draft": {"model": "zoo:code-n", "dtype": "bfloat16"}}
+    asked = LoadOptions(source=SourceOptions(dtype="float32"))
+    ensemble = load_ensemble(asked, from_mapping(content))
+    assert [member.facts["dtype"] for member in ensemble.members] == ["float32", "float32"]
+
+
+def test_a_drafts_own_prompt_does_not_keep_log_probabilities_of_the_prompt_away():
+    """Only members of the combination have to read the same prompt."""
+    draft = {"model": "zoo:code-s", "prompt": "# short\n{prompt}"}
+    ensemble = Ensemble.load(["zoo:code-n"], draft=draft, dtype="float32")
+    params = SamplingParams(max_tokens=4, prompt_logprobs=True, seed=1)
+    alone = Ensemble.load(["zoo:code-n"], dtype="float32").generate("def f(x):", params, schedule="standard")[0]
+    found = ensemble.generate("def f(x):", params, schedule="standard")[0]
+    assert found.prompt_logprobs == pytest.approx(alone.prompt_logprobs)

@@ -52,7 +52,7 @@ def run_harness(
     manager = TaskManager(include_path=str(folder) if folder else None)
     _require_task(task, manager.all_tasks)
     methods: list[tuple[str, object, str]] = [
-        (f"{name} alone", f"only:{index}", "standard") for index, name in enumerate(ensemble.names)
+        (f"{ensemble.names[index]} alone", f"only:{index}", "standard") for index in ensemble.lineup.combined
     ]
     methods += [(str(each), each, schedule) for each in combinations]
     rows: list[dict[str, Any]] = []
@@ -71,7 +71,7 @@ def run_harness(
         rows.append(
             {
                 "name": name,
-                "kind": "fused" if len(rows) >= len(ensemble.names) else "member",
+                "kind": "fused" if len(rows) not in ensemble.lineup.combined else "member",
                 "metrics": found["results"][task],
                 "seconds": model.seconds,
                 "tokens_per_second": model.tokens / model.seconds,

@@ -16,6 +16,7 @@ from unisono.cli.signature import given
 from unisono.config import Config, read
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError
+from unisono.members.source import Source
 from unisono.params import SamplingParams
 
 DEFAULT_MEMBERS = ("zoo:code-m", "zoo:code-n")
@@ -50,6 +51,8 @@ def load_ensemble(options: LoadOptions, config: Config | None = None) -> Ensembl
     config = Config() if config is None else config
     method = {each.name: getattr(config, each.name) for each in fields(MethodOptions)} | given(options.method)
     members = options.members or members_of(config, options.source) or DEFAULT_MEMBERS
+    if isinstance(method["draft"], Source):  # the config's
+        method["draft"] = method["draft"].given() | given(options.source)
     return Ensemble.load(members, **method, **given(options.source))
 
 

@@ -86,6 +86,6 @@ def _with(config: Config, method: dict[str, Any], sources: dict[str, Any]) -> Co
     """An option goes before the config, for members too."""
     asked = {"draft": config.draft, **method}
     if asked["draft"] is not None:
-        asked["draft"] = as_source(asked["draft"], **sources)
+        asked["draft"] = as_source(as_source(asked["draft"]).given() | sources)
     members = tuple(as_source(source.given() | sources) for source in config.members)
     return replace(config, members=members, **asked)

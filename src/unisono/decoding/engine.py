@@ -27,7 +27,7 @@ ROWS = 64  # run at the same time
 PATIENCE = 8  # steps after which a waiting row is served before the majority
 
 
-class Reading(IntEnum):
+class Progress(IntEnum):
     """What a forward did for a row; of several members' forwards, the largest counts."""
 
     NOTHING = 0  # its open positions were scored before
@@ -176,7 +176,7 @@ class Engine:
         """The members score; rows whose positions are scored then settle and propose."""
         turns = {row: row.turn() for row in rows}
         read = self._score(members, rows)
-        ready = [row for row in rows if read[row] is not Reading.UNFINISHED and not row.finished]
+        ready = [row for row in rows if read[row] is not Progress.UNFINISHED and not row.finished]
         committed = settle(ready)
         for row in ready:
             row.end_round()
@@ -190,11 +190,11 @@ class Engine:
         for row in rows:
             row.waited = 0
         for row in ready:
-            if read[row] is Reading.NOTHING and not (committed.get(row) or drafts[row] or row.finished):
+            if read[row] is Progress.NOTHING and not (committed.get(row) or drafts[row] or row.finished):
                 problem = f"makes no progress: {turns[row]} (does it mind view.room?)"
                 row.fail(ConfigurationError(f"schedule {row.method.schedule.name} {problem}"))
 
-    def _score(self, members: Sequence[int], rows: Sequence[Row]) -> dict[Row, Reading]:
+    def _score(self, members: Sequence[int], rows: Sequence[Row]) -> dict[Row, Progress]:
         """The members read what they have not read of the rows, several of them at the same time."""
         started = time.perf_counter()
         if not members[1:]:
@@ -207,20 +207,20 @@ class Engine:
     def _draft(self, member: int, rows: Sequence[Row]) -> list[Row]:
         """The rows whose last proposal the member has scored."""
         self._drafted += 1
-        return [row for row, reading in self._score([member], rows).items() if reading is Reading.SCORED]
+        return [row for row, made in self._score([member], rows).items() if made is Progress.SCORED]
 
-    def _forward(self, index: int, rows: Sequence[Row]) -> dict[Row, Reading]:
+    def _forward(self, index: int, rows: Sequence[Row]) -> dict[Row, Progress]:
         """One forward of a member for all rows that it has something to read of."""
         work = {row: item for row in rows if (item := row.work(index)) is not None}
         if not work:
-            return dict.fromkeys(rows, Reading.NOTHING)
+            return dict.fromkeys(rows, Progress.NOTHING)
         started = time.perf_counter()
         try:
             scores = self._lineup.members[index].score(list(work.values()))
         except Exception as error:
             for row in work:
                 row.fail(error)
-            return dict.fromkeys(rows, Reading.NOTHING)
+            return dict.fromkeys(rows, Progress.NOTHING)
         seconds = time.perf_counter() - started
         width = max(max(item.keep, item.read + len(item.tokens)) for item in work.values())
         self._experience.costs.add(index, len(work), width, seconds)
@@ -229,8 +229,8 @@ class Engine:
             row.frontier.add_scores(index, said)
             row.stats.members[index].forwards += 1
             row.stats.members[index].seconds += share
-        scored = dict.fromkeys(rows, Reading.NOTHING)
-        return scored | {row: Reading.SCORED if item.keep else Reading.UNFINISHED for row, item in work.items()}
+        scored = dict.fromkeys(rows, Progress.NOTHING)
+        return scored | {row: Progress.SCORED if item.keep else Progress.UNFINISHED for row, item in work.items()}
 
 
 def _settle_early(rows: Sequence[Row]) -> None:

@@ -49,7 +49,8 @@ class Row:
         self.task = task
         self.lineup = lineup
         self.frontier = Frontier(len(task.contexts))
-        self.stats = Stats([MemberStats(name) for name in lineup.names])
+        (text,) = lineup.proposers
+        self.stats = Stats([MemberStats(name) for name in lineup.names], MemberStats(text))
         self.slots = Slots(lineup, task.contexts)
         self.error: Exception | None = None
         self.needs = Needs(method, task, self.frontier, noise, lineup.combined)

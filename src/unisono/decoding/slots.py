@@ -25,14 +25,17 @@ class Slots:
         return bool(self._slots)
 
     def open(self, sibling: "Slots | None" = None) -> None:
-        """Open one in every member; as copies of a sibling's, where that has read a part of the same context."""
-        if sibling is None:
-            for member, context in zip(self._members, self._contexts, strict=True):
-                self._slots.append(member.open(context))
-            return
-        for member, slot in zip(self._members, sibling._slots, strict=True):
-            self._slots.append(member.fork(slot))
-            member.rewind(self._slots[-1], 0)
+        """Open one in every member, or none if one fails; as copies of a sibling's, who has read some of the same contexts."""
+        try:
+            for index, member in enumerate(self._members):
+                if sibling is None:
+                    self._slots.append(member.open(self._contexts[index]))
+                else:
+                    self._slots.append(member.fork(sibling._slots[index]))
+                    member.rewind(self._slots[-1], 0)
+        except BaseException:
+            self.close()
+            raise
 
     def inherit(self, other: "Slots") -> None:
         """Take over the slots of a row with the same contexts, which has ended."""

@@ -109,7 +109,8 @@ def as_source(value: object, **defaults: Any) -> Source:
     given = {**defaults, **own}
     if "model" not in given:
         _require_known(given, member_options())
-        raise ConfigurationError(f"a member needs a model, not only: {', '.join(map(str, given))}")
+        listed = ", ".join(map(str, given)) or "an empty mapping"
+        raise ConfigurationError(f"a member needs a model, not only: {listed}")
     source = Source(**{key: given.pop(key) for key in OWN if key in given})
     backend = backend_of(source)
     _require_known(given, [*OWN, *_option_names([backend])])

@@ -34,6 +34,8 @@ class Source:
         for name, (kinds, wanted) in KINDS.items():
             if not isinstance(getattr(self, name), kinds):
                 raise ConfigurationError(f"a member's {name} must be {wanted}, not: {getattr(self, name)!r}")
+        if self.name == "":
+            raise ConfigurationError("a member's name must not be empty; leave it out to take the model's")
         if PLAIN not in self.prompt:
             raise ConfigurationError(f"a member's prompt must contain {PLAIN}, not: {self.prompt!r}")
         if self.options is not None and (isinstance(self.options, type) or not is_dataclass(self.options)):

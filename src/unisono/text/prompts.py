@@ -94,13 +94,13 @@ class Prompts:
         return Prepared(contexts, units, self._lineup.remaining(warp))
 
     def itself(self, contexts: Sequence[Context]) -> Prepared | None:
-        """A prompt's own units to be scored, from the second on; None if the members read different prompts.
+        """A prompt's own units to be scored, from the second on; None if members of the combination read different prompts.
 
         Raises:
             RequestError: the prompt is too long for a member.
         """
         tokens = contexts[0].tokens
-        if any(context.tokens != tokens for context in contexts):
+        if any(contexts[index].tokens != tokens for index in self._lineup.combined):
             return None
         first, units = Reading(tokens[:1]), tokens[1:]
         own = tuple(member.context(first, Warp()) for member in self._members)
