@@ -112,7 +112,7 @@ def test_a_stream_that_is_collected_while_members_run_in_other_threads():
     """Cancelling from there must not wait for the step that waits for that thread."""
     members = [Collecting(member._logits.exp()) for member in unequal_members(2)]
     engine = Engine(Lineup(tuple(members)))
-    row, other = make_row(members, standard(), 1, 50), make_row(members, parallel(), 2, 20)
+    row, other = make_row(members, standard(), 1, 50), make_row(members, parallel(), 2, 8)
 
     def stream() -> Generator[int, None, None]:
         engine.submit(row)
@@ -137,7 +137,7 @@ def test_a_stream_that_is_collected_while_members_run_in_other_threads():
             member.active = True
         runner = threading.Thread(target=engine.run, args=(other,), daemon=True)
         runner.start()
-        runner.join(30)
+        runner.join(120)
         assert not runner.is_alive(), "the step waits for itself"
     finally:
         gc.enable()
