@@ -51,7 +51,7 @@ def test_members_of_any_backend_are_listed(run, monkeypatch):
     """The columns are the facts that some member tells."""
     monkeypatch.setattr(backends, "_registered", [])
     toys()
-    outcome = run("members", "-m", "toy:3", "-m", "toy:3")
+    outcome = run("members", "toy:3", "-m", "toy:3")
     assert outcome.code == 0
     heading, first, *_ = outcome.out.splitlines()
     assert heading.split() == ["member", "parameters", "architecture"]

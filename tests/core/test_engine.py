@@ -1,9 +1,11 @@
 """The loop's edges: no possible token, runs that end early, what a member is asked for."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.core.helpers import HistoryMember, observed, schedules
 from unisono.combine import Combination, contrastive, custom, product, weighted
@@ -11,12 +13,13 @@ from unisono.decoding import Schedule, cos, speculative
 from unisono.decoding.row import Row
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS
-from unisono.errors import RequestError, UnisonoError
+from unisono.errors import MemberError, RequestError, UnisonoError
 from unisono.members.lineup import Lineup
 from unisono.members.table import TableMember
+from unisono.members.tokens import Append
 from unisono.sampling.noise import KeyedNoise
 from unisono.sampling.warp import Warp
-from unisono.testing import contexts, rounds
+from unisono.testing import contexts, decode, rounds
 
 ALL_SCHEDULES = pytest.mark.parametrize("schedule", schedules(2), ids=lambda schedule: schedule.name)
 
@@ -99,3 +102,28 @@ def test_parallel_members_run_in_one_round():
         texts = [observed(members, schedule, KeyedNoise(seed), 30) for schedule in (standard, parallel)]
         assert texts[0].tokens == texts[1].tokens
         assert [len(run.rounds) for run in texts] == [90, 30]
+
+
+class Talkative(TableMember):
+    """Returns other scores than it was asked for."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(torch.full((3, 3), 1 / 3), "talkative")
+        self._change = change
+
+    def _scored(self, item: Append) -> Tensor:
+        return self._change(super()._scored(item))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda logits: torch.cat([logits, logits]), "shapes"),
+        (lambda logits: logits[:, 1:], "shapes"),
+        (lambda logits: logits.half(), "float32 or float64"),
+    ],
+)
+def test_a_member_that_returns_other_scores_is_named(change: Callable[[Tensor], Tensor], message: str):
+    """Rows, columns, type: a mistake of a backend ends the request, and gives no text."""
+    with pytest.raises(MemberError, match=f"member talkative must return logits .*{message}"):
+        decode([Talkative(change)], "only:0", "standard", KeyedNoise(1), 2)

@@ -223,3 +223,16 @@ def test_options_go_along_to_other_ensembles(monkeypatch: pytest.MonkeyPatch):
     assert shared._cache is not member._cache
     assert (twin.vocabulary, shared.vocabulary) == (50, tiny.VOCABULARY)
     assert shared._forbidden is None
+
+
+def test_what_a_registered_backend_lacks_is_named():
+    """Not found out when the first member is loaded."""
+
+    class Partial:
+        name, options = "partial", object
+
+        def takes(self, source: object) -> bool:
+            return True
+
+    with pytest.raises(ConfigurationError, match="lacks check, load, twin, share"):
+        backends.register(Partial())  # type: ignore[arg-type]

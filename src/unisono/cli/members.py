@@ -18,8 +18,8 @@ from unisono.errors import VocabularyError
 def run(options: MembersOptions) -> None:
     """Print a table of the members, or one of each bundled family."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    if options.members:
-        _show(console, options.members, options.source)
+    if members := [*options.names, *options.members]:
+        _show(console, members, options.source)
         return
     console.print("Bundled models (use them as --member NAME); those of one family can be combined:")
     for _, names in groupby(zoo.names(), key=lambda name: name.partition("-")[0]):

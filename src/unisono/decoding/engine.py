@@ -18,8 +18,8 @@ from unisono.decoding.admission import Admission
 from unisono.decoding.drafting import propose
 from unisono.decoding.row import Row
 from unisono.decoding.settling import settle
-from unisono.errors import ConfigurationError, RequestError
-from unisono.members.base import Context
+from unisono.errors import ConfigurationError, MemberError, RequestError
+from unisono.members.base import Context, Member, Scores, Work
 from unisono.members.lineup import Lineup
 from unisono.threads import side_by_side
 
@@ -215,8 +215,10 @@ class Engine:
         if not work:
             return dict.fromkeys(rows, Progress.NOTHING)
         started = time.perf_counter()
+        member = self._lineup.members[index]
         try:
-            scores = self._lineup.members[index].score(list(work.values()))
+            scores = member.score(list(work.values()))
+            _require_scores(member, list(work.values()), scores)
         except Exception as error:
             for row in work:
                 row.fail(error)
@@ -231,6 +233,16 @@ class Engine:
             row.stats.members[index].seconds += share
         scored = dict.fromkeys(rows, Progress.NOTHING)
         return scored | {row: Progress.SCORED if item.keep else Progress.UNFINISHED for row, item in work.items()}
+
+
+def _require_scores(member: Member, work: Sequence[Work], scores: Sequence[Scores]) -> None:
+    """Raise MemberError for scores that are not those of the work: a backend of a user may return anything."""
+    wanted = [(item.keep, member.vocabulary) for item in work]
+    found = [tuple(each.logits.shape) for each in scores]
+    if found != wanted:
+        raise MemberError(f"member {member.name} must return logits of the shapes {wanted}, not: {found}")
+    if any(each.logits.dtype not in (torch.float32, torch.float64) for each in scores):
+        raise MemberError(f"member {member.name} must return logits in float32 or float64")
 
 
 def _settle_early(rows: Sequence[Row]) -> None:

@@ -71,7 +71,15 @@ _registered: list[Backend] = []
 
 
 def register(backend: Backend) -> None:
-    """Ask this backend before all others. It replaces a registered one of the same name."""
+    """Ask this backend before all others. It replaces a registered one of the same name.
+
+    Raises:
+        ConfigurationError: it lacks something that `Backend` has.
+    """
+    wanted = ("name", "options", "takes", "check", "load", "twin", "share")
+    lacking = [each for each in wanted if not hasattr(backend, each)]
+    if lacking:
+        raise ConfigurationError(f"a backend must have {', '.join(wanted)}; this one lacks {', '.join(lacking)}")
     _registered[:] = [backend, *(each for each in _registered if each.name != backend.name)]
 
 

@@ -1,6 +1,9 @@
 """Options of `unisono members`."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+import typer
 
 from unisono.cli.options.load import Members, SourceOptions
 
@@ -9,5 +12,6 @@ from unisono.cli.options.load import Members, SourceOptions
 class MembersOptions:
     """What `unisono members` takes."""
 
+    names: Annotated[list[str], typer.Argument(help="Members, as after --member.")] = field(default_factory=list)
     members: Members = field(default_factory=list)
     source: SourceOptions = field(default_factory=SourceOptions)

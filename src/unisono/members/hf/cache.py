@@ -6,10 +6,14 @@ them. A rollback lowers a length and touches no data, so other rows do not notic
 all tokens; the mask hides those out of the window, so a rollback across the window's edge is correct too.
 
 Slots and capacity grow by doubling while rows run, and the memory goes back when the last one has left.
+
+Members that share a cache have a *lane* each: slots that lie together, so that a forward of one member does not pass over
+the slots of another. A slot's number stays the same when the cache grows; where it lies in the stores, its *place*, changes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -21,13 +25,13 @@ BLOCK = 128  # capacity is a power of two times this
 
 @dataclass(frozen=True)
 class Selection:
-    """The slots of one forward, R of them, and where its W tokens per slot go.
+    """The places of the slots of one forward, R of them, and where its W tokens per slot go.
 
-    slots: [R]. positions: [R, W]. window: how many positions of the slots attention looks at. run: the slots as a
+    places: [R]. positions: [R, W]. window: how many positions of the slots attention looks at. run: the places as a
     range, if they are one; then nothing is copied.
     """
 
-    slots: Tensor
+    places: Tensor
     positions: Tensor
     window: int
     run: tuple[int, int] | None
@@ -35,9 +39,9 @@ class Selection:
 
 @dataclass(frozen=True)
 class Span:
-    """A range of R slots for a compiled forward, and what lies in them.
+    """A range of R places for a compiled forward, and what lies in them.
 
-    first: its first slot. starts: [R], where each slot's new tokens go. window: how many positions attention looks at.
+    first: its first place. starts: [R], where each slot's new tokens go. window: how many positions attention looks at.
     keys, values: per layer [R, heads, capacity, dim], views of the cache.
     """
 
@@ -49,7 +53,7 @@ class Span:
 
 
 class SlotLayer(CacheLayerMixin):
-    """Keys and values of one layer for all slots: [slots, heads, capacity, dim]."""
+    """Keys and values of one layer for all slots: [slots, heads, capacity, dim], lane by lane."""
 
     is_sliding = False
     is_croppable = True
@@ -57,7 +61,7 @@ class SlotLayer(CacheLayerMixin):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.selection: Selection | None = None
-        self.shape = (0, 0)  # slots, capacity
+        self.shape = (0, 0)  # slots of all lanes, capacity
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.keys, self.values = _room(key_states, self.shape), _room(value_states, self.shape)
@@ -70,10 +74,10 @@ class SlotLayer(CacheLayerMixin):
         assert self.selection is not None
         return _written(self.keys, key_states, self.selection), _written(self.values, value_states, self.selection)
 
-    def resize(self, shape: tuple[int, int]) -> None:
+    def resize(self, shape: tuple[int, int], lanes: int) -> None:
         """Make room for that many slots and that capacity."""
         if self.is_initialized:
-            self.keys, self.values = _moved(self.keys, shape), _moved(self.values, shape)
+            self.keys, self.values = _moved(self.keys, shape, lanes), _moved(self.values, shape, lanes)
         self.shape = shape
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -87,10 +91,14 @@ class SlotLayer(CacheLayerMixin):
 
 
 class SlotCache(Cache):
-    """The cache of one member: a layer per layer of the model, a length per slot."""
+    """The cache of one member, or of several of the same model: a layer per layer of the model, a length per slot.
+
+    shape: slots of each lane, capacity.
+    """
 
     def __init__(self) -> None:
         super().__init__(layer_class_to_replicate=SlotLayer)
+        self.lanes = 1
         self.keep = False  # whether memory stays when no slot is open, so that recorded graphs stay valid
         self.lengths: dict[int, int] = {}  # of the open slots
         self.shape = (0, 0)
@@ -102,37 +110,60 @@ class SlotCache(Cache):
     def token_bytes(self) -> int:
         """Bytes that one token of one slot takes; known once something is stored."""
         stored = sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
-        return int(stored // max(1, self.shape[0] * self.shape[1]))
+        return int(stored // max(1, self.lanes * self.shape[0] * self.shape[1]))
 
-    def open(self) -> int:
+    def add_lane(self) -> int:
+        """One more lane; no slot may be open."""
+        assert not self.lengths
+        self._empty()
+        self.lanes += 1
+        return self.lanes - 1
+
+    def place(self, slot: int) -> int:
+        """Where a slot lies in the stores, until `reserve` makes room for more."""
+        return slot % self.lanes * self.shape[0] + slot // self.lanes
+
+    def open(self, lane: int = 0) -> int:
         """A fresh, empty slot."""
-        slot = self._free()
+        slot = self._free(lane)
         self.lengths[slot] = 0
         return slot
 
     def close(self, slot: int) -> None:
         """Free the slot; with the last one, the memory goes back too. The form stays known."""
         self.lengths.pop(slot, None)
-        if self.layers and not (self.lengths or self.keep):
+        if not (self.lengths or self.keep):
+            self._empty()
+
+    def _empty(self) -> None:
+        """Give the memory back. The form stays known."""
+        if self.layers:
             self.like = [(_room(layer.keys, (0, 0)), _room(layer.values, (0, 0))) for layer in self.layers]
-            self._views.clear()
-            self.layers.clear()
-            self.shape = (0, 0)
+        self._views.clear()
+        self.layers.clear()
+        self.shape = (0, 0)
+
+    def reserve(self, slots: Iterable[int], length: int = 1) -> None:
+        """Make room for so many tokens in these slots."""
+        self._reserve(max(slot // self.lanes for slot in slots) + 1, length)
 
     def span(self, first: int, last: int, width: int, rows: Sequence[int]) -> Span:
-        """Prepare a forward that appends up to `width` tokens to each slot of a range.
+        """Prepare a forward that appends up to `width` tokens to each slot of a range of places, which there are.
 
         Slots that are not among `rows` come along: what is written behind their lengths is never looked at. Something
         must have been stored in the cache before, so that its form is known.
         """
-        starts = [self.lengths.get(slot, 0) for slot in range(first, last)]
-        self._reserve(last, max(starts) + width)
+        self.reserve(rows)
+        each = self.shape[0]
+        slots = [place % each * self.lanes + place // each for place in range(first, min(last, self.lanes * each))]
+        starts = [self.lengths.get(slot, 0) for slot in slots]
+        self._reserve(each, max(starts) + width)
         window = max(self.lengths[slot] for slot in rows) + width
-        keys, values = self._stored(first, last)
+        keys, values = self._stored(first, first + len(slots))
         return Span(first, torch.tensor(starts, device=keys[0].device), window, keys, values)
 
     def _stored(self, first: int, last: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Views of a range of slots, made once: a model has dozens of layers."""
+        """Views of a range of places, made once: a model has dozens of layers."""
         if (first, last) not in self._views:
             keys = [layer.keys[first:last] for layer in self.layers]
             self._views[first, last] = keys, [layer.values[first:last] for layer in self.layers]
@@ -142,21 +173,23 @@ class SlotCache(Cache):
         """Prepare a forward that appends `width` tokens to each slot; the lengths stay as they are."""
         starts = [self.lengths[slot] for slot in slots]
         window = max(starts) + width
-        self._reserve(max(slots) + 1, window)
-        run = (slots[0], slots[-1] + 1) if list(slots) == list(range(slots[0], slots[-1] + 1)) else None
+        self.reserve(slots, window)
+        places = [self.place(slot) for slot in slots]
+        run = (places[0], places[-1] + 1) if places == list(range(places[0], places[-1] + 1)) else None
         positions = torch.tensor(starts, device=device).unsqueeze(1) + torch.arange(width, device=device)
-        self._selection = Selection(torch.tensor(slots, device=device), positions, window, run)
+        self._selection = Selection(torch.tensor(places, device=device), positions, window, run)
         for layer in self.layers:
             layer.selection = self._selection
         return self._selection
 
     def fork(self, source: int) -> int:
-        """A free slot that holds what slot `source` holds."""
-        target = self._free()
-        self._reserve(max(source, target) + 1, 1)
+        """A free slot of the same lane that holds what slot `source` holds."""
+        target = self._free(source % self.lanes)
+        self.reserve((source, target))
+        there, here = self.place(target), self.place(source)
         for layer in self.layers:
-            layer.keys[target] = layer.keys[source]
-            layer.values[target] = layer.values[source]
+            layer.keys[there] = layer.keys[here]
+            layer.values[there] = layer.values[here]
         self.lengths[target] = self.lengths[source]
         return target
 
@@ -170,12 +203,12 @@ class SlotCache(Cache):
 
     def _layer(self) -> SlotLayer:
         layer = SlotLayer()
-        layer.shape, layer.selection = self.shape, self._selection
+        layer.shape, layer.selection = (self.lanes * self.shape[0], self.shape[1]), self._selection
         return layer
 
-    def _free(self) -> int:
+    def _free(self, lane: int) -> int:
         """The lowest free slot: running rows stay close together."""
-        return next(slot for slot in range(len(self.lengths) + 1) if slot not in self.lengths)
+        return next(slot for slot in count(lane, self.lanes) if slot not in self.lengths)
 
     def _reserve(self, slots: int, length: int) -> None:
         wanted = (_doubled(self.shape[0], slots, 1), _doubled(self.shape[1], length, BLOCK))
@@ -183,7 +216,7 @@ class SlotCache(Cache):
             self.shape = wanted
             self._views.clear()
             for layer in self.layers:
-                layer.resize(wanted)
+                layer.resize((self.lanes * wanted[0], wanted[1]), self.lanes)
         for keys, values in self.like[len(self.layers) :]:
             self.layers.append(self._layer())
             self.layers[-1].lazy_initialization(keys, values)
@@ -196,10 +229,10 @@ def _written(store: Tensor, states: Tensor, selection: Selection) -> Tensor:
         store[slot, :, start : selection.window] = states[0]
         return store[slot : slot + 1, :, : selection.window]
     # Two index tensors with a slice between them put the indexed dimensions first: [R, W, heads, dim]
-    store[selection.slots.unsqueeze(1), :, selection.positions] = states.transpose(1, 2)
+    store[selection.places.unsqueeze(1), :, selection.positions] = states.transpose(1, 2)
     if selection.run:
         return store[selection.run[0] : selection.run[1], :, : selection.window]
-    return store[:, :, : selection.window].index_select(0, selection.slots)
+    return store[:, :, : selection.window].index_select(0, selection.places)
 
 
 def _room(like: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -208,9 +241,10 @@ def _room(like: Tensor, shape: tuple[int, int]) -> Tensor:
     return torch.zeros(shape[0], heads, shape[1], size, dtype=like.dtype, device=like.device)
 
 
-def _moved(store: Tensor, shape: tuple[int, int]) -> Tensor:
+def _moved(store: Tensor, shape: tuple[int, int], lanes: int) -> Tensor:
     larger = _room(store, shape)
-    larger[: store.shape[0], :, : store.shape[2]] = store
+    old, new = (each.view(lanes, each.shape[0] // lanes, *each.shape[1:]) for each in (store, larger))
+    new[:, : old.shape[1], :, : store.shape[2]] = old
     return larger
 
 

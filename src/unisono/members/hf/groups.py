@@ -1,6 +1,6 @@
 """Which rows share a forward: rows with few new tokens all together, others with those that are padded alike."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from unisono.members.tokens import Append
 
@@ -9,16 +9,19 @@ PIECE = 32  # more tokens are padded to a multiple of this: kernels are made, an
 MANY = 512  # the most tokens of a forward of several such rows
 
 
-def groups(work: Sequence[Append], most: int, idle: int | None) -> Iterator[Sequence[Append]]:
+def groups(
+    work: Sequence[Append], place: Callable[[int], int], most: int, idle: int | None
+) -> Iterator[Sequence[Append]]:
     """Rows that share a forward: those with at most `most` tokens; others alone, so that nobody is padded to them.
 
     Args:
-        idle: the most slots between neighbours, or None for any number.
+        place: where a slot lies. idle: the most slots between neighbours, or None for any number.
     """
-    short = sorted((item for item in work if len(item.tokens) <= most), key=lambda item: item.slot)
+    work = sorted(work, key=lambda item: place(item.slot))
+    short = [item for item in work if len(item.tokens) <= most]
     start = 0
     for end in range(1, len(short) + 1):
-        if end == len(short) or (idle is not None and short[end].slot - short[end - 1].slot > idle + 1):
+        if end == len(short) or (idle is not None and place(short[end].slot) - place(short[end - 1].slot) > idle + 1):
             yield short[start:end]
             start = end
     if most:
@@ -30,7 +33,7 @@ def groups(work: Sequence[Append], most: int, idle: int | None) -> Iterator[Sequ
 def _long_groups(work: Sequence[Append]) -> Iterator[Sequence[Append]]:
     """Rows with many tokens, together if they are padded alike."""
     widths: dict[int, list[Append]] = {}
-    for item in sorted(work, key=lambda item: item.slot):
+    for item in work:
         widths.setdefault(padded(len(item.tokens)), []).append(item)
     for width, items in widths.items():
         most = max(1, MANY // width)

@@ -58,6 +58,7 @@ class HFMember(TokenMember):
         self._widen = widening(model)
         self._forbidden: Tensor | None = None
         self._cache = SlotCache()
+        self._lane = 0  # of the cache
         self._lock = lock_of(model)
         self._step: Compiled | Graphs | None = None
         self._together = SHORT  # the most tokens of rows that share a forward
@@ -139,7 +140,7 @@ class HFMember(TokenMember):
     def twin(self, name: str) -> "HFMember":
         """Another member of the same ensemble, with the same options and slots: `score` of either takes work of both."""
         twin = copy.copy(self)
-        twin.name = name
+        twin.name, twin._lane = name, self._cache.add_lane()
         return twin
 
     def share(self, name: str) -> "HFMember":
@@ -168,12 +169,14 @@ class HFMember(TokenMember):
         warnings.warn(f"member {self.name} runs without compiled forwards: {reason}", stacklevel=3)
 
     def memory(self, slots: int, places: int) -> int:
-        return capacity(slots, places + PIECE) * self._token_bytes  # with room for padding
+        lanes = self._cache.lanes
+        return lanes * capacity(-(-slots // lanes), places + PIECE) * self._token_bytes  # with room for padding
 
     def _open(self) -> int:
         with self._lock:
-            return self._cache.open()
+            return self._cache.open(self._lane)
 
+    @torch.inference_mode()
     def _fork(self, slot: int) -> int:
         with self._lock:
             return self._cache.fork(slot)
@@ -193,8 +196,9 @@ class HFMember(TokenMember):
         found: dict[int, Scores] = {}
         with self._lock:
             appended = [self._append(item) for item in work]
+            self._cache.reserve(item.slot for item in appended)  # from now on places stay
             most, idle = self._together if self._masks else 0, self._step.idle if self._step else None
-            for group in groups(appended, most, idle):
+            for group in groups(appended, self._cache.place, most, idle):
                 found.update(zip((item.slot for item in group), self._forward(group), strict=True))
         return [found[item.slot] for item in work]
 
@@ -237,9 +241,10 @@ class HFMember(TokenMember):
         """Where each item of the work is in the logits [R, width, V], and these; R counts idle slots too."""
         assert self._step is not None
         slots = [item.slot for item in work]
-        first, last, wider = self._step.frame(slots[0], slots[-1] + 1, width)
+        places = [self._cache.place(slot) for slot in slots]
+        first, last, wider = self._step.frame(places[0], places[-1] + 1, width)
         span = self._cache.span(first, last, wider, slots)
-        rows = [slot - span.first for slot in slots]
+        rows = [place - span.first for place in places]
         tokens: list[Sequence[Token]] = [()] * len(span.starts)
         for row, item in zip(rows, work, strict=True):
             tokens[row] = item.tokens
