@@ -38,8 +38,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## two ensembles with colour trace, then the measured speed-up
 	@$(BIN)/python -m unisono.bench.demo
 
-test: $(STAMP) ## the fast tests
-	$(PYTEST) -m "not slow and not long" $(ARGS)
+test: $(STAMP) ## the fast tests (about ten minutes on two cores)
+	@echo "running the fast tests in $(JOBS) processes: about ten minutes on two cores; JOBS=n takes n processes"
+	@$(PYTEST) -m "not slow and not long" $(ARGS)
 
 slow: $(STAMP) ## the slow tests only (statistics with tight bounds, the wheel)
 	$(PYTEST) -m slow $(ARGS)
