@@ -9,14 +9,14 @@ from rich.progress import Progress
 from unisono.auto.measurements import Experience
 from unisono.combine import Combination
 from unisono.decoding.engine import ROWS, Engine
-from unisono.decoding.spec import Method, Task
+from unisono.decoding.spec import Method
 from unisono.errors import RequestError, require_count
 from unisono.loading import cache_budget, load_members
 from unisono.members.base import Member
 from unisono.members.lineup import Lineup
 from unisono.methods import Asked, Methods
 from unisono.params import SamplingParams
-from unisono.request import Request, Scoring, run_all, samples, score_all
+from unisono.request import Request, Scoring, run_all, samples, score_all, task_of
 from unisono.text.encoder import Chat
 from unisono.text.prompts import Pair, Prepared, Prompt, Prompts
 from unisono.types import Piece, Result, Score
@@ -57,6 +57,7 @@ class Ensemble:
         rows: int = ROWS,
         memory: int | None = None,
         draft: object = None,
+        generation_config: str = "auto",
         **options: Any,
     ) -> "Ensemble":
         """Load members and check that they can be combined.
@@ -70,13 +71,16 @@ class Ensemble:
             rows: the most requests that run at the same time; more wait.
             memory: bytes that the members' caches may take together; half of what is free by default.
             draft: one more member that is no part of the combination: it proposes, and the text has the same law.
+            generation_config: "auto": where a call gives no `SamplingParams`, the first member whose generation config has
+                sampling values gives those (see `default_params`); "off": none does.
             options: fields of `Source` for every member that does not set them itself, as `dtype="float32"`.
 
         Raises:
             MemberError: a model cannot be loaded, does not fit in memory, or has another vocabulary.
             ConfigurationError: an option is unknown or does not fit the members.
         """
-        loaded = load_members(members, options, drafts=[] if draft is None else [draft])
+        drafts = [] if draft is None else [draft]
+        loaded = load_members(members, options, drafts=drafts, generation_config=generation_config)
         return cls(*loaded, combine, schedule, verification, rows, memory)
 
     def __repr__(self) -> str:
@@ -98,6 +102,14 @@ class Ensemble:
         return self.lineup.names
 
     @property
+    def default_params(self) -> SamplingParams:
+        """What a call has that gives none: temperature, top_k, top_p, min_p and repetition_penalty may be a member's own.
+
+        `SamplingParams` that you make are taken as they are; `dataclasses.replace` of this builds on it.
+        """
+        return SamplingParams(**self.lineup.sampling)
+
+    @property
     def engine(self) -> Engine:
         """The loop that runs this ensemble's requests, for who steps it himself: see `start`."""
         return self._engine
@@ -111,7 +123,7 @@ class Ensemble:
         verification: str | None = None,
     ) -> Method:
         """What a call would use (see `methods`). None means the default of this ensemble, and of the parameters."""
-        return self._methods.choose(Asked(combine, schedule, verification), params)
+        return self._methods.choose(Asked(combine, schedule, verification), self._params(params))
 
     def combination(self, combine: object = None) -> Combination:
         """What a text follows, as a call asks for it; None means the default.
@@ -262,35 +274,20 @@ class Ensemble:
         return self._requests(prompt, params, asked)[0]
 
     def _requests(self, prompt: Prompt | Chat | Prepared, params: SamplingParams | None, asked: Asked) -> list[Request]:
-        params = SamplingParams() if params is None else params
-        if not isinstance(params, SamplingParams):
-            raise RequestError(f"parameters must be SamplingParams, not: {type(params).__name__}")
+        params = self._params(params)
         method = self._methods.choose(asked, params)
         if not isinstance(prompt, Prepared):
             prompt = self.prompts.prepare(prompt, params, self._methods.combination(asked))
-        task = self._task(prompt, params)
+        task = task_of(self.lineup, self.prompts, prompt, params)
+        self.engine.check(prompt.contexts, task.limit)
         own = self.echo(prompt, combine=method.combination) if params.prompt_logprobs else None
         return samples(self.lineup, method, task, params, self.tokenizer, own)
 
-    def _task(self, prepared: Prepared, params: SamplingParams) -> Task:
-        """What each sample is to decode."""
-        ends = frozenset(params.stop_token_ids)
-        if not params.ignore_eos:
-            ends |= self.lineup.end_ids
-        edits = self.prompts.edits(params, ends)
-        if self.lineup.warps and not edits.nothing:
-            raise RequestError("biases, penalties, masks and processors need members that do not warp by themselves")
-        limit = min(params.max_tokens, self.prompts.room(prepared.contexts))
-        self.engine.check(prepared.contexts, limit)
-        return Task(
-            contexts=prepared.contexts,
-            warp=prepared.warp,
-            limit=limit,
-            ends=ends,
-            edits=edits,
-            logprobs=params.top_logprobs if params.logprobs else None,
-            processed=params.logprobs_mode == "processed",
-        )
+    def _params(self, given: SamplingParams | None) -> SamplingParams:
+        params = self.default_params if given is None else given
+        if not isinstance(params, SamplingParams):
+            raise RequestError(f"parameters must be SamplingParams, not: {type(params).__name__}")
+        return params
 
     def _scoring(self, combination: Combination, prepared: Prepared, top: int = 1) -> Scoring:
         self.engine.check(prepared.contexts, len(prepared.units))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from unisono.errors import RequestError
+from unisono.errors import RequestError, unknown
 
 # Processors of transformers that carry state from call to call, or take more than one row: a rollback breaks them
 STATEFUL = (
@@ -18,6 +18,7 @@ STATEFUL = (
 TEXTS = ("stop", "bad_words")  # a single text stands for a list of one
 LARGEST = 1e308  # integers may be larger than any float
 MOST = 1e6  # of biases and penalties: far more than any logit, far less than float32 can hold
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # those taken from a generation config
 LISTS = ("stop", "stop_token_ids", "bad_words", "logits_processors")
 
 
@@ -85,6 +86,26 @@ class SamplingParams:
         if self.prompt_logprobs and self.logprobs_mode == "processed":
             raise RequestError("prompt_logprobs are raw; leave out logprobs_mode='processed'")
         object.__setattr__(self, "logit_bias", dict(self.logit_bias))  # the caller may change the original
+
+
+def read_generation_config(choice: str) -> bool:
+    """Whether sampling values of the members' generation configs are taken: "auto" or "off".
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if choice not in ("auto", "off"):
+        raise unknown("generation_config", str(choice), ("auto", "off"))
+    return choice == "auto"
+
+
+def usable(said: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Those values of a generation config that change anything, and what is wrong with those that cannot be used."""
+    wrong = {name: value for name, value in said.items() if not RANGES[name][0](value)}
+    found = {
+        name: value for name, value in said.items() if name not in wrong and value != getattr(SamplingParams, name)
+    }
+    return found, [f"{name} must be {RANGES[name][1]}, not: {value!r}; it is not used" for name, value in wrong.items()]
 
 
 def _integer(least: int, below: float = math.inf) -> Callable[[Any], bool]:

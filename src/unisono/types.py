@@ -15,7 +15,7 @@ position      index of a *generated* token, from 0
 Tensor shapes in comments and docstrings: M members, K open positions, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -156,6 +156,7 @@ class Result:
     combination: str
     schedule: str
     verification: str
+    generation_config: Mapping[str, float] = field(default_factory=dict)  # its sampling values that the request has
     sample: int = 0  # which of the `n` samples of its prompt
     prompt_logprobs: tuple[float | None, ...] | None = (
         None  # one per token of the first member's prompt; None for the first
