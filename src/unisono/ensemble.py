@@ -20,6 +20,7 @@ from unisono.request import Request, Scoring, run_all, samples, score_all, task_
 from unisono.text.encoder import Chat
 from unisono.text.prompts import Pair, Prepared, Prompt, Prompts
 from unisono.types import Piece, Result, Score
+from unisono.values import listed
 
 
 class Ensemble:
@@ -39,13 +40,13 @@ class Ensemble:
         rows: int = ROWS,
         memory: int | None = None,
     ) -> None:
-        require_count("rows", rows, 1)
-        require_count("memory", 0 if memory is None else memory, 0)
+        rows = require_count("rows", rows, 1)
+        memory = cache_budget(lineup) if memory is None else require_count("memory", memory, 0)
         self.lineup = lineup
         self.prompts = prompts
         experience = Experience(lineup.parameters)
         self._methods = Methods(lineup, Asked(combine, schedule, verification), experience)
-        self._engine = Engine(lineup, rows, cache_budget(lineup) if memory is None else memory, experience)
+        self._engine = Engine(lineup, rows, memory, experience)
 
     @classmethod
     def load(
@@ -164,7 +165,8 @@ class Ensemble:
         """Decode prompts together. Other arguments as for `stream`.
 
         Args:
-            prompts: texts or lists of token ids; a single one is a list of one.
+            prompts: texts or lists of token ids; a single one is a list of one. Arrays and the like are lists: one row of
+                ids is one prompt, [n, length] is n prompts.
             params: for all prompts, or one per prompt.
             progress: show a bar on standard error; None shows it at a terminal, for several prompts.
 
@@ -172,7 +174,8 @@ class Ensemble:
             The results of the first prompt (one, or its `n` samples), then those of the next.
         """
         each = self.prompts.split(prompts)
-        settings: list[Any] = list(params) if isinstance(params, list | tuple) else [params] * len(each)
+        own = listed(params)
+        settings: list[Any] = [params] * len(each) if own is None else own
         if len(settings) != len(each):
             raise RequestError(f"give one SamplingParams for all prompts or one each: {len(settings)} for {len(each)}")
         asked = Asked(combine, schedule, verification)
