@@ -12,18 +12,20 @@ from unisono.decoding.engine import ROWS, Engine
 from unisono.decoding.spec import Method
 from unisono.errors import RequestError, require_count
 from unisono.loading import cache_budget, load_members
-from unisono.members.base import Member
 from unisono.members.lineup import Lineup
 from unisono.methods import Asked, Methods
 from unisono.params import SamplingParams
 from unisono.request import Request, Scoring, run_all, samples, score_all, task_of
+from unisono.session import Session
 from unisono.text.encoder import Chat
 from unisono.text.prompts import Pair, Prepared, Prompt, Prompts
 from unisono.types import Piece, Result, Score
 from unisono.values import listed
 
+Several = list[str] | list[list[int]]
 
-class Ensemble:
+
+class Ensemble(Session):
     """Several language models that decode one text.
 
     Thread-safe: threads may generate and stream at the same time; their requests run as rows of one batch, joining and
@@ -42,11 +44,10 @@ class Ensemble:
     ) -> None:
         rows = require_count("rows", rows, 1)
         memory = cache_budget(lineup) if memory is None else require_count("memory", memory, 0)
-        self.lineup = lineup
-        self.prompts = prompts
         experience = Experience(lineup.parameters)
+        super().__init__(lineup, Engine(lineup, rows, memory, experience))
+        self.prompts = prompts
         self._methods = Methods(lineup, Asked(combine, schedule, verification), experience)
-        self._engine = Engine(lineup, rows, memory, experience)
 
     @classmethod
     def load(
@@ -91,29 +92,6 @@ class Ensemble:
     def tokenizer(self) -> Any:
         """The members' common tokenizer, or None."""
         return self.prompts.tokenizer
-
-    @property
-    def members(self) -> list[Member]:
-        """The members, in their order; a draft model is the last."""
-        return list(self.lineup.members)
-
-    @property
-    def names(self) -> list[str]:
-        """The members' names, in their order; a draft model's is the last."""
-        return self.lineup.names
-
-    @property
-    def default_params(self) -> SamplingParams:
-        """What a call has that gives none: temperature, top_k, top_p, min_p and repetition_penalty may be a member's own.
-
-        `SamplingParams` that you make are taken as they are; `dataclasses.replace` of this builds on it.
-        """
-        return SamplingParams(**self.lineup.sampling)
-
-    @property
-    def engine(self) -> Engine:
-        """The loop that runs this ensemble's requests, for who steps it himself: see `start`."""
-        return self._engine
 
     def method(
         self,
@@ -173,7 +151,7 @@ class Ensemble:
         Returns:
             The results of the first prompt (one, or its `n` samples), then those of the next.
         """
-        each = self.prompts.split(prompts)
+        each, _ = self.prompts.split(prompts)
         own = listed(params)
         settings: list[Any] = [params] * len(each) if own is None else own
         if len(settings) != len(each):
@@ -181,8 +159,8 @@ class Ensemble:
         asked = Asked(combine, schedule, verification)
         requests = [
             request
-            for prompt, setting in zip(each, settings, strict=True)
-            for request in self._requests(prompt, setting, asked)
+            for index, (prompt, setting) in enumerate(zip(each, settings, strict=True))
+            for request in self._requests(prompt, setting, asked, index)
         ]
         console = Console(stderr=True)
         shown = console.is_terminal and len(requests) > 1 if progress is None else progress
@@ -208,25 +186,26 @@ class Ensemble:
         return self.prompts.ids(Chat(messages))
 
     @overload
-    def logprobs(self, prompt: str, continuation: str, *, combine: object = None) -> Score: ...
+    def logprobs(self, prompt: Several, continuation: Several, *, combine: object = None) -> list[Score]: ...
 
     @overload
-    def logprobs(self, prompt: list[str], continuation: list[str], *, combine: object = None) -> list[Score]: ...
+    def logprobs(self, prompt: Prompt, continuation: Prompt, *, combine: object = None) -> Score: ...
 
     def logprobs(
-        self, prompt: str | list[str], continuation: str | list[str], *, combine: object = None
+        self, prompt: Prompt | Several, continuation: Prompt | Several, *, combine: object = None
     ) -> Score | list[Score]:
         """Log-probabilities of a continuation under the combined law at temperature 1, without truncation.
 
-        Prompt and continuation are joined and split as lm-evaluation-harness does: they are encoded together, and
-        blanks at the prompt's end count to the continuation. Lists of both are scored together, one `Score` per pair.
+        Texts are joined and split as lm-evaluation-harness does: they are encoded together, and blanks at the prompt's
+        end count to the continuation. Token ids are read as given. One text or one list of ids each gives one `Score`;
+        lists of texts, and lists of lists of ids, are scored together and give one `Score` per pair.
         """
-        if isinstance(prompt, str) and isinstance(continuation, str):
-            return self.logprobs([prompt], [continuation], combine=combine)[0]
-        if isinstance(prompt, str) or isinstance(continuation, str) or len(prompt) != len(continuation):
+        (prompts, one), (continuations, also) = self.prompts.split(prompt), self.prompts.split(continuation)
+        if one is not also or len(prompts) != len(continuations):
             raise RequestError("logprobs takes a prompt and a continuation, or two lists of the same length")
-        pairs = [Pair(*pair) for pair in zip(prompt, continuation, strict=True)]
-        return score_all(self.scorings(pairs, combine=combine), self._engine)
+        pairs = [Pair(*pair) for pair in zip(prompts, continuations, strict=True)]
+        scores = score_all(self.scorings(pairs, combine=combine), self._engine)
+        return scores[0] if one else scores
 
     def scorings(self, pairs: Sequence[Pair], *, combine: object = None) -> list[Scoring]:
         """Prompts and continuations as rows that score them, for who runs the engine himself.
@@ -276,15 +255,18 @@ class Ensemble:
             raise RequestError(f"n must be 1 here, not: {params.n}; generate returns several samples")
         return self._requests(prompt, params, asked)[0]
 
-    def _requests(self, prompt: Prompt | Chat | Prepared, params: SamplingParams | None, asked: Asked) -> list[Request]:
-        params = self._params(params)
+    def _requests(
+        self, prompt: Prompt | Chat | Prepared, params: SamplingParams | None, asked: Asked, index: int = 0
+    ) -> list[Request]:
+        params, text = self._params(params), prompt if isinstance(prompt, str) else None
         method = self._methods.choose(asked, params)
         if not isinstance(prompt, Prepared):
             prompt = self.prompts.prepare(prompt, params, self._methods.combination(asked))
         task = task_of(self.lineup, self.prompts, prompt, params)
         self.engine.check(prompt.contexts, task.limit)
         own = self.echo(prompt, combine=method.combination) if params.prompt_logprobs else None
-        return samples(self.lineup, method, task, params, self.tokenizer, own)
+        given = {"prompt": task.prompt if text is None else text, "index": index}
+        return samples(self.lineup, method, task, params, self.tokenizer, own, given)
 
     def _params(self, given: SamplingParams | None) -> SamplingParams:
         params = self.default_params if given is None else given

@@ -77,6 +77,10 @@ class SamplingParams:
         if self.prompt_logprobs and self.logprobs_mode == "processed":
             raise RequestError("prompt_logprobs are raw; leave out logprobs_mode='processed'")
 
+    def __hash__(self) -> int:
+        values = (getattr(self, each.name) for each in fields(self))
+        return hash(tuple(frozenset(each.items()) if isinstance(each, Mapping) else each for each in values))
+
 
 def _normal(name: str, value: Any) -> Any:
     """The value of a field as Python's own, apart from the caller's: tuples, and a mapping of its own."""

@@ -174,12 +174,19 @@ def task_of(lineup: Lineup, prompts: Prompts, prepared: Prepared, params: Sampli
 
 
 def samples(
-    lineup: Lineup, method: Method, task: Task, params: SamplingParams, tokenizer: Any, prompt: Scoring | None = None
+    lineup: Lineup,
+    method: Method,
+    task: Task,
+    params: SamplingParams,
+    tokenizer: Any,
+    prompt: Scoring | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> list[Request]:
     """The `n` samples of one prompt as requests, whose rows read it once.
 
     Args:
         tokenizer: turns tokens into text; None for no text. prompt: scores the prompt's own tokens, if that was asked for.
+        given: what the results say of the prompt.
     """
     # 53 bits: a number that every JSON reader keeps exactly
     seed = secrets.randbits(53) if params.seed is None else params.seed
@@ -187,7 +194,7 @@ def samples(
     requests = []
     for sample in range(params.n):
         transcript = Transcript(tokenizer, task.prompt[-6:], params, task.ends, task.limit)
-        facts = {**method.names, "seed": seed, "sample": sample, "generation_config": followed}
+        facts = {**method.names, **(given or {}), "seed": seed, "sample": sample, "generation_config": followed}
         requests.append(Request(lineup, method, task, transcript, facts, prompt))
     rows = [request.row for request in requests]
     for row in rows:

@@ -18,8 +18,8 @@ from unisono.members.table import TableMember
 from unisono.server.catalog import Catalog
 
 PROMPT = "for i in"
-NARROW = {"temperature": 0.01, "top_k": 1}
-ALL = {"temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0.05, "repetition_penalty": 1.1}
+NARROW: dict[str, Any] = {"temperature": 0.01, "top_k": 1}
+ALL: dict[str, Any] = {"temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0.05, "repetition_penalty": 1.1}
 
 
 def model(architecture: str = "llama", **said: Any) -> Any:

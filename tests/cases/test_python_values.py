@@ -6,7 +6,6 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -17,6 +16,7 @@ from unisono.decoding.schedules import cos, risky, speculative
 from unisono.text.prompts import Pair
 from unisono.values import integers, listed, plain
 
+pd: Any = pytest.importorskip("pandas")
 IDS = [5, 7, 9]
 PROMPT = "for i in"
 GREEDY = SamplingParams(max_tokens=4, temperature=0)
@@ -75,7 +75,8 @@ def test_several_prompts_of_ids(ensemble: Ensemble, prompts: Any):
 def test_several_texts(ensemble: Ensemble, make: Any):
     """Also with parameters for each, in the same form."""
     expected = [result.text for result in ensemble.generate([PROMPT, "x ="], GREEDY)]
-    assert [result.text for result in ensemble.generate(make([PROMPT, "x ="]), iter([GREEDY, GREEDY]))] == expected
+    each: Any = iter([GREEDY, GREEDY])
+    assert [result.text for result in ensemble.generate(make([PROMPT, "x ="]), each)] == expected
 
 
 @pytest.mark.parametrize(
@@ -106,19 +107,27 @@ def test_sampling_parameters(name: str, value: Any, expected: Any):
     assert repr(found) == repr(expected)
 
 
-def test_options_of_ensembles_and_methods():
-    models = tiny.models("llama")
-    ensemble = tiny.ensemble(models, rows=np.int64(3), memory=np.int64(2**24), combine=combine.only(np.int64(1)))
-    assert ensemble.method().combination == combine.only(1)
-    assert combine.weighted(np.array([1, 3])) == combine.weighted([0.25, 0.75])
-    assert combine.contrastive(np.float32(0.5)) == combine.contrastive(0.5)
-    assert combine.contrastive(torch.tensor(0.5)) == combine.contrastive(0.5)
-    lengths = torch.tensor([1, 4])
-    assert [cos(*lengths).name, speculative(np.int8(2)).name, risky(np.int64(0)).name] == [
-        "cos:1,4",
-        "speculative:2",
-        "risky:0",
-    ]
+OPTIONS: dict[str, tuple[Callable[[Any], Any], Any, Any]] = {
+    "only": (combine.only, np.int64(1), 1),
+    "weighted": (combine.weighted, np.array([1, 3]), [0.25, 0.75]),
+    "contrastive": (combine.contrastive, np.float32(0.5), 0.5),
+    "a tensor": (combine.contrastive, torch.tensor(0.5), 0.5),
+    "cos": (lambda lengths: cos(*lengths).name, torch.tensor([1, 4]), (1, 4)),
+    "speculative": (lambda length: speculative(length).name, np.int8(2), 2),
+    "risky": (lambda length: risky(length).name, np.int64(0), 0),
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_weights_and_draft_lengths(option: str):
+    make, value, expected = OPTIONS[option]
+    assert make(value) == make(expected)
+    assert repr(make(value)) == repr(make(expected))
+
+
+def test_rows_and_memory():
+    ensemble = tiny.ensemble(tiny.models("llama"), rows=np.int64(3), memory=np.int64(2**24))
+    assert len(ensemble.generate([IDS] * 4, GREEDY)) == 4
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,9 @@ class TextMember:
     def close(self, slot: int) -> None:
         self._slots.pop(slot, None)
 
+    def release(self) -> None:
+        pass
+
     def unread(self, slot: int) -> int:
         return self._slots[slot].context.size - self._slots[slot].read
 

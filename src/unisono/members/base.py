@@ -148,6 +148,10 @@ class Member(Protocol):
         """Free the slot. Closing a closed slot is harmless."""
         ...
 
+    def release(self) -> None:
+        """Give back the memory that its cache keeps without open slots. The member may go on being used."""
+        ...
+
     def unread(self, slot: int) -> int:
         """How many pieces of the context are left to be read."""
         ...

@@ -58,6 +58,9 @@ class TokenMember:
         self._close(slot)
         self._contexts.pop(slot, None)
 
+    def release(self) -> None:
+        """There is nothing to give back: a closed slot keeps no memory."""
+
     def unread(self, slot: int) -> int:
         return max(0, self._contexts[slot].size - self._held(slot))
 

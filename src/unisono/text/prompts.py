@@ -118,8 +118,8 @@ class Prompts:
             return list(self._encoder.chat(prompt))
         return list(self._readings(prompt)[0].tokens)
 
-    def split(self, prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-        """One or several prompts -> a list of prompts.
+    def split(self, prompts: Prompt | Sequence[Prompt]) -> tuple[list[Prompt], bool]:
+        """One or several prompts -> a list of prompts, and whether it was one: a text, or a list of token ids.
 
         Raises:
             RequestError: it is neither.
@@ -128,7 +128,7 @@ class Prompts:
         if found is None or isinstance(prompts, Set):
             raise RequestError(f"give a prompt or a list of prompts, not: {type(prompts).__name__}")
         ids = integers(found)
-        return [ids] if ids else found
+        return ([ids] if ids else found), isinstance(prompts, str) or bool(ids)
 
     def room(self, contexts: Sequence[Context]) -> int:
         """How many units can follow, in the member with the least room.

@@ -173,6 +173,13 @@ class HFMember(TokenMember):
         lanes = self._cache.lanes
         return lanes * capacity(-(-slots // lanes), places + PIECE) * self._token_bytes  # with room for padding
 
+    def release(self) -> None:
+        """Let recorded graphs go, with the memory that the cache keeps for them."""
+        with self._lock:
+            if self._cache.keep and not self._cache.lengths:
+                self._step = None
+                self._cache.give_back()
+
     def _open(self) -> int:
         with self._lock:
             return self._cache.open(self._lane)
