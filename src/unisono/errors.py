@@ -13,6 +13,8 @@ does not know this package still catches bad input in the usual way.
 import difflib
 from collections.abc import Iterable
 
+from unisono.values import plain, shown
+
 
 class UnisonoError(ValueError):
     """Base of every error that the user of this package can cause and mend."""
@@ -42,7 +44,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigurationError:
     return ConfigurationError(f"unknown {kind}: {name!r}; {hint}available: {', '.join(names)}")
 
 
-def require_count(name: str, value: object, least: int) -> None:
-    """Raise ConfigurationError unless an option is an integer, at least so large."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigurationError(f"{name} must be an integer, {least} or more, not: {value!r}")
+def require_count(name: str, value: object, least: int) -> int:
+    """An option as an integer; ConfigurationError unless it is one, at least so large."""
+    count = plain(value)
+    if not isinstance(count, int) or isinstance(count, bool) or count < least:
+        raise ConfigurationError(f"{name} must be an integer, {least} or more, not: {shown(value)}")
+    return count

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from unisono.errors import RequestError
+from unisono.errors import RequestError, unknown
+from unisono.values import listed, plain, shown
 
 # Processors of transformers that carry state from call to call, or take more than one row: a rollback breaks them
 STATEFUL = (
@@ -18,7 +19,8 @@ STATEFUL = (
 TEXTS = ("stop", "bad_words")  # a single text stands for a list of one
 LARGEST = 1e308  # integers may be larger than any float
 MOST = 1e6  # of biases and penalties: far more than any logit, far less than float32 can hold
-LISTS = ("stop", "stop_token_ids", "bad_words", "logits_processors")
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # those taken from a generation config
+LISTS = ("stop", "stop_token_ids", "bad_words", "allowed_token_ids", "logits_processors")
 
 
 @dataclass(frozen=True)
@@ -60,19 +62,9 @@ class SamplingParams:
     )
 
     def __post_init__(self) -> None:
-        for name in LISTS:
-            value = getattr(self, name)
-            _require(
-                isinstance(value, str | tuple | list), name, value, "a list of texts" if name in TEXTS else "a list"
-            )
-            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
-        if self.allowed_token_ids is not None:
-            _require(
-                isinstance(self.allowed_token_ids, tuple | list), "allowed_token_ids", self.allowed_token_ids, "a list"
-            )
-            object.__setattr__(self, "allowed_token_ids", tuple(self.allowed_token_ids))
         for each in fields(self):
             valid, allowed = RANGES[each.name]
+            object.__setattr__(self, each.name, _normal(each.name, getattr(self, each.name)))
             _require(valid(getattr(self, each.name)), each.name, getattr(self, each.name), allowed)
         if self.top_logprobs and not self.logprobs:
             raise RequestError("top_logprobs needs logprobs=True")
@@ -84,7 +76,41 @@ class SamplingParams:
                 raise RequestError(f"logits_processors: {name} keeps state, which a rollback breaks")
         if self.prompt_logprobs and self.logprobs_mode == "processed":
             raise RequestError("prompt_logprobs are raw; leave out logprobs_mode='processed'")
-        object.__setattr__(self, "logit_bias", dict(self.logit_bias))  # the caller may change the original
+
+    def __hash__(self) -> int:
+        values = (getattr(self, each.name) for each in fields(self))
+        return hash(tuple(frozenset(each.items()) if isinstance(each, Mapping) else each for each in values))
+
+
+def _normal(name: str, value: Any) -> Any:
+    """The value of a field as Python's own, apart from the caller's: tuples, and a mapping of its own."""
+    if name == "logit_bias" and isinstance(value, Mapping):
+        return {plain(token): plain(bias) for token, bias in value.items()}
+    if name not in LISTS or (name == "allowed_token_ids" and value is None):
+        return plain(value)
+    elements = [value] if isinstance(value, str) else listed(value)
+    _require(elements is not None, name, value, "a list of texts" if name in TEXTS else "a list")
+    return tuple(map(plain, elements or ())) if name.endswith("_ids") else tuple(elements or ())
+
+
+def read_generation_config(choice: str) -> bool:
+    """Whether sampling values of the members' generation configs are taken: "auto" or "off".
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if choice not in ("auto", "off"):
+        raise unknown("generation_config", str(choice), ("auto", "off"))
+    return choice == "auto"
+
+
+def usable(said: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Those values of a generation config that change anything, and what is wrong with those that cannot be used."""
+    wrong = {name: value for name, value in said.items() if not RANGES[name][0](value)}
+    found = {
+        name: value for name, value in said.items() if name not in wrong and value != getattr(SamplingParams, name)
+    }
+    return found, [f"{name} must be {RANGES[name][1]}, not: {value!r}; it is not used" for name, value in wrong.items()]
 
 
 def _integer(least: int, below: float = math.inf) -> Callable[[Any], bool]:
@@ -156,4 +182,4 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def _require(valid: bool, name: str, value: object, allowed: str) -> None:
     if not valid:
-        raise RequestError(f"{name} must be {allowed}, not: {value!r}")
+        raise RequestError(f"{name} must be {allowed}, not: {shown(value)}")

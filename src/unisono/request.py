@@ -14,10 +14,11 @@ from unisono.decoding.row import Row
 from unisono.decoding.schedules import standard
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import Block, Decisions, Verification
+from unisono.errors import RequestError
 from unisono.members.lineup import Lineup
 from unisono.params import SamplingParams
 from unisono.sampling.noise import KeyedNoise
-from unisono.text.prompts import Prepared
+from unisono.text.prompts import Prepared, Prompts
 from unisono.text.transcript import Transcript
 from unisono.types import Commit, Piece, Result, Score
 
@@ -149,20 +150,51 @@ class Request:
         return None if self._prompt is None else (None, *self._prompt.score().logprobs)
 
 
+def task_of(lineup: Lineup, prompts: Prompts, prepared: Prepared, params: SamplingParams) -> Task:
+    """What each sample of a prompt is to decode.
+
+    Raises:
+        RequestError: the prompt is too long, or parameters name unknown tokens or do not fit the members.
+    """
+    ends = frozenset(params.stop_token_ids)
+    if not params.ignore_eos:
+        ends |= lineup.end_ids
+    edits = prompts.edits(params, ends)
+    if lineup.warps and not edits.nothing:
+        raise RequestError("biases, penalties, masks and processors need members that do not warp by themselves")
+    return Task(
+        contexts=prepared.contexts,
+        warp=prepared.warp,
+        limit=min(params.max_tokens, prompts.room(prepared.contexts)),
+        ends=ends,
+        edits=edits,
+        logprobs=params.top_logprobs if params.logprobs else None,
+        processed=params.logprobs_mode == "processed",
+    )
+
+
 def samples(
-    lineup: Lineup, method: Method, task: Task, params: SamplingParams, tokenizer: Any, prompt: Scoring | None = None
+    lineup: Lineup,
+    method: Method,
+    task: Task,
+    params: SamplingParams,
+    tokenizer: Any,
+    prompt: Scoring | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> list[Request]:
     """The `n` samples of one prompt as requests, whose rows read it once.
 
     Args:
         tokenizer: turns tokens into text; None for no text. prompt: scores the prompt's own tokens, if that was asked for.
+        given: what the results say of the prompt.
     """
     # 53 bits: a number that every JSON reader keeps exactly
     seed = secrets.randbits(53) if params.seed is None else params.seed
+    followed = {name: value for name, value in lineup.sampling.items() if getattr(params, name) == value}
     requests = []
     for sample in range(params.n):
         transcript = Transcript(tokenizer, task.prompt[-6:], params, task.ends, task.limit)
-        facts = {**method.names, "seed": seed, "sample": sample}
+        facts = {**method.names, **(given or {}), "seed": seed, "sample": sample, "generation_config": followed}
         requests.append(Request(lineup, method, task, transcript, facts, prompt))
     rows = [request.row for request in requests]
     for row in rows:

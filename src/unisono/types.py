@@ -15,9 +15,14 @@ position      index of a *generated* token, from 0
 Tensor shapes in comments and docstrings: M members, K open positions, V vocabulary.
 """
 
-from collections.abc import Sequence
+import math
+import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+SHORT = reprlib.Repr()
+SHORT.maxstring = 50
 
 FinishReason = Literal["stop", "length"]
 Origin = Literal["accepted", "redrawn", "drawn"]
@@ -143,7 +148,7 @@ class Stats:
         return asdict(self) | {"members": members} | {name: getattr(self, name) for name in derived}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A finished request. `commits` has one entry per entry of `token_ids`."""
 
@@ -161,6 +166,21 @@ class Result:
         None  # one per token of the first member's prompt; None for the first
     )
 
+    generation_config: Mapping[str, float] = field(default_factory=dict)  # its sampling values that the request has
+    prompt: str | tuple[int, ...] = ()  # the text or the ids that were given; of a conversation, the first member's ids
+    index: int = 0  # of the prompt in the call
+
+    def __repr__(self) -> str:
+        """Short: the ends of the text, and how it came about."""
+        text, combination = map(SHORT.repr, (self.text, self.combination))
+        tokens = f"tokens={len(self.token_ids)}, finish_reason={self.finish_reason!r}"
+        return f"Result(text={text}, {tokens}, combination={combination}, seed={self.seed})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON. A log-probability of minus infinity, which JSON has not, is None."""
+        found: dict[str, Any] = _json(asdict(self) | {"stats": self.stats.as_dict()})
+        return found
+
     @property
     def logprobs(self) -> list[float] | None:
         """One log-probability per token, or None if they were not asked for."""
@@ -172,6 +192,15 @@ class Result:
         """Per token, log-probabilities of the most probable ids there, or None if they were not asked for."""
         found = [dict(commit.top) for commit in self.commits]
         return found if any(found) else None
+
+
+def _json(value: Any) -> Any:
+    """The value with lists for tuples, and None for what is not finite."""
+    if isinstance(value, Mapping):
+        return {key: _json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def _cases(options: BenchOptions, config: Config) -> list[Case]:
 
 def _sampling(config: Config) -> dict[str, Any]:
     """Sampling parameters of a config that differ from the defaults, as fields of a case."""
-    pairs = [(each.name, getattr(config.sampling, each.name)) for each in fields(SamplingParams)]
+    pairs = [(each.name, getattr(config.params, each.name)) for each in fields(SamplingParams)]
     changed = {name: value for name, value in pairs if value != getattr(SamplingParams(), name)}
     for name in changed:
         if name not in SAMPLING:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ HELP = """/system TEXT    instructions in front of the conversation; without tex
 def run(options: ChatOptions) -> None:
     """Talk until the user leaves."""
     config, template = read_config(options.load.config), read_template(options.chat_template)
-    params = sampling(config, options.sampling)
+    asked = sampling(config, options.sampling)
     ensemble = load_ensemble(options.load, config)
     if ensemble.tokenizer is not None and template is not None and not ensemble.tokenizer.chat_template:
         ensemble.tokenizer.chat_template = template
@@ -41,7 +41,7 @@ def run(options: ChatOptions) -> None:
         )
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{ensemble}\nWrite a message, or /help.")
-    Conversation(ensemble, params, console, options.system, options.trace).run()
+    Conversation(ensemble, replace(ensemble.default_params, **asked), console, options.system, options.trace).run()
 
 
 @dataclass

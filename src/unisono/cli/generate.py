@@ -23,11 +23,10 @@ def run(options: GenerateOptions) -> None:
     """Print the text, or an object that tells all about it."""
     config = read_config(options.load.config)
     text = _read_prompt(options.prompt, options.file)
-    params = sampling(config, options.sampling)
-    if options.logprobs:
-        params = replace(params, logprobs=True)
-    _require_sense(params, options.as_json, options.trace)
+    asked = sampling(config, options.sampling) | ({"logprobs": True} if options.logprobs else {})
+    _require_sense(SamplingParams(**asked), options.as_json, options.trace)
     ensemble = load_ensemble(options.load, config)
+    params = replace(ensemble.default_params, **asked)
     stream = ensemble.stream(ensemble.encode_chat(_messages(text)) if options.chat else text, params)
     if options.as_json:
         *_, last = stream
@@ -117,5 +116,6 @@ def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any
         "schedule": result.schedule,
         "verification": result.verification,
         "seed": result.seed,
+        "generation_config": dict(result.generation_config),
         "stats": result.stats.as_dict(),
     } | ({"prompt_logprobs": prompt_logprobs} if result.prompt_logprobs else {})

@@ -61,10 +61,15 @@ def members_of(config: Config, options: SourceOptions) -> list[dict[str, Any]]:
     return [source.given() | given(options) for source in config.members]
 
 
-def sampling(config: Config, options: SamplingOptions) -> SamplingParams:
-    """Sampling parameters of the config, with those options that were given."""
-    values = {each.name: getattr(config.sampling, each.name) for each in fields(SamplingParams)}
-    return SamplingParams(**values | given(options))
+def sampling(config: Config, options: SamplingOptions) -> dict[str, Any]:
+    """The sampling parameters that are asked for: those of the config, with those options that were given.
+
+    Raises:
+        RequestError: one of them is wrong.
+    """
+    asked = {**config.sampling, **given(options)}
+    SamplingParams(**asked)
+    return asked
 
 
 def read_template(name: str | None) -> str | None:

@@ -8,7 +8,8 @@ def summary(result: Result) -> str:
     stats = result.stats
     acceptance = "none proposed" if stats.acceptance is None else f"{stats.acceptance:.2f}"
     forwards = ", ".join(f"{member.name} {member.forwards}" for member in stats.members)
+    taken = "".join(f", {name} {value:g} of generation_config" for name, value in result.generation_config.items())
     return (
         f"{stats.tokens} tokens, {stats.tokens_per_second:.1f} tokens/s, acceptance {acceptance}, forwards {forwards} "
-        f"({result.combination}, {result.schedule}, seed {result.seed}, {result.finish_reason})"
+        f"({result.combination}, {result.schedule}, seed {result.seed}, {result.finish_reason}{taken})"
     )

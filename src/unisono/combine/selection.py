@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unisono.combine.base import Combination, LawFunction, Logits
-from unisono.errors import ConfigurationError
+from unisono.errors import ConfigurationError, require_count
 from unisono.sampling.warp import AnyWarp
 
 
@@ -38,9 +38,7 @@ def only(member: int) -> Only:
     Raises:
         ConfigurationError: `member` is not an index.
     """
-    if not isinstance(member, int) or isinstance(member, bool) or member < 0:
-        raise ConfigurationError(f"only takes the index of a member, 0 or more, not: {member!r}")
-    return Only(member)
+    return Only(require_count("the index of a member", member, 0))
 
 
 @dataclass(frozen=True)

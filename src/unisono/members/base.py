@@ -7,7 +7,7 @@ another unit. A member does not know which units are committed and which are pro
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -87,6 +87,7 @@ class Member(Protocol):
         warps: whether its logits are those of a law that it has warped itself.
         device: where its logits are, as torch calls it.
         end_ids: the units that end a text.
+        sampling: what its files say of temperature, top_k, top_p, min_p and repetition_penalty, unchecked; mostly nothing.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Member(Protocol):
     warps: bool
     device: str
     end_ids: frozenset[int]
+    sampling: Mapping[str, Any]
 
     @property
     def keeps(self) -> bool:
@@ -144,6 +146,10 @@ class Member(Protocol):
 
     def close(self, slot: int) -> None:
         """Free the slot. Closing a closed slot is harmless."""
+        ...
+
+    def release(self) -> None:
+        """Give back the memory that its cache keeps without open slots. The member may go on being used."""
         ...
 
     def unread(self, slot: int) -> int:

@@ -1,7 +1,8 @@
 """Who takes part in an ensemble, and in which role."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from unisono.members.base import Context, Member
 from unisono.sampling.warp import Warp
@@ -13,13 +14,15 @@ class Lineup:
 
     members: those of the combination as listed, and behind them those that only propose. drafters: how many these are.
     proposers: names of what proposes without slots and scores. twins: groups of members, by index, whose work one call of
-    `score` can hold, since they share weights and slot numbers.
+    `score` can hold, since they share weights and slot numbers. sampling: values of `SamplingParams` that a request has which
+    says nothing of them.
     """
 
     members: tuple[Member, ...]
     drafters: int = 0
     proposers: tuple[str, ...] = ("lookup",)
     twins: tuple[tuple[int, ...], ...] = ()
+    sampling: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def everyone(self) -> range:

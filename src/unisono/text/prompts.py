@@ -1,9 +1,9 @@
 """From a prompt of any kind to what each member reads, checked against their vocabulary and their room."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, TypeGuard
+from typing import Any
 
 from unisono.combine.base import Combination
 from unisono.errors import RequestError
@@ -15,6 +15,7 @@ from unisono.sampling.logits_edits import Edits
 from unisono.sampling.warp import Warp
 from unisono.text.encoder import Chat, Encoder
 from unisono.tokens.vocabulary import Vocabulary
+from unisono.values import integers, kind, listed
 
 Prompt = str | Sequence[int]
 UNLIMITED = 2**31
@@ -117,17 +118,17 @@ class Prompts:
             return list(self._encoder.chat(prompt))
         return list(self._readings(prompt)[0].tokens)
 
-    def split(self, prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-        """One or several prompts -> a list of prompts.
+    def split(self, prompts: Prompt | Sequence[Prompt]) -> tuple[list[Prompt], bool]:
+        """One or several prompts -> a list of prompts, and whether it was one: a text, or a list of token ids.
 
         Raises:
             RequestError: it is neither.
         """
-        if isinstance(prompts, str) or (_is_tokens(prompts) and prompts):
-            return [prompts]
-        if not isinstance(prompts, list | tuple):
+        found = [prompts] if isinstance(prompts, str) else listed(prompts)
+        if found is None or isinstance(prompts, Set):
             raise RequestError(f"give a prompt or a list of prompts, not: {type(prompts).__name__}")
-        return list(prompts)
+        ids = integers(found)
+        return ([ids] if ids else found), isinstance(prompts, str) or bool(ids)
 
     def room(self, contexts: Sequence[Context]) -> int:
         """How many units can follow, in the member with the least room.
@@ -180,11 +181,12 @@ class Prompts:
             prompt = self.ids(prompt)
         if isinstance(prompt, str):
             return [self._filled(template, prompt) for template in self.templates]
-        if not _is_tokens(prompt):
-            raise RequestError(f"a prompt is a text or a list of token ids, not: {type(prompt).__name__}")
+        ids = integers(prompt)
+        if ids is None:
+            raise RequestError(f"a prompt is a text or a list of token ids, not: {kind(prompt)}")
         if any(template != PLAIN for template in self.templates):
             raise RequestError("members with a prompt of their own need text, not token ids")
-        reading = Reading(tuple(int(token) for token in prompt))
+        reading = Reading(tuple(ids))
         return [reading for _ in self.templates]
 
     def _filled(self, template: str, prompt: str) -> Reading:
@@ -222,10 +224,15 @@ class Prompts:
         An empty prompt becomes the beginning-of-text token.
         """
         prompt, continuation = pair.prompt, pair.continuation
-        if _is_tokens(prompt) and _is_tokens(continuation) and continuation:
-            return self._readings(prompt), tuple(continuation)
+        if not isinstance(prompt, str) and not isinstance(continuation, str):
+            units = integers(continuation)
+            if units is None:
+                raise RequestError(f"a continuation is a text or a list of token ids, not: {kind(continuation)}")
+            if not units:
+                raise RequestError("the continuation is empty; give at least one token to score")
+            return self._readings(prompt), tuple(units)
         if not isinstance(prompt, str) or not isinstance(continuation, str) or self.tokenizer is None:
-            raise RequestError("logprobs takes two texts and members with a tokenizer")
+            raise RequestError("logprobs takes two lists of token ids, or two texts and members with a tokenizer")
         blanks = len(prompt) - len(prompt.rstrip())
         if blanks and prompt.strip():
             prompt, continuation = prompt[:-blanks], prompt[-blanks:] + continuation
@@ -257,7 +264,3 @@ class Prompts:
                 raise RequestError(
                     f"the prompt has a token id that not all members know: {token}; ids go to {self.vocabulary.size - 1}"
                 )
-
-
-def _is_tokens(prompt: object) -> TypeGuard[Sequence[int]]:
-    return isinstance(prompt, list | tuple) and all(type(token) is int for token in prompt)

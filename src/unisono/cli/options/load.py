@@ -56,6 +56,10 @@ class MethodOptions:
     draft: Annotated[
         str | None, typer.Option(help="A small model that only proposes: it changes the speed, not the text.")
     ] = None
+    generation_config: Annotated[
+        str | None,
+        typer.Option(help="off: without the sampling values of the members' generation configs; default auto."),
+    ] = None
 
 
 @dataclass(frozen=True)

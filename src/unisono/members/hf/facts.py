@@ -5,6 +5,7 @@ from typing import Any
 from transformers import DynamicCache, PreTrainedModel
 
 from unisono.errors import MemberError
+from unisono.params import SAMPLING
 
 
 def context_length(model: PreTrainedModel) -> int | None:
@@ -40,6 +41,13 @@ def logit_count(model: PreTrainedModel) -> int:
     if head is not None and hasattr(head, "weight"):
         return int(head.weight.shape[0])
     return int(model.config.get_text_config().vocab_size)
+
+
+def sampling(model: PreTrainedModel) -> dict[str, Any]:
+    """The sampling values that its generation config sets. As in vLLM, `do_sample` is not looked at."""
+    generation = getattr(model, "generation_config", None)
+    said = {} if generation is None else generation.to_diff_dict()
+    return {name: said[name] for name in SAMPLING if said.get(name) is not None}
 
 
 def end_ids(model: PreTrainedModel) -> frozenset[int]:

@@ -18,7 +18,7 @@ from unisono.members.base import Context, Scores, Work
 from unisono.members.hf.attention import WIDENED, attention, lock_of, widening
 from unisono.members.hf.cache import SlotCache, capacity
 from unisono.members.hf.compiled import Compiled, build, discard, find
-from unisono.members.hf.facts import context_length, end_ids, logit_count, require_rewindable
+from unisono.members.hf.facts import context_length, end_ids, logit_count, require_rewindable, sampling
 from unisono.members.hf.graphs import Graphs
 from unisono.members.hf.groups import PIECE, SHORT, groups, padded
 from unisono.members.hf.mask import Masks
@@ -52,6 +52,7 @@ class HFMember(TokenMember):
         self.vocabulary = logit_count(model)
         self.device = str(model.device)
         self.end_ids = end_ids(model)
+        self.sampling = sampling(model)
         self.measured = ""  # what decided for its dtype, if anything was measured
         self._keep = "logits_to_keep" if "logits_to_keep" in inspect.signature(model.forward).parameters else None
         self._masks = Masks.of(model)  # None: the model makes its own, for one row at a time
@@ -171,6 +172,13 @@ class HFMember(TokenMember):
     def memory(self, slots: int, places: int) -> int:
         lanes = self._cache.lanes
         return lanes * capacity(-(-slots // lanes), places + PIECE) * self._token_bytes  # with room for padding
+
+    def release(self) -> None:
+        """Let recorded graphs go, with the memory that the cache keeps for them."""
+        with self._lock:
+            if self._cache.keep and not self._cache.lengths:
+                self._step = None
+                self._cache.give_back()
 
     def _open(self) -> int:
         with self._lock:

@@ -28,6 +28,7 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
         "combination": ensemble.combination().name,
         "schedule": _name(model.config.schedule),
         "verification": _name(model.config.verification),
+        "generation_config": dict(ensemble.lineup.sampling),
         "allowed": list(settings.allow),
         "combinations": list(SAFE),
         "guidance": model.guided is not None,

@@ -135,11 +135,11 @@ def _params(body: Sampling, model: Model, settings: Settings, top: int | None, l
         values["logit_bias"] = _bias(body.logit_bias)
     if top is not None:
         values.update(logprobs=True, top_logprobs=top)
-    return replace(model.config.sampling, **values)
+    return replace(model.ensemble.default_params, **{**model.config.sampling, **values})
 
 
 def _default_limit(model: Model, settings: Settings) -> int:
-    configured = model.config.sampling.max_tokens
+    configured = model.config.params.max_tokens
     return configured if settings.max_tokens is None else min(configured, settings.max_tokens)
 
 
