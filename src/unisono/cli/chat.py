@@ -96,7 +96,7 @@ class Conversation:
         shown = ""
         try:
             stream = self.ensemble.stream(self.ensemble.encode_chat(self.all_messages()), self.params, **self.method)
-            trace = Trace(self.ensemble.tokenizer, self.ensemble.names, self.console) if self.trace else None
+            trace = Trace(self.ensemble.tokenizer, self.ensemble.lineup.labels, self.console) if self.trace else None
         except UnisonoError:
             self.messages.pop()
             raise

@@ -34,7 +34,7 @@ def run(options: GenerateOptions) -> None:
         assert last.result is not None
         print(json.dumps(_as_object(ensemble, text, last.result), ensure_ascii=False))
     else:
-        _print(stream, Trace(ensemble.tokenizer, ensemble.names) if options.trace else None)
+        _print(stream, Trace(ensemble.tokenizer, ensemble.lineup.labels) if options.trace else None)
 
 
 def _print(stream: Iterator[Piece], trace: Trace | None) -> None:
@@ -91,14 +91,19 @@ def _messages(text: str) -> list[dict[str, str]]:
     return messages if isinstance(messages, list) else [{"role": "user", "content": text}]
 
 
+def _token(ensemble: Ensemble, token: int) -> dict[str, Any]:
+    return {"id": token, "text": ensemble.tokenizer.decode([token]) if ensemble.tokenizer else ""}
+
+
 def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any]:
     names = ensemble.names
     tokens = [
         {
-            "id": commit.token,
-            "text": ensemble.tokenizer.decode([commit.token]) if ensemble.tokenizer else "",
+            **_token(ensemble, commit.token),
             "origin": commit.origin,
             "member": None if commit.member is None else names[commit.member],
+            "looked_up": commit.looked_up,
+            "proposed": None if commit.proposed is None else _token(ensemble, commit.proposed),
             "logprob": commit.logprob,
         }
         | ({"top_logprobs": dict(commit.top)} if commit.top else {})
@@ -113,6 +118,7 @@ def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any
         "finish_reason": result.finish_reason,
         "tokens": tokens,
         "members": names,
+        "drafters": names[len(ensemble.lineup.combined) :],
         "combination": result.combination,
         "schedule": result.schedule,
         "verification": result.verification,

@@ -36,6 +36,11 @@ class Lineup:
         return [member.name for member in self.members]
 
     @property
+    def labels(self) -> list[str]:
+        """The names; those of members that only propose say so."""
+        return [name if index in self.combined else f"{name} (drafts only)" for index, name in enumerate(self.names)]
+
+    @property
     def parameters(self) -> list[int]:
         """How many weights each member has."""
         return [member.parameters for member in self.members]
