@@ -105,6 +105,26 @@ def test_standard_beside_the_schedule(page):
     first, second = page.locator(".run .text").all_inner_texts()
     assert first == second  # coupled verification: what the speed-up costs is seen to be nothing
     expect(page.locator(".run h2 .speed").last).to_have_text(re.compile(r"^\d+\.\d\d× standard$"))
+    assert page.locator(".token.parts").count() == 0
+    assert "Both texts are the same." in page.locator("#message").inner_text()
+
+
+def test_where_the_texts_part_is_marked(browser):
+    """Without coupled verification one seed gives two texts."""
+    with live(allow=("combine", "schedule")) as running:
+        page = browser.new_page()
+        page.goto(running.url)
+        expect(page.locator("#message")).to_have_text("Ready.")
+        page.check("#compare")
+        run(page, schedule="cos:2,1", seed="5")
+        texts = [page.locator(".run").nth(index).locator(".token") for index in (0, 1)]
+        pairs = list(zip(*(text.all_inner_texts() for text in texts), strict=False))
+        parted = next(index for index, (first, second) in enumerate(pairs) if first != second)
+        for text in texts:
+            assert "parts" in text.nth(parted).get_attribute("class").split()
+        assert page.locator(".token.parts").count() == 2
+        assert f"The texts part at token {parted + 1}" in page.locator("#message").inner_text()
+        page.close()
 
 
 def test_weights_and_combinations(page):

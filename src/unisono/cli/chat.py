@@ -112,7 +112,7 @@ class Conversation:
         except KeyboardInterrupt:
             stream.close()
         self.messages.append({"role": "assistant", "content": shown})
-        told = "stopped" if result is None else summary(result)
+        told = "stopped" if result is None else summary(result, self.ensemble, self.params)
         self.console.print(f"\n({told})", style="dim", markup=False)
 
     def all_messages(self) -> list[dict[str, str]]:

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -34,10 +34,11 @@ def run(options: GenerateOptions) -> None:
         assert last.result is not None
         print(json.dumps(_as_object(ensemble, text, last.result), ensure_ascii=False))
     else:
-        _print(stream, Trace(ensemble.tokenizer, ensemble.lineup.labels) if options.trace else None)
+        trace = Trace(ensemble.tokenizer, ensemble.lineup.labels) if options.trace else None
+        _print(stream, trace, lambda result: summary(result, ensemble, params))
 
 
-def _print(stream: Iterator[Piece], trace: Trace | None) -> None:
+def _print(stream: Iterator[Piece], trace: Trace | None, told: Callable[[Result], str]) -> None:
     """Stream the text, coloured or plain, and a line about it; piped text stays clean of that line."""
     for piece in stream:
         if trace and piece.commit:
@@ -46,7 +47,7 @@ def _print(stream: Iterator[Piece], trace: Trace | None) -> None:
             print(piece.text, end="", flush=True)
         if piece.result:
             aside = trace is None and not sys.stdout.isatty()
-            print("\n" + summary(piece.result), file=sys.stderr if aside else sys.stdout)
+            print("\n" + told(piece.result), file=sys.stderr if aside else sys.stdout)
 
 
 def _read_prompt(prompt: str | None, file: Path | None) -> str:

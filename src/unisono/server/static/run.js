@@ -75,6 +75,17 @@ export class Run {
     this.output.append(span);
   }
 
+  /** Mark the first token that another run does not have, and say which it is; nothing if the texts are the same. */
+  part(other) {
+    const most = Math.max(this.tokens.length, other.tokens.length);
+    for (let index = 0; index < most; index++) {
+      if (this.tokens[index]?.id === other.tokens[index]?.id) continue;
+      for (const run of [this, other]) run.tokens[index]?.element.classList.add("parts");
+      return index + 1;
+    }
+    return null;
+  }
+
   choose(index) {
     if (this.tokens[this.chosen]) this.tokens[this.chosen].element.classList.remove("chosen");
     this.chosen = Math.max(0, Math.min(index, this.tokens.length - 1));
