@@ -40,7 +40,9 @@ class SamplingParams:
     top_p: float = 1.0  # in (0, 1]; 1: off
     min_p: float = 0.0  # in [0, 1]; 0: off
     n: int = 1  # samples for the prompt; sample i of a seed is the same for every n
-    seed: int | None = None  # None: a fresh seed, reported in the result
+    # None: a fresh seed, reported in the result; under `auto` the text depends on times then, and giving that seed later gives
+    # another one. A given seed repeats the text: in float32, or with deterministic members
+    seed: int | None = None
     stop: str | tuple[str, ...] | list[str] = ()  # texts that end the output
     stop_token_ids: tuple[int, ...] | list[int] = ()
     include_stop: bool = False  # whether the stop string that ended the output is part of it

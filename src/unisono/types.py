@@ -32,8 +32,8 @@ Origin = Literal["accepted", "redrawn", "drawn"]
 class Commit:
     """One token of the output and how it came about.
 
-    `member` proposed the token (`origin` "accepted") or the proposal it replaces ("redrawn"); None if that was looked up
-    in the text, and for a token drawn from a target law that was known before anything was proposed ("drawn").
+    `member` proposed the token (`origin` "accepted") or `proposed`, the token that it replaces ("redrawn"); None if that was
+    looked up in the text, and for a token drawn from a target law that was known before anything was proposed ("drawn").
     """
 
     token: int
@@ -41,6 +41,12 @@ class Commit:
     member: int | None = None
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()  # the most probable tokens here with their log-probabilities
+    proposed: int | None = None  # the rejected proposal that a redrawn token replaces
+
+    @property
+    def looked_up(self) -> bool:
+        """Whether the token, or the one it replaces, was copied from the text so far."""
+        return self.member is None and self.origin != "drawn"
 
 
 @dataclass

@@ -96,7 +96,7 @@ class Conversation:
         shown = ""
         try:
             stream = self.ensemble.stream(self.ensemble.encode_chat(self.all_messages()), self.params, **self.method)
-            trace = Trace(self.ensemble.tokenizer, self.ensemble.names, self.console) if self.trace else None
+            trace = Trace(self.ensemble.tokenizer, self.ensemble.lineup.labels, self.console) if self.trace else None
         except UnisonoError:
             self.messages.pop()
             raise
@@ -112,7 +112,7 @@ class Conversation:
         except KeyboardInterrupt:
             stream.close()
         self.messages.append({"role": "assistant", "content": shown})
-        told = "stopped" if result is None else summary(result)
+        told = "stopped" if result is None else summary(result, self.ensemble, self.params)
         self.console.print(f"\n({told})", style="dim", markup=False)
 
     def all_messages(self) -> list[dict[str, str]]:

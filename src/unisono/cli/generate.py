@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -33,10 +33,11 @@ def run(options: GenerateOptions) -> None:
         assert last.result is not None
         print(json.dumps(_as_object(ensemble, text, last.result), ensure_ascii=False))
     else:
-        _print(stream, Trace(ensemble.tokenizer, ensemble.names) if options.trace else None)
+        trace = Trace(ensemble.tokenizer, ensemble.lineup.labels) if options.trace else None
+        _print(stream, trace, lambda result: summary(result, ensemble, params))
 
 
-def _print(stream: Iterator[Piece], trace: Trace | None) -> None:
+def _print(stream: Iterator[Piece], trace: Trace | None, told: Callable[[Result], str]) -> None:
     """Stream the text, coloured or plain, and a line about it; piped text stays clean of that line."""
     for piece in stream:
         if trace and piece.commit:
@@ -45,7 +46,7 @@ def _print(stream: Iterator[Piece], trace: Trace | None) -> None:
             print(piece.text, end="", flush=True)
         if piece.result:
             aside = trace is None and not sys.stdout.isatty()
-            print("\n" + summary(piece.result), file=sys.stderr if aside else sys.stdout)
+            print("\n" + told(piece.result), file=sys.stderr if aside else sys.stdout)
 
 
 def _read_prompt(prompt: str | None, file: Path | None) -> str:
@@ -90,14 +91,19 @@ def _messages(text: str) -> list[dict[str, str]]:
     return messages if isinstance(messages, list) else [{"role": "user", "content": text}]
 
 
+def _token(ensemble: Ensemble, token: int) -> dict[str, Any]:
+    return {"id": token, "text": ensemble.tokenizer.decode([token]) if ensemble.tokenizer else ""}
+
+
 def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any]:
     names = ensemble.names
     tokens = [
         {
-            "id": commit.token,
-            "text": ensemble.tokenizer.decode([commit.token]) if ensemble.tokenizer else "",
+            **_token(ensemble, commit.token),
             "origin": commit.origin,
             "member": None if commit.member is None else names[commit.member],
+            "looked_up": commit.looked_up,
+            "proposed": None if commit.proposed is None else _token(ensemble, commit.proposed),
             "logprob": commit.logprob,
         }
         | ({"top_logprobs": dict(commit.top)} if commit.top else {})
@@ -112,6 +118,7 @@ def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any
         "finish_reason": result.finish_reason,
         "tokens": tokens,
         "members": names,
+        "drafters": names[len(ensemble.lineup.combined) :],
         "combination": result.combination,
         "schedule": result.schedule,
         "verification": result.verification,

@@ -256,8 +256,10 @@ class Row:
             self.frontier.replace(follows)
             self.slots.cut(self.frontier.position - 1)  # nobody has read the token itself
             self.needs.forget()
-            rejected = accepted < len(settled.tokens)
-            commits.append(Commit(follows, "redrawn", proposers[accepted]) if rejected else Commit(follows, "drawn"))
+            if accepted < len(settled.tokens):
+                commits.append(Commit(follows, "redrawn", proposers[accepted], proposed=settled.tokens[accepted]))
+            else:
+                commits.append(Commit(follows, "drawn"))
         if settled.logprobs:
             commits = [
                 replace(each, logprob=p, top=top) for each, (p, top) in zip(commits, settled.logprobs, strict=True)

@@ -7,6 +7,8 @@ from typing import Any
 from unisono.members.base import Context, Member
 from unisono.sampling.warp import Warp
 
+HALF = ("bfloat16", "float16")
+
 
 @dataclass(frozen=True)
 class Lineup:
@@ -37,6 +39,22 @@ class Lineup:
     @property
     def names(self) -> list[str]:
         return [member.name for member in self.members]
+
+    @property
+    def labels(self) -> list[str]:
+        """The names; those of members that only propose say so."""
+        return [name if index in self.combined else f"{name} (drafts only)" for index, name in enumerate(self.names)]
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether all members score every row in forwards of its own."""
+        return all(member.facts.get("deterministic") == "yes" for member in self.members)
+
+    @property
+    def rounding(self) -> str | None:
+        """The half-precision type of a member in which a forward of other width may tip a near-tie; None if there is none."""
+        types = [member.facts.get("dtype", "") for member in self.members]
+        return None if self.deterministic else next((each for each in types if each in HALF), None)
 
     @property
     def parameters(self) -> list[int]:

@@ -17,4 +17,6 @@ class ChatOptions:
     system: Annotated[str | None, typer.Option(help="Instructions in front of the conversation.")] = None
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     chat_template: ChatTemplate = None
-    trace: Annotated[bool, typer.Option("--trace", help="Colour tokens by the member that proposed them.")] = False
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Colour tokens by who proposed them; show what was replaced.")
+    ] = False

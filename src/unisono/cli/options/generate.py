@@ -23,4 +23,6 @@ class GenerateOptions:
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     logprobs: Annotated[bool, typer.Option("--logprobs", help="With --json: log-probability of each token.")] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False
-    trace: Annotated[bool, typer.Option("--trace", help="Colour tokens by the member that proposed them.")] = False
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Colour tokens by who proposed them; show what was replaced.")
+    ] = False

@@ -36,7 +36,8 @@ class SourceOptions:
     deterministic: Annotated[
         bool | None,
         typer.Option(
-            "--deterministic", help="The same text whatever runs beside it, also in half precision; no shared forwards."
+            "--deterministic",
+            help="A seed repeats its text in half precision too: no shared forwards, and auto goes by sizes, not times.",
         ),
     ] = None
 

@@ -30,7 +30,13 @@ class SamplingOptions:
     ] = None
     stop: Annotated[list[str] | None, typer.Option(help="Stop at this text; repeat it.")] = None
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on behind the end of the text.")] = False
-    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Repeats the text here with the same options, whatever auto chooses: in float32; in bfloat16 up to the first "
+            "near-tie, unless --deterministic. Without it, the text of auto may depend on times."
+        ),
+    ] = None
     negative_prompt: Annotated[
         str | None, typer.Option(help="With guidance: what the second member reads instead of the prompt.")
     ] = None

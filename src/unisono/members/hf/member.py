@@ -85,7 +85,7 @@ class HFMember(TokenMember):
             "device": str(self.model.device),
             "compiled": "yes" if self.compiled else "no",
             "architecture": type(self.model).__name__,
-        }
+        } | ({} if self._together else {"deterministic": "yes"})
         return found | {"note": f"dtype by measurement; {self.measured}"} if self.measured else found
 
     @property

@@ -29,7 +29,7 @@ class Options:
     compile: "on" compiles the forwards of few tokens at loading and keeps the result for later runs; "auto" uses what
         was kept; "off" does neither.
     deterministic: every row in forwards of its own, so that its logits do not depend, to the last bit, on the rows beside
-        it. Costs what batching gives.
+        it. Costs what batching gives. Where all members are, the schedule `auto` goes by sizes instead of times.
 
     Raises:
         ConfigurationError: a value is wrong, or its device is not here.

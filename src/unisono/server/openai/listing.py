@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from unisono.combine.parse import FORMS
 from unisono.errors import UnisonoError
 from unisono.server.errors import APIError, refused
 from unisono.server.models import Model
@@ -15,8 +16,13 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
     """An entry of `/v1/models`: OpenAI's fields, and how the members work together."""
     ensemble = model.ensemble
     members = [
-        {"name": member.name, "parameters": member.parameters, "context": member.context_length}
-        for member in ensemble.members
+        {
+            "name": member.name,
+            "parameters": member.parameters,
+            "context": member.context_length,
+            "drafts_only": index not in ensemble.lineup.combined,
+        }
+        for index, member in enumerate(ensemble.members)
     ]
     return {
         "id": model.name,
@@ -31,6 +37,7 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
         "generation_config": dict(ensemble.lineup.sampling),
         "allowed": list(settings.allow),
         "combinations": list(SAFE),
+        "per_member": [name for name in SAFE if FORMS[name].per_member],
         "guidance": model.guided is not None,
         "chat": bool(getattr(ensemble.tokenizer, "chat_template", None)),
     }
