@@ -22,7 +22,7 @@ from unisono.members.hf.facts import context_length, end_ids, logit_count, requi
 from unisono.members.hf.graphs import Graphs
 from unisono.members.hf.groups import PIECE, SHORT, groups, padded
 from unisono.members.hf.mask import Masks
-from unisono.members.hf.probe import is_faithful, is_isolated, require_faithful
+from unisono.members.hf.probe import is_faithful, is_isolated, require_faithful, shares_forwards
 from unisono.members.hf.step import Step
 from unisono.members.tokens import Append, TokenMember
 from unisono.transfer import Token, token_tensor
@@ -62,7 +62,7 @@ class HFMember(TokenMember):
         self._lock = lock_of(model)
         self._step: Compiled | Graphs | None = None
         self._together = SHORT  # the most tokens of rows that share a forward
-        if self._masks is not None and not is_faithful(self):
+        if self._masks is not None and not shares_forwards(self):
             self._masks = None
         require_faithful(self)
         self._token_bytes = self._measured()
@@ -75,6 +75,10 @@ class HFMember(TokenMember):
     @property
     def keeps(self) -> bool:
         return self._cache.keep
+
+    @property
+    def masked(self) -> bool:
+        return self._masks is not None
 
     @property
     def facts(self) -> Mapping[str, str]:
