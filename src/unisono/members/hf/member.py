@@ -52,7 +52,6 @@ class HFMember(TokenMember):
         self.vocabulary = logit_count(model)
         self.device = str(model.device)
         self.end_ids = end_ids(model)
-        self.measured = ""  # what decided for its dtype, if anything was measured
         self._keep = "logits_to_keep" if "logits_to_keep" in inspect.signature(model.forward).parameters else None
         self._masks = Masks.of(model)  # None: the model makes its own, for one row at a time
         self._widen = widening(model)
@@ -82,14 +81,13 @@ class HFMember(TokenMember):
 
     @property
     def facts(self) -> Mapping[str, str]:
-        found = {
+        return {
             "context": str(self.context_length or "-"),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": str(self.model.device),
             "compiled": "yes" if self.compiled else "no",
             "architecture": type(self.model).__name__,
         }
-        return found | {"note": f"dtype by measurement; {self.measured}"} if self.measured else found
 
     @property
     def compiled(self) -> bool:
@@ -150,7 +148,6 @@ class HFMember(TokenMember):
     def share(self, name: str) -> "HFMember":
         """A member of the same model and options for another ensemble: unrestricted, with a cache of its own."""
         other = HFMember(self.model, name)
-        other.measured = self.measured
         if isinstance(self._step, Graphs):
             other.record(self._step.fresh())  # graphs belong to one cache
         else:
