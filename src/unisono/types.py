@@ -55,10 +55,12 @@ class MemberStats:
 
     proposed: tokens that it proposed. decided, accepted: how many of them were verified, and stand; per position of the
     verified block they were in (0 is the first open position). lengths: `lengths[k]` is how often k of its proposals stood
-    in a block. seconds: the row's share of the wall time of its forwards; shares of all rows add up to all of it.
+    in a block. compiled: whether its short forwards are compiled, which rounds otherwise. seconds: the row's share of the
+    wall time of its forwards; shares of all rows add up to all of it.
     """
 
     name: str
+    compiled: bool = False
     forwards: int = 0
     proposed: int = 0
     decided_by_position: list[int] = field(default_factory=list)

@@ -50,7 +50,8 @@ class Row:
         self.lineup = lineup
         self.frontier = Frontier(len(task.contexts))
         (text,) = lineup.proposers
-        self.stats = Stats([MemberStats(name) for name in lineup.names], MemberStats(text))
+        compiled = [member.facts.get("compiled") == "yes" for member in lineup.members]
+        self.stats = Stats(list(map(MemberStats, lineup.names, compiled)), MemberStats(text))
         self.slots = Slots(lineup, task.contexts)
         self.error: Exception | None = None
         self.needs = Needs(method, task, self.frontier, noise, lineup.combined)

@@ -107,10 +107,7 @@ class Member(Protocol):
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What `unisono members` prints of it besides name and parameters, by the heading of the column.
-
-        A `note` is printed below the table.
-        """
+        """What `unisono members` prints of it besides name and parameters, by the heading of the column."""
         ...
 
     def restrict(self, vocabulary: int, forbidden: Sequence[int]) -> None:

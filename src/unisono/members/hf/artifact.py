@@ -41,7 +41,7 @@ def unfinished(path: Path) -> Path:
 def _key(model: PreTrainedModel) -> str:
     """A digest of all that the compiled forward contains: weights, code, libraries, processor, number of threads."""
     digest = hashlib.sha256()
-    for fact in (FORM, *_sources(), torch.__version__, transformers.__version__, torch.get_num_threads(), *_machine()):
+    for fact in (FORM, *_sources(), torch.__version__, transformers.__version__, torch.get_num_threads(), *machine()):
         digest.update(repr(fact).encode())
     digest.update(model.config.to_json_string(use_diff=False).encode())
     for name, tensor in sorted(model.state_dict().items()):
@@ -55,8 +55,8 @@ def _sources() -> list[bytes]:
     return [Path(file).read_bytes() for file in files]
 
 
-def _machine() -> tuple[str, ...]:
-    """What the instructions in the file are for."""
+def machine() -> tuple[str, str]:
+    """What instructions are for: the architecture, and the processor's features where they are known."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

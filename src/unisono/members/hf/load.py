@@ -12,8 +12,7 @@ from transformers.utils import logging
 
 from unisono.errors import MemberError
 from unisono.members.base import Member
-from unisono.members.hf import artifact
-from unisono.members.hf.dtype import Choice, fast_dtype
+from unisono.members.hf.dtype import default_dtype
 from unisono.members.hf.facts import require_rewindable
 from unisono.members.hf.member import HFMember
 from unisono.members.hf.memory import empty_model, require_room
@@ -40,9 +39,8 @@ def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
     config = _attempt(name, path, lambda: AutoConfig.from_pretrained(path, **where))
     tokenizer = source.tokenizer or _attempt(name, path, lambda: AutoTokenizer.from_pretrained(path, **where))
     with nullcontext() if sys.stderr.isatty() and not folder else _without_progress_bar():
-        choice = _choice(options, config)
-        model = _attempt(name, path, lambda: _load_model(options, name, path, config, choice.dtype, where))
-    return _member(model, source, choice.measured), tokenizer
+        model = _attempt(name, path, lambda: _load_model(options, name, path, config, where))
+    return _member(model, source), tokenizer
 
 
 def model_of(member: Member) -> PreTrainedModel:
@@ -56,30 +54,22 @@ def model_of(member: Member) -> PreTrainedModel:
     return member.model
 
 
-def _member(model: PreTrainedModel, source: Source, measured: str = "") -> HFMember:
-    member = HFMember(model, source.called)
-    member.measured = measured
-    member.compile(source.options.compile)
-    if source.options.deterministic:
+def _member(model: PreTrainedModel, source: Source) -> HFMember:
+    options, member = source.options, HFMember(model, source.called)
+    kept = options.compile != "auto" or not options.deterministic  # whether an earlier run compiled must not matter
+    member.compile(options.compile if kept else "off")
+    if options.deterministic:
         member.isolate()
     return member
-
-
-def _choice(options: Options, config: Any) -> Choice:
-    if options.dtype != "auto":
-        return Choice(getattr(torch, options.dtype))
-    compiled = options.compile == "on" or (options.compile == "auto" and artifact.some())
-    return fast_dtype(config, _device(options), compiled)
 
 
 def _device(options: Options) -> str:
     return options.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _load_model(
-    options: Options, name: str, path: str, config: Any, dtype: torch.dtype, where: dict[str, Any]
-) -> PreTrainedModel:
+def _load_model(options: Options, name: str, path: str, config: Any, where: dict[str, Any]) -> PreTrainedModel:
     device = _device(options)
+    dtype = default_dtype(config, device) if options.dtype == "auto" else getattr(torch, options.dtype)
     empty = empty_model(config, options.trust_remote_code)
     require_rewindable(empty, name)
     if options.quantization is None and options.device_map is None:

@@ -22,7 +22,7 @@ from unisono.members.hf.facts import context_length, end_ids, logit_count, requi
 from unisono.members.hf.graphs import Graphs
 from unisono.members.hf.groups import PIECE, SHORT, groups, padded
 from unisono.members.hf.mask import Masks
-from unisono.members.hf.probe import is_faithful, is_isolated, require_faithful
+from unisono.members.hf.probe import is_faithful, is_isolated, require_faithful, shares_forwards
 from unisono.members.hf.step import Step
 from unisono.members.tokens import Append, TokenMember
 from unisono.transfer import Token, token_tensor
@@ -53,7 +53,6 @@ class HFMember(TokenMember):
         self.device = str(model.device)
         self.end_ids = end_ids(model)
         self.sampling = sampling(model)
-        self.measured = ""  # what decided for its dtype, if anything was measured
         self._keep = "logits_to_keep" if "logits_to_keep" in inspect.signature(model.forward).parameters else None
         self._masks = Masks.of(model)  # None: the model makes its own, for one row at a time
         self._widen = widening(model)
@@ -63,7 +62,7 @@ class HFMember(TokenMember):
         self._lock = lock_of(model)
         self._step: Compiled | Graphs | None = None
         self._together = SHORT  # the most tokens of rows that share a forward
-        if self._masks is not None and not is_faithful(self):
+        if self._masks is not None and not shares_forwards(self):
             self._masks = None
         require_faithful(self)
         self._token_bytes = self._measured()
@@ -78,15 +77,18 @@ class HFMember(TokenMember):
         return self._cache.keep
 
     @property
+    def masked(self) -> bool:
+        return self._masks is not None
+
+    @property
     def facts(self) -> Mapping[str, str]:
-        found = {
+        return {
             "context": str(self.context_length or "-"),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": str(self.model.device),
             "compiled": "yes" if self.compiled else "no",
             "architecture": type(self.model).__name__,
         } | ({} if self._together else {"deterministic": "yes"})
-        return found | {"note": f"dtype by measurement; {self.measured}"} if self.measured else found
 
     @property
     def compiled(self) -> bool:
@@ -147,7 +149,6 @@ class HFMember(TokenMember):
     def share(self, name: str) -> "HFMember":
         """A member of the same model and options for another ensemble: unrestricted, with a cache of its own."""
         other = HFMember(self.model, name)
-        other.measured = self.measured
         if isinstance(self._step, Graphs):
             other.record(self._step.fresh())  # graphs belong to one cache
         else:

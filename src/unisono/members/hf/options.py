@@ -22,12 +22,12 @@ KINDS: dict[str, tuple[Any, str]] = {
 class Options:
     """What a user may say of one member. torch and transformers are imported only for values that need them.
 
-    dtype: "auto" is the checkpoint's own type, except that half precision on a CPU becomes bfloat16 where that is fast
-        and float32 where it is not; or float32, float16, bfloat16.
+    dtype: "auto" is the checkpoint's own type, except that half precision on a CPU becomes bfloat16 where the processor
+        has instructions for it and float32 where not; or float32, float16, bfloat16.
     device, device_map, quantization, revision, trust_remote_code: as `from_pretrained` in transformers takes them;
         `quantization` is a quantization config or its dict.
     compile: "on" compiles the forwards of few tokens at loading and keeps the result for later runs; "auto" uses what
-        was kept; "off" does neither.
+        was kept, and with `deterministic` nothing; "off" does neither.
     deterministic: every row in forwards of its own, so that its logits do not depend, to the last bit, on the rows beside
         it. Costs what batching gives. Where all members are, the schedule `auto` goes by sizes instead of times.
 
