@@ -97,18 +97,14 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         return str(self.tokenizer.name_or_path).replace("/", "__")
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """A conversation as text, by the first member's template."""
+        """A conversation as text, by the first member's template; system messages that it refuses are left out."""
         if not getattr(self.tokenizer, "chat_template", None):
             raise ConfigurationError(
                 "the first member's tokenizer has no chat template; leave out --apply_chat_template"
             )
-        text: str = self.tokenizer.apply_chat_template(
-            chat_history,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=not add_generation_prompt,
+        return self.ensemble.prompts.template.write(
+            chat_history, opening=add_generation_prompt, continued=not add_generation_prompt, system=False
         )
-        return text
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: object) -> list[int]:
         """Token ids, with what the tokenizer adds unless it is in the text already."""

@@ -1,5 +1,6 @@
 """The models that are served: each an ensemble with a thread that decodes; weights are shared between them."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from unisono.server.errors import APIError
 from unisono.server.metrics import Meter, Metrics
 from unisono.server.settings import Settings
 from unisono.server.worker import Worker
+
+LOG = logging.getLogger("unisono.server")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def _model(name: str, config: Config, settings: Settings, metrics: Metrics, load
     tokenizer = prompts.tokenizer
     if settings.chat_template is not None and tokenizer is not None and not tokenizer.chat_template:
         tokenizer.chat_template = settings.chat_template
+    prompts.template.notify = LOG.warning
     memory, limit = cache_budget(lineup) // share, settings.rows + settings.queue
     meter = Meter(metrics, name)  # also of the guided twin: one name, one model
 
@@ -93,6 +97,7 @@ def _model(name: str, config: Config, settings: Settings, metrics: Metrics, load
     guided = None
     if config.alone is not None:
         pair, twice = load_guided(config.alone, loaded, config.generation_config)
+        twice.template.notify = LOG.warning
         guided = worker(Ensemble(pair, twice, "guidance", rows=settings.rows, memory=memory))
     model = Model(name, config, worker(own), guided)
     metrics.watch(

@@ -4,17 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import TemplateError
-
 from unisono.errors import RequestError
 from unisono.members.base import Reading
+from unisono.text.template import Template
 
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation that the members are to answer, as messages with a role and a content."""
+    """A conversation that the members are to answer: messages with a role, and a content that is a text or text parts."""
 
-    messages: Sequence[Mapping[str, str]]
+    messages: Sequence[Mapping[str, Any]]
 
 
 class Encoder:
@@ -26,6 +25,7 @@ class Encoder:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self.template = Template(tokenizer)
 
     def text(self, text: str, special: bool = True) -> tuple[int, ...]:
         """Ids of a text; `special`: with those that the tokenizer adds, which a chat template writes itself."""
@@ -57,24 +57,8 @@ class Encoder:
         Raises:
             RequestError: there is no chat template, it refuses the messages, or a message is malformed.
         """
-        if self._tokenizer is None or not getattr(self._tokenizer, "chat_template", None):
-            raise RequestError("the first member's tokenizer has no chat template; give a plain prompt instead")
-        messages = chat.messages
-        if not isinstance(messages, list | tuple) or not messages:
-            raise RequestError(f"a chat is a list of at least one message, not: {messages!r}")
-        for message in messages:
-            _require_message(message)
-        try:
-            text = self._tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
-        except TemplateError as error:
-            raise RequestError(f"the chat template refuses these messages: {' '.join(str(error).split())}") from error
+        text = self.template.write(chat.messages)
         return self.text(text, special=False)
-
-
-def _require_message(message: object) -> None:
-    if not isinstance(message, Mapping) or not all(isinstance(message.get(k), str) for k in ("role", "content")):
-        raise RequestError(f"a message needs a role and a content, both texts, not: {message!r}")
-    _require_text(message["content"])
 
 
 def _require_text(text: str) -> None:

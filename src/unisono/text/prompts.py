@@ -58,6 +58,7 @@ class Prompts:
     def __init__(self, tokenizer: Any, templates: Sequence[str], lineup: Lineup, vocabulary: Vocabulary) -> None:
         self.tokenizer = tokenizer
         self._encoder = Encoder(tokenizer)
+        self.template = self._encoder.template
         self.templates = tuple(templates)
         self.vocabulary = vocabulary
         self._lineup, self._members = lineup, lineup.members
