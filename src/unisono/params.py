@@ -8,14 +8,6 @@ from typing import Any, Literal
 from unisono.errors import RequestError, unknown
 from unisono.values import listed, plain, shown
 
-# Processors of transformers that carry state from call to call, or take more than one row: a rollback breaks them
-STATEFUL = (
-    "ClassifierFreeGuidanceLogitsProcessor",
-    "DiaClassifierFreeGuidanceLogitsProcessor",
-    "DiaEOSDelayPatternLogitsProcessor",
-    "SynthIDTextWatermarkLogitsProcessor",
-    "UnbatchedClassifierFreeGuidanceLogitsProcessor",
-)
 TEXTS = ("stop", "bad_words")  # a single text stands for a list of one
 LARGEST = 1e308  # integers may be larger than any float
 MOST = 1e6  # of biases and penalties: far more than any logit, far less than float32 can hold
@@ -72,10 +64,6 @@ class SamplingParams:
             raise RequestError("top_logprobs needs logprobs=True")
         if self.min_tokens > self.max_tokens:
             raise RequestError(f"min_tokens must be at most max_tokens, not: {self.min_tokens} of {self.max_tokens}")
-        for processor in self.logits_processors:
-            if any(kind.__name__ in STATEFUL for kind in type(processor).__mro__):
-                name = type(processor).__name__
-                raise RequestError(f"logits_processors: {name} keeps state, which a rollback breaks")
         if self.prompt_logprobs and self.logprobs_mode == "processed":
             raise RequestError("prompt_logprobs are raw; leave out logprobs_mode='processed'")
 

@@ -63,6 +63,7 @@ class Row:
         self._last: int | None = None  # the member that ran last
         self.guide = Guide(method, task, self.frontier, self.needs)
         self._noise = noise
+        self._edits = task.edits.watched()
         self._round = 0  # how often it has settled
         self.emit = emit
         self._offer()
@@ -137,7 +138,7 @@ class Row:
             return self.task.warp
         proposed = [int(proposal.token) for proposal in self.frontier.proposals]
         prefixes = [self.frontier.committed + proposed[:position] for position in range(first, first + count)]
-        return EditedWarp(self.task.warp, self.task.edits, self.task.prompt, prefixes)
+        return EditedWarp(self.task.warp, self._edits, self.task.prompt, prefixes)
 
     def known(self) -> int:
         """How many leading positions can be settled: proposals with a known target, and the position behind them."""
@@ -157,7 +158,7 @@ class Row:
         """Commit and emit what was decided; returns how many tokens.
 
         Raises:
-            RequestError: the token to commit has no law.
+            RequestError: the token to commit has no law, or the row has ended and a processor turns out to keep state.
         """
         if settled.lawless:
             raise RequestError(
@@ -174,6 +175,8 @@ class Row:
         decided = proposers[: min(kept, settled.accepted + (settled.follows is not None))]
         self.stats.count(decided, min(kept, settled.accepted), kept)
         self.finished = ended is not None or self.frontier.position >= self.task.limit
+        if self.finished:
+            self._edits.check()
         self._offer()
         return len(commits)
 
