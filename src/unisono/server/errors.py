@@ -69,14 +69,14 @@ def timed_out(seconds: float) -> APIError:
 
 def malformed(problems: Sequence[Mapping[str, Any]]) -> APIError:
     """The first thing that is wrong with a request's form, by the name of its field."""
-    problem = min(problems, key=lambda each: each["type"] != "extra_forbidden")
-    place = [str(part) for part in problem["loc"] if part != "body"]
+    problem = min(problems, key=lambda each: "field" not in each.get("ctx", {}))
+    # Behind a field stand the names of the forms that were tried
+    place = [str(part) for part in problem["loc"] if part != "body" and "[" not in str(part)]
     if problem["type"] == "json_invalid":
         return APIError(400, "the body is not valid JSON")
+    if "field" in problem.get("ctx", {}):
+        path = ".".join([*place, problem["ctx"]["field"]])
+        return APIError(400, f"{path}: {problem['msg']}", path, problem["type"])
     if not place:
         return APIError(400, "send a JSON object, with the header Content-Type: application/json")
-    if problem["type"] == "extra_forbidden":
-        path = ".".join(place)
-        return APIError(400, f"unknown or unsupported field: {path}", path, "unknown_field")
-    # Behind the field stand the names of the forms that were tried
     return APIError(400, f"{place[0]}: {problem['msg'].lower()} ({'.'.join(place)})", place[0])

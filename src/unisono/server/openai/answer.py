@@ -44,6 +44,7 @@ class Answer:
         self._identity = {"id": shape.prefix + uuid.uuid4().hex, "created": int(time.time()), "model": body.model}
         self._prompt_tokens = sum(len(prompt.contexts[0].tokens) for prompt in order.prompts)
         self._echoes: list[tuple[str, list[Commit]]] = []  # per prompt, if asked for
+        self._streamed = 0  # tokens of all choices so far
 
     async def respond(self, request: Request) -> Response:
         """Raises: APIError: what is known before the first byte is sent has a status of its own."""
@@ -141,16 +142,13 @@ class Answer:
     async def _stream(
         self, job: Job, first: Update, updates: AsyncIterator[Update], watch: asyncio.Task[None]
     ) -> AsyncIterator[bytes]:
-        tokens = 0
         try:
             for index in range(len(job.choices)):
                 yield self._opening(index)
             yield self._chunks(first)
-            tokens = len(first.commits)
             async for update in updates:
-                tokens += len(update.commits)
                 yield self._chunks(update)
-            yield self._ending(job, tokens) + sse.DONE
+            yield self._ending(job) + sse.DONE
         except CancelledError:
             pass
         except errors.APIError as error:
@@ -165,6 +163,7 @@ class Answer:
 
     def _chunks(self, update: Update) -> bytes:
         """What one step added: a chunk with its tokens, and at the end one with the reason."""
+        self._streamed += len(update.commits)
         events = b""
         if update.text or update.observed or (update.commits and self._order.top is not None):
             choice = self._shape.delta(update.choice, update.parts)
@@ -173,18 +172,19 @@ class Answer:
             events += self._event([self._shape.closing(update.choice, update.result.finish_reason)])
         return events
 
-    def _ending(self, job: Job, tokens: int) -> bytes:
+    def _ending(self, job: Job) -> bytes:
         """The chunk without choices that has the totals."""
         asked = self._body.stream_options is not None and self._body.stream_options.include_usage
         metrics = report(job, self._body.spec_decode_metrics)
-        extra: dict[str, Any] = {"usage": usage(self._prompt_tokens, tokens)} if asked else {}
+        extra: dict[str, Any] = {"usage": usage(self._prompt_tokens, self._streamed)} if asked else {}
         if metrics is not None:
             extra["metrics"] = metrics
         return self._event([], **extra) if extra else b""
 
     def _event(self, choices: list[dict[str, Any]], **extra: Any) -> bytes:
-        if self._body.stream_options is not None and self._body.stream_options.include_usage:
-            extra.setdefault("usage", None)
+        if (asked := self._body.stream_options) is not None and asked.include_usage:
+            now = usage(self._prompt_tokens, self._streamed) if asked.continuous_usage_stats else None
+            extra.setdefault("usage", now)
         return sse.event({**self._identity, "object": self._shape.chunk_kind, "choices": choices, **extra})
 
 

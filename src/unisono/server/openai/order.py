@@ -62,9 +62,9 @@ class Order:
 
 def chat_order(body: ChatRequest, model: Model, settings: Settings) -> Order:
     """Raises: APIError: 400 that names the field."""
-    if body.max_tokens is not None and body.max_completion_tokens is not None:
-        raise APIError(400, "give max_completion_tokens or max_tokens, not both", "max_tokens")
-    if body.top_logprobs is not None and not body.logprobs:
+    if None not in (limits := (body.max_tokens, body.max_completion_tokens)) and limits[0] != limits[1]:
+        raise APIError(400, "max_tokens and max_completion_tokens differ; give one of them", "max_tokens")
+    if body.top_logprobs and not body.logprobs:
         raise APIError(400, "top_logprobs needs logprobs: true", "top_logprobs")
     top = (body.top_logprobs or 0) if body.logprobs else None
     limit = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
@@ -102,6 +102,8 @@ def _order(
 ) -> Order:
     if body.stream_options is not None and not body.stream:
         raise APIError(400, "stream_options needs stream: true", "stream_options")
+    if (asked := body.stream_options) and asked.continuous_usage_stats and not asked.include_usage:
+        raise APIError(400, "continuous_usage_stats needs include_usage: true", "stream_options")
     params = _params(body, model, settings, top, limit)
     method = _method(body.collaboration, model, settings.allow)
     worker = model.worker

@@ -1,8 +1,11 @@
 """What requests may say. Unknown fields are errors; ranges of sampling parameters are checked by `SamplingParams`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from unisono.server.openai import neutral
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -12,14 +15,29 @@ Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 MOST_CHOICES, MOST_LOGPROBS = 128, 20
 
 
-class Strict(BaseModel):
-    """No coercion (`"1"` is no number), no unknown fields."""
+def _describe(schema: dict[str, Any], model: type["Strict"]) -> None:
+    schema["properties"] = neutral.described(model.ignorable) | schema["properties"]
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+
+class Strict(BaseModel):
+    """No coercion (`"1"` is no number), no unknown fields.
+
+    ignorable: fields that are accepted at values that change nothing, and then are not there.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=_describe)
+    ignorable: ClassVar[neutral.Table] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_neutral(cls, values: Any) -> Any:
+        return neutral.without_neutral(values, cls.ignorable, cls.model_fields)
 
 
 class StreamOptions(Strict):
-    include_usage: bool = False
+    ignorable = neutral.STREAM
+    include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
 
 
 class ResponseFormat(Strict):
@@ -27,18 +45,31 @@ class ResponseFormat(Strict):
 
 
 class TextPart(Strict):
+    ignorable = neutral.PART
     type: Literal["text"]
     text: str
 
 
 class Message(Strict):
+    """`name` and `reasoning_content` go to the chat template, which may write them."""
+
+    ignorable = neutral.MESSAGE
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | list[TextPart] | None = None
+    name: str | None = None
+    reasoning_content: str | None = None
+
+    @model_validator(mode="after")
+    def _require_content(self) -> "Message":
+        if self.content is None and self.role != "assistant":
+            raise PydanticCustomError("no_content", "only an assistant's message may be without content")
+        return self
 
     def as_plain(self) -> dict[str, str]:
-        """Role and content, both texts, as chat templates take them."""
-        content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        return {"role": self.role, "content": content}
+        """Role and content, and what else was given, all texts, as chat templates take them."""
+        content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or ())
+        others = {"name": self.name, "reasoning_content": self.reasoning_content}
+        return {"role": self.role, "content": content, **{name: text for name, text in others.items() if text}}
 
 
 class Collaboration(Strict):
@@ -87,6 +118,7 @@ class Sampling(Strict):
 
 
 class CompletionRequest(Sampling):
+    ignorable = neutral.COMPLETION
     prompt: (
         str
         | Annotated[list[str], Field(min_length=1, max_length=MOST_CHOICES)]
@@ -99,6 +131,7 @@ class CompletionRequest(Sampling):
 
 
 class ChatRequest(Sampling):
+    ignorable = neutral.CHAT
     messages: Annotated[list[Message], Field(min_length=1)]
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
