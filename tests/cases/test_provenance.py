@@ -28,7 +28,7 @@ def drafted() -> Iterator[Live]:
     """A pair with a draft model, and the pair itself."""
     pair = sources()
     draft = Source(model=text_models(count=3)[2], tokenizer=tokenizer(), name="tiny")
-    sampling = SamplingParams(max_tokens=24)
+    sampling = {"max_tokens": 24}
     models = {
         "drafted": Config(pair, "weighted:0.7,0.3", "relay:2", draft=draft, sampling=sampling),
         "pair": Config(pair, "weighted:0.7,0.3", "cos:2,1", sampling=sampling),
@@ -51,8 +51,8 @@ def test_a_redrawn_token_tells_what_it_replaces(drafted, schedule, verification,
     replaced: list[int | None] = []
     correct = Frontier.replace
 
-    def watched(frontier: Frontier, token: int) -> None:
-        replaced.append(frontier.proposals[0].token if frontier.proposals else None)
+    def watched(frontier: Frontier, token: Any) -> None:
+        replaced.append(int(frontier.proposals[0].token) if frontier.proposals else None)
         correct(frontier, token)
 
     monkeypatch.setattr(Frontier, "replace", watched)
