@@ -13,9 +13,11 @@ if typing.TYPE_CHECKING:
     from unisono.ensemble import Ensemble
     from unisono.errors import ConfigurationError, MemberError, RequestError, UnisonoError, VocabularyError
     from unisono.params import SamplingParams
+    from unisono.text.encoder import Chat
     from unisono.types import Piece, Result, Score, Stats
 
 __all__ = [
+    "Chat",
     "ConfigurationError",
     "Ensemble",
     "MemberError",
@@ -35,6 +37,7 @@ _HOMES = {
     "ensemble": ("Ensemble",),
     "errors": ("ConfigurationError", "MemberError", "RequestError", "UnisonoError", "VocabularyError"),
     "params": ("SamplingParams",),
+    "text.encoder": ("Chat",),
     "types": ("Piece", "Result", "Score", "Stats"),
 }
 

@@ -123,7 +123,7 @@ class Ensemble:
 
     def stream(
         self,
-        prompt: Prompt,
+        prompt: Prompt | Chat,
         params: SamplingParams | None = None,
         *,
         combine: object = None,
@@ -141,7 +141,7 @@ class Ensemble:
 
     def generate(
         self,
-        prompts: Prompt | Sequence[Prompt],
+        prompts: Prompt | Chat | Sequence[Prompt | Chat],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         combine: object = None,
@@ -152,7 +152,7 @@ class Ensemble:
         """Decode prompts together. Other arguments as for `stream`.
 
         Args:
-            prompts: texts or lists of token ids; a single one is a list of one.
+            prompts: texts, lists of token ids or `Chat`s; a single one is a list of one.
             params: for all prompts, or one per prompt.
             progress: show a bar on standard error; None shows it at a terminal, for several prompts.
 
@@ -189,7 +189,7 @@ class Ensemble:
         return run_all([self._one(Chat(messages), params, asked)], self.engine)[0]
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """Token ids of a conversation in the first member's chat template, ready to `stream` the answer."""
+        """Token ids of a conversation in the first member's chat template; `stream(Chat(...))` also ends at its turn's end."""
         return self.prompts.ids(Chat(messages))
 
     @overload
@@ -276,7 +276,7 @@ class Ensemble:
         """What each sample is to decode."""
         ends = frozenset(params.stop_token_ids)
         if not params.ignore_eos:
-            ends |= self.lineup.end_ids
+            ends |= self.lineup.end_ids | prepared.ends
         edits = self.prompts.edits(params, ends)
         if self.lineup.warps and not edits.nothing:
             raise RequestError("biases, penalties, masks and processors need members that do not warp by themselves")

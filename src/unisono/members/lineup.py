@@ -13,13 +13,14 @@ class Lineup:
 
     members: those of the combination as listed, and behind them those that only propose. drafters: how many these are.
     proposers: names of what proposes without slots and scores. twins: groups of members, by index, whose work one call of
-    `score` can hold, since they share weights and slot numbers.
+    `score` can hold, since they share weights and slot numbers. ends: units that end a text for the members' tokenizers.
     """
 
     members: tuple[Member, ...]
     drafters: int = 0
     proposers: tuple[str, ...] = ("lookup",)
     twins: tuple[tuple[int, ...], ...] = ()
+    ends: frozenset[int] = frozenset()
 
     @property
     def everyone(self) -> range:
@@ -61,8 +62,8 @@ class Lineup:
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """The units that end a text for some member of the combination."""
-        return frozenset().union(*(self.members[index].end_ids for index in self.combined))
+        """The units that end a text for some member of the combination, or for its tokenizer."""
+        return self.ends.union(*(self.members[index].end_ids for index in self.combined))
 
     @property
     def groups(self) -> list[tuple[int, ...]]:

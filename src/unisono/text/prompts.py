@@ -36,12 +36,14 @@ class Prepared:
     """A prompt that has passed every check.
 
     contexts: per member, what it reads. units: those to be scored, if there are any. warp: what is left to be done to the
-    members' logits; nothing but the choice at temperature 0 where members warp by themselves.
+    members' logits; nothing but the choice at temperature 0 where members warp by themselves. ends: what ends the answer of a
+    chat, beside what ends any text.
     """
 
     contexts: tuple[Context, ...]
     units: tuple[int, ...]
     warp: Warp
+    ends: frozenset[int] = frozenset()
 
 
 class Prompts:
@@ -92,7 +94,8 @@ class Prompts:
         contexts = tuple(member.context(reading, warp) for member, reading in pairs)
         if units:
             self._require_room(contexts, units)
-        return Prepared(contexts, units, self._lineup.remaining(warp))
+        ends = self.turn_ends() if isinstance(prompt, Chat) else frozenset()
+        return Prepared(contexts, units, self._lineup.remaining(warp), ends)
 
     def itself(self, contexts: Sequence[Context]) -> Prepared | None:
         """A prompt's own units to be scored, from the second on; None if members of the combination read different prompts.
@@ -118,13 +121,17 @@ class Prompts:
             return list(self._encoder.chat(prompt))
         return list(self._readings(prompt)[0].tokens)
 
-    def split(self, prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    def turn_ends(self) -> frozenset[int]:
+        """What ends the assistant's turn in the chat template, if the members know such a token."""
+        return frozenset(end for end in self.template.ends() if end < self.vocabulary.size)
+
+    def split(self, prompts: Prompt | Chat | Sequence[Prompt | Chat]) -> list[Prompt | Chat]:
         """One or several prompts -> a list of prompts.
 
         Raises:
             RequestError: it is neither.
         """
-        if isinstance(prompts, str) or (_is_tokens(prompts) and prompts):
+        if isinstance(prompts, str | Chat) or (_is_tokens(prompts) and prompts):
             return [prompts]
         if not isinstance(prompts, list | tuple):
             raise RequestError(f"give a prompt or a list of prompts, not: {type(prompts).__name__}")
