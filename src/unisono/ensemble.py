@@ -177,20 +177,21 @@ class Ensemble:
 
     def chat(
         self,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Mapping[str, Any]],
         params: SamplingParams | None = None,
         *,
         combine: object = None,
         schedule: object = None,
         verification: str | None = None,
+        **options: Any,
     ) -> Result:
-        """Answer a conversation, written with the first member's chat template. Arguments as for `stream`."""
+        """Answer a conversation, written with a chat template. Arguments as for `stream`; options are fields of `Chat`."""
         asked = Asked(combine, schedule, verification)
-        return run_all([self._one(Chat(messages), params, asked)], self.engine)[0]
+        return run_all([self._one(Chat(messages, **options), params, asked)], self.engine)[0]
 
-    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """Token ids of a conversation in the first member's chat template; `stream(Chat(...))` also ends at its turn's end."""
-        return self.prompts.ids(Chat(messages))
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
+        """Token ids of a `Chat`, whose fields the options are; `stream(Chat(...))` also ends where the answer's turn does."""
+        return self.prompts.ids(Chat(messages, **options))
 
     @overload
     def logprobs(self, prompt: str, continuation: str, *, combine: object = None) -> Score: ...

@@ -20,6 +20,7 @@ class Settings:
     timeout: seconds that a request may take. grace: seconds from a signal to end to the exit; running requests get them,
     except for a `reserve` at their end in which streams are ended and threads stop.
     chat_template: Jinja text for members without a template of their own.
+    trust_templates: a request may bring the text of a chat template.
     log_prompts: write prompts to the log.
 
     Raises:
@@ -37,6 +38,7 @@ class Settings:
     timeout: float = 600.0
     grace: float = 30.0
     chat_template: str | None = None
+    trust_templates: bool = False
     log_prompts: bool = False
 
     def __post_init__(self) -> None:

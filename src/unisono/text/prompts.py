@@ -94,7 +94,7 @@ class Prompts:
         contexts = tuple(member.context(reading, warp) for member, reading in pairs)
         if units:
             self._require_room(contexts, units)
-        ends = self.turn_ends() if isinstance(prompt, Chat) else frozenset()
+        ends = self.turn_ends(prompt.chat_template) if isinstance(prompt, Chat) else frozenset()
         return Prepared(contexts, units, self._lineup.remaining(warp), ends)
 
     def itself(self, contexts: Sequence[Context]) -> Prepared | None:
@@ -121,9 +121,9 @@ class Prompts:
             return list(self._encoder.chat(prompt))
         return list(self._readings(prompt)[0].tokens)
 
-    def turn_ends(self) -> frozenset[int]:
-        """What ends the assistant's turn in the chat template, if the members know such a token."""
-        return frozenset(end for end in self.template.ends() if end < self.vocabulary.size)
+    def turn_ends(self, template: str | None = None) -> frozenset[int]:
+        """What ends the assistant's turn in a chat template (see `Chat`), if the members know such a token."""
+        return frozenset(end for end in self.template.ends(template) if end < self.vocabulary.size)
 
     def split(self, prompts: Prompt | Chat | Sequence[Prompt | Chat]) -> list[Prompt | Chat]:
         """One or several prompts -> a list of prompts.

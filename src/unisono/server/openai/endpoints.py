@@ -65,7 +65,7 @@ def _add_tokens(app: FastAPI, service: Service) -> None:
     @app.post("/tokenize")
     def tokenize(body: TokenizeRequest) -> Response:
         """The token ids of a text or a conversation."""
-        return JSON(listing.tokenized(body, service.models[body.model]))
+        return JSON(listing.tokenized(body, service.models[body.model], service.settings))
 
     @app.post("/detokenize")
     def detokenize(body: DetokenizeRequest) -> Response:

@@ -31,6 +31,15 @@ class TextPart(Strict):
     text: str
 
 
+class Templating(Strict):
+    """How a conversation is written; vLLM's fields."""
+
+    chat_template: str | None = Field(None, description="The name of one of the tokenizer's templates")
+    chat_template_kwargs: dict[str, Any] | None = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
+
+
 class Message(Strict):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
@@ -98,7 +107,7 @@ class CompletionRequest(Sampling):
     negative_prompt: str | None = None
 
 
-class ChatRequest(Sampling):
+class ChatRequest(Sampling, Templating):
     messages: Annotated[list[Message], Field(min_length=1)]
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
@@ -107,7 +116,7 @@ class ChatRequest(Sampling):
     negative_messages: Annotated[list[Message], Field(min_length=1)] | None = None
 
 
-class TokenizeRequest(Strict):
+class TokenizeRequest(Templating):
     model: str
     prompt: str | None = None
     messages: Annotated[list[Message], Field(min_length=1)] | None = None
