@@ -13,6 +13,7 @@ from unisono.request import Request
 from unisono.server.errors import APIError, refused
 from unisono.server.models import Model
 from unisono.server.openai.schema import ChatRequest, Collaboration, CompletionRequest, Message, Sampling, Templating
+from unisono.server.reasoning import ends_open, opened
 from unisono.server.settings import Settings
 from unisono.server.worker import Worker
 from unisono.text.encoder import Chat
@@ -33,7 +34,7 @@ class Order:
 
     prompts: what the members are to read. texts: the prompts as the client wrote them, for `echo`.
     limit: the most tokens to generate; 0 only scores the prompt. top: how many candidates' log-probabilities to report,
-    None for none.
+    None for none. inside: whether a chat's answer begins in a block of thoughts; None if these stay in its content.
     """
 
     model: Model
@@ -44,6 +45,7 @@ class Order:
     texts: Sequence[str] = ()
     limit: int = 1
     top: int | None = None
+    inside: bool | None = None
 
     @property
     def rows(self) -> int:
@@ -71,9 +73,17 @@ def chat_order(body: ChatRequest, model: Model, settings: Settings) -> Order:
     try:
         chat = chat_of(body, body.messages, settings)
         against = None if body.negative_messages is None else chat_of(body, body.negative_messages, settings)
-        return _order(body, model, settings, [chat], against, top, limit)
+        order = _order(body, model, settings, [chat], against, top, limit)
     except UnisonoError as error:
         raise refused(error, body.model_fields_set | {"messages"}) from error  # type: ignore[arg-type]
+    return order if settings.reasoning_parser is None else replace(order, inside=_inside(body, order))
+
+
+def _inside(body: ChatRequest, order: Order) -> bool:
+    """Whether the prompt ends in a block of thoughts: the template opened one, or the message that goes on did."""
+    if body.continue_final_message:
+        return opened(body.messages[-1].as_plain()["content"])
+    return ends_open(_decoded(order.model, order.prompts[0].contexts[0].tokens[-16:]))
 
 
 def chat_of(body: Templating, messages: Sequence[Message], settings: Settings) -> Chat:

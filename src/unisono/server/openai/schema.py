@@ -43,11 +43,13 @@ class Templating(Strict):
 class Message(Strict):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
+    reasoning_content: str | None = None
 
     def as_plain(self) -> dict[str, str]:
         """Role and content, both texts, as chat templates take them."""
         content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        return {"role": self.role, "content": content}
+        thought = {} if self.reasoning_content is None else {"reasoning_content": self.reasoning_content}
+        return {"role": self.role, "content": content, **thought}
 
 
 class Collaboration(Strict):
