@@ -14,9 +14,11 @@ if typing.TYPE_CHECKING:
     from unisono.errors import ConfigurationError, MemberError, RequestError, UnisonoError, VocabularyError
     from unisono.members.source import Source
     from unisono.params import SamplingParams
+    from unisono.text.encoder import Chat
     from unisono.types import Piece, Result, Score, Stats
 
 __all__ = [
+    "Chat",
     "ConfigurationError",
     "Ensemble",
     "MemberError",
@@ -38,6 +40,7 @@ _HOMES = {
     "errors": ("ConfigurationError", "MemberError", "RequestError", "UnisonoError", "VocabularyError"),
     "members.source": ("Source",),
     "params": ("SamplingParams",),
+    "text.encoder": ("Chat",),
     "types": ("Piece", "Result", "Score", "Stats"),
 }
 

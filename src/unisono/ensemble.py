@@ -114,7 +114,7 @@ class Ensemble(Session):
 
     def stream(
         self,
-        prompt: Prompt,
+        prompt: Prompt | Chat,
         params: SamplingParams | None = None,
         *,
         combine: object = None,
@@ -132,7 +132,7 @@ class Ensemble(Session):
 
     def generate(
         self,
-        prompts: Prompt | Sequence[Prompt],
+        prompts: Prompt | Chat | Sequence[Prompt | Chat],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         combine: object = None,
@@ -143,8 +143,8 @@ class Ensemble(Session):
         """Decode prompts together. Other arguments as for `stream`.
 
         Args:
-            prompts: texts or lists of token ids; a single one is a list of one. Arrays and the like are lists: one row of
-                ids is one prompt, [n, length] is n prompts.
+            prompts: texts, lists of token ids or `Chat`s; a single one is a list of one. Arrays and the like are lists: one
+                row of ids is one prompt, [n, length] is n prompts.
             params: for all prompts, or one per prompt.
             progress: show a bar on standard error; None shows it at a terminal, for several prompts.
 
@@ -170,20 +170,21 @@ class Ensemble(Session):
 
     def chat(
         self,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Mapping[str, Any]],
         params: SamplingParams | None = None,
         *,
         combine: object = None,
         schedule: object = None,
         verification: str | None = None,
+        **options: Any,
     ) -> Result:
-        """Answer a conversation, written with the first member's chat template. Arguments as for `stream`."""
+        """Answer a conversation, written with a chat template. Arguments as for `stream`; options are fields of `Chat`."""
         asked = Asked(combine, schedule, verification)
-        return run_all([self._one(Chat(messages), params, asked)], self.engine)[0]
+        return run_all([self._one(Chat(messages, **options), params, asked)], self.engine)[0]
 
-    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """Token ids of a conversation in the first member's chat template, ready to `stream` the answer."""
-        return self.prompts.ids(Chat(messages))
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
+        """Token ids of a `Chat`, whose fields the options are; `stream(Chat(...))` also ends where the answer's turn does."""
+        return self.prompts.ids(Chat(messages, **options))
 
     @overload
     def logprobs(self, prompt: Several, continuation: Several, *, combine: object = None) -> list[Score]: ...

@@ -49,7 +49,8 @@ def load_members(
             raise unknown("option of Ensemble.load", key, known)
     sources = [as_source(member, **options) for member in (*members, *drafts)]
     loaded, tokenizers = zip(*_load_all(sources, [] if before is None else before), strict=True)
-    lineup = Lineup(loaded, len(drafts), twins=_twins(sources))
+    combined = tokenizers[: len(members)]
+    lineup = Lineup(loaded, len(drafts), twins=_twins(sources), ends=frozenset().union(*map(_ends, combined)))
     _name_apart(lineup)
     _require_one_warp(lineup)
     if follows:
@@ -107,6 +108,14 @@ def _firsts(sources: Sequence[Source]) -> list[int]:
     """Per source, the index of the first one of the same weights."""
     weights = [_weights(source) for source in sources]
     return [weights.index(each) for each in weights]
+
+
+def _ends(tokenizer: Any) -> frozenset[int]:
+    """The token that ends a text for a tokenizer; one that it does not have itself may be given the id of another."""
+    end = getattr(tokenizer, "eos_token_id", None)
+    if end is None or tokenizer.convert_ids_to_tokens(end) != tokenizer.eos_token:
+        return frozenset()
+    return frozenset([end])
 
 
 def _twins(sources: Sequence[Source]) -> tuple[tuple[int, ...], ...]:

@@ -158,7 +158,7 @@ def task_of(lineup: Lineup, prompts: Prompts, prepared: Prepared, params: Sampli
     """
     ends = frozenset(params.stop_token_ids)
     if not params.ignore_eos:
-        ends |= lineup.end_ids
+        ends |= lineup.end_ids | prepared.ends
     edits = prompts.edits(params, ends)
     if lineup.warps and not edits.nothing:
         raise RequestError("biases, penalties, masks and processors need members that do not warp by themselves")

@@ -9,12 +9,13 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from unisono.cli.loading import load_ensemble, read_config, sampling
+from unisono.cli.loading import load_ensemble, read_config, sampling, templating
 from unisono.cli.options.generate import GenerateOptions
 from unisono.cli.render import summary
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError
 from unisono.params import SamplingParams
+from unisono.text.encoder import Chat
 from unisono.text.trace import Trace
 from unisono.types import Piece, Result
 
@@ -22,12 +23,13 @@ from unisono.types import Piece, Result
 def run(options: GenerateOptions) -> None:
     """Print the text, or an object that tells all about it."""
     config = read_config(options.load.config)
+    template = _template(options)
     text = _read_prompt(options.prompt, options.file)
     asked = sampling(config, options.sampling) | ({"logprobs": True} if options.logprobs else {})
     _require_sense(SamplingParams(**asked), options.as_json, options.trace)
     ensemble = load_ensemble(options.load, config)
     params = replace(ensemble.default_params, **asked)
-    stream = ensemble.stream(ensemble.encode_chat(_messages(text)) if options.chat else text, params)
+    stream = ensemble.stream(Chat(_messages(text), **template) if options.chat else text, params)
     if options.as_json:
         *_, last = stream
         assert last.result is not None
@@ -76,6 +78,18 @@ def _require_sense(params: SamplingParams, as_json: bool, trace: bool) -> None:
         raise RequestError("--json and --trace exclude each other; the JSON object has each token's origin")
     if (params.logprobs or params.prompt_logprobs) and not as_json:
         raise RequestError("log-probabilities need --json, where they are printed")
+
+
+def _template(options: GenerateOptions) -> dict[str, Any]:
+    """The fields of `Chat`."""
+    asked = templating(options.template)
+    if options.continue_final_message:
+        asked["continue_final_message"] = True
+    if options.add_generation_prompt is not None:
+        asked["add_generation_prompt"] = options.add_generation_prompt
+    if asked and not options.chat:
+        raise RequestError(f"--{next(iter(asked)).replace('_', '-')} needs --chat")
+    return asked
 
 
 def _messages(text: str) -> list[dict[str, str]]:

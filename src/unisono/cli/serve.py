@@ -40,6 +40,8 @@ def _settings(options: ServeOptions) -> Settings:
         timeout=options.timeout,
         grace=options.grace,
         chat_template=read_template(options.chat_template),
+        trust_templates=options.trust_request_chat_template,
+        reasoning_parser=options.reasoning_parser,
         log_prompts=options.log_prompts,
     )
 

@@ -9,6 +9,7 @@ harness's own `hf` class does, and contexts that are too long lose their beginni
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -71,6 +72,7 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         combine = combine.replace(";", ",") if isinstance(combine, str) else combine
         self._method: dict[str, Any] = {"combine": combine, "schedule": schedule, "verification": verification}
         ensemble.method(**self._method)  # mistakes are said before anything is run
+        self._chats: set[str] = set()  # texts of conversations, whose answers end where a turn does
         # What all requests so far took
         self.seconds, self.tokens, self.forwards = 0.0, 0, [0 for _ in ensemble.lineup.everyone]
 
@@ -102,9 +104,11 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
             raise ConfigurationError(
                 "the first member's tokenizer has no chat template; leave out --apply_chat_template"
             )
-        return self.ensemble.prompts.template.write(
+        text = self.ensemble.prompts.template.write(
             chat_history, opening=add_generation_prompt, continued=not add_generation_prompt, system=False
         )
+        self._chats.add(text)
+        return text
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: object) -> list[int]:
         """Token ids, with what the tokenizer adds unless it is in the text already."""
@@ -146,7 +150,8 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
                     f"max_gen_toks {setting.max_tokens} leaves no room for a prompt in a context of {self.max_length}; lower it"
                 )
             prompts.append(self.tok_encode(context)[-room:])
-            params.append(setting)
+            ends = self.ensemble.prompts.turn_ends() if context in self._chats else ()
+            params.append(replace(setting, stop_token_ids=tuple(ends)))
         started = time.perf_counter()
         results = self.ensemble.generate(prompts, params, progress=not disable_tqdm and None, **self._method)
         self.seconds += time.perf_counter() - started

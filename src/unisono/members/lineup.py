@@ -17,7 +17,7 @@ class Lineup:
     members: those of the combination as listed, and behind them those that only propose. drafters: how many these are.
     proposers: names of what proposes without slots and scores. twins: groups of members, by index, whose work one call of
     `score` can hold, since they share weights and slot numbers. sampling: values of `SamplingParams` that a request has which
-    says nothing of them.
+    says nothing of them. ends: units that end a text for the members' tokenizers.
     """
 
     members: tuple[Member, ...]
@@ -25,6 +25,7 @@ class Lineup:
     proposers: tuple[str, ...] = ("lookup",)
     twins: tuple[tuple[int, ...], ...] = ()
     sampling: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    ends: frozenset[int] = frozenset()
 
     @property
     def everyone(self) -> range:
@@ -82,8 +83,8 @@ class Lineup:
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """The units that end a text for some member of the combination."""
-        return frozenset().union(*(self.members[index].end_ids for index in self.combined))
+        """The units that end a text for some member of the combination, or for its tokenizer."""
+        return self.ends.union(*(self.members[index].end_ids for index in self.combined))
 
     @property
     def groups(self) -> list[tuple[int, ...]]:

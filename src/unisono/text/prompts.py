@@ -37,12 +37,14 @@ class Prepared:
     """A prompt that has passed every check.
 
     contexts: per member, what it reads. units: those to be scored, if there are any. warp: what is left to be done to the
-    members' logits; nothing but the choice at temperature 0 where members warp by themselves.
+    members' logits; nothing but the choice at temperature 0 where members warp by themselves. ends: what ends the answer of a
+    chat, beside what ends any text.
     """
 
     contexts: tuple[Context, ...]
     units: tuple[int, ...]
     warp: Warp
+    ends: frozenset[int] = frozenset()
 
 
 class Prompts:
@@ -93,7 +95,8 @@ class Prompts:
         contexts = tuple(member.context(reading, warp) for member, reading in pairs)
         if units:
             self._require_room(contexts, units)
-        return Prepared(contexts, units, self._lineup.remaining(warp))
+        ends = self.turn_ends(prompt.chat_template) if isinstance(prompt, Chat) else frozenset()
+        return Prepared(contexts, units, self._lineup.remaining(warp), ends)
 
     def itself(self, contexts: Sequence[Context]) -> Prepared | None:
         """A prompt's own units to be scored, from the second on; None if members of the combination read different prompts.
@@ -119,17 +122,21 @@ class Prompts:
             return list(self._encoder.chat(prompt))
         return list(self._readings(prompt)[0].tokens)
 
-    def split(self, prompts: Prompt | Sequence[Prompt]) -> tuple[list[Prompt], bool]:
-        """One or several prompts -> a list of prompts, and whether it was one: a text, or a list of token ids.
+    def turn_ends(self, template: str | None = None) -> frozenset[int]:
+        """What ends the assistant's turn in a chat template (see `Chat`), if the members know such a token."""
+        return frozenset(end for end in self.template.ends(template) if end < self.vocabulary.size)
+
+    def split(self, prompts: Prompt | Chat | Sequence[Prompt | Chat]) -> tuple[list[Any], bool]:
+        """One or several prompts -> a list of prompts, and whether it was one: a text, a chat, or a list of token ids.
 
         Raises:
             RequestError: it is neither.
         """
-        found = [prompts] if isinstance(prompts, str) else listed(prompts)
+        found = [prompts] if isinstance(prompts, str | Chat) else listed(prompts)
         if found is None or isinstance(prompts, Set):
             raise RequestError(f"give a prompt or a list of prompts, not: {type(prompts).__name__}")
         ids = integers(found)
-        return ([ids] if ids else found), isinstance(prompts, str) or bool(ids)
+        return ([ids] if ids else found), isinstance(prompts, str | Chat) or bool(ids)
 
     def room(self, contexts: Sequence[Context]) -> int:
         """How many units can follow, in the member with the least room.

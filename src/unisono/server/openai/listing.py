@@ -6,7 +6,7 @@ from unisono.combine.parse import FORMS
 from unisono.errors import UnisonoError
 from unisono.server.errors import APIError, refused
 from unisono.server.models import Model
-from unisono.server.openai.order import SAFE
+from unisono.server.openai.order import SAFE, chat_of
 from unisono.server.openai.schema import DetokenizeRequest, TokenizeRequest
 from unisono.server.settings import Settings
 from unisono.tokens.token_text import token_text
@@ -43,18 +43,18 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
     }
 
 
-def tokenized(body: TokenizeRequest, model: Model) -> dict[str, Any]:
+def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[str, Any]:
     """Raises: APIError: 400 unless there is one of prompt and messages."""
     if (body.prompt is None) == (body.messages is None):
         raise APIError(400, "give either prompt or messages", "prompt")
     tokenizer = _tokenizer(model)
     try:
         if body.messages is not None:
-            ids = model.ensemble.encode_chat([message.as_plain() for message in body.messages])
+            ids = model.ensemble.prompts.ids(chat_of(body, body.messages, settings))
         else:
             ids = tokenizer.encode(_text(body.prompt or ""), add_special_tokens=body.add_special_tokens)
     except UnisonoError as error:
-        raise refused(error, {"messages": None}) from error
+        raise refused(error, TokenizeRequest.model_fields) from error
     found = {"count": len(ids), "max_model_len": model.ensemble.lineup.context_length, "tokens": ids}
     return {**found, "token_strs": [token_text(tokenizer, token) for token in ids]} if body.return_token_strs else found
 

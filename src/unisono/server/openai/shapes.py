@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from unisono.server.reasoning import Thoughts, silent_tags
 from unisono.tokens.token_text import token_bytes, token_text
 from unisono.types import Commit
 
@@ -15,13 +16,17 @@ class ChatShape:
 
     Args:
         logprobs: whether they were asked for.
+        inside: whether answers begin in a block of thoughts; None: thoughts stay in the content.
     """
 
     prefix, kind, chunk_kind = "chatcmpl-", "chat.completion", "chat.completion.chunk"
 
-    def __init__(self, tokenizer: Any, logprobs: bool) -> None:
+    def __init__(self, tokenizer: Any, logprobs: bool, inside: bool | None = None) -> None:
         self._tokenizer = tokenizer
         self._logprobs = logprobs
+        self._inside = inside
+        self._thoughts: dict[int, Thoughts] = {}  # per choice
+        self._tags = {} if inside is None else silent_tags(tokenizer)
 
     def opening(self, index: int) -> dict[str, Any] | None:
         """The choice of the first chunk, or None if there is nothing to say yet."""
@@ -32,19 +37,28 @@ class ChatShape:
         """The choice of a chunk."""
         return {
             "index": index,
-            "delta": {"content": _text(parts)},
+            "delta": self._content(index, parts),
             "logprobs": self._logs(parts),
             "finish_reason": None,
         }
 
     def closing(self, index: int, reason: str) -> dict[str, Any]:
         """The choice of the last chunk."""
-        return {"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}
+        rest = {name: text for name, text in self._content(index, (), last=True).items() if text}
+        return {"index": index, "delta": rest, "logprobs": None, "finish_reason": reason}
 
     def whole(self, index: int, parts: Parts, reason: str) -> dict[str, Any]:
         """A choice in one piece."""
-        message = {"role": "assistant", "content": _text(parts), "refusal": None}
+        message = {"role": "assistant", **self._content(index, parts, last=True), "refusal": None}
         return {"index": index, "message": message, "logprobs": self._logs(parts), "finish_reason": reason}
+
+    def _content(self, index: int, parts: Parts, last: bool = False) -> dict[str, str]:
+        if self._inside is None:
+            return {"content": _text(parts)}
+        shown = [text + "".join(self._tags.get(each.token, "") for each in commits) for text, commits in parts]
+        thoughts = self._thoughts.setdefault(index, Thoughts(self._inside))
+        thought, said = thoughts.push("".join(shown), last)
+        return {"content": said} | ({"reasoning_content": thought} if thought else {})
 
     def _logs(self, parts: Parts) -> dict[str, Any] | None:
         if not self._logprobs:
