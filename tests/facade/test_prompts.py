@@ -109,7 +109,8 @@ def test_a_pair_of_token_ids_is_read_as_given():
     prepared = prompts.prepare(Pair([5, 6], [7, 8, 9]))
     assert read(prepared) == [(5, 6)] * 2
     assert prepared.units == (7, 8, 9)
-    for wrong in (Pair([5], []), Pair([5], "x"), Pair("x", [5]), Pair("x", "y")):
+    assert "continuation is empty" in one_line(RequestError, partial(prompts.prepare, Pair([5], [])))
+    for wrong in (Pair([5], "x"), Pair("x", [5]), Pair("x", "y")):
         assert "two texts" in one_line(RequestError, partial(prompts.prepare, wrong))
     for wrong in (Pair([], [5]), Pair([5], [tiny.VOCABULARY]), Pair([-1], [5])):
         one_line(RequestError, partial(prompts.prepare, wrong))
