@@ -10,7 +10,7 @@ from unisono.auto.measurements import Experience
 from unisono.combine import Combination
 from unisono.decoding.engine import ROWS, Engine
 from unisono.decoding.spec import Method, Task
-from unisono.errors import RequestError, require_count
+from unisono.errors import RequestError, make_all, require_count
 from unisono.loading import cache_budget, load_members
 from unisono.members.base import Member
 from unisono.members.lineup import Lineup
@@ -123,7 +123,7 @@ class Ensemble:
 
     def stream(
         self,
-        prompt: Prompt,
+        prompt: Prompt | Chat,
         params: SamplingParams | None = None,
         *,
         combine: object = None,
@@ -189,7 +189,7 @@ class Ensemble:
         return run_all([self._one(Chat(messages), params, asked)], self.engine)[0]
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """Token ids of a conversation in the first member's chat template, ready to `stream` the answer."""
+        """Token ids of a conversation in the first member's chat template, as that member reads them."""
         return self.prompts.ids(Chat(messages))
 
     @overload
@@ -205,6 +205,7 @@ class Ensemble:
 
         Prompt and continuation are joined and split as lm-evaluation-harness does: they are encoded together, and
         blanks at the prompt's end count to the continuation. Lists of both are scored together, one `Score` per pair.
+        A pair that leaves nothing to score is a RequestError, before any forward.
         """
         if isinstance(prompt, str) and isinstance(continuation, str):
             return self.logprobs([prompt], [continuation], combine=combine)[0]
@@ -220,11 +221,11 @@ class Ensemble:
             RequestError, ConfigurationError: as for `logprobs`.
         """
         combination = self.combination(combine)
-        prepared = [self.prompts.prepare(pair, combination=combination) for pair in pairs]
-        return [self._scoring(combination, each) for each in prepared]
+        prepare = self.prompts.prepare
+        return make_all(lambda pair: self._scoring(combination, prepare(pair, None, combination)), pairs, "pairs")
 
     def echo(self, prepared: Prepared, top: int = 1, *, combine: object = None) -> Scoring:
-        """A row that scores a prompt's own tokens, from the second on.
+        """A row that scores a prompt's own tokens: those behind the members' prefixes, from the second on if one has none.
 
         Args:
             prepared: the prompt. top: how many of the most probable tokens to report at each position.
@@ -232,7 +233,7 @@ class Ensemble:
         Raises:
             RequestError: the members read different prompts, or the prompt is too long for them or for the caches.
         """
-        own = self.prompts.itself(prepared.contexts)
+        own = self.prompts.itself(prepared)
         if own is None:
             raise RequestError("log-probabilities of a prompt need members that read the same prompt")
         return self._scoring(self.combination(combine), own, top)
@@ -290,6 +291,7 @@ class Ensemble:
             edits=edits,
             logprobs=params.top_logprobs if params.logprobs else None,
             processed=params.logprobs_mode == "processed",
+            prefix=prepared.prefix,
         )
 
     def _scoring(self, combination: Combination, prepared: Prepared, top: int = 1) -> Scoring:

@@ -49,9 +49,10 @@ def load_members(
     _name_apart(lineup)
     _require_one_warp(lineup)
     vocabulary = _vocabulary(lineup, tokenizers)
+    prompts = Prompts(tokenizers, [source.prompt for source in sources], lineup, vocabulary)
     for member in lineup.members:
         member.restrict(vocabulary.size, vocabulary.forbidden)
-    return lineup, Prompts(tokenizers[0], [source.prompt for source in sources], lineup, vocabulary)
+    return lineup, prompts
 
 
 def load_guided(source: Source, before: Loaded) -> tuple[Lineup, Prompts]:

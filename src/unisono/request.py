@@ -145,8 +145,11 @@ class Request:
         return Piece(text, None, reason, result)
 
     def _prompt_logprobs(self) -> tuple[float | None, ...] | None:
-        """One per token of the prompt; None for the first, which follows nothing."""
-        return None if self._prompt is None else (None, *self._prompt.score().logprobs)
+        """One per token of the prompt, as the first member reads it; None for those that are not scored, as the first."""
+        if self._prompt is None:
+            return None
+        scored = self._prompt.score().logprobs
+        return (None,) * (len(self.row.task.contexts[0].tokens) - len(scored)) + scored
 
 
 def samples(

@@ -15,6 +15,7 @@ from unisono.cli.render import summary
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError, UnisonoError, unknown
 from unisono.params import SamplingParams
+from unisono.text.encoder import Chat
 from unisono.text.trace import Trace
 from unisono.types import Result
 
@@ -95,7 +96,7 @@ class Conversation:
         self.messages.append({"role": "user", "content": text})
         shown = ""
         try:
-            stream = self.ensemble.stream(self.ensemble.encode_chat(self.all_messages()), self.params, **self.method)
+            stream = self.ensemble.stream(Chat(self.all_messages()), self.params, **self.method)
             trace = Trace(self.ensemble.tokenizer, self.ensemble.names, self.console) if self.trace else None
         except UnisonoError:
             self.messages.pop()

@@ -15,6 +15,7 @@ from unisono.cli.render import summary
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError
 from unisono.params import SamplingParams
+from unisono.text.encoder import Chat
 from unisono.text.trace import Trace
 from unisono.types import Piece, Result
 
@@ -28,7 +29,7 @@ def run(options: GenerateOptions) -> None:
         params = replace(params, logprobs=True)
     _require_sense(params, options.as_json, options.trace)
     ensemble = load_ensemble(options.load, config)
-    stream = ensemble.stream(ensemble.encode_chat(_messages(text)) if options.chat else text, params)
+    stream = ensemble.stream(Chat(_messages(text)) if options.chat else text, params)
     if options.as_json:
         *_, last = stream
         assert last.result is not None
