@@ -10,7 +10,7 @@ from unisono.auto.measurements import Experience
 from unisono.combine import Combination
 from unisono.decoding.engine import ROWS, Engine
 from unisono.decoding.spec import Method
-from unisono.errors import RequestError, require_count
+from unisono.errors import RequestError, make_all, require_count
 from unisono.loading import cache_budget, load_members
 from unisono.members.lineup import Lineup
 from unisono.methods import Asked, Methods
@@ -199,7 +199,8 @@ class Ensemble(Session):
 
         Texts are joined and split as lm-evaluation-harness does: they are encoded together, and blanks at the prompt's
         end count to the continuation. Token ids are read as given. One text or one list of ids each gives one `Score`;
-        lists of texts, and lists of lists of ids, are scored together and give one `Score` per pair.
+        lists of texts, and lists of lists of ids, are scored together and give one `Score` per pair. A pair that leaves
+        nothing to score is a RequestError, before any forward.
         """
         (prompts, one), (continuations, also) = self.prompts.split(prompt), self.prompts.split(continuation)
         if one is not also or len(prompts) != len(continuations):
@@ -215,11 +216,11 @@ class Ensemble(Session):
             RequestError, ConfigurationError: as for `logprobs`.
         """
         combination = self.combination(combine)
-        prepared = [self.prompts.prepare(pair, combination=combination) for pair in pairs]
-        return [self._scoring(combination, each) for each in prepared]
+        prepare = self.prompts.prepare
+        return make_all(lambda pair: self._scoring(combination, prepare(pair, None, combination)), pairs, "pairs")
 
     def echo(self, prepared: Prepared, top: int = 1, *, combine: object = None) -> Scoring:
-        """A row that scores a prompt's own tokens, from the second on.
+        """A row that scores a prompt's own tokens: those behind the members' prefixes, from the second on if one has none.
 
         Args:
             prepared: the prompt. top: how many of the most probable tokens to report at each position.
@@ -227,7 +228,7 @@ class Ensemble(Session):
         Raises:
             RequestError: the members read different prompts, or the prompt is too long for them or for the caches.
         """
-        own = self.prompts.itself(prepared.contexts)
+        own = self.prompts.itself(prepared)
         if own is None:
             raise RequestError("log-probabilities of a prompt need members that read the same prompt")
         return self._scoring(self.combination(combine), own, top)

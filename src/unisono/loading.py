@@ -56,9 +56,10 @@ def load_members(
     if follows:
         lineup = replace(lineup, sampling=_sampling(lineup))
     vocabulary = _vocabulary(lineup, tokenizers)
+    prompts = Prompts(tokenizers, [source.prompt for source in sources], lineup, vocabulary)
     for member in lineup.members:
         member.restrict(vocabulary.size, vocabulary.forbidden)
-    return lineup, Prompts(tokenizers[0], [source.prompt for source in sources], lineup, vocabulary)
+    return lineup, prompts
 
 
 def load_guided(source: Source, before: Loaded, generation_config: str = "auto") -> tuple[Lineup, Prompts]:

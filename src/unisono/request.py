@@ -146,8 +146,11 @@ class Request:
         return Piece(text, None, reason, result)
 
     def _prompt_logprobs(self) -> tuple[float | None, ...] | None:
-        """One per token of the prompt; None for the first, which follows nothing."""
-        return None if self._prompt is None else (None, *self._prompt.score().logprobs)
+        """One per token of the prompt, as the first member reads it; None for those that are not scored, as the first."""
+        if self._prompt is None:
+            return None
+        scored = self._prompt.score().logprobs
+        return (None,) * (len(self.row.task.contexts[0].tokens) - len(scored)) + scored
 
 
 def task_of(lineup: Lineup, prompts: Prompts, prepared: Prepared, params: SamplingParams) -> Task:
@@ -170,6 +173,7 @@ def task_of(lineup: Lineup, prompts: Prompts, prepared: Prepared, params: Sampli
         edits=edits,
         logprobs=params.top_logprobs if params.logprobs else None,
         processed=params.logprobs_mode == "processed",
+        prefix=prepared.prefix,
     )
 
 

@@ -19,11 +19,13 @@ from unisono.transfer import Token
 class Reading:
     """What a member is asked to read.
 
-    tokens: in units of the law. text: what they were split from; None where a user gave token ids.
+    tokens: in units of the law. text: what they were split from; None where a user gave token ids. prefix: how many of the
+    first tokens are the member's own, as its tokenizer puts them in front.
     """
 
     tokens: tuple[int, ...]
     text: str | None = None
+    prefix: int = 0
 
 
 @dataclass(frozen=True)

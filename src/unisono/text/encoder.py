@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from unisono.errors import RequestError
-from unisono.members.base import Reading
 from unisono.text.template import Template
 
 
@@ -59,21 +58,6 @@ class Encoder:
     def spellings(self, word: str) -> set[tuple[int, ...]]:
         """The tokens of a word, alone and behind a space."""
         return {self.text(text, special=False) for text in (word, " " + word.lstrip())}
-
-    def pair(self, prompt: str, continuation: str) -> tuple[Reading, tuple[int, ...]]:
-        """A prompt, and the ids of what continues it: the two are encoded together.
-
-        An empty prompt becomes the beginning-of-text token.
-        """
-        if not prompt:
-            start = self._tokenizer.bos_token_id
-            start = self._tokenizer.eos_token_id if start is None else start
-            if start is None:
-                raise RequestError("an empty prompt needs a tokenizer with a beginning-of-text token")
-            return Reading((start,), ""), self.text(continuation, special=False)
-        _require_text(prompt + continuation)
-        context = self.text(prompt)
-        return Reading(context, prompt), self.text(prompt + continuation)[len(context) :]
 
     def chat(self, chat: Chat) -> tuple[int, ...]:
         """Ids of a conversation, ready for the answer.

@@ -215,7 +215,9 @@ async def _checked(job: Job) -> AsyncIterator[Update]:
 
 
 class Echo:
-    """A prompt's tokens as a row that scores them; the first token has no log-probability.
+    """A prompt's tokens, as the first member reads them, as a row that scores them.
+
+    The first token has no log-probability, nor has a prefix that only some members read.
 
     Args:
         top: of how many candidates to tell.
@@ -225,11 +227,12 @@ class Echo:
     """
 
     def __init__(self, ensemble: Ensemble, combination: Combination, prompt: Prepared, top: int) -> None:
-        self._first = Commit(prompt.contexts[0].tokens[0], "drawn")
         self._scoring = ensemble.echo(prompt, top, combine=combination)
         self.row = self._scoring.row
+        tokens = prompt.contexts[0].tokens
+        self._first = [Commit(token, "drawn") for token in tokens[: len(tokens) - len(self.row.task.given)]]
 
     def commits(self) -> list[Commit]:
         """The tokens, once the row has ended."""
         scored = (Commit(each.token, "drawn", logprob=each.logprob, top=each.top) for each in self._scoring.commits)
-        return [self._first, *scored]
+        return [*self._first, *scored]
