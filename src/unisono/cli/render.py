@@ -1,4 +1,6 @@
-"""The line under a generated text."""
+"""The line under a generated text, and the line that says what went wrong."""
+
+import sys
 
 from unisono.types import Result
 
@@ -12,3 +14,8 @@ def summary(result: Result) -> str:
         f"{stats.tokens} tokens, {stats.tokens_per_second:.1f} tokens/s, acceptance {acceptance}, forwards {forwards} "
         f"({result.combination}, {result.schedule}, seed {result.seed}, {result.finish_reason})"
     )
+
+
+def complain(message: str) -> None:
+    """One line on standard error."""
+    print(f"unisono: error: {' '.join(message.split())}", file=sys.stderr)
