@@ -1,12 +1,10 @@
 """The facade: text in, a stream of pieces out. Everything a user does goes through here."""
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, overload
-
-from rich.console import Console
-from rich.progress import Progress
+from typing import Any, Literal, overload
 
 from unisono.auto.measurements import Experience
+from unisono.batch import Batch
 from unisono.combine import Combination
 from unisono.decoding.engine import ROWS, Engine
 from unisono.decoding.spec import Method
@@ -15,12 +13,11 @@ from unisono.loading import cache_budget, load_members
 from unisono.members.lineup import Lineup
 from unisono.methods import Asked, Methods
 from unisono.params import SamplingParams
-from unisono.request import Request, Scoring, run_all, samples, score_all, task_of
+from unisono.request import Request, Scoring, samples, score_all, task_of
 from unisono.session import Session
 from unisono.text.encoder import Chat
 from unisono.text.prompts import Pair, Prepared, Prompt, Prompts
 from unisono.types import Piece, Result, Score
-from unisono.values import listed
 
 Several = list[str] | list[list[int]]
 
@@ -139,6 +136,7 @@ class Ensemble(Session):
         schedule: object = None,
         verification: str | None = None,
         progress: bool | None = None,
+        on_error: Literal["raise", "return"] = "raise",
     ) -> list[Result]:
         """Decode prompts together. Other arguments as for `stream`.
 
@@ -147,26 +145,15 @@ class Ensemble(Session):
                 row of ids is one prompt, [n, length] is n prompts.
             params: for all prompts, or one per prompt.
             progress: show a bar on standard error; None shows it at a terminal, for several prompts.
+            on_error: `return`: the error of a request, refused ones included, stands in the list at its place, `n` times, and
+                the others go on. `raise`: the first error ends all; it has `results`, as an interrupt has: the list, with
+                None where nothing was finished.
 
         Returns:
             The results of the first prompt (one, or its `n` samples), then those of the next.
         """
-        each, _ = self.prompts.split(prompts)
-        own = listed(params)
-        settings: list[Any] = [params] * len(each) if own is None else own
-        if len(settings) != len(each):
-            raise RequestError(f"give one SamplingParams for all prompts or one each: {len(settings)} for {len(each)}")
-        asked = Asked(combine, schedule, verification)
-        requests = [
-            request
-            for index, (prompt, setting) in enumerate(zip(each, settings, strict=True))
-            for request in self._requests(prompt, setting, asked, index)
-        ]
-        console = Console(stderr=True)
-        shown = console.is_terminal and len(requests) > 1 if progress is None else progress
-        with Progress(console=console, disable=not shown) as bar:
-            task = bar.add_task("generating", total=len(requests))
-            return run_all(requests, self.engine, lambda: bar.advance(task))
+        asked, batch = Asked(combine, schedule, verification), Batch(self.prompts.split(prompts)[0], params, on_error)
+        return batch.run(lambda prompt, own, index: self._requests(prompt, own, asked, index), self.engine, progress)
 
     def chat(
         self,
@@ -180,7 +167,7 @@ class Ensemble(Session):
     ) -> Result:
         """Answer a conversation, written with a chat template. Arguments as for `stream`; options are fields of `Chat`."""
         asked = Asked(combine, schedule, verification)
-        return run_all([self._one(Chat(messages, **options), params, asked)], self.engine)[0]
+        return self._one(Chat(messages, **options), params, asked).run(self.engine)
 
     def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
         """Token ids of a `Chat`, whose fields the options are; `stream(Chat(...))` also ends where the answer's turn does."""

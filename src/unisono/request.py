@@ -81,6 +81,7 @@ class Request:
         self._facts = facts
         self._prompt = prompt
         self._pieces: deque[Piece] = deque()
+        self._result: Result | None = None
 
     @property
     def rows(self) -> list[Row]:
@@ -97,6 +98,9 @@ class Request:
                     yield self._pieces.popleft()
             for row in self.rows:
                 engine.run(row)
+        except Exception:
+            yield from self._pieces  # what was committed before
+            raise
         finally:
             for row in self.rows:
                 engine.cancel(row)
@@ -114,13 +118,19 @@ class Request:
             raise self.row.error
         return [*pieces, self._last()] if self.row.finished else pieces
 
-    def result(self) -> Result:
-        """The result of a row that has ended."""
-        if self.row.error is not None:
-            raise self.row.error
-        last = self._last()
+    def run(self, engine: Engine) -> Result:
+        """Run to the end and return the result, or raise the error that ended it."""
+        *_, last = self.stream(engine)
         assert last.result is not None
         return last.result
+
+    def outcome(self) -> Result | Exception | None:
+        """What came of it: the result, or the error that ended it; None if it has not ended."""
+        rows = [self.row] if self._prompt is None else [self.row, self._prompt.row]
+        failed = next((row.error for row in rows if row.error is not None), None)
+        if failed is None and self._result is None and all(row.finished for row in rows):
+            self._result = self._last().result
+        return failed or self._result
 
     def _take(self, commits: list[Commit]) -> int | None:
         """Called by the engine with every block of committed tokens; how many of them end the text, None if none does."""
@@ -204,23 +214,6 @@ def samples(
     for row in rows:
         row.siblings = rows
     return requests
-
-
-def run_all(requests: Sequence[Request], engine: Engine, progress: Callable[[], object] = lambda: None) -> list[Result]:
-    """Run requests together; one result each, in their order. `progress` is called as each ends.
-
-    An error in one cancels all and is raised.
-    """
-    try:
-        engine.submit(*(row for request in requests for row in request.rows))
-        for request in requests:
-            for row in request.rows:
-                engine.run(row)
-            progress()
-        return [request.result() for request in requests]
-    finally:
-        for row in [row for request in requests for row in request.rows]:
-            engine.cancel(row)
 
 
 def score_all(

@@ -8,6 +8,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from unisono.cli.commands import app
+from unisono.cli.render import complain
 from unisono.errors import UnisonoError
 
 __all__ = ["app", "main"]
@@ -34,7 +35,7 @@ def _run() -> int:
 
 def _fail(message: str) -> int:
     if message:  # none where help has been printed instead
-        print(f"unisono: error: {' '.join(message.split())}", file=sys.stderr)
+        complain(message)
     return 2
 
 

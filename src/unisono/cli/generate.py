@@ -3,21 +3,23 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from unisono.cli.loading import load_ensemble, read_config, sampling, templating
 from unisono.cli.options.generate import GenerateOptions
-from unisono.cli.render import summary
+from unisono.cli.render import complain, summary
 from unisono.ensemble import Ensemble
-from unisono.errors import RequestError
+from unisono.errors import RequestError, UnisonoError
 from unisono.params import SamplingParams
 from unisono.text.encoder import Chat
 from unisono.text.trace import Trace
-from unisono.types import Piece, Result
+from unisono.types import Commit, Piece, Result
 
 
 def run(options: GenerateOptions) -> None:
@@ -30,25 +32,47 @@ def run(options: GenerateOptions) -> None:
     ensemble = load_ensemble(options.load, config)
     params = replace(ensemble.default_params, **asked)
     stream = ensemble.stream(Chat(_messages(text), **template) if options.chat else text, params)
-    if options.as_json:
-        *_, last = stream
-        assert last.result is not None
-        print(json.dumps(_as_object(ensemble, text, last.result), ensure_ascii=False))
-    else:
-        trace = Trace(ensemble.tokenizer, ensemble.lineup.labels) if options.trace else None
-        _print(stream, trace, lambda result: summary(result, ensemble, params))
+    try:
+        if options.as_json:
+            _print_object(ensemble, text, stream)
+        else:
+            trace = Trace(ensemble.tokenizer, ensemble.lineup.labels) if options.trace else None
+            _print(stream, trace, lambda result: summary(result, ensemble, params))
+    except UnisonoError as error:
+        complain(str(error))
+        raise typer.Exit(1) from error
 
 
 def _print(stream: Iterator[Piece], trace: Trace | None, told: Callable[[Result], str]) -> None:
     """Stream the text, coloured or plain, and a line about it; piped text stays clean of that line."""
-    for piece in stream:
-        if trace and piece.commit:
-            trace.token(piece.commit)
-        elif not trace:
-            print(piece.text, end="", flush=True)
-        if piece.result:
-            aside = trace is None and not sys.stdout.isatty()
-            print("\n" + told(piece.result), file=sys.stderr if aside else sys.stdout)
+    try:
+        for piece in stream:
+            if trace and piece.commit:
+                trace.token(piece.commit)
+            elif not trace:
+                print(piece.text, end="", flush=True)
+            if piece.result:
+                aside = trace is None and not sys.stdout.isatty()
+                print("\n" + told(piece.result), file=sys.stderr if aside else sys.stdout)
+    except (UnisonoError, KeyboardInterrupt):
+        print(end="\n" * sys.stdout.isatty(), flush=True)  # the line that says why begins a line
+        raise
+
+
+def _print_object(ensemble: Ensemble, prompt: str, stream: Iterator[Piece]) -> None:
+    """All about the text; where it does not come to its end, the tokens so far and why there are no more."""
+    pieces: list[Piece] = []
+    try:
+        pieces.extend(stream)
+    except (UnisonoError, KeyboardInterrupt) as error:
+        commits = [piece.commit for piece in pieces if piece.commit]
+        text = "".join(piece.text for piece in pieces)
+        ended = {"finish_reason": None, "error": str(error) or "interrupted"}
+        print(json.dumps(_about(ensemble, prompt, text, commits) | ended, ensure_ascii=False), flush=True)
+        raise
+    result = pieces[-1].result
+    assert result is not None
+    print(json.dumps(_as_object(ensemble, prompt, result), ensure_ascii=False))
 
 
 def _read_prompt(prompt: str | None, file: Path | None) -> str:
@@ -109,7 +133,7 @@ def _token(ensemble: Ensemble, token: int) -> dict[str, Any]:
     return {"id": token, "text": ensemble.tokenizer.decode([token]) if ensemble.tokenizer else ""}
 
 
-def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any]:
+def _about(ensemble: Ensemble, prompt: str, text: str, commits: Sequence[Commit]) -> dict[str, Any]:
     names = ensemble.names
     tokens = [
         {
@@ -121,22 +145,25 @@ def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any
             "logprob": commit.logprob,
         }
         | ({"top_logprobs": dict(commit.top)} if commit.top else {})
-        for commit in result.commits
+        for commit in commits
     ]
+    ids = [commit.token for commit in commits]
+    return {"prompt": prompt, "text": text, "token_ids": ids, "tokens": tokens, "members": names}
+
+
+def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any]:
     # JSON has no minus infinity, the log-probability of a token that a combination rules out
     prompt_logprobs = [None if value in (None, -inf) else value for value in result.prompt_logprobs or ()]
-    return {
-        "prompt": prompt,
-        "text": result.text,
-        "token_ids": list(result.token_ids),
+    about = {
         "finish_reason": result.finish_reason,
-        "tokens": tokens,
-        "members": names,
-        "drafters": names[len(ensemble.lineup.combined) :],
+        "drafters": ensemble.names[len(ensemble.lineup.combined) :],
         "combination": result.combination,
         "schedule": result.schedule,
         "verification": result.verification,
         "seed": result.seed,
         "generation_config": dict(result.generation_config),
         "stats": result.stats.as_dict(),
-    } | ({"prompt_logprobs": prompt_logprobs} if result.prompt_logprobs else {})
+    }
+    if result.prompt_logprobs:
+        about["prompt_logprobs"] = prompt_logprobs
+    return _about(ensemble, prompt, result.text, result.commits) | about
