@@ -60,7 +60,7 @@ class Answer:
         try:
             first = await anext(updates)  # an error of the first step is still an HTTP status
             if self._body.stream:
-                return sse.Stream(self._stream(job, first, updates, watch))
+                return sse.Stream(self._stream(request, job, first, updates, watch))
             response = await self._collect(job, first, updates)
         except BaseException:
             self._close(job, watch)
@@ -140,7 +140,7 @@ class Answer:
         return found if metrics is None else {**found, "metrics": metrics}
 
     async def _stream(
-        self, job: Job, first: Update, updates: AsyncIterator[Update], watch: asyncio.Task[None]
+        self, request: Request, job: Job, first: Update, updates: AsyncIterator[Update], watch: asyncio.Task[None]
     ) -> AsyncIterator[bytes]:
         try:
             for index in range(len(job.choices)):
@@ -150,8 +150,9 @@ class Answer:
                 yield self._chunks(update)
             yield self._ending(job) + sse.DONE
         except CancelledError:
-            pass
+            request.state.reason = "the client went away"
         except errors.APIError as error:
+            request.state.reason = error.message
             yield sse.event(error.body) + sse.DONE
         finally:
             self._close(job, watch)
