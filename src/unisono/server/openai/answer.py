@@ -101,7 +101,7 @@ class Answer:
             return
         pairs = zip(order.texts, order.prompts, strict=False)
         with _translated({}):
-            echoes = [(t, Echo(order.worker.ensemble, order.combination, prompt, order.top)) for t, prompt in pairs]
+            echoes = [(t, Echo(order.worker.ensemble, order.combination, prompt, order.top, t)) for t, prompt in pairs]
             rows = [each.row for _, each in echoes]
             scoring, gone = asyncio.create_task(order.worker.run(rows)), asyncio.create_task(_gone(request))
             try:
@@ -216,21 +216,26 @@ async def _checked(job: Job) -> AsyncIterator[Update]:
 
 
 class Echo:
-    """A prompt's tokens as a row that scores them; the first token has no log-probability.
+    """A prompt's tokens as a row that scores them; the first token that is read has no log-probability.
+
+    A beginning-of-text token that the client did not write is read, and not listed: the listed tokens are those of the text.
 
     Args:
         top: of how many candidates to tell.
+        text: the prompt as the client wrote it.
 
     Raises:
         RequestError: members read different prompts, or the caches have no room.
     """
 
-    def __init__(self, ensemble: Ensemble, combination: Combination, prompt: Prepared, top: int) -> None:
-        self._first = Commit(prompt.contexts[0].tokens[0], "drawn")
+    def __init__(self, ensemble: Ensemble, combination: Combination, prompt: Prepared, top: int, text: str) -> None:
+        first, tokenizer = prompt.contexts[0].tokens[0], ensemble.tokenizer
+        written = tokenizer is None or first != tokenizer.bos_token_id or text.startswith(tokenizer.bos_token)
+        self._first = [Commit(first, "drawn")] if written else []
         self._scoring = ensemble.echo(prompt, top, combine=combination)
         self.row = self._scoring.row
 
     def commits(self) -> list[Commit]:
         """The tokens, once the row has ended."""
         scored = (Commit(each.token, "drawn", logprob=each.logprob, top=each.top) for each in self._scoring.commits)
-        return [self._first, *scored]
+        return [*self._first, *scored]

@@ -141,7 +141,7 @@ class ChatRequest(Sampling):
 
 
 class TokenizeRequest(Strict):
-    model: str
+    model: str | None = None
     prompt: str | None = None
     messages: Annotated[list[Message], Field(min_length=1)] | None = None
     add_special_tokens: bool = True
@@ -149,7 +149,7 @@ class TokenizeRequest(Strict):
 
 
 class DetokenizeRequest(Strict):
-    model: str
+    model: str | None = None
     tokens: list[TokenId]
 
 
