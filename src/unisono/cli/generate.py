@@ -154,7 +154,7 @@ def _about(ensemble: Ensemble, prompt: str, text: str, commits: Sequence[Commit]
 def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any]:
     # JSON has no minus infinity, the log-probability of a token that a combination rules out
     prompt_logprobs = [None if value in (None, -inf) else value for value in result.prompt_logprobs or ()]
-    about = {
+    about: dict[str, Any] = {
         "finish_reason": result.finish_reason,
         "drafters": ensemble.names[len(ensemble.lineup.combined) :],
         "combination": result.combination,

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,17 +12,21 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
+from starlette.routing import Route
 
 import unisono
 from unisono.errors import UnisonoError
-from unisono.server import errors
+from unisono.server import errors, paths
+from unisono.server.access import HEADER, Access
 from unisono.server.job import CancelledError
 from unisono.server.openai import endpoints
 from unisono.server.openai.schema import FAULTS
 from unisono.server.security import BodyLimit, Keys
 from unisono.server.service import Service
-from unisono.server.sse import JSON
+from unisono.server.sse import JSON, Refusal
 
+MISSING, WRONG_METHOD = 404, 405
+LONGEST = 200  # characters of a path that are repeated
 STATIC = Path(__file__).parent / "static"
 POLICY = "default-src 'self'; style-src 'self'; script-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 
@@ -43,11 +48,13 @@ def create_app(service: Service) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # `paths` redirects, and says so
         default_response_class=JSON,
         responses=FAULTS,
     )
     app.add_middleware(BodyLimit, limit=service.settings.max_body, timeout=service.settings.timeout)
     app.add_middleware(Keys, keys=service.settings.keys)
+    app.add_middleware(Access)  # the outermost
     _add_error_handlers(app)
     endpoints.add(app, service)
     _add_state(app, service)
@@ -92,14 +99,15 @@ def _add_playground(app: FastAPI) -> None:
 def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(errors.APIError)
     async def refused(_: Request, error: errors.APIError) -> Response:
-        return JSON(error.body, error.status, headers=error.headers)
+        return Refusal(error)
 
     @app.exception_handler(UnisonoError)
     async def mistaken(request: Request, error: UnisonoError) -> Response:
         return await refused(request, errors.refused(error))
 
     @app.exception_handler(CancelledError)
-    async def cancelled(_: Request, error: CancelledError) -> Response:
+    async def cancelled(request: Request, error: CancelledError) -> Response:
+        request.state.reason = "the client went away"
         return Response(status_code=errors.CLIENT_CLOSED)
 
     @app.exception_handler(RequestValidationError)
@@ -108,8 +116,17 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
+        path, routes = quote(request.scope["path"])[:LONGEST], [each for each in app.routes if isinstance(each, Route)]
+        if error.status_code == MISSING:
+            return await refused(request, paths.missing(path, {route.path for route in routes}))
+        if error.status_code == WRONG_METHOD:
+            here = [route for route in routes if route.path_regex.match(path)]
+            methods = {method for route in here for method in route.methods or ()}
+            return await refused(request, paths.wrong_method(request.method, path, ", ".join(sorted(methods))))
         return await refused(request, errors.APIError(error.status_code, str(error.detail), headers=error.headers))
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:  # starlette logs it with its traceback
-        return await refused(request, errors.internal())
+        internal = errors.internal()
+        internal.headers[HEADER] = request.state.request_id  # this answer does not pass `Access`
+        return await refused(request, internal)

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from unisono.config import Config
 from unisono.ensemble import Ensemble
@@ -64,6 +65,25 @@ class Models:
             known = ", ".join(self.by_name)
             raise APIError(404, f"there is no model {name!r}; this server has: {known}", "model", "model_not_found")
         return self.by_name[name]
+
+    def speaking(self, name: str | None) -> Model:
+        """The model of that name; without a name the first one, if all have the same tokenizer.
+
+        Raises:
+            APIError: 404 if there is none; 400 if a name is needed.
+        """
+        if name is not None:
+            return self[name]
+        if len(self.by_name) > 1 and not self._one_tokenizer:
+            raise APIError(400, f"name a model, since their tokenizers differ: {', '.join(self.by_name)}", "model")
+        return next(iter(self.by_name.values()))
+
+    @cached_property
+    def _one_tokenizer(self) -> bool:
+        tokenizers = [model.ensemble.tokenizer for model in self.by_name.values()]
+        if not all(hasattr(each, "backend_tokenizer") for each in tokenizers):
+            return False
+        return len({(each.backend_tokenizer.to_str(), str(each.chat_template)) for each in tokenizers}) == 1
 
     @property
     def workers(self) -> list[Worker]:

@@ -108,6 +108,7 @@ def _run(service: Service, bound: socket.socket) -> None:
     config = uvicorn.Config(
         create_app(service),
         log_level="info",
+        access_log=False,  # `Access` writes one that says more
         ws="none",
         timeout_graceful_shutdown=service.settings.reserve / 4,  # type: ignore[arg-type]  # whoever does not read or write
         backlog=BACKLOG,

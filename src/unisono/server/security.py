@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unisono.server.errors import APIError, shutting_down
-from unisono.server.sse import JSON
+from unisono.server.sse import Refusal
 
 OPEN = ("/", "/health", "/ready", "/version")  # what tells nothing about requests; and the playground's page
 
@@ -21,9 +21,8 @@ class Keys:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._keys and not _is_open(scope["path"]) and not self._knows(scope):
-            error = APIError(401, "give a valid API key, as in: Authorization: Bearer KEY", code="invalid_api_key")
-            refusal = JSON(error.body, error.status, headers={"WWW-Authenticate": "Bearer"})
-            await refusal(scope, receive, send)
+            message, header = "give a valid API key, as in: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"}
+            await Refusal(APIError(401, message, code="invalid_api_key", headers=header))(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -90,7 +89,8 @@ class BodyLimit:
 
 
 async def _refuse(error: APIError, scope: Scope, receive: Receive, send: Send) -> None:
-    await JSON(error.body, error.status, headers={**error.headers, "Connection": "close"})(scope, receive, send)
+    error.headers["Connection"] = "close"
+    await Refusal(error)(scope, receive, send)
 
 
 def _is_open(path: str) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from unisono.server.errors import APIError
+
 DONE = b"data: [DONE]\n\n"
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -32,6 +34,18 @@ class JSON(Response):
 
     def render(self, content: Any) -> bytes:
         return encode(content)
+
+
+class Refusal(JSON):
+    """An error as an answer; its message is the reason that the log gives."""
+
+    def __init__(self, error: APIError) -> None:
+        super().__init__(error.body, error.status, headers=error.headers)
+        self._reason = error.message
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["reason"] = self._reason
+        await super().__call__(scope, receive, send)
 
 
 class Stream(StreamingResponse):

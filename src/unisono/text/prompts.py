@@ -48,7 +48,7 @@ class Prepared:
     contexts: per member, what it reads. units: those to be scored, if there are any. warp: what is left to be done to the
     members' logits; nothing but the choice at temperature 0 where members warp by themselves. ends: what ends the answer of a
     chat, beside what ends any text. prefixes: if prefixes differ in the combination, how many tokens that of each member has;
-    else empty.
+    else empty. added: how many tokens the first member reads in front of the prompt's own.
     """
 
     contexts: tuple[Context, ...]
@@ -56,6 +56,7 @@ class Prepared:
     warp: Warp
     ends: frozenset[int] = frozenset()
     prefixes: tuple[int, ...] = ()
+    added: int = 0
 
     @property
     def prefix(self) -> int:
@@ -121,7 +122,7 @@ class Prompts:
             self._require_room(contexts, units)
         ends = self.turn_ends(prompt.chat_template) if isinstance(prompt, Chat) else frozenset()
         prefixes = tuple(reading.prefix for reading in readings) if differing else ()
-        return Prepared(contexts, units, self._lineup.remaining(warp), ends, prefixes)
+        return Prepared(contexts, units, self._lineup.remaining(warp), ends, prefixes, readings[0].prefix)
 
     def itself(self, prepared: Prepared) -> Prepared | None:
         """A prompt's own units to be scored; None if members of the combination read different prompts.
@@ -157,7 +158,8 @@ class Prompts:
         ids = self._encoder.chat(prompt) if isinstance(prompt, Chat) else integers(prompt)
         if ids is None:
             raise RequestError(f"a prompt is a text or a list of token ids, not: {kind(prompt)}")
-        self._require_plain()
+        if any(template != PLAIN for template in self.templates):
+            raise RequestError("members with a prompt of their own need text, not token ids")
         tokens = tuple(ids)
         return self._prefixes.chat(tokens) if isinstance(prompt, Chat) else [Reading(tokens)] * len(self.templates)
 
@@ -231,10 +233,6 @@ class Prompts:
 
     def _with(self, contexts: Sequence[Context]) -> Iterator[tuple[Member, Context]]:
         return zip(self._members, contexts, strict=True)
-
-    def _require_plain(self) -> None:
-        if any(template != PLAIN for template in self.templates):
-            raise RequestError("members with a prompt of their own need text, not token ids")
 
     def _differing(self, readings: Sequence[Reading]) -> bool:
         """Whether the members of the combination read different prefixes."""

@@ -60,7 +60,7 @@ class Answer:
         try:
             first = await anext(updates)  # an error of the first step is still an HTTP status
             if self._body.stream:
-                return sse.Stream(self._stream(job, first, updates, watch))
+                return sse.Stream(self._stream(request, job, first, updates, watch))
             response = await self._collect(job, first, updates)
         except BaseException:
             self._close(job, watch)
@@ -140,7 +140,7 @@ class Answer:
         return found if metrics is None else {**found, "metrics": metrics}
 
     async def _stream(
-        self, job: Job, first: Update, updates: AsyncIterator[Update], watch: asyncio.Task[None]
+        self, request: Request, job: Job, first: Update, updates: AsyncIterator[Update], watch: asyncio.Task[None]
     ) -> AsyncIterator[bytes]:
         try:
             for index in range(len(job.choices)):
@@ -150,8 +150,9 @@ class Answer:
                 yield self._chunks(update)
             yield self._ending(job) + sse.DONE
         except CancelledError:
-            pass
+            request.state.reason = "the client went away"
         except errors.APIError as error:
+            request.state.reason = error.message
             yield sse.event(error.body) + sse.DONE
         finally:
             self._close(job, watch)
@@ -217,10 +218,12 @@ async def _checked(job: Job) -> AsyncIterator[Update]:
 class Echo:
     """A prompt's tokens, as the first member reads them, as a row that scores them.
 
-    The first token has no log-probability, nor has a prefix that only some members read.
+    The first token has no log-probability, nor has a prefix that only some members read. What the tokenizer puts in front of
+    a text is read, and not listed: the listed tokens are those of the text.
 
     Args:
         top: of how many candidates to tell.
+        text: the prompt as the client wrote it.
 
     Raises:
         RequestError: members read different prompts, or the caches have no room.
@@ -230,7 +233,9 @@ class Echo:
         self._scoring = ensemble.echo(prompt, top, combine=combination)
         self.row = self._scoring.row
         tokens = prompt.contexts[0].tokens
-        self._first = [Commit(token, "drawn") for token in tokens[: len(tokens) - len(self.row.task.given)]]
+        self._first = [
+            Commit(token, "drawn") for token in tokens[prompt.added : len(tokens) - len(self.row.task.given)]
+        ]
 
     def commits(self) -> list[Commit]:
         """The tokens, once the row has ended."""

@@ -72,10 +72,15 @@ def _add_models(app: FastAPI, service: Service) -> None:
 def _add_tokens(app: FastAPI, service: Service) -> None:
     @app.post("/tokenize")
     def tokenize(body: TokenizeRequest) -> Response:
-        """The token ids of a text or a conversation."""
-        return JSON(listing.tokenized(body, service.models[body.model], service.settings))
+        """The token ids of a text or a conversation. `model` may be left out where all models have one tokenizer."""
+        return JSON(listing.tokenized(body, service.models.speaking(body.model), service.settings))
 
     @app.post("/detokenize")
     def detokenize(body: DetokenizeRequest) -> Response:
         """The text of token ids."""
-        return JSON(listing.detokenized(body, service.models[body.model]))
+        return JSON(listing.detokenized(body, service.models.speaking(body.model)))
+
+    @app.get("/tokenizer_info")
+    def tokenizer_info(model: str | None = None) -> Response:
+        """The special tokens and the chat template."""
+        return JSON(listing.tokenizer_info(service.models.speaking(model)))

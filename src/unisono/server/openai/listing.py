@@ -68,6 +68,20 @@ def detokenized(body: DetokenizeRequest, model: Model) -> dict[str, str]:
     return {"prompt": tokenizer.decode(body.tokens, clean_up_tokenization_spaces=False)}
 
 
+def tokenizer_info(model: Model) -> dict[str, Any]:
+    """What vLLM's `/tokenizer_info` tells. `add_bos_token`: whether a text gets one that does not begin with it."""
+    tokenizer = _tokenizer(model)
+    names = ("bos_token", "eos_token", "pad_token", "unk_token", "chat_template")
+    start = tokenizer.bos_token_id
+    return {
+        "tokenizer_class": type(tokenizer).__name__,
+        **{name: getattr(tokenizer, name, None) for name in names},
+        "add_bos_token": start is not None and start in tokenizer.encode("a")[:1],
+        "model_max_length": model.ensemble.lineup.context_length,
+        "clean_up_tokenization_spaces": False,
+    }
+
+
 def _name(configured: Any) -> str:
     return "auto" if configured is None else str(getattr(configured, "name", configured))
 

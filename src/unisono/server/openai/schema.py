@@ -150,7 +150,7 @@ class ChatRequest(Sampling, Templating):
 
 
 class TokenizeRequest(Templating):
-    model: str
+    model: str | None = None
     prompt: str | None = None
     messages: Annotated[list[Message], Field(min_length=1)] | None = None
     add_special_tokens: bool = True
@@ -158,7 +158,7 @@ class TokenizeRequest(Templating):
 
 
 class DetokenizeRequest(Strict):
-    model: str
+    model: str | None = None
     tokens: list[TokenId]
 
 
