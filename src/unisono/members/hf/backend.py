@@ -1,5 +1,6 @@
 """The backend of names, folders and loaded models that transformers knows. It imports transformers when it loads."""
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from unisono.members.source import ZOO, Source, changed
 if TYPE_CHECKING:
     from unisono.members.hf.member import HFMember
 
+GGUF = re.compile(r"\.gguf$|:[A-Z]*Q\d\w*$", re.IGNORECASE)  # a file, or a quantization of a repository
 LOADING = ("dtype", "device", "device_map", "quantization", "revision", "trust_remote_code")
 
 
@@ -26,7 +28,8 @@ class Transformers:
         return isinstance(source.model, str | Path) or (torch is not None and isinstance(source.model, torch.nn.Module))
 
     def check(self, source: Source) -> None:
-        _folder(source)
+        if _folder(source) is None and isinstance(source.model, str | Path):
+            _require_format(str(source.model))
         kind, fixed = _fixed(source)
         for key in changed(source.options):
             if key in fixed:
@@ -53,6 +56,24 @@ def _folder(source: Source) -> str | None:
     if source.model in zoo.names() and not Path(source.model).exists():
         raise MemberError(f"unknown member: {source.model!r}; did you mean '{ZOO}{source.model}'?")
     return str(zoo.path(source.model.removeprefix(ZOO))) if source.model.startswith(ZOO) else None
+
+
+def _require_format(name: str) -> None:
+    """Raise MemberError for what is no model of transformers' own format, as far as the name or the folder tells."""
+    folder = Path(name).expanduser()
+    inside = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
+    if "config.json" in inside:
+        return
+    if "adapter_config.json" in inside:
+        raise MemberError(
+            f"member {folder.name} is an adapter without its base: {name}; merge both with peft "
+            "(merge_and_unload, then save_pretrained) and list the merged folder"
+        )
+    if GGUF.search(name) or any(GGUF.search(each) for each in inside):
+        raise MemberError(
+            f"member {folder.name} is in GGUF, which is not read yet: {name}; list the folder or hub id of the model that "
+            "it was made from"
+        )
 
 
 def _fixed(source: Source) -> tuple[str, tuple[str, ...]]:

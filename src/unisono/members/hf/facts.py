@@ -1,11 +1,16 @@
 """What a transformers model says of itself. Its quirks stop here."""
 
+import inspect
 from typing import Any
 
 from transformers import DynamicCache, PreTrainedModel
 
 from unisono.errors import MemberError
 from unisono.params import SAMPLING
+
+DYNAMIC_INT8 = "torch.ao.nn.quantized.dynamic"
+# Parts of the names of layers
+UNUSUAL = {"indexed": "caches an index beside its keys", "compressed": "caches keys that stand for several tokens"}
 
 
 def context_length(model: PreTrainedModel) -> int | None:
@@ -27,12 +32,33 @@ def require_rewindable(model: PreTrainedModel, name: str) -> None:
     config = model.config
     if config.is_encoder_decoder or not model.can_generate():
         raise MemberError(f"member {name} is not a causal language model: {config.model_type}")
-    stateful = getattr(model, "_is_stateful", False)
-    if stateful or not DynamicCache(config=config.get_text_config()).is_croppable:
+    if any(type(module).__module__.startswith(DYNAMIC_INT8) for module in model.modules()):
         raise MemberError(
-            f"member {name} cannot be rewound by length, which speculation needs: {config.model_type} keeps a "
-            "recurrent state; use a model with attention layers only"
+            f"member {name} has layers of torch's dynamic int8, which score a token by the tokens and rows beside it; take "
+            "the model as it was before, or `quantization`"
         )
+    reason = _not_rewindable(model)
+    if reason:
+        raise MemberError(
+            f"member {name} cannot be rewound by length, which speculation needs: {config.model_type} {reason}; use a model "
+            "with full or windowed attention in all layers"
+        )
+
+
+def _not_rewindable(model: PreTrainedModel) -> str:
+    """Why its cache is no list of keys and values, one for each token; empty if it is."""
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or ()
+    for part, reason in UNUSUAL.items():
+        if any(part in kind for kind in kinds):
+            return reason
+    recurrent = getattr(model, "_is_stateful", False) or not DynamicCache(config=config).is_croppable
+    return "keeps a recurrent state" if recurrent else ""
+
+
+def cache_argument(model: PreTrainedModel) -> str:
+    """How the model's forward calls its cache; transformers has a new name for it since 5.24."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def logit_count(model: PreTrainedModel) -> int:

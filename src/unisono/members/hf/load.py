@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from unisono.errors import MemberError
@@ -15,7 +15,7 @@ from unisono.members.base import Member
 from unisono.members.hf.dtype import default_dtype
 from unisono.members.hf.facts import require_rewindable
 from unisono.members.hf.member import HFMember
-from unisono.members.hf.memory import empty_model, require_room
+from unisono.members.hf.memory import auto_class, empty_model, require_room
 from unisono.members.hf.options import Options
 from unisono.members.source import Source
 
@@ -80,7 +80,7 @@ def _load_model(options: Options, name: str, path: str, config: Any, where: dict
     if options.device_map is not None:
         given["device_map"] = options.device_map
     model: PreTrainedModel
-    model, found = AutoModelForCausalLM.from_pretrained(path, config=config, output_loading_info=True, **given)
+    model, found = auto_class(config).from_pretrained(path, config=config, output_loading_info=True, **given)
     missing = sorted(found["missing_keys"])
     if missing and options.quantization is None:  # transformers would fill them with random numbers
         raise MemberError(f"member {name} lacks {len(missing)} of its weights, among them {missing[0]}: {path}")

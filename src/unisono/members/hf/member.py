@@ -18,7 +18,14 @@ from unisono.members.base import Context, Scores, Work
 from unisono.members.hf.attention import WIDENED, attention, lock_of, widening
 from unisono.members.hf.cache import SlotCache, capacity
 from unisono.members.hf.compiled import Compiled, build, discard, find
-from unisono.members.hf.facts import context_length, end_ids, logit_count, require_rewindable, sampling
+from unisono.members.hf.facts import (
+    cache_argument,
+    context_length,
+    end_ids,
+    logit_count,
+    require_rewindable,
+    sampling,
+)
 from unisono.members.hf.graphs import Graphs
 from unisono.members.hf.groups import PIECE, SHORT, groups, padded
 from unisono.members.hf.mask import Masks
@@ -54,6 +61,7 @@ class HFMember(TokenMember):
         self.end_ids = end_ids(model)
         self.sampling = sampling(model)
         self._keep = "logits_to_keep" if "logits_to_keep" in inspect.signature(model.forward).parameters else None
+        self._argument = cache_argument(model)
         self._masks = Masks.of(model)  # None: the model makes its own, for one row at a time
         self._widen = widening(model)
         self._forbidden: Tensor | None = None
@@ -273,6 +281,7 @@ class HFMember(TokenMember):
     def _plain(self, work: Sequence[Append], width: int, columns: int, **options: Any) -> Any:
         device = self.model.device
         selection = self._cache.select([item.slot for item in work], width, device)
+        options[self._argument] = self._cache
         if self._keep:
             options[self._keep] = columns
         last = self.context_length
@@ -284,7 +293,6 @@ class HFMember(TokenMember):
                 input_ids=_ids([item.tokens for item in work], width, device),
                 attention_mask=self._masks(selection.positions, seen) if self._masks else None,
                 position_ids=positions,
-                past_key_values=self._cache,
                 use_cache=True,
                 **options,
             )
