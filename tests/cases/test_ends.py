@@ -96,9 +96,7 @@ def test_the_library_ends_a_chat_where_the_template_does(turned: tuple[Any, int,
         list(ensemble.stream(Chat(MESSAGES), GREEDY))[-1].result,
     ]
     (request,) = ensemble.start(Chat(MESSAGES), GREEDY)
-    ensemble.engine.submit(request.row)
-    ensemble.engine.run(request.row)
-    for result in [*results, request.result()]:
+    for result in [*results, request.run(ensemble.engine)]:
         assert result is not None
         assert (result.token_ids[-1], len(result.token_ids), result.finish_reason) == (end, count, "stop")
     ids = ensemble.encode_chat(MESSAGES)

@@ -89,7 +89,7 @@ def test_an_interruption_of_the_imports_is_no_traceback(run, monkeypatch: pytest
     monkeypatch.delitem(sys.modules, "unisono.cli.generate", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
     done = run("generate", "x")
-    assert (done.code, done.out, done.err) == (130, "", "")
+    assert (done.code, done.out, done.err) == (130, "", "unisono: interrupted\n")
 
 
 def test_a_file_beside_the_user_is_no_module_of_the_program(tmp_path):

@@ -11,9 +11,10 @@ from typing import Any
 
 import typer
 
+from unisono.cli import complain
 from unisono.cli.loading import load_ensemble, read_config, sampling, templating
 from unisono.cli.options.generate import GenerateOptions
-from unisono.cli.render import complain, summary
+from unisono.cli.render import summary
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError, UnisonoError
 from unisono.params import SamplingParams

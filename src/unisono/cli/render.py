@@ -1,6 +1,4 @@
-"""The line under a generated text, and the line that says what went wrong."""
-
-import sys
+"""The line under a generated text."""
 
 from unisono.ensemble import Ensemble
 from unisono.params import SamplingParams
@@ -17,11 +15,6 @@ def summary(result: Result, ensemble: Ensemble, params: SamplingParams) -> str:
         f"{stats.tokens} tokens, {stats.tokens_per_second:.1f} tokens/s, acceptance {acceptance}, forwards {forwards} "
         f"({result.combination}, {result.schedule}, seed {result.seed}, {result.finish_reason}{taken})"
     ) + _reservation(result, params, ensemble.lineup.rounding)
-
-
-def complain(message: str) -> None:
-    """One line on standard error."""
-    print(f"unisono: error: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _reservation(result: Result, params: SamplingParams, rounding: str | None) -> str:
