@@ -12,6 +12,7 @@ if typing.TYPE_CHECKING:
     from unisono import combine
     from unisono.ensemble import Ensemble
     from unisono.errors import ConfigurationError, MemberError, RequestError, UnisonoError, VocabularyError
+    from unisono.members.source import Source
     from unisono.params import SamplingParams
     from unisono.types import Piece, Result, Score, Stats
 
@@ -24,6 +25,7 @@ __all__ = [
     "Result",
     "SamplingParams",
     "Score",
+    "Source",
     "Stats",
     "UnisonoError",
     "VocabularyError",
@@ -34,6 +36,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ensemble": ("Ensemble",),
     "errors": ("ConfigurationError", "MemberError", "RequestError", "UnisonoError", "VocabularyError"),
+    "members.source": ("Source",),
     "params": ("SamplingParams",),
     "types": ("Piece", "Result", "Score", "Stats"),
 }

@@ -70,7 +70,8 @@ class Ensemble:
             rows: the most requests that run at the same time; more wait.
             memory: bytes that the members' caches may take together; half of what is free by default.
             draft: one more member that is no part of the combination: it proposes, and the text has the same law.
-            options: fields of `Source` for every member that does not set them itself, as `dtype="float32"`.
+            options: of every member that does not set them itself, as `dtype="float32"`: fields of `Source` and
+                of `members.hf.options.Options` (docs/members.md lists them).
 
         Raises:
             MemberError: a model cannot be loaded, does not fit in memory, or has another vocabulary.
