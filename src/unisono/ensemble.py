@@ -72,7 +72,8 @@ class Ensemble(Session):
             draft: one more member that is no part of the combination: it proposes, and the text has the same law.
             generation_config: "auto": where a call gives no `SamplingParams`, the first member whose generation config has
                 sampling values gives those (see `default_params`); "off": none does.
-            options: fields of `Source` for every member that does not set them itself, as `dtype="float32"`.
+            options: of every member that does not set them itself, as `dtype="float32"`: fields of `Source` and
+                of `members.hf.options.Options` (docs/members.md lists them).
 
         Raises:
             MemberError: a model cannot be loaded, does not fit in memory, or has another vocabulary.

@@ -30,6 +30,17 @@ class SourceOptions:
 
     dtype: Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")] = None
     device: Annotated[str | None, typer.Option(help="Where the members run, as cpu or cuda:0.")] = None
+    context_length: Annotated[
+        int | None, typer.Option(help="The most tokens of prompt and text; what the models say by default.")
+    ] = None
+    attn_implementation: Annotated[str | None, typer.Option(help="sdpa or eager.")] = None
+    cache_dir: Annotated[
+        str | None, typer.Option(help="Folder for files from the hub (a token comes from HF_TOKEN).")
+    ] = None
+    local_files_only: Annotated[
+        bool | None,
+        typer.Option("--local-files-only", help="Ask the hub for nothing; take what was downloaded before."),
+    ] = None
     compile: Annotated[
         str | None, typer.Option("--compile", help="Compiled forwards: on, off, or auto (those of earlier runs).")
     ] = None

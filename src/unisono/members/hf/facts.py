@@ -13,18 +13,32 @@ DYNAMIC_INT8 = "torch.ao.nn.quantized.dynamic"
 UNUSUAL = {"indexed": "caches an index beside its keys", "compressed": "caches keys that stand for several tokens"}
 
 
-def context_length(model: PreTrainedModel) -> int | None:
+def context_length(model: PreTrainedModel, asked: int | None = None, name: str = "") -> int | None:
     """The most tokens the model can hold; None if it has no limit.
 
-    "longrope" changes the frequencies of *all* positions beyond its original length, cached ones included, so such a
-    model is used up to there.
+    Linear and yarn scaling multiply the length that the model was first trained for. "longrope" and "dynamic" change the
+    frequencies of *all* positions beyond their original length, cached ones included, so such a model is used up to there.
+
+    Args:
+        asked: what a user sets in its place. name: of the member, for the message.
+
+    Raises:
+        MemberError: more is asked for than the model has positions.
     """
     config = model.config.get_text_config()
-    limits = [getattr(config, "max_position_embeddings", None)]
+    own = getattr(config, "max_position_embeddings", None)
     rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") == "longrope":
-        limits.append(rope.get("original_max_position_embeddings") or config.original_max_position_embeddings)
-    return min((limit for limit in limits if limit and limit > 0), default=None)
+    kind, original = rope.get("rope_type"), rope.get("original_max_position_embeddings")
+    if own and kind in ("linear", "yarn"):
+        own = max(own, int(rope["factor"] * (original or own)))
+    limits = [own, original or config.original_max_position_embeddings] if kind == "longrope" else [own]
+    found = min((limit for limit in limits if limit and limit > 0), default=None)
+    if asked and found and asked > found and (not rope or kind in ("longrope", "dynamic")):
+        reason = f"{kind} scaling changes what is cached beyond" if rope else "its table of positions ends there"
+        raise MemberError(
+            f"member {name} holds at most {found} tokens, not {asked}: {reason}; lower its context_length"
+        )
+    return asked or found
 
 
 def require_rewindable(model: PreTrainedModel, name: str) -> None:

@@ -16,7 +16,7 @@ from unisono.members.hf.dtype import default_dtype
 from unisono.members.hf.facts import require_rewindable
 from unisono.members.hf.member import HFMember
 from unisono.members.hf.memory import auto_class, empty_model, require_room
-from unisono.members.hf.options import Options
+from unisono.members.hf.options import WHERE, Options
 from unisono.members.source import Source
 
 
@@ -33,8 +33,8 @@ def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
     if isinstance(source.model, torch.nn.Module):
         return _member(_as_pretrained(source.model), source), source.tokenizer
     path, name, options = folder or str(source.model), source.called, source.options
-    where: dict[str, Any] = {} if folder else {"revision": options.revision}
-    where["trust_remote_code"] = options.trust_remote_code
+    where: dict[str, Any] = {name: getattr(options, name) for name in WHERE if not folder}
+    where = {name: value for name, value in where.items() if value is not None}
     # What is small and may be wrong comes before the weights
     config = _attempt(name, path, lambda: AutoConfig.from_pretrained(path, **where))
     tokenizer = source.tokenizer or _attempt(name, path, lambda: AutoTokenizer.from_pretrained(path, **where))
@@ -55,7 +55,7 @@ def model_of(member: Member) -> PreTrainedModel:
 
 
 def _member(model: PreTrainedModel, source: Source) -> HFMember:
-    options, member = source.options, HFMember(model, source.called)
+    options, member = source.options, HFMember(model, source.called, source.options.context_length)
     kept = options.compile != "auto" or not options.deterministic  # whether an earlier run compiled must not matter
     member.compile(options.compile if kept else "off")
     if options.deterministic:
@@ -74,11 +74,12 @@ def _load_model(options: Options, name: str, path: str, config: Any, where: dict
     require_rewindable(empty, name)
     if options.quantization is None and options.device_map is None:
         require_room(name, empty.num_parameters(), dtype, device)
-    given: dict[str, Any] = {"dtype": dtype, **where}
+    given: dict[str, Any] = {"dtype": dtype, **where, **(options.load_options or {})}
     if options.quantization is not None:
         given["quantization_config"] = options.quantization
-    if options.device_map is not None:
-        given["device_map"] = options.device_map
+    for key in ("device_map", "max_memory", "attn_implementation"):
+        if getattr(options, key) is not None:
+            given[key] = getattr(options, key)
     model: PreTrainedModel
     model, found = auto_class(config).from_pretrained(path, config=config, output_loading_info=True, **given)
     missing = sorted(found["missing_keys"])

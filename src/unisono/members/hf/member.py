@@ -43,18 +43,19 @@ class HFMember(TokenMember):
     Args:
         model: put into evaluation mode; its weights are not touched. Two members may share one model.
         name: how users and statistics call it.
+        context: the most tokens that a slot may hold; what the model says by default.
 
     Raises:
-        MemberError: the model cannot be rewound by length, or is no decoder.
+        MemberError: the model cannot be rewound by length, is no decoder, or has no so many positions.
     """
 
-    def __init__(self, model: PreTrainedModel, name: str) -> None:
+    def __init__(self, model: PreTrainedModel, name: str, context: int | None = None) -> None:
         require_rewindable(model, name)
         super().__init__()
         self.name = name
         self.model = model.eval()
         self.parameters = model.num_parameters()
-        self.context_length = context_length(model)
+        self.context_length = context_length(model, context, name)
         self.width = int(getattr(model.config.get_text_config(), "hidden_size", 0))
         self.vocabulary = logit_count(model)
         self.device = str(model.device)
@@ -156,7 +157,7 @@ class HFMember(TokenMember):
 
     def share(self, name: str) -> "HFMember":
         """A member of the same model and options for another ensemble: unrestricted, with a cache of its own."""
-        other = HFMember(self.model, name)
+        other = HFMember(self.model, name, self.context_length)
         if isinstance(self._step, Graphs):
             other.record(self._step.fresh())  # graphs belong to one cache
         else:

@@ -24,7 +24,7 @@ class Step(torch.nn.Module):
         self.model = model
         self._masks = masks
         self._argument = cache_argument(model)
-        self._last = None if context is None else context - 1
+        self.context = context
 
     def forward(
         self, ids: Tensor, starts: Tensor, seen: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]
@@ -41,7 +41,7 @@ class Step(torch.nn.Module):
         output = self.model(
             input_ids=ids,
             attention_mask=self._masks(positions, seen),
-            position_ids=positions if self._last is None else positions.clamp(max=self._last),
+            position_ids=positions if self.context is None else positions.clamp(max=self.context - 1),
             use_cache=True,
             **{self._argument: Cache(layers=layers)},
         )
