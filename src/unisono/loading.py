@@ -49,8 +49,8 @@ def load_members(
             raise unknown("option of Ensemble.load", key, known)
     sources = [as_source(member, **options) for member in (*members, *drafts)]
     loaded, tokenizers = zip(*_load_all(sources, [] if before is None else before), strict=True)
-    combined = tokenizers[: len(members)]
-    lineup = Lineup(loaded, len(drafts), twins=_twins(sources), ends=frozenset().union(*map(_ends, combined)))
+    lineup = Lineup(loaded, len(drafts), twins=_twins(sources))
+    lineup = replace(lineup, ends=frozenset().union(*(_ends(tokenizers[index]) for index in lineup.combined)))
     _name_apart(lineup)
     _require_one_warp(lineup)
     if follows:
