@@ -142,7 +142,7 @@ class Request:
             prompt_logprobs=self._prompt_logprobs(),
             **self._facts,
         )
-        return Piece(text, None, reason, result)
+        return Piece(text, None, reason, result, self._transcript.unfinished)
 
     def _prompt_logprobs(self) -> tuple[float | None, ...] | None:
         """One per token of the prompt; None for the first, which follows nothing."""

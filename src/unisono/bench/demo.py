@@ -32,11 +32,10 @@ def main() -> None:
 
 
 def _show(console: Console, ensemble: Ensemble, prompt: str) -> None:
-    trace = Trace(ensemble.tokenizer, ensemble.names, console)
+    trace = Trace(ensemble.names, console)
     console.print(prompt, style="dim", end="", markup=False)
     for piece in ensemble.stream(prompt, PARAMS):
-        if piece.commit:
-            trace.token(piece.commit)
+        trace.token(piece)
     console.print("\n")
 
 

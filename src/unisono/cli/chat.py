@@ -96,7 +96,7 @@ class Conversation:
         shown = ""
         try:
             stream = self.ensemble.stream(self.ensemble.encode_chat(self.all_messages()), self.params, **self.method)
-            trace = Trace(self.ensemble.tokenizer, self.ensemble.names, self.console) if self.trace else None
+            trace = Trace(self.ensemble.names, self.console) if self.trace else None
         except UnisonoError:
             self.messages.pop()
             raise
@@ -104,9 +104,9 @@ class Conversation:
         try:
             for piece in stream:
                 shown += piece.text
-                if trace and piece.commit:
-                    trace.token(piece.commit)
-                elif not trace:
+                if trace:
+                    trace.token(piece)
+                else:
                     self.console.print(piece.text, end="", markup=False)
                 result = piece.result
         except KeyboardInterrupt:

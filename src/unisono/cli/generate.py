@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -16,7 +16,8 @@ from unisono.ensemble import Ensemble
 from unisono.errors import RequestError
 from unisono.params import SamplingParams
 from unisono.text.trace import Trace
-from unisono.types import Piece, Result
+from unisono.tokens.token_text import special_name
+from unisono.types import Piece
 
 
 def run(options: GenerateOptions) -> None:
@@ -30,19 +31,17 @@ def run(options: GenerateOptions) -> None:
     ensemble = load_ensemble(options.load, config)
     stream = ensemble.stream(ensemble.encode_chat(_messages(text)) if options.chat else text, params)
     if options.as_json:
-        *_, last = stream
-        assert last.result is not None
-        print(json.dumps(_as_object(ensemble, text, last.result), ensure_ascii=False))
+        print(json.dumps(_as_object(ensemble, text, list(stream)), ensure_ascii=False))
     else:
-        _print(stream, Trace(ensemble.tokenizer, ensemble.names) if options.trace else None)
+        _print(stream, Trace(ensemble.names) if options.trace else None)
 
 
 def _print(stream: Iterator[Piece], trace: Trace | None) -> None:
     """Stream the text, coloured or plain, and a line about it; piped text stays clean of that line."""
     for piece in stream:
-        if trace and piece.commit:
-            trace.token(piece.commit)
-        elif not trace:
+        if trace:
+            trace.token(piece)
+        else:
             print(piece.text, end="", flush=True)
         if piece.result:
             aside = trace is None and not sys.stdout.isatty()
@@ -91,18 +90,20 @@ def _messages(text: str) -> list[dict[str, str]]:
     return messages if isinstance(messages, list) else [{"role": "user", "content": text}]
 
 
-def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any]:
-    names = ensemble.names
+def _as_object(ensemble: Ensemble, prompt: str, pieces: Sequence[Piece]) -> dict[str, Any]:
+    names, result = ensemble.names, pieces[-1].result
+    assert result is not None
     tokens = [
         {
             "id": commit.token,
-            "text": ensemble.tokenizer.decode([commit.token]) if ensemble.tokenizer else "",
+            "text": piece.token_text or special_name(ensemble.tokenizer, commit.token),
             "origin": commit.origin,
             "member": None if commit.member is None else names[commit.member],
             "logprob": commit.logprob,
         }
         | ({"top_logprobs": dict(commit.top)} if commit.top else {})
-        for commit in result.commits
+        for piece in pieces
+        if (commit := piece.commit) is not None
     ]
     # JSON has no minus infinity, the log-probability of a token that a combination rules out
     prompt_logprobs = [None if value in (None, -inf) else value for value in result.prompt_logprobs or ()]

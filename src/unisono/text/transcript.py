@@ -23,6 +23,7 @@ class Transcript:
     ) -> None:
         self.commits: list[Commit] = []
         self.text = ""
+        self.unfinished = ""  # the text of a character that no token finished, once closed
         self.finish_reason: FinishReason | None = None
         self._detokenizer = Detokenizer(tokenizer, context)
         self._stops = StopStrings(params.stop, params.include_stop)
@@ -41,19 +42,21 @@ class Transcript:
             self.finish_reason = "stop"
             return Piece("", commit)
         armed = len(self.commits) >= self._unchecked
-        text, stopped = self._stops.push(self._detokenizer.push(commit.token), armed)
+        added = self._detokenizer.push(commit.token)
+        text, stopped = self._stops.push(added, armed)
         if stopped:
             self.finish_reason = "stop"
         elif len(self.commits) == self._limit:
             self.finish_reason = "length"
         self.text += text
-        return Piece(text, commit)
+        return Piece(text, commit, token_text=added)
 
     def close(self) -> str:
         """The text that was held back, once the last token is in."""
         if self._stopped_by_text():
             return ""
-        text, stopped = self._stops.push(self._detokenizer.flush())
+        self.unfinished = self._detokenizer.flush()
+        text, stopped = self._stops.push(self.unfinished)
         if stopped:
             self.finish_reason = "stop"
         else:

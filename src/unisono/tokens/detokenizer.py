@@ -12,10 +12,12 @@ class Detokenizer:
     Args:
         tokenizer: a transformers tokenizer, or None, which makes all text empty.
         context: the last tokens of the prompt. Some tokenizers print a token differently at the start of a text.
+        special: whether special tokens have a text: their name.
     """
 
-    def __init__(self, tokenizer: Any, context: Sequence[int] = ()) -> None:
+    def __init__(self, tokenizer: Any, context: Sequence[int] = (), special: bool = False) -> None:
         self._tokenizer = tokenizer
+        self._skip = not special
         self._window = list(context)  # tokens from a character border on, of which the first `_printed` are out
         self._printed = len(self._window)
 
@@ -41,7 +43,7 @@ class Detokenizer:
         return text
 
     def _decode(self, tokens: list[int]) -> str:
-        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=self._skip, clean_up_tokenization_spaces=False)
         return text
 
 
