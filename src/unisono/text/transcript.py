@@ -5,6 +5,7 @@ from typing import Any
 
 from unisono.params import SamplingParams
 from unisono.tokens.detokenizer import Detokenizer, StopStrings
+from unisono.tokens.token_bytes import table
 from unisono.types import Commit, FinishReason, Piece
 
 
@@ -26,7 +27,9 @@ class Transcript:
         self.unfinished = ""  # the text of a character that no token finished, once closed
         self.finish_reason: FinishReason | None = None
         self._detokenizer = Detokenizer(tokenizer, context)
-        self._stops = StopStrings(params.stop, params.include_stop)
+        self._names = table(tokenizer).special if params.stop else {}
+        self._stops = StopStrings(params.stop, params.include_stop, self._names.values())
+        self._cut = False  # by a stop string
         self._unchecked = params.min_tokens  # stop strings that end before this token do not count
         self._ends = ends
         self._limit = limit
@@ -38,13 +41,11 @@ class Transcript:
     def push(self, commit: Commit) -> Piece:
         """Add one token; sets `finish_reason` if it is the last."""
         self.commits.append(commit)
-        if commit.token in self._ends:
-            self.finish_reason = "stop"
-            return Piece("", commit)
+        ended = commit.token in self._ends
         armed = len(self.commits) >= self._unchecked
-        added = self._detokenizer.push(commit.token)
-        text, stopped = self._stops.push(added, armed)
-        if stopped:
+        added = "" if ended else self._detokenizer.push(commit.token)
+        text, self._cut = self._stops.push(added, armed, self._names.get(commit.token, ""))
+        if ended or self._cut:
             self.finish_reason = "stop"
         elif len(self.commits) == self._limit:
             self.finish_reason = "length"
@@ -53,7 +54,7 @@ class Transcript:
 
     def close(self) -> str:
         """The text that was held back, once the last token is in."""
-        if self._stopped_by_text():
+        if self._cut:
             return ""
         self.unfinished = self._detokenizer.flush()
         text, stopped = self._stops.push(self.unfinished)
@@ -63,6 +64,3 @@ class Transcript:
             text += self._stops.flush()
         self.text += text
         return text
-
-    def _stopped_by_text(self) -> bool:
-        return self.finish_reason == "stop" and self.commits[-1].token not in self._ends
