@@ -64,7 +64,10 @@ def members_of(config: Config, options: SourceOptions) -> list[dict[str, Any]]:
 def sampling(config: Config, options: SamplingOptions) -> SamplingParams:
     """Sampling parameters of the config, with those options that were given."""
     values = {each.name: getattr(config.sampling, each.name) for each in fields(SamplingParams)}
-    return SamplingParams(**values | given(options))
+    asked = given(options)
+    if asked.pop("keep_special_tokens", False):
+        asked["skip_special_tokens"] = False
+    return SamplingParams(**values | asked)
 
 
 def read_template(name: str | None) -> str | None:

@@ -15,7 +15,8 @@ class Transcript:
     Args:
         tokenizer: a transformers tokenizer or None.
         context: the last tokens of the prompt.
-        ends: ids that end the text; they are part of `token_ids` but not of the text.
+        ends: ids that end the text; they are part of `token_ids` but not of the text, unless special tokens are text and
+            what stops is included.
         limit: the most tokens.
     """
 
@@ -26,8 +27,10 @@ class Transcript:
         self.text = ""
         self.unfinished = ""  # the text of a character that no token finished, once closed
         self.finish_reason: FinishReason | None = None
-        self._detokenizer = Detokenizer(tokenizer, context)
-        self._names = table(tokenizer).special if params.stop else {}
+        self._shown = not params.skip_special_tokens
+        self._included = params.include_stop
+        self._detokenizer = Detokenizer(tokenizer, context, self._shown)
+        self._names = table(tokenizer).special if tokenizer and (params.stop or self._shown) else {}
         self._stops = StopStrings(params.stop, params.include_stop, self._names.values())
         self._cut = False  # by a stop string
         self._unchecked = params.min_tokens  # stop strings that end before this token do not count
@@ -43,8 +46,10 @@ class Transcript:
         self.commits.append(commit)
         ended = commit.token in self._ends
         armed = len(self.commits) >= self._unchecked
-        added = "" if ended else self._detokenizer.push(commit.token)
-        text, self._cut = self._stops.push(added, armed, self._names.get(commit.token, ""))
+        name = self._names.get(commit.token, "")
+        hidden = not self._shown or (ended and not self._included)  # where the token is a special one
+        added = "" if ended and (hidden or not name) else self._detokenizer.push(commit.token)
+        text, self._cut = self._stops.push(added, armed, name if hidden else "")
         if ended or self._cut:
             self.finish_reason = "stop"
         elif len(self.commits) == self._limit:
