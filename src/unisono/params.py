@@ -38,6 +38,7 @@ class SamplingParams:
     stop: str | tuple[str, ...] | list[str] = ()  # texts that end the output
     stop_token_ids: tuple[int, ...] | list[int] = ()
     include_stop: bool = False  # whether the stop string that ended the output is part of it
+    skip_special_tokens: bool = True  # False: special tokens are text; the one that ends it with include_stop only
     ignore_eos: bool = False
     min_tokens: int = 0  # no end, stop token or stop string before
     repetition_penalty: float = 1.0  # of tokens of the first member's prompt and of the output; 1: off
@@ -150,6 +151,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "stop": _TEXTS,
     "stop_token_ids": _IDS,
     "include_stop": _SWITCH,
+    "skip_special_tokens": _SWITCH,
     "ignore_eos": _SWITCH,
     "min_tokens": _COUNT,
     "repetition_penalty": (_number(lambda value: 1 / MOST <= value <= MOST), f"a number in [{1 / MOST:g}, {MOST:g}]"),

@@ -153,7 +153,7 @@ class Request:
             prompt_logprobs=self._prompt_logprobs(),
             **self._facts,
         )
-        return Piece(text, None, reason, result)
+        return Piece(text, None, reason, result, self._transcript.unfinished)
 
     def _prompt_logprobs(self) -> tuple[float | None, ...] | None:
         """One per token of the prompt, as the first member reads it; None for those that are not scored, as the first."""

@@ -217,12 +217,15 @@ class Piece:
 
     `text` may be empty: half a character, or text that may still turn out to be a stop string, is held back. The last
     piece has no commit; it carries the text held back, the finish reason and the whole `result`.
+    `token_text` is what the token adds to the text before a stop string is looked for; joined, these are the text
+    without stop strings. The last piece's is a character that no token finished.
     """
 
     text: str
     commit: Commit | None = None
     finish_reason: FinishReason | None = None
     result: Result | None = None
+    token_text: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from unisono.members.source import Source
 from unisono.server.catalog import Catalog
 from unisono.text.trace import Trace
 from unisono.tokens.token_text import token_text
-from unisono.types import Commit, Result
+from unisono.types import Commit, Piece, Result
 
 PROMPT = "def f(x): def f(x): def f(x):"
 PARAMS = SamplingParams(max_tokens=48, seed=7, ignore_eos=True)
@@ -78,7 +78,7 @@ def traced(commits: list[Commit], **options: Any) -> str:
     out = io.StringIO()
     trace = Trace(tokenizer(), ["large", "tiny (drafts only)"], Console(file=out, soft_wrap=True, **options))
     for commit in commits:
-        trace.token(commit)
+        trace.token(Piece("", commit, token_text=tokenizer().decode([commit.token])))
     return out.getvalue()
 
 

@@ -30,7 +30,9 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
 def test_an_unknown_option_names_those_of_the_backend_that_takes_the_member(toy: Toy):
     with pytest.raises(ConfigurationError, match=r"member option: 'dtype'; available: model, name, prompt, seed, tok"):
         as_source({"model": "toy:3", "dtype": "float32"})
-    with pytest.raises(ConfigurationError, match=r"member option: 'seed'; available: attn_implementation, cache_dir, compile"):
+    with pytest.raises(
+        ConfigurationError, match=r"member option: 'seed'; available: attn_implementation, cache_dir, compile"
+    ):
         as_source({"model": "zoo:code-s", "seed": 1})
     with pytest.raises(MemberError, match="a toy has a number of tokens"):
         as_source("toy:x")

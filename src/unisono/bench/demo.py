@@ -73,8 +73,7 @@ def _show(console: Console, ensemble: Ensemble, params: SamplingParams) -> None:
     trace = Trace(ensemble.tokenizer, ensemble.names, console)
     console.print(PROMPTS[0], style="dim", end="", markup=False)
     for piece in ensemble.stream(PROMPTS[0], params):
-        if piece.commit:
-            trace.token(piece.commit)
+        trace.token(piece)
     console.print("\n")
 
 

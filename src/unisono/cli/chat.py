@@ -106,9 +106,9 @@ class Conversation:
         try:
             for piece in stream:
                 shown += piece.text
-                if trace and piece.commit:
-                    trace.token(piece.commit)
-                elif not trace:
+                if trace:
+                    trace.token(piece)
+                else:
                     self.console.print(piece.text, end="", markup=False)
                 result = piece.result
         except KeyboardInterrupt:

@@ -20,7 +20,8 @@ from unisono.errors import RequestError, UnisonoError
 from unisono.params import SamplingParams
 from unisono.text.encoder import Chat
 from unisono.text.trace import Trace
-from unisono.types import Commit, Piece, Result
+from unisono.tokens.token_text import special_name, token_text
+from unisono.types import Piece, Result
 
 
 def run(options: GenerateOptions) -> None:
@@ -48,9 +49,9 @@ def _print(stream: Iterator[Piece], trace: Trace | None, told: Callable[[Result]
     """Stream the text, coloured or plain, and a line about it; piped text stays clean of that line."""
     try:
         for piece in stream:
-            if trace and piece.commit:
-                trace.token(piece.commit)
-            elif not trace:
+            if trace:
+                trace.token(piece)
+            else:
                 print(piece.text, end="", flush=True)
             if piece.result:
                 aside = trace is None and not sys.stdout.isatty()
@@ -66,14 +67,13 @@ def _print_object(ensemble: Ensemble, prompt: str, stream: Iterator[Piece]) -> N
     try:
         pieces.extend(stream)
     except (UnisonoError, KeyboardInterrupt) as error:
-        commits = [piece.commit for piece in pieces if piece.commit]
-        text = "".join(piece.text for piece in pieces)
         ended = {"finish_reason": None, "error": str(error) or "interrupted"}
-        print(json.dumps(_about(ensemble, prompt, text, commits) | ended, ensure_ascii=False), flush=True)
+        print(json.dumps(_about(ensemble, prompt, pieces) | ended, ensure_ascii=False), flush=True)
         raise
     result = pieces[-1].result
     assert result is not None
-    print(json.dumps(_as_object(ensemble, prompt, result), ensure_ascii=False))
+    about = _about(ensemble, prompt, pieces) | _of_result(ensemble, result)
+    print(json.dumps(about, ensure_ascii=False))
 
 
 def _read_prompt(prompt: str | None, file: Path | None) -> str:
@@ -130,29 +130,37 @@ def _messages(text: str) -> list[dict[str, str]]:
     return messages if isinstance(messages, list) else [{"role": "user", "content": text}]
 
 
-def _token(ensemble: Ensemble, token: int) -> dict[str, Any]:
-    return {"id": token, "text": ensemble.tokenizer.decode([token]) if ensemble.tokenizer else ""}
-
-
-def _about(ensemble: Ensemble, prompt: str, text: str, commits: Sequence[Commit]) -> dict[str, Any]:
-    names = ensemble.names
+def _about(ensemble: Ensemble, prompt: str, pieces: Sequence[Piece]) -> dict[str, Any]:
+    """What was written so far."""
+    names, tokenizer = ensemble.names, ensemble.tokenizer
     tokens = [
         {
-            **_token(ensemble, commit.token),
+            "id": commit.token,
+            "text": piece.token_text or special_name(tokenizer, commit.token),
             "origin": commit.origin,
             "member": None if commit.member is None else names[commit.member],
             "looked_up": commit.looked_up,
-            "proposed": None if commit.proposed is None else _token(ensemble, commit.proposed),
+            "proposed": None
+            if commit.proposed is None
+            else {"id": commit.proposed, "text": token_text(tokenizer, commit.proposed)},
             "logprob": commit.logprob,
         }
         | ({"top_logprobs": dict(commit.top)} if commit.top else {})
-        for commit in commits
+        for piece in pieces
+        if (commit := piece.commit) is not None
     ]
-    ids = [commit.token for commit in commits]
-    return {"prompt": prompt, "text": text, "token_ids": ids, "tokens": tokens, "members": names}
+    text = "".join(piece.text for piece in pieces)
+    return {
+        "prompt": prompt,
+        "text": text,
+        "token_ids": [each["id"] for each in tokens],
+        "tokens": tokens,
+        "members": names,
+    }
 
 
-def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any]:
+def _of_result(ensemble: Ensemble, result: Result) -> dict[str, Any]:
+    """What is known at the end."""
     # JSON has no minus infinity, the log-probability of a token that a combination rules out
     prompt_logprobs = [None if value in (None, -inf) else value for value in result.prompt_logprobs or ()]
     about: dict[str, Any] = {
@@ -167,4 +175,4 @@ def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any
     }
     if result.prompt_logprobs:
         about["prompt_logprobs"] = prompt_logprobs
-    return _about(ensemble, prompt, result.text, result.commits) | about
+    return about

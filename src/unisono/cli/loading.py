@@ -71,6 +71,8 @@ def sampling(config: Config, options: SamplingOptions) -> dict[str, Any]:
         RequestError: one of them is wrong.
     """
     asked = {**config.sampling, **given(options)}
+    if asked.pop("keep_special_tokens", False):
+        asked["skip_special_tokens"] = False
     SamplingParams(**asked)
     return asked
 

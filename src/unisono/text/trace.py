@@ -7,9 +7,8 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from unisono.tokens.detokenizer import Detokenizer
 from unisono.tokens.token_text import token_text
-from unisono.types import Commit
+from unisono.types import Commit, Piece
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 LOOKED_UP = Style(color="bright_black", underline=True)
@@ -32,17 +31,15 @@ class Trace:
     def __init__(self, tokenizer: Any, names: Sequence[str], console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self._tokenizer = tokenizer
-        self._detokenizer = Detokenizer(tokenizer)
         for index, name in enumerate(names):
             self.console.print(Text(f" {index} {name} ", COLOURS[index % len(COLOURS)]), end="")
         legend = Text.assemble((" + looked up in the text ", LOOKED_UP), " = drawn ", (" proposal", REJECTED))
         self.console.print(legend.append(" ~ redrawn ", "reverse"))
 
-    def token(self, commit: Commit) -> None:
-        """Print one token, or hold it back until its character is complete."""
-        text = self._detokenizer.push(commit.token)
-        if text:
-            self.console.print(self._styled(commit, text), end="")
+    def token(self, piece: Piece) -> None:
+        """Print what the piece's token adds to the text."""
+        if piece.commit and piece.token_text:
+            self.console.print(self._styled(piece.commit, piece.token_text), end="")
 
     def _styled(self, commit: Commit, text: str) -> Text:
         replaced = None if commit.proposed is None else repr(token_text(self._tokenizer, commit.proposed))

@@ -10,7 +10,7 @@ from unisono.params import SamplingParams
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How a text is sampled; the fields are those of `SamplingParams`."""
+    """How a text is sampled; the fields are those of `SamplingParams`, but for `keep_special_tokens`."""
 
     max_tokens: Annotated[
         int | None, typer.Option(help=f"The most tokens to generate; default {SamplingParams.max_tokens}.")
@@ -30,6 +30,9 @@ class SamplingOptions:
     ] = None
     stop: Annotated[list[str] | None, typer.Option(help="Stop at this text; repeat it.")] = None
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on behind the end of the text.")] = False
+    keep_special_tokens: Annotated[
+        bool, typer.Option("--keep-special-tokens", help="Print special tokens, which are left out otherwise.")
+    ] = False
     seed: Annotated[
         int | None,
         typer.Option(

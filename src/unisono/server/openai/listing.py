@@ -9,7 +9,7 @@ from unisono.server.models import Model
 from unisono.server.openai.order import SAFE, chat_of
 from unisono.server.openai.schema import DetokenizeRequest, TokenizeRequest
 from unisono.server.settings import Settings
-from unisono.tokens.token_text import token_text
+from unisono.tokens.token_text import token_texts
 
 
 def described(model: Model, settings: Settings) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[s
     except UnisonoError as error:
         raise refused(error, TokenizeRequest.model_fields) from error
     found = {"count": len(ids), "max_model_len": model.ensemble.lineup.context_length, "tokens": ids}
-    return {**found, "token_strs": [token_text(tokenizer, token) for token in ids]} if body.return_token_strs else found
+    return {**found, "token_strs": token_texts(tokenizer, ids)} if body.return_token_strs else found
 
 
 def detokenized(body: DetokenizeRequest, model: Model) -> dict[str, str]:

@@ -22,7 +22,7 @@ from unisono.text.prompts import Prepared, Prompt
 # Fields of requests that go to `SamplingParams` as they are
 PLAIN = (
     "n", "seed", "presence_penalty", "frequency_penalty", "temperature", "top_p", "max_tokens", "min_p",
-    "repetition_penalty", "ignore_eos", "min_tokens", "stop_token_ids", "stop",
+    "repetition_penalty", "ignore_eos", "min_tokens", "stop_token_ids", "stop", "skip_special_tokens",
 )  # fmt: skip
 # A request may name these; `module:function` would run code, and a combination in a file would read one
 SAFE = tuple(name for name, form in FORMS.items() if "file" not in form.keys)

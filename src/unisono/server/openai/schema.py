@@ -118,6 +118,7 @@ class Sampling(Strict):
     repetition_penalty: Number | None = None
     stop_token_ids: list[TokenId] | None = None
     ignore_eos: bool | None = None
+    skip_special_tokens: bool | None = None
     min_tokens: Count | None = None
     spec_decode_metrics: Literal["none", "summary", "detailed"] | None = None
     # ours
