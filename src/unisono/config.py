@@ -7,7 +7,7 @@ combine: weighted:0.7,0.3
 schedule: cos:1,4
 sampling: {max_tokens: 64, temperature: 0.8}
 
-`draft: zoo:code-s` names one more member that only proposes.
+`draft: zoo:code-s` names one more member that only proposes; `threads: 2` says how many threads an operation takes.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from unisono.errors import ConfigurationError, unknown
+from unisono.errors import ConfigurationError, require_count, unknown
 from unisono.members.backends import as_source
 from unisono.members.source import Source
 from unisono.params import SamplingParams
@@ -33,6 +33,7 @@ class Config:
     verification: str = "auto"
     sampling: SamplingParams = field(default_factory=SamplingParams)
     draft: Source | None = None  # proposes, and is no part of the combination
+    threads: int | None = None  # that an operation takes, in all of the process; None: torch's own number
 
     @property
     def alone(self) -> Source | None:
@@ -75,6 +76,9 @@ def from_mapping(content: Any, where: str = "config") -> Config:
     sampling = _checked(options.get("sampling", {}), SamplingParams, f"{where}: sampling")
     draft = None if options.get("draft") is None else as_source(options["draft"])
     sources = tuple(as_source(member) for member in members)
+    if options.get("threads") is not None:
+        require_count(f"{where}: threads", options["threads"], 1)
+        values["threads"] = options["threads"]
     return Config(members=sources, draft=draft, sampling=SamplingParams(**sampling), **values)
 
 

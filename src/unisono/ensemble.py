@@ -57,6 +57,7 @@ class Ensemble:
         rows: int = ROWS,
         memory: int | None = None,
         draft: object = None,
+        threads: int | None = None,
         **options: Any,
     ) -> "Ensemble":
         """Load members and check that they can be combined.
@@ -70,13 +71,14 @@ class Ensemble:
             rows: the most requests that run at the same time; more wait.
             memory: bytes that the members' caches may take together; half of what is free by default.
             draft: one more member that is no part of the combination: it proposes, and the text has the same law.
+            threads: that an operation takes, in all of the process; torch's own number by default (docs/performance.md).
             options: fields of `Source` for every member that does not set them itself, as `dtype="float32"`.
 
         Raises:
             MemberError: a model cannot be loaded, does not fit in memory, or has another vocabulary.
             ConfigurationError: an option is unknown or does not fit the members.
         """
-        loaded = load_members(members, options, drafts=[] if draft is None else [draft])
+        loaded = load_members(members, options, drafts=[] if draft is None else [draft], threads=threads)
         return cls(*loaded, combine, schedule, verification, rows, memory)
 
     def __repr__(self) -> str:

@@ -57,6 +57,10 @@ class MethodOptions:
     draft: Annotated[
         str | None, typer.Option(help="A small model that only proposes: it changes the speed, not the text.")
     ] = None
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads of an operation; default: one per core that this process may use."),
+    ] = None
 
 
 @dataclass(frozen=True)
