@@ -8,7 +8,7 @@ schedule: cos:1,4
 sampling: {max_tokens: 64, temperature: 0.8}
 
 `draft: zoo:code-s` names one more member that only proposes. `generation_config: off` leaves the sampling values of members'
-generation configs unread.
+generation configs unread. `threads: 2` says how many threads an operation takes.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from unisono.errors import ConfigurationError, unknown
+from unisono.errors import ConfigurationError, require_count, unknown
 from unisono.members.backends import as_source
 from unisono.members.source import Source
 from unisono.params import SamplingParams, read_generation_config
@@ -35,6 +35,7 @@ class Config:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     draft: Source | None = None  # proposes, and is no part of the combination
     generation_config: str = "auto"
+    threads: int | None = None  # that an operation takes, in all of the process; None: torch's own number
 
     def __post_init__(self) -> None:
         SamplingParams(**self.sampling)
@@ -88,6 +89,8 @@ def from_mapping(content: Any, where: str = "config") -> Config:
     sampling = _checked(options.get("sampling", {}), SamplingParams, f"{where}: sampling")
     draft = None if options.get("draft") is None else as_source(options["draft"])
     sources = tuple(as_source(member) for member in members)
+    if options.get("threads") is not None:
+        values["threads"] = require_count(f"{where}: threads", options["threads"], 1)
     return Config(members=sources, draft=draft, sampling=sampling, **values)
 
 

@@ -57,6 +57,7 @@ class Ensemble(Session):
         memory: int | None = None,
         draft: object = None,
         generation_config: str = "auto",
+        threads: int | None = None,
         **options: Any,
     ) -> "Ensemble":
         """Load members and check that they can be combined.
@@ -72,6 +73,7 @@ class Ensemble(Session):
             draft: one more member that is no part of the combination: it proposes, and the text has the same law.
             generation_config: "auto": where a call gives no `SamplingParams`, the first member whose generation config has
                 sampling values gives those (see `default_params`); "off": none does.
+            threads: that an operation takes, in all of the process; torch's own number by default (docs/performance.md).
             options: of every member that does not set them itself, as `dtype="float32"`: fields of `Source` and
                 of `members.hf.options.Options` (docs/members.md lists them).
 
@@ -80,7 +82,7 @@ class Ensemble(Session):
             ConfigurationError: an option is unknown or does not fit the members.
         """
         drafts = [] if draft is None else [draft]
-        loaded = load_members(members, options, drafts=drafts, generation_config=generation_config)
+        loaded = load_members(members, options, drafts=drafts, generation_config=generation_config, threads=threads)
         return cls(*loaded, combine, schedule, verification, rows, memory)
 
     def __repr__(self) -> str:

@@ -13,9 +13,11 @@ from unisono.members.memory import free_memory
 from unisono.members.source import PLAIN, Source
 from unisono.params import read_generation_config, usable
 from unisono.text.prompts import Prompts
+from unisono.threads import use
 from unisono.tokens.vocabulary import Vocabulary, common
 
-OPTIONS = ("combine", "schedule", "verification", "rows", "memory", "draft", "generation_config")  # not a member's
+# Those that are not a member's
+OPTIONS = ("combine", "schedule", "verification", "rows", "memory", "draft", "generation_config", "threads")
 
 Loaded = list[tuple[Source, Member, Any]]  # what was asked for, and its member and tokenizer
 
@@ -26,6 +28,7 @@ def load_members(
     before: Loaded | None = None,
     drafts: Sequence[object] = (),
     generation_config: str = "auto",
+    threads: int | None = None,
 ) -> tuple[Lineup, Prompts]:
     """Loaded members, cut to their common vocabulary, and how prompts are encoded for them.
 
@@ -35,11 +38,13 @@ def load_members(
         drafts: members that only propose, put behind the others; they may not change which tokens there are.
         before: members of other ensembles, whose weights are shared; those loaded now are added to it.
         generation_config: as for `Ensemble.load`.
+        threads: that operations of the process take from now on; None: as many as before.
 
     Raises:
         MemberError: a model cannot be loaded, does not fit in memory, has another vocabulary, or alone warps by itself.
         ConfigurationError: an option is unknown or cannot be honoured.
     """
+    use(threads)
     if not isinstance(members, list | tuple) or not members:
         raise ConfigurationError('give a list of at least one member, as in ["zoo:code-m", "zoo:code-s"]')
     follows = read_generation_config(generation_config)

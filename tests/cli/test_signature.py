@@ -63,7 +63,7 @@ def test_commands_that_decode_share_their_options():
     source = {"members", "dtype", "device", "compile", "deterministic", "context_length", "cache_dir"}
     method = {"combine", "schedule", "verification", "config"}
     for name in ("generate", "chat", "serve"):
-        assert found[name] >= source | method | {"draft"}
+        assert found[name] >= source | method | {"draft", "threads"}
     assert found["bench"] >= source | method
     assert all(found[name] >= source for name in ("members", "eval", "fit-tree"))
 

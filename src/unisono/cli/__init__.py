@@ -53,6 +53,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _run() -> int:
+    from unisono.cli.cores import settle
+
+    settle()  # before torch is imported
     from typer import Abort
     from typer.exceptions import TyperException
     from typer.main import get_command

@@ -72,6 +72,10 @@ class MethodOptions:
         str | None,
         typer.Option(help="off: without the sampling values of the members' generation configs; default auto."),
     ] = None
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads of an operation; default: one per core that this process may use."),
+    ] = None
 
 
 @dataclass(frozen=True)
