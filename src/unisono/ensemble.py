@@ -47,7 +47,7 @@ class Ensemble(Session):
         self._methods = Methods(lineup, Asked(combine, schedule, verification), experience)
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913 - what a user says of an ensemble, by name
         cls,
         members: Sequence[object],
         combine: object = None,

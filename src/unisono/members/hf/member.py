@@ -15,17 +15,10 @@ from transformers import PreTrainedModel
 
 from unisono.errors import MemberError
 from unisono.members.base import Context, Scores, Work
+from unisono.members.hf import facts as said
 from unisono.members.hf.attention import WIDENED, attention, lock_of, widening
 from unisono.members.hf.cache import SlotCache, capacity
 from unisono.members.hf.compiled import Compiled, build, discard, find
-from unisono.members.hf.facts import (
-    cache_argument,
-    context_length,
-    end_ids,
-    logit_count,
-    require_rewindable,
-    sampling,
-)
 from unisono.members.hf.graphs import Graphs
 from unisono.members.hf.groups import PIECE, SHORT, groups, padded
 from unisono.members.hf.mask import Masks
@@ -50,19 +43,19 @@ class HFMember(TokenMember):
     """
 
     def __init__(self, model: PreTrainedModel, name: str, context: int | None = None) -> None:
-        require_rewindable(model, name)
+        said.require_rewindable(model, name)
         super().__init__()
         self.name = name
         self.model = model.eval()
         self.parameters = model.num_parameters()
-        self.context_length = context_length(model, context, name)
+        self.context_length = said.context_length(model, context, name)
         self.width = int(getattr(model.config.get_text_config(), "hidden_size", 0))
-        self.vocabulary = logit_count(model)
+        self.vocabulary = said.logit_count(model)
         self.device = str(model.device)
-        self.end_ids = end_ids(model)
-        self.sampling = sampling(model)
+        self.end_ids = said.end_ids(model)
+        self.sampling = said.sampling(model)
         self._keep = "logits_to_keep" if "logits_to_keep" in inspect.signature(model.forward).parameters else None
-        self._argument = cache_argument(model)
+        self._argument = said.cache_argument(model)
         self._masks = Masks.of(model)  # None: the model makes its own, for one row at a time
         self._widen = widening(model)
         self._forbidden: Tensor | None = None
