@@ -66,6 +66,13 @@ def test_an_end_may_be_the_last_token_of_a_stop_string():
         assert run(ids("baz", "foo", "</s>"), ends=[EOS], stop=stop).text == text
 
 
+def test_a_character_that_is_not_finished_in_front_of_it_is_text():
+    """As in front of any other end."""
+    part = ids("🙂")[0]
+    assert run([*ids("foo"), part, END, *ids("baz")], stop="<|im_end|>").text == "foo\ufffd"
+    assert run([*ids("foo"), part, END], ends=[END]).text == "foo\ufffd"
+
+
 def test_what_does_not_become_a_stop_string_is_text():
     found = run(ids("foo", "<|im_end|>", "\nbaz"), stop=["foo<|im_end|>\nbar", "foo<s>"])
     assert (found.text, found.finish_reason) == ("foo\nbaz", "length")

@@ -30,9 +30,8 @@ class Transcript:
         self._shown = not params.skip_special_tokens
         self._included = params.include_stop
         self._detokenizer = Detokenizer(tokenizer, context, self._shown)
-        self._names = table(tokenizer).special if tokenizer and (params.stop or self._shown) else {}
+        self._names = table(tokenizer).special if tokenizer is not None and (params.stop or self._shown) else {}
         self._stops = StopStrings(params.stop, params.include_stop, self._names.values())
-        self._cut = False  # by a stop string
         self._unchecked = params.min_tokens  # stop strings that end before this token do not count
         self._ends = ends
         self._limit = limit
@@ -49,8 +48,8 @@ class Transcript:
         name = self._names.get(commit.token, "")
         hidden = not self._shown or (ended and not self._included)  # where the token is a special one
         added = "" if ended and (hidden or not name) else self._detokenizer.push(commit.token)
-        text, self._cut = self._stops.push(added, armed, name if hidden else "")
-        if ended or self._cut:
+        text, stopped = self._stops.push(added, armed, name if hidden else "")
+        if ended or stopped:
             self.finish_reason = "stop"
         elif len(self.commits) == self._limit:
             self.finish_reason = "length"
@@ -59,8 +58,6 @@ class Transcript:
 
     def close(self) -> str:
         """The text that was held back, once the last token is in."""
-        if self._cut:
-            return ""
         self.unfinished = self._detokenizer.flush()
         text, stopped = self._stops.push(self.unfinished)
         if stopped:
