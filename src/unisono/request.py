@@ -124,6 +124,14 @@ class Request:
         assert last.result is not None
         return last.result
 
+    def result(self) -> Result:
+        """The result of a row that has ended; raises the error that ended it."""
+        found = self.outcome()
+        if isinstance(found, Exception):
+            raise found
+        assert found is not None
+        return found
+
     def outcome(self) -> Result | Exception | None:
         """What came of it: the result, or the error that ended it; None if it has not ended."""
         rows = [self.row] if self._prompt is None else [self.row, self._prompt.row]
