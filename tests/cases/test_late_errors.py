@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,8 @@ def test_the_library_refuses_it_when_it_is_given(function):
 
 def test_the_library_leaves_a_functions_own_error_as_it_is():
     """Whoever wrote the function wants its traceback."""
-    ensemble = Ensemble.load(["zoo:code-s"], combine=lambda logits, warp: {}["law"])
+    laws: dict[str, Any] = {}
+    ensemble = Ensemble.load(["zoo:code-s"], combine=lambda logits, warp: laws["law"])
     with pytest.raises(KeyError, match="law"):
         ensemble.generate("x", SamplingParams(max_tokens=2))
 
@@ -124,7 +126,7 @@ def test_an_interrupted_import_ends_the_process(tmp_path, monkeypatch, capsys):
     """An import that is broken off may raise anything, as numpy does: so nothing is raised into it."""
     (tmp_path / "interrupted.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    ended = []
+    ended: list[int] = []
     monkeypatch.setattr("unisono.cli.os._exit", ended.append)
     before = signal.signal(signal.SIGINT, cli._interrupt)
     try:

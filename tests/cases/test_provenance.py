@@ -52,7 +52,7 @@ def test_a_redrawn_token_tells_what_it_replaces(drafted, schedule, verification,
     correct = Frontier.replace
 
     def watched(frontier: Frontier, token: int) -> None:
-        replaced.append(frontier.proposals[0].token if frontier.proposals else None)
+        replaced.append(int(frontier.proposals[0].token) if frontier.proposals else None)
         correct(frontier, token)
 
     monkeypatch.setattr(Frontier, "replace", watched)
