@@ -73,7 +73,8 @@ def test_the_library_refuses_it_when_it_is_given(function):
 
 def test_the_library_leaves_a_functions_own_error_as_it_is():
     """Whoever wrote the function wants its traceback."""
-    ensemble = Ensemble.load(["zoo:code-s"], combine=lambda logits, warp: dict[str, Any]()["law"])
+    laws: dict[str, Any] = {}
+    ensemble = Ensemble.load(["zoo:code-s"], combine=lambda logits, warp: laws["law"])
     with pytest.raises(KeyError, match="law"):
         ensemble.generate("x", SamplingParams(max_tokens=2))
 

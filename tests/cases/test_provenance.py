@@ -51,7 +51,7 @@ def test_a_redrawn_token_tells_what_it_replaces(drafted, schedule, verification,
     replaced: list[int | None] = []
     correct = Frontier.replace
 
-    def watched(frontier: Frontier, token: Any) -> None:
+    def watched(frontier: Frontier, token: int) -> None:
         replaced.append(int(frontier.proposals[0].token) if frontier.proposals else None)
         correct(frontier, token)
 

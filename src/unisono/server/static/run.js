@@ -132,7 +132,7 @@ export class Run {
     const found = this.turns.reduce((total, turn) => total + turn.looked_up, 0);
     if (found) {
       const stood = this.tokens.filter((token) => token.looked_up && token.origin === "accepted").length;
-      rows.push(make("tr", {}, make("td", {}, make("span", { class: "swatch lookup" }), "looked up in the text"), ...["–", found, stood].map((cell) => make("td", {}, String(cell)))));
+      rows.push(make("tr", {}, make("td", {}, make("span", { class: "swatch lookup" }), "looked up"), ...["–", found, stood].map((cell) => make("td", {}, String(cell)))));
     }
     const heads = ["proposer", "forwards", "proposed", "accepted"].map((name) => make("th", { scope: "col" }, name));
     this.table.replaceChildren(make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows));
