@@ -16,7 +16,7 @@ from unisono.text.trace import Trace
 
 PICTURE = Path(__file__).parents[1] / "docs/figures/who-wrote-what.svg"
 PROMPT = 'def read_csv(path):\n    """Read a CSV file and return its rows as dictionaries."""\n'
-PARAMS = SamplingParams(max_tokens=78, temperature=0.6, seed=8)
+PARAMS = SamplingParams(max_tokens=70, temperature=0.6, seed=8)
 TITLE = "zoo:code-m + zoo:code-n, weighted:0.5,0.5, cos:1,1, temperature 0.6"
 
 
@@ -28,8 +28,7 @@ def drawn() -> str:
     trace = Trace(ensemble.tokenizer, ensemble.names, console)
     console.print(PROMPT, style="dim", end="", markup=False, highlight=False)
     for piece in ensemble.stream(PROMPT, PARAMS):
-        if piece.commit:
-            trace.token(piece.commit)
+        trace.token(piece)
     console.print()
     plain = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     plain = plain.replace("Fira Code, monospace", "monospace")
