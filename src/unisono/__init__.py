@@ -12,10 +12,13 @@ if typing.TYPE_CHECKING:
     from unisono import combine
     from unisono.ensemble import Ensemble
     from unisono.errors import ConfigurationError, MemberError, RequestError, UnisonoError, VocabularyError
+    from unisono.members.source import Source
     from unisono.params import SamplingParams
+    from unisono.text.encoder import Chat
     from unisono.types import Piece, Result, Score, Stats
 
 __all__ = [
+    "Chat",
     "ConfigurationError",
     "Ensemble",
     "MemberError",
@@ -24,6 +27,7 @@ __all__ = [
     "Result",
     "SamplingParams",
     "Score",
+    "Source",
     "Stats",
     "UnisonoError",
     "VocabularyError",
@@ -34,7 +38,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "ensemble": ("Ensemble",),
     "errors": ("ConfigurationError", "MemberError", "RequestError", "UnisonoError", "VocabularyError"),
+    "members.source": ("Source",),
     "params": ("SamplingParams",),
+    "text.encoder": ("Chat",),
     "types": ("Piece", "Result", "Score", "Stats"),
 }
 

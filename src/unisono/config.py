@@ -7,7 +7,8 @@ combine: weighted:0.7,0.3
 schedule: cos:1,4
 sampling: {max_tokens: 64, temperature: 0.8}
 
-`draft: zoo:code-s` names one more member that only proposes.
+`draft: zoo:code-s` names one more member that only proposes. `generation_config: off` leaves the sampling values of members'
+generation configs unread. `threads: 2` says how many threads an operation takes.
 """
 
 from collections.abc import Mapping
@@ -17,22 +18,33 @@ from typing import Any
 
 import yaml
 
-from unisono.errors import ConfigurationError, unknown
+from unisono.errors import ConfigurationError, require_count, unknown
 from unisono.members.backends import as_source
 from unisono.members.source import Source
-from unisono.params import SamplingParams
+from unisono.params import SamplingParams, read_generation_config
 
 
 @dataclass(frozen=True)
 class Config:
-    """What a file may say. Sampling parameters left out keep the defaults of `SamplingParams`."""
+    """What a file may say. `sampling` has the fields of `SamplingParams` that it names, and no others."""
 
     members: tuple[Source, ...] = ()
     combine: str | None = None
     schedule: str = "auto"
     verification: str = "auto"
-    sampling: SamplingParams = field(default_factory=SamplingParams)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
     draft: Source | None = None  # proposes, and is no part of the combination
+    generation_config: str = "auto"
+    threads: int | None = None  # that an operation takes, in all of the process; None: torch's own number
+
+    def __post_init__(self) -> None:
+        SamplingParams(**self.sampling)
+        read_generation_config(self.generation_config)
+
+    @property
+    def params(self) -> SamplingParams:
+        """The sampling parameters, with the defaults of `SamplingParams` where nothing is said."""
+        return SamplingParams(**self.sampling)
 
     @property
     def alone(self) -> Source | None:
@@ -71,14 +83,18 @@ def from_mapping(content: Any, where: str = "config") -> Config:
     members = options.get("members", [])
     if not isinstance(members, list | tuple):
         raise ConfigurationError(f"{where}: members must be a list, not: {members!r}")
+    if options.get("generation_config") is False:  # YAML reads `off` so
+        options["generation_config"] = "off"
     values: dict[str, Any] = {key: _text(value, f"{where}: {key}") for key, value in options.items() if key in TEXTS}
     sampling = _checked(options.get("sampling", {}), SamplingParams, f"{where}: sampling")
     draft = None if options.get("draft") is None else as_source(options["draft"])
     sources = tuple(as_source(member) for member in members)
-    return Config(members=sources, draft=draft, sampling=SamplingParams(**sampling), **values)
+    if options.get("threads") is not None:
+        values["threads"] = require_count(f"{where}: threads", options["threads"], 1)
+    return Config(members=sources, draft=draft, sampling=sampling, **values)
 
 
-TEXTS = ("combine", "schedule", "verification")
+TEXTS = ("combine", "schedule", "verification", "generation_config")
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,28 +1,28 @@
 """The facade: text in, a stream of pieces out. Everything a user does goes through here."""
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, overload
-
-from rich.console import Console
-from rich.progress import Progress
+from typing import Any, Literal, overload
 
 from unisono.auto.measurements import Experience
+from unisono.batch import Batch
 from unisono.combine import Combination
 from unisono.decoding.engine import ROWS, Engine
-from unisono.decoding.spec import Method, Task
-from unisono.errors import RequestError, require_count
+from unisono.decoding.spec import Method
+from unisono.errors import RequestError, make_all, require_count
 from unisono.loading import cache_budget, load_members
-from unisono.members.base import Member
 from unisono.members.lineup import Lineup
 from unisono.methods import Asked, Methods
 from unisono.params import SamplingParams
-from unisono.request import Request, Scoring, run_all, samples, score_all
+from unisono.request import Request, Scoring, samples, score_all, task_of
+from unisono.session import Session
 from unisono.text.encoder import Chat
 from unisono.text.prompts import Pair, Prepared, Prompt, Prompts
 from unisono.types import Piece, Result, Score
 
+Several = list[str] | list[list[int]]
 
-class Ensemble:
+
+class Ensemble(Session):
     """Several language models that decode one text.
 
     Thread-safe: threads may generate and stream at the same time; their requests run as rows of one batch, joining and
@@ -39,16 +39,15 @@ class Ensemble:
         rows: int = ROWS,
         memory: int | None = None,
     ) -> None:
-        require_count("rows", rows, 1)
-        require_count("memory", 0 if memory is None else memory, 0)
-        self.lineup = lineup
-        self.prompts = prompts
+        rows = require_count("rows", rows, 1)
+        memory = cache_budget(lineup) if memory is None else require_count("memory", memory, 0)
         experience = Experience(lineup.parameters)
+        super().__init__(lineup, Engine(lineup, rows, memory, experience))
+        self.prompts = prompts
         self._methods = Methods(lineup, Asked(combine, schedule, verification), experience)
-        self._engine = Engine(lineup, rows, cache_budget(lineup) if memory is None else memory, experience)
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913 - what a user says of an ensemble, by name
         cls,
         members: Sequence[object],
         combine: object = None,
@@ -57,6 +56,8 @@ class Ensemble:
         rows: int = ROWS,
         memory: int | None = None,
         draft: object = None,
+        generation_config: str = "auto",
+        threads: int | None = None,
         **options: Any,
     ) -> "Ensemble":
         """Load members and check that they can be combined.
@@ -70,13 +71,18 @@ class Ensemble:
             rows: the most requests that run at the same time; more wait.
             memory: bytes that the members' caches may take together; half of what is free by default.
             draft: one more member that is no part of the combination: it proposes, and the text has the same law.
-            options: fields of `Source` for every member that does not set them itself, as `dtype="float32"`.
+            generation_config: "auto": where a call gives no `SamplingParams`, the first member whose generation config has
+                sampling values gives those (see `default_params`); "off": none does.
+            threads: that an operation takes, in all of the process; torch's own number by default (docs/performance.md).
+            options: of every member that does not set them itself, as `dtype="float32"`: fields of `Source` and
+                of `members.hf.options.Options` (docs/members.md lists them).
 
         Raises:
             MemberError: a model cannot be loaded, does not fit in memory, or has another vocabulary.
             ConfigurationError: an option is unknown or does not fit the members.
         """
-        loaded = load_members(members, options, drafts=[] if draft is None else [draft])
+        drafts = [] if draft is None else [draft]
+        loaded = load_members(members, options, drafts=drafts, generation_config=generation_config, threads=threads)
         return cls(*loaded, combine, schedule, verification, rows, memory)
 
     def __repr__(self) -> str:
@@ -87,21 +93,6 @@ class Ensemble:
         """The members' common tokenizer, or None."""
         return self.prompts.tokenizer
 
-    @property
-    def members(self) -> list[Member]:
-        """The members, in their order; a draft model is the last."""
-        return list(self.lineup.members)
-
-    @property
-    def names(self) -> list[str]:
-        """The members' names, in their order; a draft model's is the last."""
-        return self.lineup.names
-
-    @property
-    def engine(self) -> Engine:
-        """The loop that runs this ensemble's requests, for who steps it himself: see `start`."""
-        return self._engine
-
     def method(
         self,
         params: SamplingParams | None = None,
@@ -111,7 +102,7 @@ class Ensemble:
         verification: str | None = None,
     ) -> Method:
         """What a call would use (see `methods`). None means the default of this ensemble, and of the parameters."""
-        return self._methods.choose(Asked(combine, schedule, verification), params)
+        return self._methods.choose(Asked(combine, schedule, verification), self._params(params))
 
     def combination(self, combine: object = None) -> Combination:
         """What a text follows, as a call asks for it; None means the default.
@@ -123,7 +114,7 @@ class Ensemble:
 
     def stream(
         self,
-        prompt: Prompt,
+        prompt: Prompt | Chat,
         params: SamplingParams | None = None,
         *,
         combine: object = None,
@@ -141,77 +132,72 @@ class Ensemble:
 
     def generate(
         self,
-        prompts: Prompt | Sequence[Prompt],
+        prompts: Prompt | Chat | Sequence[Prompt | Chat],
         params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         combine: object = None,
         schedule: object = None,
         verification: str | None = None,
         progress: bool | None = None,
+        on_error: Literal["raise", "return"] = "raise",
     ) -> list[Result]:
         """Decode prompts together. Other arguments as for `stream`.
 
         Args:
-            prompts: texts or lists of token ids; a single one is a list of one.
+            prompts: texts, lists of token ids or `Chat`s; a single one is a list of one. Arrays and the like are lists: one
+                row of ids is one prompt, [n, length] is n prompts.
             params: for all prompts, or one per prompt.
             progress: show a bar on standard error; None shows it at a terminal, for several prompts.
+            on_error: `return`: the error of a request, refused ones included, stands in the list at its place, `n` times, and
+                the others go on. `raise`: the first error ends all; it has `results`, as an interrupt has: the list, with
+                None where nothing was finished.
 
         Returns:
             The results of the first prompt (one, or its `n` samples), then those of the next.
         """
-        each = self.prompts.split(prompts)
-        settings: list[Any] = list(params) if isinstance(params, list | tuple) else [params] * len(each)
-        if len(settings) != len(each):
-            raise RequestError(f"give one SamplingParams for all prompts or one each: {len(settings)} for {len(each)}")
-        asked = Asked(combine, schedule, verification)
-        requests = [
-            request
-            for prompt, setting in zip(each, settings, strict=True)
-            for request in self._requests(prompt, setting, asked)
-        ]
-        console = Console(stderr=True)
-        shown = console.is_terminal and len(requests) > 1 if progress is None else progress
-        with Progress(console=console, disable=not shown) as bar:
-            task = bar.add_task("generating", total=len(requests))
-            return run_all(requests, self.engine, lambda: bar.advance(task))
+        asked, batch = Asked(combine, schedule, verification), Batch(self.prompts.split(prompts)[0], params, on_error)
+        return batch.run(lambda prompt, own, index: self._requests(prompt, own, asked, index), self.engine, progress)
 
     def chat(
         self,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Mapping[str, Any]],
         params: SamplingParams | None = None,
         *,
         combine: object = None,
         schedule: object = None,
         verification: str | None = None,
+        **options: Any,
     ) -> Result:
-        """Answer a conversation, written with the first member's chat template. Arguments as for `stream`."""
+        """Answer a conversation, written with a chat template. Arguments as for `stream`; options are fields of `Chat`."""
         asked = Asked(combine, schedule, verification)
-        return run_all([self._one(Chat(messages), params, asked)], self.engine)[0]
+        return self._one(Chat(messages, **options), params, asked).run(self.engine)
 
-    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """Token ids of a conversation in the first member's chat template, ready to `stream` the answer."""
-        return self.prompts.ids(Chat(messages))
-
-    @overload
-    def logprobs(self, prompt: str, continuation: str, *, combine: object = None) -> Score: ...
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
+        """Token ids of a `Chat`, whose fields the options are; `stream(Chat(...))` also ends where the answer's turn does."""
+        return self.prompts.ids(Chat(messages, **options))
 
     @overload
-    def logprobs(self, prompt: list[str], continuation: list[str], *, combine: object = None) -> list[Score]: ...
+    def logprobs(self, prompt: Several, continuation: Several, *, combine: object = None) -> list[Score]: ...
+
+    @overload
+    def logprobs(self, prompt: Prompt, continuation: Prompt, *, combine: object = None) -> Score: ...
 
     def logprobs(
-        self, prompt: str | list[str], continuation: str | list[str], *, combine: object = None
+        self, prompt: Prompt | Several, continuation: Prompt | Several, *, combine: object = None
     ) -> Score | list[Score]:
         """Log-probabilities of a continuation under the combined law at temperature 1, without truncation.
 
-        Prompt and continuation are joined and split as lm-evaluation-harness does: they are encoded together, and
-        blanks at the prompt's end count to the continuation. Lists of both are scored together, one `Score` per pair.
+        Texts are joined and split as lm-evaluation-harness does: they are encoded together, and blanks at the prompt's
+        end count to the continuation. Token ids are read as given. One text or one list of ids each gives one `Score`;
+        lists of texts, and lists of lists of ids, are scored together and give one `Score` per pair. A pair that leaves
+        nothing to score is a RequestError, before any forward.
         """
-        if isinstance(prompt, str) and isinstance(continuation, str):
-            return self.logprobs([prompt], [continuation], combine=combine)[0]
-        if isinstance(prompt, str) or isinstance(continuation, str) or len(prompt) != len(continuation):
+        (prompts, one), (continuations, also) = self.prompts.split(prompt), self.prompts.split(continuation)
+        if one is not also or len(prompts) != len(continuations):
             raise RequestError("logprobs takes a prompt and a continuation, or two lists of the same length")
-        pairs = [Pair(*pair) for pair in zip(prompt, continuation, strict=True)]
-        return score_all(self.scorings(pairs, combine=combine), self._engine)
+        pairs = [Pair(*pair) for pair in zip(prompts, continuations, strict=True)]
+        scores = score_all(self.scorings(pairs, combine=combine), self._engine)
+        return scores[0] if one else scores
 
     def scorings(self, pairs: Sequence[Pair], *, combine: object = None) -> list[Scoring]:
         """Prompts and continuations as rows that score them, for who runs the engine himself.
@@ -220,11 +206,11 @@ class Ensemble:
             RequestError, ConfigurationError: as for `logprobs`.
         """
         combination = self.combination(combine)
-        prepared = [self.prompts.prepare(pair, combination=combination) for pair in pairs]
-        return [self._scoring(combination, each) for each in prepared]
+        prepare = self.prompts.prepare
+        return make_all(lambda pair: self._scoring(combination, prepare(pair, None, combination)), pairs, "pairs")
 
     def echo(self, prepared: Prepared, top: int = 1, *, combine: object = None) -> Scoring:
-        """A row that scores a prompt's own tokens, from the second on.
+        """A row that scores a prompt's own tokens: those behind the members' prefixes, from the second on if one has none.
 
         Args:
             prepared: the prompt. top: how many of the most probable tokens to report at each position.
@@ -232,7 +218,7 @@ class Ensemble:
         Raises:
             RequestError: the members read different prompts, or the prompt is too long for them or for the caches.
         """
-        own = self.prompts.itself(prepared.contexts)
+        own = self.prompts.itself(prepared)
         if own is None:
             raise RequestError("log-probabilities of a prompt need members that read the same prompt")
         return self._scoring(self.combination(combine), own, top)
@@ -261,36 +247,24 @@ class Ensemble:
             raise RequestError(f"n must be 1 here, not: {params.n}; generate returns several samples")
         return self._requests(prompt, params, asked)[0]
 
-    def _requests(self, prompt: Prompt | Chat | Prepared, params: SamplingParams | None, asked: Asked) -> list[Request]:
-        params = SamplingParams() if params is None else params
-        if not isinstance(params, SamplingParams):
-            raise RequestError(f"parameters must be SamplingParams, not: {type(params).__name__}")
+    def _requests(
+        self, prompt: Prompt | Chat | Prepared, params: SamplingParams | None, asked: Asked, index: int = 0
+    ) -> list[Request]:
+        params, text = self._params(params), prompt if isinstance(prompt, str) else None
         method = self._methods.choose(asked, params)
         if not isinstance(prompt, Prepared):
             prompt = self.prompts.prepare(prompt, params, self._methods.combination(asked))
-        task = self._task(prompt, params)
+        task = task_of(self.lineup, self.prompts, prompt, params)
+        self.engine.check(prompt.contexts, task.limit)
         own = self.echo(prompt, combine=method.combination) if params.prompt_logprobs else None
-        return samples(self.lineup, method, task, params, self.tokenizer, own)
+        given = {"prompt": task.prompt if text is None else text, "index": index}
+        return samples(self.lineup, method, task, params, self.tokenizer, own, given)
 
-    def _task(self, prepared: Prepared, params: SamplingParams) -> Task:
-        """What each sample is to decode."""
-        ends = frozenset(params.stop_token_ids)
-        if not params.ignore_eos:
-            ends |= self.lineup.end_ids
-        edits = self.prompts.edits(params, ends)
-        if self.lineup.warps and not edits.nothing:
-            raise RequestError("biases, penalties, masks and processors need members that do not warp by themselves")
-        limit = min(params.max_tokens, self.prompts.room(prepared.contexts))
-        self.engine.check(prepared.contexts, limit)
-        return Task(
-            contexts=prepared.contexts,
-            warp=prepared.warp,
-            limit=limit,
-            ends=ends,
-            edits=edits,
-            logprobs=params.top_logprobs if params.logprobs else None,
-            processed=params.logprobs_mode == "processed",
-        )
+    def _params(self, given: SamplingParams | None) -> SamplingParams:
+        params = self.default_params if given is None else given
+        if not isinstance(params, SamplingParams):
+            raise RequestError(f"parameters must be SamplingParams, not: {type(params).__name__}")
+        return params
 
     def _scoring(self, combination: Combination, prepared: Prepared, top: int = 1) -> Scoring:
         self.engine.check(prepared.contexts, len(prepared.units))

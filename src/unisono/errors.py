@@ -11,7 +11,13 @@ does not know this package still catches bad input in the usual way.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from unisono.values import plain, shown
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 class UnisonoError(ValueError):
@@ -42,7 +48,27 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigurationError:
     return ConfigurationError(f"unknown {kind}: {name!r}; {hint}available: {', '.join(names)}")
 
 
-def require_count(name: str, value: object, least: int) -> None:
-    """Raise ConfigurationError unless an option is an integer, at least so large."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigurationError(f"{name} must be an integer, {least} or more, not: {value!r}")
+def require_count(name: str, value: object, least: int) -> int:
+    """An option as an integer; ConfigurationError unless it is one, at least so large."""
+    count = plain(value)
+    if not isinstance(count, int) or isinstance(count, bool) or count < least:
+        raise ConfigurationError(f"{name} must be an integer, {least} or more, not: {shown(value)}")
+    return count
+
+
+def make_all(make: Callable[[Given], Made], given: Sequence[Given], kind: str) -> list[Made]:
+    """What `make` returns for each thing; all are tried before any error is raised.
+
+    Raises:
+        RequestError: at least one failed. The message counts them, and names the first ten and what is wrong with each.
+    """
+    made, failed = [], []
+    for index, each in enumerate(given):
+        try:
+            made.append(make(each))
+        except RequestError as error:
+            failed.append(f"[{index}] {each}: {error}")
+    if failed:
+        more = "" if len(failed) <= 10 else f"; and {len(failed) - 10} more"
+        raise RequestError(f"{len(failed)} of {len(given)} {kind} cannot be scored: {'; '.join(failed[:10])}{more}")
+    return made

@@ -11,10 +11,13 @@ from unisono.members.base import Member
 from unisono.members.lineup import Lineup
 from unisono.members.memory import free_memory
 from unisono.members.source import PLAIN, Source
+from unisono.params import read_generation_config, usable
 from unisono.text.prompts import Prompts
+from unisono.threads import use
 from unisono.tokens.vocabulary import Vocabulary, common
 
-OPTIONS = ("combine", "schedule", "verification", "rows", "memory", "draft")  # those that are not a member's
+# Those that are not a member's
+OPTIONS = ("combine", "schedule", "verification", "rows", "memory", "draft", "generation_config", "threads")
 
 Loaded = list[tuple[Source, Member, Any]]  # what was asked for, and its member and tokenizer
 
@@ -24,6 +27,8 @@ def load_members(
     options: Mapping[str, Any],
     before: Loaded | None = None,
     drafts: Sequence[object] = (),
+    generation_config: str = "auto",
+    threads: int | None = None,
 ) -> tuple[Lineup, Prompts]:
     """Loaded members, cut to their common vocabulary, and how prompts are encoded for them.
 
@@ -32,13 +37,17 @@ def load_members(
     Args:
         drafts: members that only propose, put behind the others; they may not change which tokens there are.
         before: members of other ensembles, whose weights are shared; those loaded now are added to it.
+        generation_config: as for `Ensemble.load`.
+        threads: that operations of the process take from now on; None: as many as before.
 
     Raises:
         MemberError: a model cannot be loaded, does not fit in memory, has another vocabulary, or alone warps by itself.
         ConfigurationError: an option is unknown or cannot be honoured.
     """
+    use(threads)
     if not isinstance(members, list | tuple) or not members:
         raise ConfigurationError('give a list of at least one member, as in ["zoo:code-m", "zoo:code-s"]')
+    follows = read_generation_config(generation_config)
     known = [*OPTIONS, *(name for name in member_options() if name != "model")]
     for key in options:
         if key not in known:
@@ -46,21 +55,26 @@ def load_members(
     sources = [as_source(member, **options) for member in (*members, *drafts)]
     loaded, tokenizers = zip(*_load_all(sources, [] if before is None else before), strict=True)
     lineup = Lineup(loaded, len(drafts), twins=_twins(sources))
+    lineup = replace(lineup, ends=frozenset().union(*(_ends(tokenizers[index]) for index in lineup.combined)))
     _name_apart(lineup)
     _require_one_warp(lineup)
+    if follows:
+        lineup = replace(lineup, sampling=_sampling(lineup))
     vocabulary = _vocabulary(lineup, tokenizers)
+    prompts = Prompts(tokenizers, [source.prompt for source in sources], lineup, vocabulary)
     for member in lineup.members:
         member.restrict(vocabulary.size, vocabulary.forbidden)
-    return lineup, Prompts(tokenizers[0], [source.prompt for source in sources], lineup, vocabulary)
+    return lineup, prompts
 
 
-def load_guided(source: Source, before: Loaded) -> tuple[Lineup, Prompts]:
+def load_guided(source: Source, before: Loaded, generation_config: str = "auto") -> tuple[Lineup, Prompts]:
     """A member beside itself, for `guidance`: the second one reads what the first is to lean away from.
 
     Args:
-        before: members that are loaded already, as for `load_members`.
+        before, generation_config: as for `load_members`.
     """
-    return load_members([source, replace(source, name=f"{source.called} unguided")], {}, before)
+    unguided = replace(source, name=f"{source.called} unguided")
+    return load_members([source, unguided], {}, before, generation_config=generation_config)
 
 
 def cache_budget(lineup: Lineup) -> int:
@@ -102,6 +116,14 @@ def _firsts(sources: Sequence[Source]) -> list[int]:
     return [weights.index(each) for each in weights]
 
 
+def _ends(tokenizer: Any) -> frozenset[int]:
+    """The token that ends a text for a tokenizer; one that it does not have itself may be given the id of another."""
+    end = getattr(tokenizer, "eos_token_id", None)
+    if end is None or tokenizer.convert_ids_to_tokens(end) != tokenizer.eos_token:
+        return frozenset()
+    return frozenset([end])
+
+
 def _twins(sources: Sequence[Source]) -> tuple[tuple[int, ...], ...]:
     """Groups of at least two sources of the same weights, by index."""
     firsts = _firsts(sources)
@@ -115,6 +137,17 @@ def _name_apart(lineup: Lineup) -> None:
     for index, member in enumerate(lineup.members):
         if names.count(member.name) > 1:
             member.name = f"{names[index]}#{names[: index + 1].count(names[index])}"
+
+
+def _sampling(lineup: Lineup) -> dict[str, Any]:
+    """What the first member of the combination says that says anything of use. Warns of values that cannot be used."""
+    for member in (lineup.members[index] for index in lineup.combined):
+        found, wrong = usable(member.sampling)
+        for problem in wrong:
+            warnings.warn(f"generation_config of {member.name}: {problem}", stacklevel=4)
+        if found:
+            return found
+    return {}
 
 
 def _require_one_warp(lineup: Lineup) -> None:

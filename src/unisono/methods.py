@@ -2,7 +2,8 @@
 
 Where the schedule is `auto`, the request may have another way to the same law: `weighted` becomes `drawn` at a temperature
 above 0, unless log-probabilities are asked for. With a given seed the text must not depend on how fast the members are
-today: the combination stays, and the verification is `coupled`.
+today: the combination stays, and the verification is `coupled`. With deterministic members all requests are decided like that,
+and the schedule goes by the members' sizes: the width of a forward, which may round otherwise, must not depend on times either.
 """
 
 from collections.abc import Sequence
@@ -48,7 +49,8 @@ class Methods:
     """
 
     def __init__(self, lineup: Lineup, defaults: Asked, experience: Experience | None = None) -> None:
-        self._lineup, self._experience = lineup, experience
+        self._deterministic = lineup.deterministic
+        self._lineup, self._experience = lineup, None if self._deterministic else experience
         self._defaults = defaults.over(Asked(None, "auto", "auto"))
         self.choose(Asked())
 
@@ -68,12 +70,13 @@ class Methods:
         """
         params = SamplingParams() if params is None else params
         asked, warp, combination = asked.over(self._defaults), Warp.of(params), self.combination(asked)
-        if asked.schedule == "auto" and params.seed is None and not params.logprobs:
+        repeats = asked.schedule == "auto" and (params.seed is not None or self._deterministic)
+        if asked.schedule == "auto" and not repeats and not params.logprobs:
             combination = combination.equivalent(warp)
         needed, weights = combination.needed(len(self._lineup.combined)), self._weights(combination)
         parameters, odds = self._lineup.parameters, self._odds(combination, warp)
         schedule = as_schedule(asked.schedule, parameters, needed, weights, odds)
-        verification = _chosen(asked, params, warp.greedy, schedule.certain)
+        verification = _chosen(asked, repeats, warp.greedy, schedule.certain)
         proposer = self._proposer(combination, weights, needed)
         if asked.schedule == "auto" and self._experience is not None:
             kind = self._kind(combination, verification, warp, proposer)
@@ -109,10 +112,9 @@ class Methods:
         )
 
 
-def _chosen(asked: Asked, params: SamplingParams, greedy: bool, certain: bool) -> Verification:
+def _chosen(asked: Asked, repeats: bool, greedy: bool, certain: bool) -> Verification:
     """The verification; `certain`: the schedule is made for proposals from one-hot laws."""
-    reproducible = params.seed is not None and asked.schedule == "auto"
-    rule = as_verification(str(asked.verification)) or automatic_verification(greedy, reproducible)
+    rule = as_verification(str(asked.verification)) or automatic_verification(greedy, repeats)
     return usable_verification(rule, greedy or certain)
 
 

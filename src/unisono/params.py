@@ -5,20 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from unisono.errors import RequestError
+from unisono.errors import RequestError, unknown
+from unisono.values import listed, plain, shown
 
-# Processors of transformers that carry state from call to call, or take more than one row: a rollback breaks them
-STATEFUL = (
-    "ClassifierFreeGuidanceLogitsProcessor",
-    "DiaClassifierFreeGuidanceLogitsProcessor",
-    "DiaEOSDelayPatternLogitsProcessor",
-    "SynthIDTextWatermarkLogitsProcessor",
-    "UnbatchedClassifierFreeGuidanceLogitsProcessor",
-)
 TEXTS = ("stop", "bad_words")  # a single text stands for a list of one
 LARGEST = 1e308  # integers may be larger than any float
 MOST = 1e6  # of biases and penalties: far more than any logit, far less than float32 can hold
-LISTS = ("stop", "stop_token_ids", "bad_words", "logits_processors")
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # those taken from a generation config
+LISTS = ("stop", "stop_token_ids", "bad_words", "allowed_token_ids", "logits_processors")
 
 
 @dataclass(frozen=True)
@@ -38,10 +32,13 @@ class SamplingParams:
     top_p: float = 1.0  # in (0, 1]; 1: off
     min_p: float = 0.0  # in [0, 1]; 0: off
     n: int = 1  # samples for the prompt; sample i of a seed is the same for every n
-    seed: int | None = None  # None: a fresh seed, reported in the result
+    # None: a fresh seed, reported in the result; under `auto` the text depends on times then, and giving that seed later gives
+    # another one. A given seed repeats the text: in float32, or with deterministic members
+    seed: int | None = None
     stop: str | tuple[str, ...] | list[str] = ()  # texts that end the output
     stop_token_ids: tuple[int, ...] | list[int] = ()
     include_stop: bool = False  # whether the stop string that ended the output is part of it
+    skip_special_tokens: bool = True  # False: special tokens are text; the one that ends it with include_stop only
     ignore_eos: bool = False
     min_tokens: int = 0  # no end, stop token or stop string before
     repetition_penalty: float = 1.0  # of tokens of the first member's prompt and of the output; 1: off
@@ -60,31 +57,51 @@ class SamplingParams:
     )
 
     def __post_init__(self) -> None:
-        for name in LISTS:
-            value = getattr(self, name)
-            _require(
-                isinstance(value, str | tuple | list), name, value, "a list of texts" if name in TEXTS else "a list"
-            )
-            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
-        if self.allowed_token_ids is not None:
-            _require(
-                isinstance(self.allowed_token_ids, tuple | list), "allowed_token_ids", self.allowed_token_ids, "a list"
-            )
-            object.__setattr__(self, "allowed_token_ids", tuple(self.allowed_token_ids))
         for each in fields(self):
             valid, allowed = RANGES[each.name]
+            object.__setattr__(self, each.name, _normal(each.name, getattr(self, each.name)))
             _require(valid(getattr(self, each.name)), each.name, getattr(self, each.name), allowed)
         if self.top_logprobs and not self.logprobs:
             raise RequestError("top_logprobs needs logprobs=True")
         if self.min_tokens > self.max_tokens:
             raise RequestError(f"min_tokens must be at most max_tokens, not: {self.min_tokens} of {self.max_tokens}")
-        for processor in self.logits_processors:
-            if any(kind.__name__ in STATEFUL for kind in type(processor).__mro__):
-                name = type(processor).__name__
-                raise RequestError(f"logits_processors: {name} keeps state, which a rollback breaks")
         if self.prompt_logprobs and self.logprobs_mode == "processed":
             raise RequestError("prompt_logprobs are raw; leave out logprobs_mode='processed'")
-        object.__setattr__(self, "logit_bias", dict(self.logit_bias))  # the caller may change the original
+
+    def __hash__(self) -> int:
+        values = (getattr(self, each.name) for each in fields(self))
+        return hash(tuple(frozenset(each.items()) if isinstance(each, Mapping) else each for each in values))
+
+
+def _normal(name: str, value: Any) -> Any:
+    """The value of a field as Python's own, apart from the caller's: tuples, and a mapping of its own."""
+    if name == "logit_bias" and isinstance(value, Mapping):
+        return {plain(token): plain(bias) for token, bias in value.items()}
+    if name not in LISTS or (name == "allowed_token_ids" and value is None):
+        return plain(value)
+    elements = [value] if isinstance(value, str) else listed(value)
+    _require(elements is not None, name, value, "a list of texts" if name in TEXTS else "a list")
+    return tuple(map(plain, elements or ())) if name.endswith("_ids") else tuple(elements or ())
+
+
+def read_generation_config(choice: str) -> bool:
+    """Whether sampling values of the members' generation configs are taken: "auto" or "off".
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if choice not in ("auto", "off"):
+        raise unknown("generation_config", str(choice), ("auto", "off"))
+    return choice == "auto"
+
+
+def usable(said: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Those values of a generation config that change anything, and what is wrong with those that cannot be used."""
+    wrong = {name: value for name, value in said.items() if not RANGES[name][0](value)}
+    found = {
+        name: value for name, value in said.items() if name not in wrong and value != getattr(SamplingParams, name)
+    }
+    return found, [f"{name} must be {RANGES[name][1]}, not: {value!r}; it is not used" for name, value in wrong.items()]
 
 
 def _integer(least: int, below: float = math.inf) -> Callable[[Any], bool]:
@@ -134,6 +151,7 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "stop": _TEXTS,
     "stop_token_ids": _IDS,
     "include_stop": _SWITCH,
+    "skip_special_tokens": _SWITCH,
     "ignore_eos": _SWITCH,
     "min_tokens": _COUNT,
     "repetition_penalty": (_number(lambda value: 1 / MOST <= value <= MOST), f"a number in [{1 / MOST:g}, {MOST:g}]"),
@@ -156,4 +174,4 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def _require(valid: bool, name: str, value: object, allowed: str) -> None:
     if not valid:
-        raise RequestError(f"{name} must be {allowed}, not: {value!r}")
+        raise RequestError(f"{name} must be {allowed}, not: {shown(value)}")

@@ -14,10 +14,11 @@ from unisono.decoding.row import Row
 from unisono.decoding.schedules import standard
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import Block, Decisions, Verification
+from unisono.errors import RequestError
 from unisono.members.lineup import Lineup
 from unisono.params import SamplingParams
 from unisono.sampling.noise import KeyedNoise
-from unisono.text.prompts import Prepared
+from unisono.text.prompts import Prepared, Prompts
 from unisono.text.transcript import Transcript
 from unisono.types import Commit, Piece, Result, Score
 
@@ -80,6 +81,7 @@ class Request:
         self._facts = facts
         self._prompt = prompt
         self._pieces: deque[Piece] = deque()
+        self._result: Result | None = None
 
     @property
     def rows(self) -> list[Row]:
@@ -96,6 +98,9 @@ class Request:
                     yield self._pieces.popleft()
             for row in self.rows:
                 engine.run(row)
+        except Exception:
+            yield from self._pieces  # what was committed before
+            raise
         finally:
             for row in self.rows:
                 engine.cancel(row)
@@ -113,13 +118,27 @@ class Request:
             raise self.row.error
         return [*pieces, self._last()] if self.row.finished else pieces
 
-    def result(self) -> Result:
-        """The result of a row that has ended."""
-        if self.row.error is not None:
-            raise self.row.error
-        last = self._last()
+    def run(self, engine: Engine) -> Result:
+        """Run to the end and return the result, or raise the error that ended it."""
+        *_, last = self.stream(engine)
         assert last.result is not None
         return last.result
+
+    def result(self) -> Result:
+        """The result of a row that has ended; raises the error that ended it."""
+        found = self.outcome()
+        if isinstance(found, Exception):
+            raise found
+        assert found is not None
+        return found
+
+    def outcome(self) -> Result | Exception | None:
+        """What came of it: the result, or the error that ended it; None if it has not ended."""
+        rows = [self.row] if self._prompt is None else [self.row, self._prompt.row]
+        failed = next((row.error for row in rows if row.error is not None), None)
+        if failed is None and self._result is None and all(row.finished for row in rows):
+            self._result = self._last().result
+        return failed or self._result
 
     def _take(self, commits: list[Commit]) -> int | None:
         """Called by the engine with every block of committed tokens; how many of them end the text, None if none does."""
@@ -142,49 +161,67 @@ class Request:
             prompt_logprobs=self._prompt_logprobs(),
             **self._facts,
         )
-        return Piece(text, None, reason, result)
+        return Piece(text, None, reason, result, self._transcript.unfinished)
 
     def _prompt_logprobs(self) -> tuple[float | None, ...] | None:
-        """One per token of the prompt; None for the first, which follows nothing."""
-        return None if self._prompt is None else (None, *self._prompt.score().logprobs)
+        """One per token of the prompt, as the first member reads it; None for those that are not scored, as the first."""
+        if self._prompt is None:
+            return None
+        scored = self._prompt.score().logprobs
+        return (None,) * (len(self.row.task.contexts[0].tokens) - len(scored)) + scored
+
+
+def task_of(lineup: Lineup, prompts: Prompts, prepared: Prepared, params: SamplingParams) -> Task:
+    """What each sample of a prompt is to decode.
+
+    Raises:
+        RequestError: the prompt is too long, or parameters name unknown tokens or do not fit the members.
+    """
+    ends = frozenset(params.stop_token_ids)
+    if not params.ignore_eos:
+        ends |= lineup.end_ids | prepared.ends
+    edits = prompts.edits(params, ends)
+    if lineup.warps and not edits.nothing:
+        raise RequestError("biases, penalties, masks and processors need members that do not warp by themselves")
+    return Task(
+        contexts=prepared.contexts,
+        warp=prepared.warp,
+        limit=min(params.max_tokens, prompts.room(prepared.contexts)),
+        ends=ends,
+        edits=edits,
+        logprobs=params.top_logprobs if params.logprobs else None,
+        processed=params.logprobs_mode == "processed",
+        prefix=prepared.prefix,
+    )
 
 
 def samples(
-    lineup: Lineup, method: Method, task: Task, params: SamplingParams, tokenizer: Any, prompt: Scoring | None = None
+    lineup: Lineup,
+    method: Method,
+    task: Task,
+    params: SamplingParams,
+    tokenizer: Any,
+    prompt: Scoring | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> list[Request]:
     """The `n` samples of one prompt as requests, whose rows read it once.
 
     Args:
         tokenizer: turns tokens into text; None for no text. prompt: scores the prompt's own tokens, if that was asked for.
+        given: what the results say of the prompt.
     """
     # 53 bits: a number that every JSON reader keeps exactly
     seed = secrets.randbits(53) if params.seed is None else params.seed
+    followed = {name: value for name, value in lineup.sampling.items() if getattr(params, name) == value}
     requests = []
     for sample in range(params.n):
         transcript = Transcript(tokenizer, task.prompt[-6:], params, task.ends, task.limit)
-        facts = {**method.names, "seed": seed, "sample": sample}
+        facts = {**method.names, **(given or {}), "seed": seed, "sample": sample, "generation_config": followed}
         requests.append(Request(lineup, method, task, transcript, facts, prompt))
     rows = [request.row for request in requests]
     for row in rows:
         row.siblings = rows
     return requests
-
-
-def run_all(requests: Sequence[Request], engine: Engine, progress: Callable[[], object] = lambda: None) -> list[Result]:
-    """Run requests together; one result each, in their order. `progress` is called as each ends.
-
-    An error in one cancels all and is raised.
-    """
-    try:
-        engine.submit(*(row for request in requests for row in request.rows))
-        for request in requests:
-            for row in request.rows:
-                engine.run(row)
-            progress()
-        return [request.result() for request in requests]
-    finally:
-        for row in [row for request in requests for row in request.rows]:
-            engine.cancel(row)
 
 
 def score_all(

@@ -12,7 +12,20 @@ from typing import TypeVar
 
 import torch
 
+from unisono.errors import require_count
+
 T = TypeVar("T")
+
+
+def use(count: int | None) -> None:
+    """Let every operation of this process take so many threads; None leaves it as it is.
+
+    Raises:
+        ConfigurationError: it is no integer, 1 or more.
+    """
+    if count is not None:
+        require_count("threads", count, 1)
+        torch.set_num_threads(count)
 
 
 def apart(function: Callable[[], T]) -> T:

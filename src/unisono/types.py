@@ -15,9 +15,14 @@ position      index of a *generated* token, from 0
 Tensor shapes in comments and docstrings: M members, K open positions, V vocabulary.
 """
 
-from collections.abc import Sequence
+import math
+import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+SHORT = reprlib.Repr()
+SHORT.maxstring = 50
 
 FinishReason = Literal["stop", "length"]
 Origin = Literal["accepted", "redrawn", "drawn"]
@@ -27,8 +32,8 @@ Origin = Literal["accepted", "redrawn", "drawn"]
 class Commit:
     """One token of the output and how it came about.
 
-    `member` proposed the token (`origin` "accepted") or the proposal it replaces ("redrawn"); None if that was looked up
-    in the text, and for a token drawn from a target law that was known before anything was proposed ("drawn").
+    `member` proposed the token (`origin` "accepted") or `proposed`, the token that it replaces ("redrawn"); None if that was
+    looked up in the text, and for a token drawn from a target law that was known before anything was proposed ("drawn").
     """
 
     token: int
@@ -36,6 +41,12 @@ class Commit:
     member: int | None = None
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()  # the most probable tokens here with their log-probabilities
+    proposed: int | None = None  # the rejected proposal that a redrawn token replaces
+
+    @property
+    def looked_up(self) -> bool:
+        """Whether the token, or the one it replaces, was copied from the text so far."""
+        return self.member is None and self.origin != "drawn"
 
 
 @dataclass
@@ -44,10 +55,12 @@ class MemberStats:
 
     proposed: tokens that it proposed. decided, accepted: how many of them were verified, and stand; per position of the
     verified block they were in (0 is the first open position). lengths: `lengths[k]` is how often k of its proposals stood
-    in a block. seconds: the row's share of the wall time of its forwards; shares of all rows add up to all of it.
+    in a block. compiled: whether its short forwards are compiled, which rounds otherwise. seconds: the row's share of the
+    wall time of its forwards; shares of all rows add up to all of it.
     """
 
     name: str
+    compiled: bool = False
     forwards: int = 0
     proposed: int = 0
     decided_by_position: list[int] = field(default_factory=list)
@@ -143,7 +156,7 @@ class Stats:
         return asdict(self) | {"members": members} | {name: getattr(self, name) for name in derived}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A finished request. `commits` has one entry per entry of `token_ids`."""
 
@@ -161,6 +174,21 @@ class Result:
         None  # one per token of the first member's prompt; None for the first
     )
 
+    generation_config: Mapping[str, float] = field(default_factory=dict)  # its sampling values that the request has
+    prompt: str | tuple[int, ...] = ()  # the text or the ids that were given; of a conversation, the first member's ids
+    index: int = 0  # of the prompt in the call
+
+    def __repr__(self) -> str:
+        """Short: the ends of the text, and how it came about."""
+        text, combination = map(SHORT.repr, (self.text, self.combination))
+        tokens = f"tokens={len(self.token_ids)}, finish_reason={self.finish_reason!r}"
+        return f"Result(text={text}, {tokens}, combination={combination}, seed={self.seed})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON. A log-probability of minus infinity, which JSON has not, is None."""
+        found: dict[str, Any] = _json(asdict(self) | {"stats": self.stats.as_dict()})
+        return found
+
     @property
     def logprobs(self) -> list[float] | None:
         """One log-probability per token, or None if they were not asked for."""
@@ -174,18 +202,30 @@ class Result:
         return found if any(found) else None
 
 
+def _json(value: Any) -> Any:
+    """The value with lists for tuples, and None for what is not finite."""
+    if isinstance(value, Mapping):
+        return {key: _json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @dataclass(frozen=True)
 class Piece:
     """What one committed token adds to the stream.
 
     `text` may be empty: half a character, or text that may still turn out to be a stop string, is held back. The last
     piece has no commit; it carries the text held back, the finish reason and the whole `result`.
+    `token_text` is what the token adds to the text before a stop string is looked for; joined, these are the text
+    without stop strings. The last piece's is a character that no token finished.
     """
 
     text: str
     commit: Commit | None = None
     finish_reason: FinishReason | None = None
     result: Result | None = None
+    token_text: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from tests import tiny
 from tests.hf import caches
-from unisono import Ensemble, SamplingParams, combine
+from unisono import Ensemble, RequestError, SamplingParams, combine
 
 SCHEDULES = ("standard", "parallel", "speculative:3", "cos:2,1", "cos:1,1")
 
@@ -110,6 +110,6 @@ def test_an_error_in_one_row_is_that_rows_alone():
     next(bad)
     found = [tuple(piece.commit.token for piece in stream if piece.commit) for stream in streams]
     assert found == alone
-    with pytest.raises(RuntimeError, match="broken processor"):
+    with pytest.raises(RequestError, match="broken processor"):
         list(bad)
     assert all(not cache.lengths for cache in caches(ensemble))

@@ -60,10 +60,10 @@ def test_commands_that_decode_share_their_options():
     """Whatever says which members are loaded, how, and how they decode; `bench` measures no draft model."""
     commands: Any = get_command(cli.app)
     found = {name: {option.name for option in command.params} for name, command in commands.commands.items()}
-    source = {"members", "dtype", "device", "compile", "deterministic"}
+    source = {"members", "dtype", "device", "compile", "deterministic", "context_length", "cache_dir"}
     method = {"combine", "schedule", "verification", "config"}
     for name in ("generate", "chat", "serve"):
-        assert found[name] >= source | method | {"draft"}
+        assert found[name] >= source | method | {"draft", "threads"}
     assert found["bench"] >= source | method
     assert all(found[name] >= source for name in ("members", "eval", "fit-tree"))
 

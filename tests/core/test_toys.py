@@ -51,7 +51,7 @@ def test_the_state_really_was_lost():
 def test_members_that_warp_by_themselves_take_no_edits():
     """A penalty would act behind the truncation, where it belongs in front of it."""
     lineup = Lineup((TextMember("", seed=1), TextMember("opening ", seed=2)))
-    ensemble = Ensemble(lineup, Prompts(None, [PLAIN] * 2, lineup, Vocabulary(3, ())))
+    ensemble = Ensemble(lineup, Prompts([None] * 2, [PLAIN] * 2, lineup, Vocabulary(3, ())))
     params = SamplingParams(max_tokens=4, temperature=0.7, seed=1)
     texts = [ensemble.generate([0, 1], params, schedule=name)[0].token_ids for name in ("standard", "auto")]
     assert len(texts[0]) == 4

@@ -298,7 +298,7 @@ def test_lists_are_scored_together_as_each_alone(ensemble: Ensemble):
     with pytest.raises(RequestError, match="two lists of the same length"):
         ensemble.logprobs(prompts, continuations[:2])
     with pytest.raises(RequestError, match="two lists of the same length"):
-        ensemble.logprobs(prompts, CONTINUATION)  # type: ignore[call-overload]
+        ensemble.logprobs(prompts, CONTINUATION)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])

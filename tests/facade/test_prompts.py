@@ -109,7 +109,8 @@ def test_a_pair_of_token_ids_is_read_as_given():
     prepared = prompts.prepare(Pair([5, 6], [7, 8, 9]))
     assert read(prepared) == [(5, 6)] * 2
     assert prepared.units == (7, 8, 9)
-    for wrong in (Pair([5], []), Pair([5], "x"), Pair("x", [5]), Pair("x", "y")):
+    assert "continuation is empty" in one_line(RequestError, partial(prompts.prepare, Pair([5], [])))
+    for wrong in (Pair([5], "x"), Pair("x", [5]), Pair("x", "y")):
         assert "two texts" in one_line(RequestError, partial(prompts.prepare, wrong))
     for wrong in (Pair([], [5]), Pair([5], [tiny.VOCABULARY]), Pair([-1], [5])):
         one_line(RequestError, partial(prompts.prepare, wrong))
@@ -184,20 +185,20 @@ def test_a_wrong_negative_prompt_is_refused(plain: Prompts, negative: Any):
 
 
 def test_a_prompt_itself_is_scored_from_its_second_token_on(plain: Prompts):
-    own = plain.itself(plain.prepare(PROMPT, SAMPLED).contexts)
+    own = plain.itself(plain.prepare(PROMPT, SAMPLED))
     assert own is not None
     assert read(own) == [ids(PROMPT)[:1]] * 2
     assert own.units == ids(PROMPT)[1:]
     assert own.warp == Warp()
-    single = plain.itself(plain.prepare([5]).contexts)
+    single = plain.itself(plain.prepare([5]))
     assert single is not None
     assert single.units == ()
 
 
 def test_there_is_no_prompt_itself_where_members_read_different_ones(plain: Prompts):
-    assert plain.itself(plain.prepare(PROMPT, None, GUIDANCE).contexts) is None
+    assert plain.itself(plain.prepare(PROMPT, None, GUIDANCE)) is None
     own = load("{prompt}", OWN)
-    assert own.itself(own.prepare(PROMPT).contexts) is None
+    assert own.itself(own.prepare(PROMPT)) is None
 
 
 # --- room -----------------------------------------------------------------------------------------------------------------
@@ -207,7 +208,7 @@ def tables(*lengths: int | None, kind: type[TableMember] = TableMember) -> Promp
     """Prompts of members that hold so many units each; the second one reads another prompt where it is negative."""
     laws = torch.full((2, 2), 0.5)
     members = tuple(kind(laws, str(index), context_length=length) for index, length in enumerate(lengths))
-    return Prompts(None, ["{prompt}"] * len(members), Lineup(members), Vocabulary(2))
+    return Prompts([None] * len(members), ["{prompt}"] * len(members), Lineup(members), Vocabulary(2))
 
 
 def test_room_is_that_of_the_member_with_the_least():

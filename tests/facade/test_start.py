@@ -45,10 +45,9 @@ def test_members_may_read_different_prompts():
     prompts = replace(one, contexts=(one.contexts[0], other.contexts[1]))
     for member, prompt in enumerate(PROMPTS[:2]):
         (request,) = ensemble.start(prompts, params, combine=f"only:{member}", schedule="standard")
-        ensemble.engine.submit(request.row)
-        ensemble.engine.run(request.row)
+        result = request.run(ensemble.engine)
         (own,) = ensemble.generate(prompt, params, combine=f"only:{member}", schedule="standard")
-        assert request.result().token_ids == own.token_ids
+        assert result.token_ids == own.token_ids
 
 
 def test_what_can_never_run_is_refused():

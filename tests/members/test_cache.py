@@ -17,6 +17,7 @@ from unisono.decoding.schedules import Schedule, Turn, View
 from unisono.decoding.spec import Task
 from unisono.members.base import Context, Work
 from unisono.members.hf.cache import BLOCK, SlotCache
+from unisono.members.hf.facts import cache_argument
 from unisono.members.hf.member import HFMember
 from unisono.sampling.noise import KeyedNoise
 from unisono.sampling.warp import Warp
@@ -53,11 +54,11 @@ def assert_cache_is_the_row(row: Row, member: HFMember, index: int, slot: int) -
     assert held <= min(len(tokens), row.task.contexts[index].size + row.task.limit - 1)
     if held == 0:
         return
+    fresh = tiny.plain_cache()
     with torch.inference_mode():
-        output = member.model(
-            input_ids=torch.tensor([tokens[:held]]), past_key_values=tiny.plain_cache(), use_cache=True
-        )
-    for ours, theirs in zip(member._cache.layers, output.past_key_values.layers, strict=True):
+        ids = torch.tensor([tokens[:held]])
+        member.model(input_ids=ids, use_cache=True, **{cache_argument(member.model): fresh})
+    for ours, theirs in zip(member._cache.layers, fresh.layers, strict=True):
         keys, values = ours.keys[slot : slot + 1, :, :held], ours.values[slot : slot + 1, :, :held]
         torch.testing.assert_close(keys, theirs.keys, atol=TOLERANCE, rtol=TOLERANCE)
         torch.testing.assert_close(values, theirs.values, atol=TOLERANCE, rtol=TOLERANCE)

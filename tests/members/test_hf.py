@@ -71,7 +71,7 @@ def test_options_reach_from_pretrained(folder: Path, monkeypatch: pytest.MonkeyP
     load({"model": str(folder), "revision": "v1.0", "device": "cpu"})
     load({"model": str(folder), "device_map": "auto", "quantization": {"quant_method": "fake"}})
     load({"model": str(folder), "trust_remote_code": True})
-    assert [options["revision"] for options in seen] == ["v1.0", None, None]
+    assert [options.get("revision") for options in seen] == ["v1.0", None, None]
     assert [options["trust_remote_code"] for options in seen] == [False, False, True]
     assert seen[1]["device_map"] == "auto"
     assert seen[1]["quantization_config"] == {"quant_method": "fake"}

@@ -4,10 +4,12 @@ import re
 import tomllib
 from pathlib import Path
 
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import unisono
+from unisono import testing
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -47,3 +49,26 @@ def test_make_targets_named_in_the_documents_exist():
 def test_version_has_a_heading_or_is_unreleased():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## \[({re.escape(unisono.__version__)}|Unreleased)\]", changelog, flags=re.MULTILINE)
+
+
+def test_citations_name_the_papers_of_all_methods():
+    """Every paper that a method's page names can be cited, and the version is this one."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == unisono.__version__
+    cited = {reference["url"].rpartition("/")[2] for reference in citation["references"]}
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs/methods").glob("*.md")]
+    named = {paper for text in pages for paper in re.findall(r"\b(\d{4}\.\d{5})\b", text)}
+    assert named - {"2604.07622"} <= cited  # that paper's ensemble has another law; it is named for the difference
+
+
+def test_stable_surface_names_what_is_there():
+    """The page of the stable surface and the code agree."""
+    page = (ROOT / "docs/stable-surface.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", page, flags=re.MULTILINE))
+    names = re.findall(r"`(\w+)`", rows["`Ensemble`"])
+    assert names
+    assert [name for name in names if not hasattr(unisono.Ensemble, name)] == []
+    names = re.findall(r"`(\w+)`", rows["`unisono.testing`"])
+    assert names
+    assert [name for name in names if not hasattr(testing, name)] == []
+    assert {"Ensemble", "SamplingParams", "Source", "combine"} <= set(unisono.__all__)

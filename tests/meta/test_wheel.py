@@ -1,4 +1,4 @@
-"""The built wheel, installed somewhere else, finds its weights and works without a network."""
+"""The source package, and the wheel built from it: installed somewhere else, they find their weights without a network."""
 
 import json
 import os
@@ -33,22 +33,32 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that no `build` folder of an earlier build gets into it."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source package, and the wheel that is built from it.
+
+    From a copy, so that no `build` folder of an earlier build gets into it.
+    """
     copy = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", copy / "dist", cwd=copy)
-    (built,) = (copy / "dist").glob("unisono-*.whl")
-    return built
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", copy / "dist", cwd=copy)
+    return copy / "dist"
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(built: Path) -> Path:
+    (found,) = built.glob("unisono-*.whl")
+    return found
+
+
+@pytest.fixture(scope="module", params=["unisono-*.whl", "unisono-*.tar.gz"], ids=["wheel", "source"])
+def installed(request: pytest.FixtureRequest, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where one of the two is installed."""
+    (package,) = built.glob(request.param)
     target = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
-    run(*pip, "--target", target, wheel, cwd=target)
+    run(*pip, "--no-build-isolation", "--target", target, package, cwd=target)
     return target
 
 

@@ -97,6 +97,6 @@ def test_the_snippet_runs(folder: Path, capsys: pytest.CaptureFixture[str]):
     """It prints a speed for each of its schedules; texts are kept short."""
     for source in pairs.read("opt").members:
         checkpoints.write(source.model, folder)
-    short = SNIPPET.replace("settings.sampling", "SamplingParams(max_tokens=4)")
+    short = SNIPPET.replace("settings.params", "SamplingParams(max_tokens=4)")
     exec(compile(short, str(PAGE), "exec"), {"SamplingParams": SamplingParams})
     assert capsys.readouterr().out.count("tokens/s") == 3

@@ -42,7 +42,7 @@ def test_configs_say_what_the_paper_says(name: str):
     expected = weighted if str(config.combine).startswith("weighted") else as_combination("contrastive:0.1", len(sizes))
     assert as_combination(config.combine, len(sizes)) == expected
     assert sizes == sorted(sizes, reverse=True)
-    assert config.sampling == SamplingParams(temperature=1.0)
+    assert config.params == SamplingParams(temperature=1.0)
     drafts = [int(length) for length in config.schedule.removeprefix("cos:").split(",")]
     assert len(drafts) == len(sizes)
     assert drafts[0] == 1

@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 
 from tests.tiny import text_models, tokenizer
-from unisono import Ensemble, SamplingParams
+from unisono import Ensemble
 from unisono.config import Config
 from unisono.members.source import Source
 from unisono.server import run
@@ -42,7 +42,7 @@ def sources() -> tuple[Source, Source]:
 def catalog() -> Catalog:
     """Two collaborations and both members alone, over one copy of the weights."""
     large, small = sources()
-    sampling = SamplingParams(max_tokens=24)
+    sampling = {"max_tokens": 24}
     models = {
         "pair": Config((large, small), "weighted:0.7,0.3", "cos:2,1", sampling=sampling),
         "contrast": Config((large, small), "contrastive:0.2", "cos:1,2", sampling=sampling),

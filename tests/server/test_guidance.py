@@ -19,9 +19,7 @@ def guided(server, prompt, negative, scale, params) -> str:
     prepared = pair.prompts.prepare(prompt, params, pair.combination(), negative)
     tokens = server.ensemble("large").tokenizer
     request = pair.start(prepared, params)[0]
-    pair.engine.submit(request.row)
-    pair.engine.run(request.row)
-    return str(tokens.decode(request.result().token_ids, skip_special_tokens=True))
+    return str(tokens.decode(request.run(pair.engine).token_ids, skip_special_tokens=True))
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.5])

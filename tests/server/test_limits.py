@@ -88,7 +88,7 @@ def test_more_choices_than_ever_fit_are_400(small):
 def test_a_full_queue_is_429_and_the_others_are_served(small):
     async def ask_all() -> list[object]:
         async with small.async_client as client:
-            asks = [client.completions.create(**{**LONG, "max_tokens": 40, "model": "large"}) for _ in range(8)]
+            asks = [client.completions.create(**{**LONG, "max_tokens": 20, "model": "large"}) for _ in range(8)]
             return await asyncio.gather(*asks, return_exceptions=True)
 
     answers = asyncio.run(ask_all())

@@ -16,7 +16,8 @@ HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
 FIELDS = (
     "stream", "stream_options", "n", "stop", "seed", "logit_bias", "presence_penalty", "frequency_penalty",
     "temperature", "top_p", "max_tokens", "top_k", "min_p", "repetition_penalty", "stop_token_ids", "ignore_eos",
-    "min_tokens", "spec_decode_metrics", "collaboration", "guidance_scale", "trace", "logprobs", "echo", "model", "prompt",
+    "skip_special_tokens", "min_tokens", "spec_decode_metrics", "collaboration", "guidance_scale", "trace", "logprobs",
+    "echo", "model", "prompt",
 )  # fmt: skip
 RAW = [
     b"", b" ", b"{", b"}", b"[]", b"null", b"true", b"0", b'"text"', b"{}", b"[{}]", b'{"model"}', b'{"model":}',

@@ -105,6 +105,26 @@ def test_standard_beside_the_schedule(page):
     first, second = page.locator(".run .text").all_inner_texts()
     assert first == second  # coupled verification: what the speed-up costs is seen to be nothing
     expect(page.locator(".run h2 .speed").last).to_have_text(re.compile(r"^\d+\.\d\d× standard$"))
+    assert page.locator(".token.parts").count() == 0
+    assert "Both texts are the same." in page.locator("#message").inner_text()
+
+
+def test_where_the_texts_part_is_marked(browser):
+    """Without coupled verification one seed gives two texts."""
+    with live(allow=("combine", "schedule")) as running:
+        page = browser.new_page()
+        page.goto(running.url)
+        expect(page.locator("#message")).to_have_text("Ready.")
+        page.check("#compare")
+        run(page, schedule="cos:2,1", seed="5")
+        texts = [page.locator(".run").nth(index).locator(".token") for index in (0, 1)]
+        pairs = list(zip(*(text.all_inner_texts() for text in texts), strict=False))
+        parted = next(index for index, (first, second) in enumerate(pairs) if first != second)
+        for text in texts:
+            assert "parts" in text.nth(parted).get_attribute("class").split()
+        assert page.locator(".token.parts").count() == 2
+        assert f"The texts part at token {parted + 1}" in page.locator("#message").inner_text()
+        page.close()
 
 
 def test_weights_and_combinations(page):
@@ -116,6 +136,56 @@ def test_weights_and_combinations(page):
     expect(page.locator("#message")).to_have_class("error")
     expect(page.locator("#message")).to_contain_text("3 weights for 2 members")
     assert page.locator(".run").count() == 0
+
+
+def test_weights_are_those_of_the_combination(page):
+    """`contrastive` has none to touch; what has weights keeps its name and its options."""
+    weights = page.locator("#members input")
+    page.fill("#combine", "gate:0.7,0.3,threshold=0.5")
+    weights.nth(1).fill("0.9")
+    assert page.input_value("#combine") == "gate:0.7,0.9,threshold=0.5"
+    page.fill("#combine", "contrastive:0.1")
+    expect(weights).to_have_count(0)
+    page.select_option("#model", "contrast")
+    expect(weights).to_have_count(0)
+    page.fill("#combine", "")
+    page.select_option("#model", "pair")
+    expect(weights).to_have_count(2)
+
+
+def test_results_keep_their_own_legend(page):
+    """That of the model that gave them, when another one is chosen."""
+    run(page, prompt="def f(x):")
+    legend = page.locator(".run .legend").inner_text()
+    page.select_option("#model", "large")
+    assert page.locator(".run .legend").inner_text() == legend
+    assert "proposed by small" in legend
+    assert page.locator(".run h2").inner_text().endswith("pair")
+
+
+def test_look_ups_and_what_was_replaced(page, own):
+    """In their own colour, in the table, and by name on the card."""
+    text = "def f(x): def f(x): def f(x):"
+    run(page, prompt=text, schedule="lookup:3", max_tokens="60", seed="7")
+    from unisono import SamplingParams
+
+    (result,) = own.ensemble().generate(text, SamplingParams(max_tokens=60, seed=7), schedule="lookup:3")
+    found = [index for index, commit in enumerate(result.commits) if commit.looked_up]
+    assert page.locator(".token.lookup").count() == len(found) > 0
+    assert "looked up in the text" in page.locator(".run .legend").inner_text()
+    row = page.locator(".run tbody tr").last.inner_text().split("\t")
+    assert row[1:] == ["–", str(result.stats.lookup.proposed), str(result.stats.lookup.accepted)]
+    page.locator(".token.lookup.redrawn").first.click()
+    assert "redrawn in place of" in page.locator("#inspector h2").inner_text()
+    assert "looked up in the text" in page.locator("#inspector h2").inner_text()
+
+
+def test_under_drawn_the_card_has_the_law_of_the_drawn_member(page):
+    run(page, combine="drawn:0.5,0.5", schedule="cos:2,1")
+    page.locator(".token").nth(4).click()
+    box = page.locator("#inspector")
+    assert box.locator("th").nth(1).inner_text() in ("large, drawn here", "small, drawn here")
+    assert all(cell.strip().strip("<")[0].isdigit() for cell in box.locator("tbody td:nth-child(2)").all_inner_texts())
 
 
 def test_by_keyboard_alone(page):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ class TextMember:
     width, warps, device, keeps = 0, True, "cpu", False
     end_ids: frozenset[int] = frozenset()
     context_length: int | None = None
+    sampling: Mapping[str, float] = MappingProxyType({})
 
     def __init__(self, opening: str, vocabulary: int = 3, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -82,6 +84,9 @@ class TextMember:
 
     def close(self, slot: int) -> None:
         self._slots.pop(slot, None)
+
+    def release(self) -> None:
+        pass
 
     def unread(self, slot: int) -> int:
         return self._slots[slot].context.size - self._slots[slot].read

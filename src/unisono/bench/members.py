@@ -12,7 +12,7 @@ from unisono import zoo
 from unisono.bench.inflate import inflate
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError, unknown
-from unisono.members.hf.dtype import fast_dtype
+from unisono.members.hf.dtype import default_dtype
 from unisono.members.hf.options import DTYPES
 from unisono.members.source import ZOO
 
@@ -64,5 +64,5 @@ def enlarge(name: str, size: str, dtype: str = "auto", device: str = "cpu") -> A
         if shown:
             logging.enable_progress_bar()
     model.config.dtype = torch.bfloat16
-    chosen = fast_dtype(model.config, device).dtype if dtype == "auto" else getattr(torch, dtype)
+    chosen = default_dtype(model.config, device) if dtype == "auto" else getattr(torch, dtype)
     return model.to(chosen).to(device)

@@ -27,7 +27,6 @@ from unisono.errors import ConfigurationError
 from unisono.members.base import Context, Member, Scores, Work
 from unisono.members.tokens import Append, TokenMember
 from unisono.params import SamplingParams
-from unisono.request import run_all
 from unisono.sampling.warp import Warp
 from unisono.text.prompts import Prepared
 
@@ -234,7 +233,7 @@ def _seconds(recorded: Record, choice: Choice) -> list[float]:
         tokens = len(text[0].logits)
         for seed in range(plays):
             params = replace(recorded.params, max_tokens=tokens, seed=seed)
-            (result,) = run_all(ensemble.start(prompt, params, **asked), ensemble.engine)
+            result = ensemble.start(prompt, params, **asked)[0].run(ensemble.engine)
             outside.append(result.stats.outside / tokens)
         priced.append(sum(member.charged for member in stand_ins) / (plays * tokens))
     return [each + statistics.median(outside) for each in priced]

@@ -1,41 +1,117 @@
-"""The `unisono` command. Wrong input is answered by one line on standard error and exit code 2, never a traceback."""
+"""The `unisono` command. Wrong input is answered by one line on standard error and exit code 2, never a traceback.
 
+Nothing heavy is imported before `main` answers Ctrl-C: it ends the imports, which take seconds, with one line.
+"""
+
+import os
+import signal
 import sys
+import traceback
 import warnings
-
-import typer
-from typer.exceptions import TyperException
-from typer.main import get_command
-
-from unisono.cli.commands import app
-from unisono.errors import UnisonoError
+from contextlib import suppress
+from types import FrameType
+from typing import Any
 
 __all__ = ["app", "main"]
+INTERRUPTED = 130  # what shells say of a process that SIGINT ended
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]
-    sys.exit(_run())
+    before = None
+    with suppress(ValueError):  # not in the main thread: whoever runs it there handles signals
+        before = signal.signal(signal.SIGINT, _interrupt)
+    try:
+        code = _run()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+    if code == INTERRUPTED:
+        print("unisono: interrupted", file=sys.stderr)
+    sys.exit(code)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from unisono.cli.commands import app
+
+    return app
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End the process at once while something is imported: an interrupted import may fail in any way, or go on."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            print("unisono: interrupted", file=sys.stderr, flush=True)
+            os._exit(INTERRUPTED)
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def _run() -> int:
+    from unisono.cli.cores import settle
+
+    settle()  # before torch is imported
+    from typer import Abort
+    from typer.exceptions import TyperException
+    from typer.main import get_command
+
+    from unisono.cli.commands import app
+    from unisono.errors import UnisonoError
+
     try:
-        return int(get_command(app).main(standalone_mode=False) or 0)
+        code = int(get_command(app).main(standalone_mode=False) or 0)
+        sys.stdout.flush()
+        return code
     except TyperException as error:
         return _fail(error.format_message())
     except UnisonoError as error:
         return _fail(str(error))
-    except (KeyboardInterrupt, typer.Abort):
-        return 130
-    except OSError as error:
-        return _fail(f"the output cannot be written ({error.strerror or error})")
+    except Abort:
+        return INTERRUPTED
+    except Exception as error:
+        if told := _of_a_function(error):
+            return _fail(told)
+        if not isinstance(error, OSError):
+            raise
+        return _unwritten(error)
+
+
+def _of_a_function(error: Exception) -> str | None:
+    """What a function of the user, given as a combination, has raised, and where; None if it was not one."""
+    selection = sys.modules.get("unisono.combine.selection")
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    calls = [frame for frame in frames if selection and frame.f_code is selection.Custom.__call__.__code__]
+    if not calls:
+        return None
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{os.path.basename(place.filename)}, line {place.lineno}"
+    return f"combination {calls[-1].f_locals['self'].name} failed ({type(error).__name__}: {error}; {where})"
+
+
+def _unwritten(error: OSError) -> int:
+    """Standard output was closed, as by `| head`, which is nobody's mistake; or it cannot be written."""
+    # Whatever is left goes nowhere, so that the end of the process does not complain
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return 1
+    return _fail(f"the output cannot be written ({error.strerror or error})")
 
 
 def _fail(message: str) -> int:
     if message:  # none where help has been printed instead
-        print(f"unisono: error: {' '.join(message.split())}", file=sys.stderr)
+        complain(message)
     return 2
+
+
+def complain(message: str) -> None:
+    """One line on standard error."""
+    print(f"unisono: error: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:

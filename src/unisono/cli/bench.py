@@ -17,7 +17,7 @@ from unisono.bench.profile import measure, table
 from unisono.bench.provenance import provenance
 from unisono.cli.loading import DEFAULT_MEMBERS, members_of, prepare_process, read_config
 from unisono.cli.options.bench import BenchOptions, CaseOptions, refuse
-from unisono.cli.result_file import write
+from unisono.cli.result_file import require_writable, write
 from unisono.cli.signature import given
 from unisono.config import Config
 from unisono.ensemble import Ensemble
@@ -32,6 +32,7 @@ def run(options: BenchOptions) -> None:
     prepare_process()
     if options.plots:
         plots.require()
+    require_writable(options.output, options.markdown, folder=options.plots)
     config = read_config(options.config)
     load = runs.loader([] if options.case.members else members_of(config, options.source), **given(options.source))
     cases = _cases(options, config)
@@ -71,7 +72,7 @@ def _cases(options: BenchOptions, config: Config) -> list[Case]:
 
 def _sampling(config: Config) -> dict[str, Any]:
     """Sampling parameters of a config that differ from the defaults, as fields of a case."""
-    pairs = [(each.name, getattr(config.sampling, each.name)) for each in fields(SamplingParams)]
+    pairs = [(each.name, getattr(config.params, each.name)) for each in fields(SamplingParams)]
     changed = {name: value for name, value in pairs if value != getattr(SamplingParams(), name)}
     for name in changed:
         if name not in SAMPLING:

@@ -1,20 +1,21 @@
 """`unisono chat`: a conversation in the terminal."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from unisono.cli.loading import load_ensemble, read_config, read_template, sampling
+from unisono.cli.loading import load_ensemble, read_config, sampling, templating
 from unisono.cli.options.chat import ChatOptions
 from unisono.cli.render import summary
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError, UnisonoError, unknown
 from unisono.params import SamplingParams
+from unisono.text.encoder import Chat
 from unisono.text.trace import Trace
 from unisono.types import Result
 
@@ -30,18 +31,18 @@ HELP = """/system TEXT    instructions in front of the conversation; without tex
 
 def run(options: ChatOptions) -> None:
     """Talk until the user leaves."""
-    config, template = read_config(options.load.config), read_template(options.chat_template)
-    params = sampling(config, options.sampling)
+    config, template = read_config(options.load.config), templating(options.template)
+    asked = sampling(config, options.sampling)
     ensemble = load_ensemble(options.load, config)
-    if ensemble.tokenizer is not None and template is not None and not ensemble.tokenizer.chat_template:
-        ensemble.tokenizer.chat_template = template
-    if not getattr(ensemble.tokenizer, "chat_template", None):
+    if "chat_template" not in template and not getattr(ensemble.tokenizer, "chat_template", None):
         raise RequestError(
             "the first member's tokenizer has no chat template; give one with --chat-template FILE, or --chat-template plain"
         )
+    ensemble.prompts.turn_ends(template.get("chat_template"))  # whether there is such a template
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{ensemble}\nWrite a message, or /help.")
-    Conversation(ensemble, params, console, options.system, options.trace).run()
+    params = replace(ensemble.default_params, **asked)
+    Conversation(ensemble, params, console, options.system, options.trace, template).run()
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Conversation:
     console: Console
     system: str | None = None
     trace: bool = False
+    template: Mapping[str, Any] = field(default_factory=dict)
     messages: list[dict[str, str]] = field(default_factory=list)
     method: dict[str, str] = field(default_factory=dict)
     open: bool = True
@@ -95,8 +97,8 @@ class Conversation:
         self.messages.append({"role": "user", "content": text})
         shown = ""
         try:
-            stream = self.ensemble.stream(self.ensemble.encode_chat(self.all_messages()), self.params, **self.method)
-            trace = Trace(self.ensemble.tokenizer, self.ensemble.names, self.console) if self.trace else None
+            stream = self.ensemble.stream(Chat(self.all_messages(), **self.template), self.params, **self.method)
+            trace = Trace(self.ensemble.tokenizer, self.ensemble.lineup.labels, self.console) if self.trace else None
         except UnisonoError:
             self.messages.pop()
             raise
@@ -104,15 +106,15 @@ class Conversation:
         try:
             for piece in stream:
                 shown += piece.text
-                if trace and piece.commit:
-                    trace.token(piece.commit)
-                elif not trace:
+                if trace:
+                    trace.token(piece)
+                else:
                     self.console.print(piece.text, end="", markup=False)
                 result = piece.result
         except KeyboardInterrupt:
             stream.close()
         self.messages.append({"role": "assistant", "content": shown})
-        told = "stopped" if result is None else summary(result)
+        told = "stopped" if result is None else summary(result, self.ensemble, self.params)
         self.console.print(f"\n({told})", style="dim", markup=False)
 
     def all_messages(self) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from unisono.cli.options.members import MembersOptions
 from unisono.cli.options.serve import ServeOptions
 from unisono.cli.signature import with_options
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 measurements = typer.Typer(help="Measure schedules against standard decoding, interleaved in one run.")
 app.add_typer(measurements, name="bench")
 

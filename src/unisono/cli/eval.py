@@ -1,7 +1,6 @@
 """`unisono eval`: quality and cost of members and combinations, side by side."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from unisono.cli.harness import draw, run_harness
 from unisono.cli.loading import load_ensemble
 from unisono.cli.options.eval import EvalOptions
 from unisono.cli.options.load import LoadOptions
-from unisono.cli.result_file import write
+from unisono.cli.result_file import require_writable, write
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError, unknown
 from unisono.evals.code import FIELDS, HumanEval
@@ -40,7 +39,7 @@ def run(options: EvalOptions) -> None:
     """Measure, print a table and write what was asked for."""
     if options.plot:
         require_plots()
-    _require_writable(options.output, options.plot)
+    require_writable(options.output, options.plot)
     options = _completed(options)
     ensemble = load_ensemble(LoadOptions(options.members, source=options.source))
     for each in options.combine or ():
@@ -49,13 +48,6 @@ def run(options: EvalOptions) -> None:
         _run_own(ensemble, options)
     else:
         _run_harness(ensemble, options)
-
-
-def _require_writable(*files: Path | None) -> None:
-    """Said before an hour of measuring is lost."""
-    for file in filter(None, files):
-        if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
-            raise RequestError(f"cannot be written: {file}; name a file in a folder that exists and may be written to")
 
 
 def _completed(options: EvalOptions) -> EvalOptions:

@@ -4,6 +4,7 @@ from unisono.bench.provenance import provenance
 from unisono.cli.loading import load_ensemble
 from unisono.cli.options.fit_tree import FitTreeOptions
 from unisono.cli.options.load import LoadOptions
+from unisono.cli.result_file import require_writable
 from unisono.combine.tree import rules, write_tree
 from unisono.errors import ConfigurationError, RequestError
 from unisono.evals.fit import examples, fit
@@ -15,6 +16,7 @@ SKILL_MEMBERS = ["zoo:skills-m", "zoo:skills-n"]
 
 def run(options: FitTreeOptions) -> None:
     """Fit the tree, print its rules and write it."""
+    require_writable(options.output)
     records = _records(options)
     ensemble = load_ensemble(LoadOptions(options.members or SKILL_MEMBERS, source=options.source))
     features, labels = examples(ensemble, records)

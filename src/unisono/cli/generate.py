@@ -3,50 +3,77 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
 
-from unisono.cli.loading import load_ensemble, read_config, sampling
+import typer
+
+from unisono.cli import complain
+from unisono.cli.loading import load_ensemble, read_config, sampling, templating
 from unisono.cli.options.generate import GenerateOptions
 from unisono.cli.render import summary
 from unisono.ensemble import Ensemble
-from unisono.errors import RequestError
+from unisono.errors import RequestError, UnisonoError
 from unisono.params import SamplingParams
+from unisono.text.encoder import Chat
 from unisono.text.trace import Trace
+from unisono.tokens.token_text import special_name, token_text
 from unisono.types import Piece, Result
 
 
 def run(options: GenerateOptions) -> None:
     """Print the text, or an object that tells all about it."""
     config = read_config(options.load.config)
+    template = _template(options)
     text = _read_prompt(options.prompt, options.file)
-    params = sampling(config, options.sampling)
-    if options.logprobs:
-        params = replace(params, logprobs=True)
-    _require_sense(params, options.as_json, options.trace)
+    asked = sampling(config, options.sampling) | ({"logprobs": True} if options.logprobs else {})
+    _require_sense(SamplingParams(**asked), options.as_json, options.trace)
     ensemble = load_ensemble(options.load, config)
-    stream = ensemble.stream(ensemble.encode_chat(_messages(text)) if options.chat else text, params)
-    if options.as_json:
-        *_, last = stream
-        assert last.result is not None
-        print(json.dumps(_as_object(ensemble, text, last.result), ensure_ascii=False))
-    else:
-        _print(stream, Trace(ensemble.tokenizer, ensemble.names) if options.trace else None)
+    params = replace(ensemble.default_params, **asked)
+    stream = ensemble.stream(Chat(_messages(text), **template) if options.chat else text, params)
+    try:
+        if options.as_json:
+            _print_object(ensemble, text, stream)
+        else:
+            trace = Trace(ensemble.tokenizer, ensemble.lineup.labels) if options.trace else None
+            _print(stream, trace, lambda result: summary(result, ensemble, params))
+    except UnisonoError as error:
+        complain(str(error))
+        raise typer.Exit(1) from error
 
 
-def _print(stream: Iterator[Piece], trace: Trace | None) -> None:
+def _print(stream: Iterator[Piece], trace: Trace | None, told: Callable[[Result], str]) -> None:
     """Stream the text, coloured or plain, and a line about it; piped text stays clean of that line."""
-    for piece in stream:
-        if trace and piece.commit:
-            trace.token(piece.commit)
-        elif not trace:
-            print(piece.text, end="", flush=True)
-        if piece.result:
-            aside = trace is None and not sys.stdout.isatty()
-            print("\n" + summary(piece.result), file=sys.stderr if aside else sys.stdout)
+    try:
+        for piece in stream:
+            if trace:
+                trace.token(piece)
+            else:
+                print(piece.text, end="", flush=True)
+            if piece.result:
+                aside = trace is None and not sys.stdout.isatty()
+                print("\n" + told(piece.result), file=sys.stderr if aside else sys.stdout)
+    except (UnisonoError, KeyboardInterrupt):
+        print(end="\n" * sys.stdout.isatty(), flush=True)  # the line that says why begins a line
+        raise
+
+
+def _print_object(ensemble: Ensemble, prompt: str, stream: Iterator[Piece]) -> None:
+    """All about the text; where it does not come to its end, the tokens so far and why there are no more."""
+    pieces: list[Piece] = []
+    try:
+        pieces.extend(stream)
+    except (UnisonoError, KeyboardInterrupt) as error:
+        ended = {"finish_reason": None, "error": str(error) or "interrupted"}
+        print(json.dumps(_about(ensemble, prompt, pieces) | ended, ensure_ascii=False), flush=True)
+        raise
+    result = pieces[-1].result
+    assert result is not None
+    about = _about(ensemble, prompt, pieces) | _of_result(ensemble, result)
+    print(json.dumps(about, ensure_ascii=False))
 
 
 def _read_prompt(prompt: str | None, file: Path | None) -> str:
@@ -78,6 +105,18 @@ def _require_sense(params: SamplingParams, as_json: bool, trace: bool) -> None:
         raise RequestError("log-probabilities need --json, where they are printed")
 
 
+def _template(options: GenerateOptions) -> dict[str, Any]:
+    """The fields of `Chat`."""
+    asked = templating(options.template)
+    if options.continue_final_message:
+        asked["continue_final_message"] = True
+    if options.add_generation_prompt is not None:
+        asked["add_generation_prompt"] = options.add_generation_prompt
+    if asked and not options.chat:
+        raise RequestError(f"--{next(iter(asked)).replace('_', '-')} needs --chat")
+    return asked
+
+
 def _messages(text: str) -> list[dict[str, str]]:
     """A JSON list of messages, or the text as one user's message."""
     try:
@@ -91,31 +130,49 @@ def _messages(text: str) -> list[dict[str, str]]:
     return messages if isinstance(messages, list) else [{"role": "user", "content": text}]
 
 
-def _as_object(ensemble: Ensemble, prompt: str, result: Result) -> dict[str, Any]:
-    names = ensemble.names
+def _about(ensemble: Ensemble, prompt: str, pieces: Sequence[Piece]) -> dict[str, Any]:
+    """What was written so far."""
+    names, tokenizer = ensemble.names, ensemble.tokenizer
     tokens = [
         {
             "id": commit.token,
-            "text": ensemble.tokenizer.decode([commit.token]) if ensemble.tokenizer else "",
+            "text": piece.token_text or special_name(tokenizer, commit.token),
             "origin": commit.origin,
             "member": None if commit.member is None else names[commit.member],
+            "looked_up": commit.looked_up,
+            "proposed": None
+            if commit.proposed is None
+            else {"id": commit.proposed, "text": token_text(tokenizer, commit.proposed)},
             "logprob": commit.logprob,
         }
         | ({"top_logprobs": dict(commit.top)} if commit.top else {})
-        for commit in result.commits
+        for piece in pieces
+        if (commit := piece.commit) is not None
     ]
-    # JSON has no minus infinity, the log-probability of a token that a combination rules out
-    prompt_logprobs = [None if value in (None, -inf) else value for value in result.prompt_logprobs or ()]
+    text = "".join(piece.text for piece in pieces)
     return {
         "prompt": prompt,
-        "text": result.text,
-        "token_ids": list(result.token_ids),
-        "finish_reason": result.finish_reason,
+        "text": text,
+        "token_ids": [each["id"] for each in tokens],
         "tokens": tokens,
         "members": names,
+    }
+
+
+def _of_result(ensemble: Ensemble, result: Result) -> dict[str, Any]:
+    """What is known at the end."""
+    # JSON has no minus infinity, the log-probability of a token that a combination rules out
+    prompt_logprobs = [None if value in (None, -inf) else value for value in result.prompt_logprobs or ()]
+    about: dict[str, Any] = {
+        "finish_reason": result.finish_reason,
+        "drafters": ensemble.names[len(ensemble.lineup.combined) :],
         "combination": result.combination,
         "schedule": result.schedule,
         "verification": result.verification,
         "seed": result.seed,
+        "generation_config": dict(result.generation_config),
         "stats": result.stats.as_dict(),
-    } | ({"prompt_logprobs": prompt_logprobs} if result.prompt_logprobs else {})
+    }
+    if result.prompt_logprobs:
+        about["prompt_logprobs"] = prompt_logprobs
+    return about

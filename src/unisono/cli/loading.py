@@ -1,6 +1,8 @@
 """From options and a config file to what a command runs with: the ensemble, sampling parameters, a chat template."""
 
+import json
 import os
+import re
 import sys
 from dataclasses import fields
 from logging import CRITICAL
@@ -12,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from unisono.cli.options.load import LoadOptions, MethodOptions, SourceOptions
 from unisono.cli.options.sampling import SamplingOptions
+from unisono.cli.options.template import TemplateOptions
 from unisono.cli.signature import given
 from unisono.config import Config, read
 from unisono.ensemble import Ensemble
@@ -61,10 +64,41 @@ def members_of(config: Config, options: SourceOptions) -> list[dict[str, Any]]:
     return [source.given() | given(options) for source in config.members]
 
 
-def sampling(config: Config, options: SamplingOptions) -> SamplingParams:
-    """Sampling parameters of the config, with those options that were given."""
-    values = {each.name: getattr(config.sampling, each.name) for each in fields(SamplingParams)}
-    return SamplingParams(**values | given(options))
+def sampling(config: Config, options: SamplingOptions) -> dict[str, Any]:
+    """The sampling parameters that are asked for: those of the config, with those options that were given.
+
+    Raises:
+        RequestError: one of them is wrong.
+    """
+    asked = {**config.sampling, **given(options)}
+    if asked.pop("keep_special_tokens", False):
+        asked["skip_special_tokens"] = False
+    SamplingParams(**asked)
+    return asked
+
+
+def templating(options: TemplateOptions) -> dict[str, Any]:
+    """The fields of `Chat` that are asked for. A template is named by a word; what is no word, or the name of a file, is read.
+
+    Raises:
+        ConfigurationError: the template cannot be read, or its variables are no JSON object.
+    """
+    fields, name = given(options), options.chat_template
+    if name is not None and (name == "plain" or not re.fullmatch(r"[\w-]+", name) or Path(name).exists()):
+        fields["chat_template"] = read_template(name)
+    if options.chat_template_kwargs is not None:
+        fields["chat_template_kwargs"] = _object("chat_template_kwargs", options.chat_template_kwargs)
+    return fields
+
+
+def _object(name: str, text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"{name} is no JSON: {error.msg} at character {error.pos}") from error
+    if not isinstance(found, dict):
+        raise ConfigurationError(f'{name} must be an object, as {{"enable_thinking": false}}, not: {text}')
+    return found
 
 
 def read_template(name: str | None) -> str | None:

@@ -33,9 +33,6 @@ def _show(console: Console, members: list[str], source: SourceOptions) -> None:
         console.print(f"These members cannot be combined: {error}", soft_wrap=True)
         raise typer.Exit(1) from None
     console.print(_table(ensemble, members))
-    for found in ensemble.members:
-        if "note" in found.facts:
-            console.print(f"{found.name}: {found.facts['note']}")
     if members[1:]:
         vocabulary = ensemble.prompts.vocabulary
         console.print(f"They can be combined: a common vocabulary of {vocabulary.size} tokens.")
@@ -44,7 +41,7 @@ def _show(console: Console, members: list[str], source: SourceOptions) -> None:
 def _table(ensemble: Ensemble, asked: list[str]) -> Table:
     """A row for each member; the columns are whatever facts some member tells."""
     facts = [member.facts for member in ensemble.members]
-    headings = [heading for heading in dict.fromkeys(chain.from_iterable(facts)) if heading != "note"]
+    headings = list(dict.fromkeys(chain.from_iterable(facts)))
     table = Table("member", "parameters", *headings, box=None, pad_edge=False)
     for name, member, known in zip(asked, ensemble.members, facts, strict=True):
         size = f"{member.parameters / 1e6:,.1f}M"

@@ -7,7 +7,7 @@ from unisono.bench.choice import BASELINE, Choice
 from unisono.bench.provenance import provenance
 from unisono.cli.loading import DEFAULT_MEMBERS, members_of, prepare_process, read_config
 from unisono.cli.options.bench import PredictOptions
-from unisono.cli.result_file import write
+from unisono.cli.result_file import require_writable, write
 from unisono.cli.signature import given
 from unisono.params import SamplingParams
 
@@ -15,6 +15,7 @@ from unisono.params import SamplingParams
 def run(options: PredictOptions) -> None:
     """Decode a few prompts, print what each schedule would gain, and write it if asked to."""
     prepare_process()
+    require_writable(options.output)
     config = read_config(options.config)
     listed = options.members or members_of(config, options.source) or DEFAULT_MEMBERS
     combination = config.combine if options.combine is None else options.combine

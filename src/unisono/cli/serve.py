@@ -40,6 +40,8 @@ def _settings(options: ServeOptions) -> Settings:
         timeout=options.timeout,
         grace=options.grace,
         chat_template=read_template(options.chat_template),
+        trust_templates=options.trust_request_chat_template,
+        reasoning_parser=options.reasoning_parser,
         log_prompts=options.log_prompts,
     )
 
@@ -67,8 +69,9 @@ def _catalog(server: Any, options: ServeOptions) -> Any:
     """The collaborations that are asked for, each with the options that go before the config."""
     catalog = _asked(server, options.load, options.served_model_name)
     method, sources = given(options.load.method), given(options.load.source)
-    if method and len(catalog.models) > 1:
-        raise ConfigurationError(f"{options.load.config} says how its models work together; leave out --{min(method)}")
+    together = sorted(method.keys() - {"generation_config"})
+    if together and len(catalog.models) > 1:
+        raise ConfigurationError(f"{options.load.config} says how its models work together; leave out --{together[0]}")
     return server.catalog.Catalog({name: _with(each, method, sources) for name, each in catalog.models.items()})
 
 

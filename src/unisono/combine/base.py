@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unisono.errors import ConfigurationError
 from unisono.sampling.warp import AnyWarp, one_hot
+from unisono.values import plain, shown
 
 Logits = Sequence[Tensor]  # one [..., V] per member, in the order they were listed
 Heard = Sequence[Tensor | None]  # the same, with None for a member that has not scored these positions
@@ -115,7 +116,7 @@ def finite_weights(values: Sequence[float], kind: str) -> tuple[float, ...]:
     try:
         weights = tuple(float(value) for value in values)
     except (TypeError, ValueError, OverflowError):
-        raise ConfigurationError(f"{kind} needs a list of numbers, one per member, not: {values!r}") from None
+        raise ConfigurationError(f"{kind} needs a list of numbers, one per member, not: {shown(values)}") from None
     if not weights or not math.isfinite(sum(weights)):
         raise ConfigurationError(f"{kind} needs finite weights, one per member, not: {list(weights)}")
     if min(weights) < 0 or max(weights) == 0:
@@ -144,6 +145,7 @@ def share(name: str, value: float) -> float:
 
 def finite(name: str, value: float) -> float:
     """The value as a float; ConfigurationError if it is not a finite number."""
-    if not isinstance(value, int | float) or not abs(value) <= 1e30:
-        raise ConfigurationError(f"{name} must be a finite number, not: {value!r}")
-    return float(value)
+    number = plain(value)
+    if not isinstance(number, int | float) or not abs(number) <= 1e30:
+        raise ConfigurationError(f"{name} must be a finite number, not: {shown(value)}")
+    return float(number)

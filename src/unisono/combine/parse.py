@@ -88,7 +88,8 @@ def parse(text: str, members: int = 2) -> Combination:
     if name in FORMS:
         return _written(name, FORMS[name], rest, members)
     if rest:
-        return custom(_imported(name, rest))
+        found = _imported(name, rest)
+        return found if isinstance(found, Combination) else custom(found)
     raise unknown("combination", text, FORMS)
 
 
@@ -141,7 +142,7 @@ def _value(name: str, convert: Callable[[str], Any], text: str) -> Any:
 def _imported(module: str, attribute: str) -> Callable[..., Any]:
     try:
         found = importlib.import_module(module)
-    except Exception as error:  # a user's module may raise anything
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
         if not isinstance(error, ModuleNotFoundError) or error.name != module:
             reason = f"{type(error).__name__}: {error}"
             raise ConfigurationError(f"combination {module}:{attribute} cannot be imported ({reason})") from error

@@ -1,5 +1,6 @@
 """Combinations that follow one member at a time, and the ones users write themselves."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unisono.combine.base import Combination, LawFunction, Logits
-from unisono.errors import ConfigurationError
+from unisono.errors import ConfigurationError, require_count
 from unisono.sampling.warp import AnyWarp
 
 
@@ -38,9 +39,7 @@ def only(member: int) -> Only:
     Raises:
         ConfigurationError: `member` is not an index.
     """
-    if not isinstance(member, int) or isinstance(member, bool) or member < 0:
-        raise ConfigurationError(f"only takes the index of a member, 0 or more, not: {member!r}")
-    return Only(member)
+    return Only(require_count("the index of a member", member, 0))
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,16 @@ def custom(function: Callable[[list[Tensor], AnyWarp], Tensor]) -> Custom:
     """Any function `(logits: one [..., V] per member, warp) -> law [..., V]`; `warp` turns logits into a law.
 
     Raises:
-        ConfigurationError: it is no function; and, when decoding, that what it returns is no law.
+        ConfigurationError: it is no function of two arguments; and, when decoding, that what it returns is no law.
     """
     if not callable(function):
         raise ConfigurationError(f"custom takes a function, not: {function!r}")
-    return Custom(function)
+    made = Custom(function)
+    try:
+        inspect.signature(function).bind([], None)
+    except TypeError as error:
+        reason = f"must be a function of the members' logits and a warp: {error}"
+        raise ConfigurationError(f"combination {made.name} {reason}") from None
+    except ValueError:  # some functions of C do not say what they take
+        pass
+    return made

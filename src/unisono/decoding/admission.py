@@ -42,6 +42,10 @@ class Admission:
         """Put a row at the end of the line."""
         self._waiting.append(row)
 
+    @property
+    def waiting(self) -> tuple[Row, ...]:
+        return tuple(self._waiting)
+
     def remove(self, row: Row) -> None:
         """Take a row out of the line, if it is there."""
         if row in self._waiting:

@@ -24,6 +24,7 @@ from unisono.members.lineup import Lineup
 from unisono.threads import side_by_side
 
 ROWS = 64  # run at the same time
+CLOSED = "the ensemble is closed; load it again"
 PATIENCE = 8  # steps after which a waiting row is served before the majority
 
 
@@ -57,17 +58,34 @@ class Engine:
         self._admission = Admission(lineup, rows, memory)
         self._running: list[Row] = []
         self._lock = threading.RLock()
-        self._stepping = False
+        self._stepping = self._closed = False
         self._inside = 0.0  # seconds of the current step that forwards took
         self._drafted = 0  # forwards of the current step behind proposals
         self._pool = side_by_side(len(lineup.everyone))
 
     def check(self, contexts: Sequence[Context], units: int) -> None:
-        """Raise RequestError if one row with these contexts and so many units behind them is over the budget."""
+        """Raise RequestError if one row with these contexts and so many units is over the budget, or the engine is closed."""
+        self._require_open()
         self._admission.check(contexts, units)
 
+    def close(self) -> None:
+        """End all rows with an error, give the caches back and take no more rows. Harmless twice."""
+        with self._lock:
+            self._closed = True
+            for row in (*self._running, *self._admission.waiting):
+                row.fail(RequestError(CLOSED))
+            if not self._stepping:
+                self._release()
+                for member in self._lineup.members:
+                    member.release()
+
     def submit(self, *rows: Row) -> None:
-        """Let rows run as soon as there is room; those that are submitted together are in line together."""
+        """Let rows run as soon as there is room; those that are submitted together are in line together.
+
+        Raises:
+            RequestError: the engine is closed.
+        """
+        self._require_open()
         with self._lock:
             for row in rows:
                 row.submitted = True
@@ -122,6 +140,10 @@ class Engine:
             finally:
                 self._release()
                 self._stepping = False
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RequestError(CLOSED)
 
     def _admit(self) -> None:
         for row in self._admission.admit(self._running):

@@ -50,7 +50,8 @@ class Row:
         self.lineup = lineup
         self.frontier = Frontier(len(task.contexts))
         (text,) = lineup.proposers
-        self.stats = Stats([MemberStats(name) for name in lineup.names], MemberStats(text))
+        compiled = [member.facts.get("compiled") == "yes" for member in lineup.members]
+        self.stats = Stats(list(map(MemberStats, lineup.names, compiled)), MemberStats(text))
         self.slots = Slots(lineup, task.contexts)
         self.error: Exception | None = None
         self.needs = Needs(method, task, self.frontier, noise, lineup.combined)
@@ -62,6 +63,7 @@ class Row:
         self._last: int | None = None  # the member that ran last
         self.guide = Guide(method, task, self.frontier, self.needs)
         self._noise = noise
+        self._edits = task.edits.watched()
         self._round = 0  # how often it has settled
         self.emit = emit
         self._offer()
@@ -136,7 +138,7 @@ class Row:
             return self.task.warp
         proposed = [int(proposal.token) for proposal in self.frontier.proposals]
         prefixes = [self.frontier.committed + proposed[:position] for position in range(first, first + count)]
-        return EditedWarp(self.task.warp, self.task.edits, self.task.prompt, prefixes)
+        return EditedWarp(self.task.warp, self._edits, self.task.prompt, prefixes)
 
     def known(self) -> int:
         """How many leading positions can be settled: proposals with a known target, and the position behind them."""
@@ -156,7 +158,7 @@ class Row:
         """Commit and emit what was decided; returns how many tokens.
 
         Raises:
-            RequestError: the token to commit has no law.
+            RequestError: the token to commit has no law, or the row has ended and a processor turns out to keep state.
         """
         if settled.lawless:
             raise RequestError(
@@ -173,6 +175,8 @@ class Row:
         decided = proposers[: min(kept, settled.accepted + (settled.follows is not None))]
         self.stats.count(decided, min(kept, settled.accepted), kept)
         self.finished = ended is not None or self.frontier.position >= self.task.limit
+        if self.finished:
+            self._edits.check()
         self._offer()
         return len(commits)
 
@@ -256,8 +260,10 @@ class Row:
             self.frontier.replace(follows)
             self.slots.cut(self.frontier.position - 1)  # nobody has read the token itself
             self.needs.forget()
-            rejected = accepted < len(settled.tokens)
-            commits.append(Commit(follows, "redrawn", proposers[accepted]) if rejected else Commit(follows, "drawn"))
+            if accepted < len(settled.tokens):
+                commits.append(Commit(follows, "redrawn", proposers[accepted], proposed=settled.tokens[accepted]))
+            else:
+                commits.append(Commit(follows, "drawn"))
         if settled.logprobs:
             commits = [
                 replace(each, logprob=p, top=top) for each, (p, top) in zip(commits, settled.logprobs, strict=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unisono.errors import ConfigurationError
+from unisono.errors import ConfigurationError, require_count
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,7 @@ def risky(length: int) -> Schedule:
     Raises:
         ConfigurationError: length is negative.
     """
-    if not isinstance(length, int) or isinstance(length, bool) or length < 0:
-        raise ConfigurationError(f"risky takes a number of tokens, 0 or more, not: {length!r}")
+    length = require_count("the length of risky", length, 0)
 
     def turn(view: View) -> Turn:
         ours = view.drawn[:1] == (view.proposer,)
@@ -182,7 +181,4 @@ def relay(length: int) -> Schedule:
 def _lengths(values: Sequence[int]) -> tuple[int, ...]:
     if not values:
         raise ConfigurationError("cos needs one draft length per member")
-    for value in values:
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigurationError(f"a draft length must be an integer, 1 or more, not: {value!r}")
-    return tuple(values)
+    return tuple(require_count("a draft length", value, 1) for value in values)

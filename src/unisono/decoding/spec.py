@@ -43,6 +43,7 @@ class Task:
     logprobs: report that with each token, and of how many of the most probable ones; None for no report. processed:
     of the law that tokens are drawn from, instead of the combination at temperature 1 without edits and truncation.
     given: if not empty, the tokens to commit, whatever their laws: they are to be scored, under the verification `given`.
+    prefix: how many tokens at the beginning of the first member's context are no part of the prompt, but its own.
     """
 
     contexts: tuple[Context, ...]
@@ -53,11 +54,12 @@ class Task:
     logprobs: int | None = None
     processed: bool = False
     given: tuple[int, ...] = ()
+    prefix: int = 0
 
     @property
     def prompt(self) -> tuple[int, ...]:
         """What the text begins with, in units of the law, for penalties and look-ups."""
-        return self.contexts[0].tokens
+        return self.contexts[0].tokens[self.prefix :]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ harness's own `hf` class does, and contexts that are too long lose their beginni
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -18,10 +19,10 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from unisono.ensemble import Ensemble
-from unisono.errors import ConfigurationError, RequestError
+from unisono.errors import ConfigurationError, RequestError, make_all
 from unisono.evals.likelihood import scorings
 from unisono.params import SamplingParams
-from unisono.text.prompts import Pair
+from unisono.text.prompts import Pair, Prompt
 from unisono.types import Stats
 
 LONGEST = 2048  # tokens of context where no member says
@@ -71,6 +72,7 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         combine = combine.replace(";", ",") if isinstance(combine, str) else combine
         self._method: dict[str, Any] = {"combine": combine, "schedule": schedule, "verification": verification}
         ensemble.method(**self._method)  # mistakes are said before anything is run
+        self._chats: set[str] = set()  # texts of conversations, whose answers end where a turn does
         # What all requests so far took
         self.seconds, self.tokens, self.forwards = 0.0, 0, [0 for _ in ensemble.lineup.everyone]
 
@@ -97,46 +99,58 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         return str(self.tokenizer.name_or_path).replace("/", "__")
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """A conversation as text, by the first member's template."""
+        """A conversation as text, by the first member's template; system messages that it refuses are left out."""
         if not getattr(self.tokenizer, "chat_template", None):
             raise ConfigurationError(
                 "the first member's tokenizer has no chat template; leave out --apply_chat_template"
             )
-        text: str = self.tokenizer.apply_chat_template(
-            chat_history,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=not add_generation_prompt,
+        text = self.ensemble.prompts.template.write(
+            chat_history, opening=add_generation_prompt, continued=not add_generation_prompt, system=False
         )
+        self._chats.add(text)
         return text
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: object) -> list[int]:
-        """Token ids, with what the tokenizer adds unless it is in the text already."""
-        if add_special_tokens is None:
-            start = self.tokenizer.bos_token
-            add_special_tokens = not (start and string.startswith(start))
-        ids: list[int] = self.tokenizer.encode(string, add_special_tokens=add_special_tokens)
+        """Token ids, as the first member reads the text; or with what its tokenizer adds, or without."""
+        if string and add_special_tokens is None:
+            return self.ensemble.prompts.ids(string)
+        ids: list[int] = self.tokenizer.encode(string, add_special_tokens=add_special_tokens is not False)
         return ids
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Log-probabilities of continuations, and whether each token was the most probable one.
+
+        Raises:
+            RequestError: before any forward; it names the pairs that cannot be split into tokens.
+        """
+        texts = [request.args for request in requests]
+        found = self._scored([Pair(context, continuation, self.max_length) for context, continuation in texts])
+        for request, answer in zip(requests, found, strict=True):
+            self.cache_hook.add_partial("loglikelihood", request.args, answer)
+        return found
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], **_: object
     ) -> list[tuple[float, bool]]:
-        pairs = [Pair(*self._shortened(context, target)) for _, context, target in requests]
+        return self._scored([Pair(context, target, self.max_length) for _, context, target in requests])
+
+    def _scored(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
         started, found = time.perf_counter(), []
-        for (_, context, target), scoring in zip(requests, scorings(self.ensemble, pairs, self._method), strict=True):
+        for scoring in scorings(self.ensemble, pairs, self._method):
             scored = scoring.score()
             self._count(scoring.row.stats)
             found.append((scored.total, scored.is_greedy))
-            self.cache_hook.add_partial("loglikelihood", (context, target), found[-1])
         self.seconds += time.perf_counter() - started
         return found
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        """Log-probability of whole texts, in windows that are as long as possible."""
-        windows = [self._windows(request.args[0]) for request in requests]
-        flat = [(None, *window) for each in windows for window in each]
-        totals = iter(self._loglikelihood_tokens(flat))
-        return [sum(next(totals)[0] for _ in each) for each in windows]
+        """Log-probability of whole texts, in windows that are as long as possible. Raises as `loglikelihood`."""
+        windows = make_all(self._windows, [Pair("", *request.args) for request in requests], "texts")
+        scored = iter(self._scored([window for each in windows for window in each]))
+        totals = [sum(next(scored)[0] for _ in each) for each in windows]
+        for request, total in zip(requests, totals, strict=True):
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
+        return totals
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Continuations up to a stop string; all requests are rows of one batch."""
@@ -149,8 +163,9 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
                 raise RequestError(
                     f"max_gen_toks {setting.max_tokens} leaves no room for a prompt in a context of {self.max_length}; lower it"
                 )
-            prompts.append(self.tok_encode(context)[-room:])
-            params.append(setting)
+            prompts.append(self._end(context, room))
+            ends = self.ensemble.prompts.turn_ends() if context in self._chats else ()
+            params.append(replace(setting, stop_token_ids=tuple(ends)))
         started = time.perf_counter()
         results = self.ensemble.generate(prompts, params, progress=not disable_tqdm and None, **self._method)
         self.seconds += time.perf_counter() - started
@@ -162,16 +177,22 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         self.tokens += stats.tokens
         self.forwards = [count + member.forwards for count, member in zip(self.forwards, stats.members, strict=True)]
 
-    def _shortened(self, context: list[int], target: list[int]) -> tuple[list[int], list[int]]:
-        """As the `hf` class cuts them: the last max_length + 1 tokens of both."""
-        if len(target) > self.max_length:
-            raise RequestError(f"a continuation of {len(target)} tokens does not fit a context of {self.max_length}")
-        return context[-(self.max_length + 1 - len(target)) :], target
+    def _end(self, context: str, room: int) -> Prompt:
+        """A prompt; the last tokens of one that is too long for some member. Such a cut takes every prefix away."""
+        if not context:
+            return [self.prefix_token_id]
+        readings = self.ensemble.prompts.read(context)
+        return context if max(len(each.tokens) for each in readings) <= room else readings[0].tokens[-room:]
 
-    def _windows(self, text: str) -> list[tuple[list[int], list[int]]]:
-        tokens = self.tok_encode(text)
-        windows = get_rolling_token_windows(tokens, self.prefix_token_id, self.max_length, context_len=1)
-        return [make_disjoint_window(window) for window in windows]
+    def _windows(self, text: Pair) -> list[Pair]:
+        """A text behind an empty prompt -> its windows. If the members' prefixes differ, they are not scored."""
+        prepared = self.ensemble.prompts.prepare(text.continuation)
+        tokens = list(prepared.contexts[0].tokens[prepared.prefix :])
+        if not tokens:
+            raise RequestError("the text has no tokens")
+        found = get_rolling_token_windows(tokens, self.prefix_token_id, self.max_length, context_len=1)
+        windows = [Pair(context, target, self.max_length) for context, target in map(make_disjoint_window, found)]
+        return [replace(windows[0], prompt=""), *windows[1:]] if prepared.prefixes else windows
 
 
 def sampling(keywords: Mapping[str, Any]) -> SamplingParams:

@@ -7,7 +7,7 @@ another unit. A member does not know which units are committed and which are pro
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -19,11 +19,13 @@ from unisono.transfer import Token
 class Reading:
     """What a member is asked to read.
 
-    tokens: in units of the law. text: what they were split from; None where a user gave token ids.
+    tokens: in units of the law. text: what they were split from; None where a user gave token ids. prefix: how many of the
+    first tokens are the member's own, as its tokenizer puts them in front.
     """
 
     tokens: tuple[int, ...]
     text: str | None = None
+    prefix: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Member(Protocol):
         warps: whether its logits are those of a law that it has warped itself.
         device: where its logits are, as torch calls it.
         end_ids: the units that end a text.
+        sampling: what its files say of temperature, top_k, top_p, min_p and repetition_penalty, unchecked; mostly nothing.
     """
 
     name: str
@@ -97,6 +100,7 @@ class Member(Protocol):
     warps: bool
     device: str
     end_ids: frozenset[int]
+    sampling: Mapping[str, Any]
 
     @property
     def keeps(self) -> bool:
@@ -105,10 +109,7 @@ class Member(Protocol):
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What `unisono members` prints of it besides name and parameters, by the heading of the column.
-
-        A `note` is printed below the table.
-        """
+        """What `unisono members` prints of it besides name and parameters, by the heading of the column."""
         ...
 
     def restrict(self, vocabulary: int, forbidden: Sequence[int]) -> None:
@@ -144,6 +145,10 @@ class Member(Protocol):
 
     def close(self, slot: int) -> None:
         """Free the slot. Closing a closed slot is harmless."""
+        ...
+
+    def release(self) -> None:
+        """Give back the memory that its cache keeps without open slots. The member may go on being used."""
         ...
 
     def unread(self, slot: int) -> int:

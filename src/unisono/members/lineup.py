@@ -1,10 +1,13 @@
 """Who takes part in an ensemble, and in which role."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from unisono.members.base import Context, Member
 from unisono.sampling.warp import Warp
+
+HALF = ("bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -13,13 +16,16 @@ class Lineup:
 
     members: those of the combination as listed, and behind them those that only propose. drafters: how many these are.
     proposers: names of what proposes without slots and scores. twins: groups of members, by index, whose work one call of
-    `score` can hold, since they share weights and slot numbers.
+    `score` can hold, since they share weights and slot numbers. sampling: values of `SamplingParams` that a request has which
+    says nothing of them. ends: units that end a text for the members' tokenizers.
     """
 
     members: tuple[Member, ...]
     drafters: int = 0
     proposers: tuple[str, ...] = ("lookup",)
     twins: tuple[tuple[int, ...], ...] = ()
+    sampling: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    ends: frozenset[int] = frozenset()
 
     @property
     def everyone(self) -> range:
@@ -34,6 +40,22 @@ class Lineup:
     @property
     def names(self) -> list[str]:
         return [member.name for member in self.members]
+
+    @property
+    def labels(self) -> list[str]:
+        """The names; those of members that only propose say so."""
+        return [name if index in self.combined else f"{name} (drafts only)" for index, name in enumerate(self.names)]
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether all members score every row in forwards of its own."""
+        return all(member.facts.get("deterministic") == "yes" for member in self.members)
+
+    @property
+    def rounding(self) -> str | None:
+        """The half-precision type of a member in which a forward of other width may tip a near-tie; None if there is none."""
+        types = [member.facts.get("dtype", "") for member in self.members]
+        return None if self.deterministic else next((each for each in types if each in HALF), None)
 
     @property
     def parameters(self) -> list[int]:
@@ -61,8 +83,8 @@ class Lineup:
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """The units that end a text for some member of the combination."""
-        return frozenset().union(*(self.members[index].end_ids for index in self.combined))
+        """The units that end a text for some member of the combination, or for its tokenizer."""
+        return self.ends.union(*(self.members[index].end_ids for index in self.combined))
 
     @property
     def groups(self) -> list[tuple[int, ...]]:

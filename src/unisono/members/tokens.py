@@ -1,7 +1,9 @@
 """Members that read token ids and can be cut at any length: what `Member` asks of contexts and lengths, done once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from unisono.members.base import Context, Reading, Work
 from unisono.sampling.warp import Warp
@@ -28,6 +30,7 @@ class TokenMember:
     context_length: int | None
     width = 0
     warps = False
+    sampling: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self) -> None:
         self._contexts: dict[int, Context] = {}  # of the open slots
@@ -54,6 +57,9 @@ class TokenMember:
     def close(self, slot: int) -> None:
         self._close(slot)
         self._contexts.pop(slot, None)
+
+    def release(self) -> None:
+        """There is nothing to give back: a closed slot keeps no memory."""
 
     def unread(self, slot: int) -> int:
         return max(0, self._contexts[slot].size - self._held(slot))

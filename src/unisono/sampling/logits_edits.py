@@ -5,16 +5,14 @@ otherwise. Every position sees exactly the tokens in front of it, open proposals
 nothing is remembered between calls, so a rollback needs no care.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from unisono.errors import RequestError
+from unisono.sampling.processors import Processor, Watched
 from unisono.sampling.warp import Warp
-
-Processor = Callable[[Tensor, Tensor], Tensor]  # (ids [1, n], logits [1, V]) -> logits [1, V], as in transformers
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,18 @@ class Edits:
         for process in self.processors:
             ids = [torch.tensor([[*prompt, *prefix]], device=logits.device) for prefix in generated]
             rows = zip(ids, torch.split(logits, 1), strict=True)
-            logits = torch.cat([_processed(process, prefix, row) for prefix, row in rows])
+            logits = torch.cat([process(prefix, row) for prefix, row in rows])
         return logits
+
+    def watched(self) -> "Edits":
+        """The same for one row, which finds out whether the processors remember anything."""
+        return replace(self, processors=tuple(Watched(process) for process in self.processors))
+
+    def check(self) -> None:
+        """Raise RequestError if a watched processor answers its first question otherwise now."""
+        for process in self.processors:
+            if isinstance(process, Watched):
+                process.check()
 
     def _biased(self, logits: Tensor) -> Tensor:
         logits = logits.clone()
@@ -98,15 +106,6 @@ class EditedWarp:
     def __call__(self, logits: Tensor) -> Tensor:
         """Logits [K, V] -> law [K, V]."""
         return self.warp(self.edits(logits, self.prompt, self.generated))
-
-
-def _processed(process: Processor, ids: Tensor, row: Tensor) -> Tensor:
-    found = process(ids, row)
-    if not isinstance(found, Tensor) or found.shape != row.shape:
-        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        name = getattr(process, "__qualname__", type(process).__name__)
-        raise RequestError(f"logits processor {name} must return logits of shape {tuple(row.shape)}, not: {shape}")
-    return found.to(row.dtype)
 
 
 def _counts(tokens: Sequence[int], size: int) -> Tensor:

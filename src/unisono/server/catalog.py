@@ -41,7 +41,9 @@ class Catalog:
                 name = source.called
                 if name in self.models or (name in alone and alone[name].members != (replace(source, name=None),)):
                     raise ConfigurationError(f"member {name} cannot be served alone: another model has its name")
-                alone[name] = Config(members=(replace(source, name=None),), sampling=config.sampling)
+                alone[name] = Config(
+                    (replace(source, name=None),), sampling=config.sampling, generation_config=config.generation_config
+                )
         return Catalog({**self.models, **alone})
 
 

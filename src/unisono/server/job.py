@@ -30,11 +30,6 @@ class Update:
         return [piece.commit for piece in self.pieces if piece.commit is not None]
 
     @property
-    def parts(self) -> list[tuple[str, list[Commit]]]:
-        """Texts and the tokens that they came with."""
-        return [(piece.text, [piece.commit] if piece.commit else []) for piece in self.pieces]
-
-    @property
     def result(self) -> Result | None:
         return self.pieces[-1].result if self.pieces else None
 

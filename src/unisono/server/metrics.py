@@ -88,7 +88,7 @@ class Meter:
         """A job has ended: count what it cost."""
         for choice in job.choices:
             row = choice.request.row
-            self._metrics.prompts.labels(self.model).inc(len(row.task.prompt))
+            self._metrics.prompts.labels(self.model).inc(len(row.task.contexts[0].tokens))
             self._metrics.tokens.labels(self.model).inc(row.stats.tokens)
             self._metrics.drafts.labels(self.model).inc(len(choice.tally.drafted))
             for member in row.stats.members:

@@ -1,5 +1,6 @@
 """The models that are served: each an ensemble with a thread that decodes; weights are shared between them."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from unisono.server.errors import APIError
 from unisono.server.metrics import Meter, Metrics
 from unisono.server.settings import Settings
 from unisono.server.worker import Worker
+
+LOG = logging.getLogger("unisono.server")
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,12 @@ class Models:
 
 def _model(name: str, config: Config, settings: Settings, metrics: Metrics, loaded: Loaded, share: int) -> Model:
     """Args: share: among how many ensembles the memory for caches is divided."""
-    lineup, prompts = load_members(config.members, {}, loaded, () if config.draft is None else (config.draft,))
+    drafts = () if config.draft is None else (config.draft,)
+    lineup, prompts = load_members(config.members, {}, loaded, drafts, config.generation_config, config.threads)
     tokenizer = prompts.tokenizer
     if settings.chat_template is not None and tokenizer is not None and not tokenizer.chat_template:
         tokenizer.chat_template = settings.chat_template
+    prompts.template.notify = LOG.warning
     memory, limit = cache_budget(lineup) // share, settings.rows + settings.queue
     meter = Meter(metrics, name)  # also of the guided twin: one name, one model
 
@@ -111,7 +116,8 @@ def _model(name: str, config: Config, settings: Settings, metrics: Metrics, load
     own = Ensemble(lineup, prompts, *methods, settings.rows, memory)
     guided = None
     if config.alone is not None:
-        pair, twice = load_guided(config.alone, loaded)
+        pair, twice = load_guided(config.alone, loaded, config.generation_config)
+        twice.template.notify = LOG.warning
         guided = worker(Ensemble(pair, twice, "guidance", rows=settings.rows, memory=memory))
     model = Model(name, config, worker(own), guided)
     metrics.watch(

@@ -23,6 +23,7 @@ class Turn:
     end_ms: float
     forwards: tuple[int, ...]  # per member
     proposed: tuple[int, ...]
+    looked_up: int  # proposed from the text
     accepted: int
     committed: int
 
@@ -42,8 +43,10 @@ class Observer:
         self._candidates = candidates
         self._since = since
         nothing = tuple(0 for _ in row.lineup.everyone)
-        self._before = (nothing, nothing)
-        self._said: deque[Heard] = deque()  # per token that is being committed
+        self._before = (nothing, nothing, (0,))
+        self._said: deque[tuple[Heard, int | None]] = (
+            deque()
+        )  # per token that is being committed; the member drawn for it
         self._noted: deque[dict[str, Any]] = deque()
         frontier, accept, replace = row.frontier, row.frontier.accept, row.frontier.replace
 
@@ -59,7 +62,7 @@ class Observer:
 
     def note(self, commits: Sequence[Commit]) -> None:
         """Tokens are being committed: keep what was said there."""
-        self._noted.extend(self._token(commit, self._said.popleft()) for commit in commits)
+        self._noted.extend(self._token(commit, *self._said.popleft()) for commit in commits)
 
     def look(self, count: int, start: float, end: float) -> dict[str, Any]:
         """What the last step did: the `unisono` field of a chunk; empty if the row did nothing.
@@ -70,8 +73,9 @@ class Observer:
         now = (
             tuple(member.forwards for member in self._row.stats.members),
             tuple(member.proposed for member in self._row.stats.members),
+            (self._row.stats.lookup.proposed,),
         )
-        ran, proposed = (
+        ran, proposed, (looked_up,) = (
             tuple(a - b for a, b in zip(*pair, strict=True)) for pair in zip(now, self._before, strict=True)
         )
         self._before = now
@@ -79,7 +83,7 @@ class Observer:
             return {}
         tokens = [self._noted.popleft() for _ in range(count)]
         accepted = sum(token["origin"] == "accepted" for token in tokens)
-        turn = Turn(self._milliseconds(start), self._milliseconds(end), ran, proposed, accepted, count)
+        turn = Turn(self._milliseconds(start), self._milliseconds(end), ran, proposed, looked_up, accepted, count)
         return {"turn": asdict(turn), "tokens": tokens}
 
     def _milliseconds(self, when: float) -> float:
@@ -87,28 +91,38 @@ class Observer:
 
     def _listen(self, count: int) -> None:
         """Keep each member's scores of the first positions; None for a member that has not scored one."""
-        scores = [self._row.frontier.scores(member, count) for member in self._row.lineup.everyone]
-        self._said.extend([each[k] if k < len(each) else None for each in scores] for k in range(count))
+        row = self._row
+        scores = [row.frontier.scores(member, count) for member in row.lineup.everyone]
+        for k in range(count):
+            heard = [each[k] if k < len(each) else None for each in scores]
+            self._said.append((heard, row.needs.drawn(k) if row.needs.draws else None))
 
     @torch.inference_mode()
-    def _token(self, commit: Commit, said: Heard) -> dict[str, Any]:
+    def _token(self, commit: Commit, said: Heard, drawn: int | None) -> dict[str, Any]:
         laws = [None if logits is None else Warp()(logits.clone()) for logits in said]
-        combined = self._combined(said)
+        combined = self._combined(said) if drawn is None else laws[drawn]
         order = combined if combined is not None else torch.stack([law for law in laws if law is not None]).mean(0)
         ids = order.sort(descending=True).indices[: self._candidates].tolist()
         candidates = [
             {
-                "id": token,
-                "text": token_text(self._tokenizer, token),
+                **self._named(token),
                 "combined": None if combined is None else float(combined[token]),
                 "members": [None if law is None else float(law[token]) for law in laws],
             }
             for token in (ids if commit.token in ids else [*ids, commit.token])
         ]
-        text = token_text(self._tokenizer, commit.token)
         return {
-            "id": commit.token, "text": text, "origin": commit.origin, "member": commit.member, "candidates": candidates
-        }  # fmt: skip
+            **self._named(commit.token),
+            "origin": commit.origin,
+            "member": commit.member,
+            "looked_up": commit.looked_up,
+            "proposed": None if commit.proposed is None else self._named(commit.proposed),
+            "drawn": drawn,
+            "candidates": candidates,
+        }
+
+    def _named(self, token: int) -> dict[str, Any]:
+        return {"id": token, "text": token_text(self._tokenizer, token)}
 
     def _combined(self, said: Heard) -> Tensor | None:
         """The combined law at temperature 1; None if nobody needed to know it, as where a member was drawn."""

@@ -37,6 +37,7 @@ def _collaboration(choice: Choice, detailed: bool) -> dict[str, Any]:
         "schedule": result.schedule,
         "verification": result.verification,
         "seed": result.seed,
+        "generation_config": dict(result.generation_config),
         "rounds": result.stats.rounds,
         "tokens_per_round": result.stats.tokens_per_round,
         "time_ms": round(1000 * result.stats.seconds, 3),

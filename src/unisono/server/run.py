@@ -96,7 +96,15 @@ def _run(service: Service, bound: socket.socket) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     host, port = bound.getsockname()[:2]
     names = ", ".join(service.models.by_name)
-    logging.getLogger("unisono.server").info("serving %s at http://%s:%d", names, host, port)
+    logger = logging.getLogger("unisono.server")
+    logger.info("serving %s at http://%s:%d", names, host, port)
+    for name, model in service.models.by_name.items():
+        if rounding := model.ensemble.lineup.rounding:
+            logger.info(
+                "%s: in %s, one seed may give two texts where rounding tips a near-tie; see --deterministic",
+                name,
+                rounding,
+            )
     config = uvicorn.Config(
         create_app(service),
         log_level="info",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import inf
 
 from unisono.errors import ConfigurationError, unknown
+from unisono.server.reasoning import PARSERS
 
 OVERRIDES = ("combine", "weights", "mu", "schedule", "verification")
 LARGEST_PORT = 65535
@@ -20,6 +21,8 @@ class Settings:
     timeout: seconds that a request may take. grace: seconds from a signal to end to the exit; running requests get them,
     except for a `reserve` at their end in which streams are ended and threads stop.
     chat_template: Jinja text for members without a template of their own.
+    trust_templates: a request may bring the text of a chat template.
+    reasoning_parser: `think` to give what stands between `<think>` and `</think>` a field of its own in chats; None: not.
     log_prompts: write prompts to the log.
 
     Raises:
@@ -37,6 +40,8 @@ class Settings:
     timeout: float = 600.0
     grace: float = 30.0
     chat_template: str | None = None
+    trust_templates: bool = False
+    reasoning_parser: str | None = None
     log_prompts: bool = False
 
     def __post_init__(self) -> None:
@@ -51,6 +56,8 @@ class Settings:
             raise ConfigurationError(
                 "an API key must be ASCII and not empty; leave the option out to serve without keys"
             )
+        if self.reasoning_parser not in (None, *PARSERS):
+            raise unknown("reasoning parser", str(self.reasoning_parser), PARSERS)
         for name in self.allow:
             if name not in OVERRIDES:
                 raise unknown("part of a collaboration to allow", name, OVERRIDES)

@@ -4,17 +4,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import TemplateError
-
 from unisono.errors import RequestError
-from unisono.members.base import Reading
+from unisono.text.template import Template
 
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation that the members are to answer, as messages with a role and a content."""
+    """A conversation that the members are to answer.
 
-    messages: Sequence[Mapping[str, str]]
+    messages: each with a role and a content, which is a text or a list of text parts. chat_template: the name of one of the
+    tokenizer's templates, or a text in Jinja. chat_template_kwargs: variables of the template, as `enable_thinking`.
+    continue_final_message: the last message is left open and continued. add_generation_prompt: whether the beginning of the
+    assistant's turn is written; None: unless the last message is continued.
+
+    Raises:
+        RequestError: the options contradict each other.
+    """
+
+    messages: Sequence[Mapping[str, Any]]
+    chat_template: str | None = None
+    chat_template_kwargs: Mapping[str, Any] | None = None
+    continue_final_message: bool = False
+    add_generation_prompt: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.continue_final_message and self.add_generation_prompt:
+            raise RequestError("continue_final_message and add_generation_prompt exclude each other; give one of them")
+        if self.chat_template is not None and not isinstance(self.chat_template, str):
+            raise RequestError(f"chat_template must be a text, not: {self.chat_template!r}")
+
+    @property
+    def opened(self) -> bool:
+        """Whether the beginning of the assistant's turn is written."""
+        return not self.continue_final_message if self.add_generation_prompt is None else self.add_generation_prompt
 
 
 class Encoder:
@@ -26,6 +48,7 @@ class Encoder:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self.template = Template(tokenizer)
 
     def text(self, text: str, special: bool = True) -> tuple[int, ...]:
         """Ids of a text; `special`: with those that the tokenizer adds, which a chat template writes itself."""
@@ -36,45 +59,20 @@ class Encoder:
         """The tokens of a word, alone and behind a space."""
         return {self.text(text, special=False) for text in (word, " " + word.lstrip())}
 
-    def pair(self, prompt: str, continuation: str) -> tuple[Reading, tuple[int, ...]]:
-        """A prompt, and the ids of what continues it: the two are encoded together.
-
-        An empty prompt becomes the beginning-of-text token.
-        """
-        if not prompt:
-            start = self._tokenizer.bos_token_id
-            start = self._tokenizer.eos_token_id if start is None else start
-            if start is None:
-                raise RequestError("an empty prompt needs a tokenizer with a beginning-of-text token")
-            return Reading((start,), ""), self.text(continuation, special=False)
-        _require_text(prompt + continuation)
-        context = self.text(prompt)
-        return Reading(context, prompt), self.text(prompt + continuation)[len(context) :]
-
     def chat(self, chat: Chat) -> tuple[int, ...]:
         """Ids of a conversation, ready for the answer.
 
         Raises:
-            RequestError: there is no chat template, it refuses the messages, or a message is malformed.
+            RequestError: there is no such chat template, it refuses the messages, or a message is malformed.
         """
-        if self._tokenizer is None or not getattr(self._tokenizer, "chat_template", None):
-            raise RequestError("the first member's tokenizer has no chat template; give a plain prompt instead")
-        messages = chat.messages
-        if not isinstance(messages, list | tuple) or not messages:
-            raise RequestError(f"a chat is a list of at least one message, not: {messages!r}")
-        for message in messages:
-            _require_message(message)
-        try:
-            text = self._tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
-        except TemplateError as error:
-            raise RequestError(f"the chat template refuses these messages: {' '.join(str(error).split())}") from error
+        text = self.template.write(
+            chat.messages,
+            chat.chat_template,
+            opening=chat.opened,
+            continued=chat.continue_final_message,
+            variables=chat.chat_template_kwargs,
+        )
         return self.text(text, special=False)
-
-
-def _require_message(message: object) -> None:
-    if not isinstance(message, Mapping) or not all(isinstance(message.get(k), str) for k in ("role", "content")):
-        raise RequestError(f"a message needs a role and a content, both texts, not: {message!r}")
-    _require_text(message["content"])
 
 
 def _require_text(text: str) -> None:

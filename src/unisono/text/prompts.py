@@ -1,9 +1,9 @@
 """From a prompt of any kind to what each member reads, checked against their vocabulary and their room."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, TypeGuard
+from typing import Any
 
 from unisono.combine.base import Combination
 from unisono.errors import RequestError
@@ -14,7 +14,9 @@ from unisono.params import SamplingParams
 from unisono.sampling.logits_edits import Edits
 from unisono.sampling.warp import Warp
 from unisono.text.encoder import Chat, Encoder
+from unisono.text.prefix import Prefixes, shortened
 from unisono.tokens.vocabulary import Vocabulary
+from unisono.values import integers, kind, listed
 
 Prompt = str | Sequence[int]
 UNLIMITED = 2**31
@@ -22,10 +24,18 @@ UNLIMITED = 2**31
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt and a continuation that is to be scored: two texts, or two lists of token ids that are read as given."""
+    """A prompt and a continuation that is to be scored: two texts, or two lists of token ids that are read as given.
+
+    An empty prompt may stand before either. longest: of a prompt that is too long, each member reads the end, so that it reads
+    so many tokens; without it, such a prompt is an error.
+    """
 
     prompt: Prompt
     continuation: Prompt
+    longest: int | None = None
+
+    def __str__(self) -> str:
+        return f"{str(self.prompt)[-30:]!r} + {str(self.continuation)[:30]!r}"
 
 
 AnyPrompt = Prompt | Chat | Pair
@@ -36,30 +46,46 @@ class Prepared:
     """A prompt that has passed every check.
 
     contexts: per member, what it reads. units: those to be scored, if there are any. warp: what is left to be done to the
-    members' logits; nothing but the choice at temperature 0 where members warp by themselves.
+    members' logits; nothing but the choice at temperature 0 where members warp by themselves. ends: what ends the answer of a
+    chat, beside what ends any text. prefixes: if prefixes differ in the combination, how many tokens that of each member has;
+    else empty. added: how many tokens the first member reads in front of the prompt's own.
     """
 
     contexts: tuple[Context, ...]
     units: tuple[int, ...]
     warp: Warp
+    ends: frozenset[int] = frozenset()
+    prefixes: tuple[int, ...] = ()
+    added: int = 0
+
+    @property
+    def prefix(self) -> int:
+        """How many tokens that the first member reads in front are its own, and no part of the prompt."""
+        return self.prefixes[0] if self.prefixes else 0
 
 
 class Prompts:
     """How text becomes what each member reads.
 
     Args:
-        tokenizer: the members' common one, or None: then prompts are token ids and outputs have no text.
+        tokenizers: one per member, or None for each: then prompts are token ids and outputs have no text. The first one
+            splits texts and writes conversations; each says what its member reads in front (see `prefix`).
         templates: per member, what it reads instead of the prompt.
-        lineup: the members, which make their contexts.
+        lineup: the members, which make their contexts; not restricted yet to what they share.
         vocabulary: what the members share.
     """
 
-    def __init__(self, tokenizer: Any, templates: Sequence[str], lineup: Lineup, vocabulary: Vocabulary) -> None:
-        self.tokenizer = tokenizer
-        self._encoder = Encoder(tokenizer)
+    def __init__(
+        self, tokenizers: Sequence[Any], templates: Sequence[str], lineup: Lineup, vocabulary: Vocabulary
+    ) -> None:
+        self.tokenizer = tokenizers[0]
+        self._encoder = Encoder(self.tokenizer)
+        self.template = self._encoder.template
         self.templates = tuple(templates)
         self.vocabulary = vocabulary
         self._lineup, self._members = lineup, lineup.members
+        rows = [member.vocabulary for member in lineup.members]
+        self._prefixes = Prefixes(self._encoder, tokenizers, rows, self.templates)
         self._forbidden = frozenset(vocabulary.forbidden)
 
     def prepare(
@@ -81,53 +107,87 @@ class Prompts:
             RequestError: the prompt is empty, of the wrong kind, too long for a member, or has ids outside the
                 vocabulary; or there is a negative prompt that nobody reads.
         """
-        readings, units = self._pair(prompt) if isinstance(prompt, Pair) else (self._readings(prompt), ())
+        readings, units = self._pair(prompt) if isinstance(prompt, Pair) else (self.read(prompt), ())
+        differing = self._differing(readings)
         negative = params.negative_prompt if negative is None and params is not None else negative
         readings = self._against(readings, combination, negative)
         warp = Warp() if units or params is None else Warp.of(params)
-        for ids in [reading.tokens for reading in readings] + [units] * bool(units):
-            self._check_ids(ids)
+        for reading in readings:
+            self._check_ids(reading.tokens, reading.prefix)
+        if units:
+            self._check_ids(units)
         pairs = zip(self._members, readings, strict=True)
         contexts = tuple(member.context(reading, warp) for member, reading in pairs)
         if units:
             self._require_room(contexts, units)
-        return Prepared(contexts, units, self._lineup.remaining(warp))
+        ends = self.turn_ends(prompt.chat_template) if isinstance(prompt, Chat) else frozenset()
+        prefixes = tuple(reading.prefix for reading in readings) if differing else ()
+        return Prepared(contexts, units, self._lineup.remaining(warp), ends, prefixes, readings[0].prefix)
 
-    def itself(self, contexts: Sequence[Context]) -> Prepared | None:
-        """A prompt's own units to be scored, from the second on; None if members of the combination read different prompts.
+    def itself(self, prepared: Prepared) -> Prepared | None:
+        """A prompt's own units to be scored; None if members of the combination read different prompts.
+
+        Scored is what stands behind the prefixes where these differ, else everything; and only from the second token on for a
+        member that has nothing in front of the first.
 
         Raises:
             RequestError: the prompt is too long for a member.
         """
-        tokens = contexts[0].tokens
-        if any(contexts[index].tokens != tokens for index in self._lineup.combined):
+        contexts, prefixes = prepared.contexts, prepared.prefixes or (0,) * len(prepared.contexts)
+        combined = self._lineup.combined
+        units = contexts[0].tokens[prepared.prefix :]
+        if any(contexts[index].tokens[prefixes[index] :] != units for index in combined):
             return None
-        first, units = Reading(tokens[:1]), tokens[1:]
-        own = tuple(member.context(first, Warp()) for member in self._members)
+        if min(prefixes[index] for index in combined) == 0:
+            units = units[1:]
+        first = [Reading(context.tokens[: max(1, len(context.tokens) - len(units))]) for context in contexts]
+        own = tuple(member.context(each, Warp()) for member, each in zip(self._members, first, strict=True))
         self._require_room(own, units)
         return Prepared(own, units, Warp())
 
+    def read(self, prompt: AnyPrompt) -> list[Reading]:
+        """What each member is asked to read.
+
+        Raises:
+            RequestError: the prompt is of the wrong kind, or an empty text.
+        """
+        if isinstance(prompt, str):
+            if self.tokenizer is None:
+                raise RequestError("these members have no tokenizer; give the prompt as a list of token ids")
+            return self._prefixes.text(prompt)
+        ids = self._encoder.chat(prompt) if isinstance(prompt, Chat) else integers(prompt)
+        if ids is None:
+            raise RequestError(f"a prompt is a text or a list of token ids, not: {kind(prompt)}")
+        if any(template != PLAIN for template in self.templates):
+            raise RequestError("members with a prompt of their own need text, not token ids")
+        tokens = tuple(ids)
+        return self._prefixes.chat(tokens) if isinstance(prompt, Chat) else [Reading(tokens)] * len(self.templates)
+
     def ids(self, prompt: AnyPrompt) -> list[int]:
-        """Token ids of a text or a conversation, as a member without a prompt of its own reads it.
+        """Token ids of a text or a conversation, as the first member reads it.
 
         Raises:
             RequestError: as for `prepare`.
         """
         if isinstance(prompt, Chat):
             return list(self._encoder.chat(prompt))
-        return list(self._readings(prompt)[0].tokens)
+        return list(self.read(prompt)[0].tokens)
 
-    def split(self, prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-        """One or several prompts -> a list of prompts.
+    def turn_ends(self, template: str | None = None) -> frozenset[int]:
+        """What ends the assistant's turn in a chat template (see `Chat`), if the members know such a token."""
+        return frozenset(end for end in self.template.ends(template) if end < self.vocabulary.size)
+
+    def split(self, prompts: Prompt | Chat | Sequence[Prompt | Chat]) -> tuple[list[Any], bool]:
+        """One or several prompts -> a list of prompts, and whether it was one: a text, a chat, or a list of token ids.
 
         Raises:
             RequestError: it is neither.
         """
-        if isinstance(prompts, str) or (_is_tokens(prompts) and prompts):
-            return [prompts]
-        if not isinstance(prompts, list | tuple):
+        found = [prompts] if isinstance(prompts, str | Chat) else listed(prompts)
+        if found is None or isinstance(prompts, Set):
             raise RequestError(f"give a prompt or a list of prompts, not: {type(prompts).__name__}")
-        return list(prompts)
+        ids = integers(found)
+        return ([ids] if ids else found), isinstance(prompts, str | Chat) or bool(ids)
 
     def room(self, contexts: Sequence[Context]) -> int:
         """How many units can follow, in the member with the least room.
@@ -174,26 +234,10 @@ class Prompts:
     def _with(self, contexts: Sequence[Context]) -> Iterator[tuple[Member, Context]]:
         return zip(self._members, contexts, strict=True)
 
-    def _readings(self, prompt: AnyPrompt) -> list[Reading]:
-        """What each member is asked to read."""
-        if isinstance(prompt, Chat):
-            prompt = self.ids(prompt)
-        if isinstance(prompt, str):
-            return [self._filled(template, prompt) for template in self.templates]
-        if not _is_tokens(prompt):
-            raise RequestError(f"a prompt is a text or a list of token ids, not: {type(prompt).__name__}")
-        if any(template != PLAIN for template in self.templates):
-            raise RequestError("members with a prompt of their own need text, not token ids")
-        reading = Reading(tuple(int(token) for token in prompt))
-        return [reading for _ in self.templates]
-
-    def _filled(self, template: str, prompt: str) -> Reading:
-        if self.tokenizer is None:
-            raise RequestError("these members have no tokenizer; give the prompt as a list of token ids")
-        if not prompt:
-            raise RequestError("the prompt is empty; give at least one token")
-        text = template.replace(PLAIN, prompt)
-        return Reading(self._encoder.text(text), text)
+    def _differing(self, readings: Sequence[Reading]) -> bool:
+        """Whether the members of the combination read different prefixes."""
+        combined = [readings[index] for index in self._lineup.combined]
+        return len({each.tokens[: each.prefix] for each in combined}) > 1
 
     def _against(
         self, readings: list[Reading], combination: Combination | None, negative: AnyPrompt | None
@@ -210,35 +254,29 @@ class Prompts:
             if role != "negative":
                 found.append(reading)
             elif negative is not None:
-                found.append(self._readings(negative)[place])
+                found.append(self.read(negative)[place])
             else:
                 shared = self.templates[place] in (PLAIN, self.templates[0])
                 found.append(Reading(readings[0].tokens[-1:]) if shared else reading)
         return found
 
     def _pair(self, pair: Pair) -> tuple[list[Reading], tuple[int, ...]]:
-        """What each member reads, and the units to be scored, split as lm-evaluation-harness does.
-
-        An empty prompt becomes the beginning-of-text token.
-        """
+        """What each member reads, and the units to be scored."""
         prompt, continuation = pair.prompt, pair.continuation
-        if _is_tokens(prompt) and _is_tokens(continuation) and continuation:
-            return self._readings(prompt), tuple(continuation)
-        if not isinstance(prompt, str) or not isinstance(continuation, str) or self.tokenizer is None:
-            raise RequestError("logprobs takes two texts and members with a tokenizer")
-        blanks = len(prompt) - len(prompt.rstrip())
-        if blanks and prompt.strip():
-            prompt, continuation = prompt[:-blanks], prompt[-blanks:] + continuation
-        if not continuation:
-            raise RequestError("the continuation is empty; give at least one token to score")
-        rows = [self._encoder.pair(template.replace(PLAIN, prompt), continuation) for template in self.templates]
-        if any(target != rows[0][1] for _, target in rows):
-            raise RequestError("the members' own prompts make the continuation split differently; move its border")
-        if not rows[0][1]:
-            raise RequestError(
-                "the tokenizer merges the continuation into the last token of the prompt; move its border"
-            )
-        return [reading for reading, _ in rows], rows[0][1]
+        units: list[int] | tuple[int, ...] | None
+        empty = isinstance(prompt, str) and not prompt and self.tokenizer is not None
+        if not isinstance(continuation, str) and (empty or not isinstance(prompt, str)):
+            units = integers(continuation)
+            if units is None:
+                raise RequestError(f"a continuation is a text or a list of token ids, not: {kind(continuation)}")
+            if not units:
+                raise RequestError("the continuation is empty; give at least one token to score")
+            readings = self._prefixes.empty() if empty else self.read(prompt)
+        elif isinstance(prompt, str) and isinstance(continuation, str) and self.tokenizer is not None:
+            readings, units = self._prefixes.pair(prompt, continuation)
+        else:
+            raise RequestError("logprobs takes two lists of token ids, or two texts and members with a tokenizer")
+        return (readings if pair.longest is None else shortened(readings, units, pair.longest)), tuple(units)
 
     def _require_room(self, contexts: Sequence[Context], units: Sequence[int]) -> None:
         for member, context in self._with(contexts):
@@ -249,15 +287,12 @@ class Prompts:
                     f"{member.context_length}"
                 )
 
-    def _check_ids(self, ids: Sequence[int]) -> None:
+    def _check_ids(self, ids: Sequence[int], prefix: int = 0) -> None:
+        """Check the ids behind the member's prefix, which only this member has to know."""
         if not ids:
             raise RequestError("the prompt is empty; give at least one token")
-        for token in ids:
+        for token in ids[prefix:]:
             if not 0 <= token < self.vocabulary.size or token in self._forbidden:
                 raise RequestError(
                     f"the prompt has a token id that not all members know: {token}; ids go to {self.vocabulary.size - 1}"
                 )
-
-
-def _is_tokens(prompt: object) -> TypeGuard[Sequence[int]]:
-    return isinstance(prompt, list | tuple) and all(type(token) is int for token in prompt)

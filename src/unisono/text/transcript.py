@@ -5,6 +5,7 @@ from typing import Any
 
 from unisono.params import SamplingParams
 from unisono.tokens.detokenizer import Detokenizer, StopStrings
+from unisono.tokens.token_bytes import table
 from unisono.types import Commit, FinishReason, Piece
 
 
@@ -14,7 +15,8 @@ class Transcript:
     Args:
         tokenizer: a transformers tokenizer or None.
         context: the last tokens of the prompt.
-        ends: ids that end the text; they are part of `token_ids` but not of the text.
+        ends: ids that end the text; they are part of `token_ids` but not of the text, unless special tokens are text and
+            what stops is included.
         limit: the most tokens.
     """
 
@@ -23,9 +25,13 @@ class Transcript:
     ) -> None:
         self.commits: list[Commit] = []
         self.text = ""
+        self.unfinished = ""  # the text of a character that no token finished, once closed
         self.finish_reason: FinishReason | None = None
-        self._detokenizer = Detokenizer(tokenizer, context)
-        self._stops = StopStrings(params.stop, params.include_stop)
+        self._shown = not params.skip_special_tokens
+        self._included = params.include_stop
+        self._detokenizer = Detokenizer(tokenizer, context, self._shown)
+        self._names = table(tokenizer).special if tokenizer is not None and (params.stop or self._shown) else {}
+        self._stops = StopStrings(params.stop, params.include_stop, self._names.values())
         self._unchecked = params.min_tokens  # stop strings that end before this token do not count
         self._ends = ends
         self._limit = limit
@@ -37,29 +43,26 @@ class Transcript:
     def push(self, commit: Commit) -> Piece:
         """Add one token; sets `finish_reason` if it is the last."""
         self.commits.append(commit)
-        if commit.token in self._ends:
-            self.finish_reason = "stop"
-            return Piece("", commit)
+        ended = commit.token in self._ends
         armed = len(self.commits) >= self._unchecked
-        text, stopped = self._stops.push(self._detokenizer.push(commit.token), armed)
-        if stopped:
+        name = self._names.get(commit.token, "")
+        hidden = not self._shown or (ended and not self._included)  # where the token is a special one
+        added = "" if ended and (hidden or not name) else self._detokenizer.push(commit.token)
+        text, stopped = self._stops.push(added, armed, name if hidden else "")
+        if ended or stopped:
             self.finish_reason = "stop"
         elif len(self.commits) == self._limit:
             self.finish_reason = "length"
         self.text += text
-        return Piece(text, commit)
+        return Piece(text, commit, token_text=added)
 
     def close(self) -> str:
         """The text that was held back, once the last token is in."""
-        if self._stopped_by_text():
-            return ""
-        text, stopped = self._stops.push(self._detokenizer.flush())
+        self.unfinished = self._detokenizer.flush()
+        text, stopped = self._stops.push(self.unfinished)
         if stopped:
             self.finish_reason = "stop"
         else:
             text += self._stops.flush()
         self.text += text
         return text
-
-    def _stopped_by_text(self) -> bool:
-        return self.finish_reason == "stop" and self.commits[-1].token not in self._ends

@@ -1,47 +1,58 @@
-"""Single tokens as text and as bytes, for log-probabilities and the playground."""
+"""Single tokens as text and as bytes, alone and as parts of a text."""
 
-import re
-from functools import cache
+from collections.abc import Sequence
 from typing import Any
 
-FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")  # how SentencePiece models write a byte that is no character
-BROKEN = "\ufffd"
+from unisono.tokens.detokenizer import Detokenizer
+from unisono.tokens.token_bytes import is_text, table
 
 
 def token_text(tokenizer: Any, token: int) -> str:
-    r"""The token's text; `bytes:\xe2\x80` for a part of a character, as OpenAI writes it."""
+    r"""The token's text alone: a special token's name; `bytes:\xe2\x80` for a part of a character, as OpenAI writes it.
+
+    A blank in front is kept. Where bytes are not known, the text is the tokenizer's own.
+    """
     if tokenizer is None:
         return ""
-    text: str = tokenizer.decode([token], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    if BROKEN not in text:
+    spelled = token_bytes(tokenizer, token)
+    if spelled is None:
+        text: str = tokenizer.decode([token], skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
-    raw = _bytes(tokenizer.convert_ids_to_tokens(token))
-    return text if raw is None else "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
+    raw = bytes(spelled)
+    return raw.decode() if is_text(raw) else "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
 
 
 def token_bytes(tokenizer: Any, token: int) -> list[int] | None:
-    """The token's UTF-8 bytes, or None where they cannot be known."""
-    text = token_text(tokenizer, token)
-    if text.startswith("bytes:\\x"):
-        return [int(byte, 16) for byte in text.split("\\x")[1:]]
-    return None if BROKEN in text else list(text.encode())
+    """The token's bytes, for a special token those of its name; None where they are not known."""
+    known = table(tokenizer)
+    if not known.exact:
+        return None
+    spelled = special_name(tokenizer, token).encode() or known.spelled(token)
+    return None if spelled is None else list(spelled)
 
 
-def _bytes(token: str) -> list[int] | None:
-    """The bytes that a vocabulary's entry stands for, in byte-level vocabularies and those with byte fallback."""
-    if found := FALLBACK.fullmatch(token):
-        return [int(found[1], 16)]
-    alphabet = _alphabet()
-    return [alphabet[character] for character in token] if all(one in alphabet for one in token) else None
+def special_name(tokenizer: Any, token: int) -> str:
+    """The name of a special token; empty for any other."""
+    return "" if tokenizer is None else table(tokenizer).special.get(token, "")
 
 
-@cache
-def _alphabet() -> dict[str, int]:
-    """How byte-level vocabularies write bytes: printable Latin-1 as itself, the others as characters from 256 on (GPT-2)."""
-    printable = [*_range("!", "~"), *_range("¡", "¬"), *_range("®", "ÿ")]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + rank): byte for rank, byte in enumerate(others)}
+def token_texts(tokenizer: Any, tokens: Sequence[int]) -> list[str]:
+    """What each token adds to the text of all, special tokens by name; joined, they are the text that is decoded."""
+    detokenizer = Detokenizer(tokenizer, special=True)
+    texts = [detokenizer.push(token) for token in tokens]
+    return [*texts[:-1], texts[-1] + detokenizer.flush()] if texts else []
 
 
-def _range(first: str, last: str) -> range:
-    return range(ord(first), ord(last) + 1)
+def parts(tokenizer: Any, text: str, tokens: Sequence[int]) -> list[str]:
+    """A text that was encoded to these tokens, in one part per token: joined, the parts are the text.
+
+    A special token that is not written in the text has an empty part.
+    """
+    found, at = [], 0
+    for token, added in zip(tokens, token_texts(tokenizer, tokens), strict=True):
+        written = next((form for form in (added, added.removeprefix(" ")) if text.startswith(form, at)), None)
+        if written is None:  # the tokenizer added it, or changed the text
+            written = "" if special_name(tokenizer, token) else text[at : at + len(added)]
+        found.append(written)
+        at += len(written)
+    return [*found[:-1], found[-1] + text[at:]] if found else []

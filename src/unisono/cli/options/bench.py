@@ -52,7 +52,12 @@ class CaseOptions:
     tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Tokens per run. Default: 64.")] = None
     count: Annotated[int | None, typer.Option("--prompts", min=1, help="How many of the prompts. Default: 4.")] = None
     repeats: Annotated[int | None, typer.Option(min=1, help="Runs per prompt and choice. Default: 3.")] = None
-    seed: Annotated[int | None, typer.Option(help="Of every run; auto takes coupled verification then.")] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Of every run; auto takes coupled verification then. In bfloat16 rounding may still tip a near-tie."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

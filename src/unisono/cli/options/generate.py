@@ -8,6 +8,7 @@ import typer
 
 from unisono.cli.options.load import LoadOptions
 from unisono.cli.options.sampling import SamplingOptions
+from unisono.cli.options.template import TemplateOptions
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,16 @@ class GenerateOptions:
     chat: Annotated[
         bool, typer.Option("--chat", help="The prompt is a user's message, or a JSON list of messages.")
     ] = False
+    template: TemplateOptions = field(default_factory=TemplateOptions)
+    continue_final_message: Annotated[
+        bool, typer.Option("--continue-final-message", help="With --chat: the last message goes on.")
+    ] = False
+    add_generation_prompt: Annotated[
+        bool | None, typer.Option(help="With --chat: whether the beginning of the answer's turn is written.")
+    ] = None
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     logprobs: Annotated[bool, typer.Option("--logprobs", help="With --json: log-probability of each token.")] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False
-    trace: Annotated[bool, typer.Option("--trace", help="Colour tokens by the member that proposed them.")] = False
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Colour tokens by who proposed them; show what was replaced.")
+    ] = False

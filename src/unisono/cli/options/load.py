@@ -30,13 +30,25 @@ class SourceOptions:
 
     dtype: Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")] = None
     device: Annotated[str | None, typer.Option(help="Where the members run, as cpu or cuda:0.")] = None
+    context_length: Annotated[
+        int | None, typer.Option(help="The most tokens of prompt and text; what the models say by default.")
+    ] = None
+    attn_implementation: Annotated[str | None, typer.Option(help="sdpa or eager.")] = None
+    cache_dir: Annotated[
+        str | None, typer.Option(help="Folder for files from the hub (a token comes from HF_TOKEN).")
+    ] = None
+    local_files_only: Annotated[
+        bool | None,
+        typer.Option("--local-files-only", help="Ask the hub for nothing; take what was downloaded before."),
+    ] = None
     compile: Annotated[
         str | None, typer.Option("--compile", help="Compiled forwards: on, off, or auto (those of earlier runs).")
     ] = None
     deterministic: Annotated[
         bool | None,
         typer.Option(
-            "--deterministic", help="The same text whatever runs beside it, also in half precision; no shared forwards."
+            "--deterministic",
+            help="A seed repeats its text in half precision too: no shared forwards, and auto goes by sizes, not times.",
         ),
     ] = None
 
@@ -55,6 +67,14 @@ class MethodOptions:
     ] = None
     draft: Annotated[
         str | None, typer.Option(help="A small model that only proposes: it changes the speed, not the text.")
+    ] = None
+    generation_config: Annotated[
+        str | None,
+        typer.Option(help="off: without the sampling values of the members' generation configs; default auto."),
+    ] = None
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads of an operation; default: one per core that this process may use."),
     ] = None
 
 

@@ -10,7 +10,7 @@ from unisono.params import SamplingParams
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How a text is sampled; the fields are those of `SamplingParams`."""
+    """How a text is sampled; the fields are those of `SamplingParams`, but for `keep_special_tokens`."""
 
     max_tokens: Annotated[
         int | None, typer.Option(help=f"The most tokens to generate; default {SamplingParams.max_tokens}.")
@@ -30,7 +30,16 @@ class SamplingOptions:
     ] = None
     stop: Annotated[list[str] | None, typer.Option(help="Stop at this text; repeat it.")] = None
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Go on behind the end of the text.")] = False
-    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None
+    keep_special_tokens: Annotated[
+        bool, typer.Option("--keep-special-tokens", help="Print special tokens, which are left out otherwise.")
+    ] = False
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Repeats the text here with the same options, whatever auto chooses: in float32; in bfloat16 up to the first "
+            "near-tie, unless --deterministic. Without it, the text of auto may depend on times."
+        ),
+    ] = None
     negative_prompt: Annotated[
         str | None, typer.Option(help="With guidance: what the second member reads instead of the prompt.")
     ] = None

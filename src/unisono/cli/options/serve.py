@@ -33,4 +33,10 @@ class ServeOptions:
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = Settings.timeout
     grace: Annotated[float, typer.Option(help="Seconds from a signal to end to the exit.")] = Settings.grace
     chat_template: ChatTemplate = None
+    trust_request_chat_template: Annotated[
+        bool, typer.Option("--trust-request-chat-template", help="A request may bring the text of a chat template.")
+    ] = False
+    reasoning_parser: Annotated[
+        str | None, typer.Option(help="`think`: what stands in <think> blocks of chats gets a field of its own.")
+    ] = None
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts to the log.")] = False

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 import unisono.members.hf.attention
 import unisono.members.hf.step
+from unisono.members.hf.facts import context_length
 
 FORM = 2  # to be raised when what is compiled changes in another way than by these files
 
@@ -22,9 +23,13 @@ def folder() -> Path:
     return Path(caches) / "unisono" / "compiled"
 
 
-def place(model: PreTrainedModel) -> Path:
-    """The file that holds the compiled forward of a model on this machine, whether it exists or not."""
-    return folder() / f"{type(model).__name__}-{_key(model)}.pt2"
+def place(model: PreTrainedModel, context: int | None = None) -> Path:
+    """The file that holds the compiled forward of a model on this machine, whether it exists or not.
+
+    Args:
+        context: the most tokens that the member holds; the model's own number by default.
+    """
+    return folder() / f"{type(model).__name__}-{_key(model, context or context_length(model))}.pt2"
 
 
 def some() -> bool:
@@ -38,10 +43,12 @@ def unfinished(path: Path) -> Path:
     return path.with_name(f"{path.stem}.{os.getpid()}-{threading.get_ident()}.unfinished.pt2")
 
 
-def _key(model: PreTrainedModel) -> str:
+def _key(model: PreTrainedModel, context: int | None) -> str:
     """A digest of all that the compiled forward contains: weights, code, libraries, processor, number of threads."""
     digest = hashlib.sha256()
-    for fact in (FORM, *_sources(), torch.__version__, transformers.__version__, torch.get_num_threads(), *_machine()):
+    attention = model.config.get_text_config()._attn_implementation
+    versions = (torch.__version__, transformers.__version__)
+    for fact in (FORM, *_sources(), *versions, torch.get_num_threads(), context, attention, *machine()):
         digest.update(repr(fact).encode())
     digest.update(model.config.to_json_string(use_diff=False).encode())
     for name, tensor in sorted(model.state_dict().items()):
@@ -55,8 +62,8 @@ def _sources() -> list[bytes]:
     return [Path(file).read_bytes() for file in files]
 
 
-def _machine() -> tuple[str, ...]:
-    """What the instructions in the file are for."""
+def machine() -> tuple[str, str]:
+    """What instructions are for: the architecture, and the processor's features where they are known."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,18 +1,21 @@
 """The backend of names, folders and loaded models that transformers knows. It imports transformers when it loads."""
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unisono import zoo
 from unisono.errors import ConfigurationError, MemberError
-from unisono.members.hf.options import Options
+from unisono.members.hf.options import WHERE, Options
 from unisono.members.source import ZOO, Source, changed
 
 if TYPE_CHECKING:
     from unisono.members.hf.member import HFMember
 
-LOADING = ("dtype", "device", "device_map", "quantization", "revision", "trust_remote_code")
+GGUF = re.compile(r"\.gguf$|:[A-Z]*Q\d\w*$", re.IGNORECASE)  # a file, or a quantization of a repository
+LOADED = "already loaded"
+LOADING = ("device", "device_map", "quantization", "attn_implementation", "max_memory", "load_options", *WHERE)
 
 
 class Transformers:
@@ -26,11 +29,15 @@ class Transformers:
         return isinstance(source.model, str | Path) or (torch is not None and isinstance(source.model, torch.nn.Module))
 
     def check(self, source: Source) -> None:
-        _folder(source)
+        named = isinstance(source.model, str | Path) and _folder(source) is None
+        if named and source.options.subfolder is None:
+            _require_format(str(source.model))
         kind, fixed = _fixed(source)
         for key in changed(source.options):
             if key in fixed:
                 raise ConfigurationError(f"{key} cannot be changed for a member that is {kind}; leave it out")
+        if kind == LOADED:
+            _require_dtype(source)
         if source.tokenizer is not None:
             _require_tokenizer(source.tokenizer)
 
@@ -55,11 +62,39 @@ def _folder(source: Source) -> str | None:
     return str(zoo.path(source.model.removeprefix(ZOO))) if source.model.startswith(ZOO) else None
 
 
+def _require_format(name: str) -> None:
+    """Raise MemberError for what is no model of transformers' own format, as far as the name or the folder tells."""
+    folder = Path(name).expanduser()
+    inside = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
+    if "config.json" in inside:
+        return
+    if "adapter_config.json" in inside:
+        raise MemberError(
+            f"member {folder.name} is an adapter without its base: {name}; merge both with peft "
+            "(merge_and_unload, then save_pretrained) and list the merged folder"
+        )
+    if GGUF.search(name) or any(GGUF.search(each) for each in inside):
+        raise MemberError(
+            f"member {folder.name} is in GGUF, which is not read yet: {name}; list the folder or hub id of the model that "
+            "it was made from"
+        )
+
+
 def _fixed(source: Source) -> tuple[str, tuple[str, ...]]:
     """What kind of model it is, and the options that have no use for it."""
     if not isinstance(source.model, str | Path):
-        return "already loaded", LOADING
-    return ("bundled", ("revision",)) if str(source.model).startswith(ZOO) else ("loaded by name", ())
+        return LOADED, LOADING
+    return ("bundled", ("revision", "subfolder")) if str(source.model).startswith(ZOO) else ("loaded by name", ())
+
+
+def _require_dtype(source: Source) -> None:
+    """Raise ConfigurationError if a loaded model has another type than the one asked for."""
+    asked, own = source.options.dtype, str(getattr(source.model, "dtype", "")).removeprefix("torch.")
+    if asked not in ("auto", own):
+        raise ConfigurationError(
+            f"member {source.called} is loaded in {own or 'no dtype'}, not in {asked}; convert it before, as in "
+            f"model.to(torch.{asked}), or leave dtype out"
+        )
 
 
 def _require_tokenizer(value: object) -> None:

@@ -135,6 +135,11 @@ class SlotCache(Cache):
         if not (self.lengths or self.keep):
             self._empty()
 
+    def give_back(self) -> None:
+        """Give the memory back, now and whenever the last slot is closed; no slot may be open."""
+        self.keep = False
+        self._empty()
+
     def _empty(self) -> None:
         """Give the memory back. The form stays known."""
         if self.layers:

@@ -63,7 +63,7 @@ def find(step: Step) -> Compiled | None:
     """The compiled form of a step if an earlier run has left it here."""
     if step.model.device.type != "cpu" or not artifact.some():
         return None
-    path = artifact.place(step.model)
+    path = artifact.place(step.model, step.context)
     try:
         return Compiled(path, _least(step)) if path.exists() else None
     except Exception as error:  # whatever the loader raises for a file that was cut short
@@ -81,7 +81,7 @@ def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: st
         MemberError: there is no compiler, or it cannot compile this model.
     """
     _require_compiler()
-    path = artifact.place(step.model)
+    path = artifact.place(step.model, step.context)
     unfinished = artifact.unfinished(path)
     try:
         with _shown(name), _quiet(), torch.inference_mode(False), torch.no_grad():
@@ -97,7 +97,7 @@ def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: st
 
 def discard(step: Step) -> None:
     """Forget the compiled form of a step."""
-    artifact.place(step.model).unlink(missing_ok=True)
+    artifact.place(step.model, step.context).unlink(missing_ok=True)
 
 
 def _least(step: Step) -> int:

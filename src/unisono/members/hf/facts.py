@@ -1,24 +1,44 @@
 """What a transformers model says of itself. Its quirks stop here."""
 
+import inspect
 from typing import Any
 
 from transformers import DynamicCache, PreTrainedModel
 
 from unisono.errors import MemberError
+from unisono.params import SAMPLING
+
+DYNAMIC_INT8 = "torch.ao.nn.quantized.dynamic"
+# Parts of the names of layers
+UNUSUAL = {"indexed": "caches an index beside its keys", "compressed": "caches keys that stand for several tokens"}
 
 
-def context_length(model: PreTrainedModel) -> int | None:
+def context_length(model: PreTrainedModel, asked: int | None = None, name: str = "") -> int | None:
     """The most tokens the model can hold; None if it has no limit.
 
-    "longrope" changes the frequencies of *all* positions beyond its original length, cached ones included, so such a
-    model is used up to there.
+    Linear and yarn scaling multiply the length that the model was first trained for. "longrope" and "dynamic" change the
+    frequencies of *all* positions beyond their original length, cached ones included, so such a model is used up to there.
+
+    Args:
+        asked: what a user sets in its place. name: of the member, for the message.
+
+    Raises:
+        MemberError: more is asked for than the model has positions.
     """
     config = model.config.get_text_config()
-    limits = [getattr(config, "max_position_embeddings", None)]
+    own = getattr(config, "max_position_embeddings", None)
     rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") == "longrope":
-        limits.append(rope.get("original_max_position_embeddings") or config.original_max_position_embeddings)
-    return min((limit for limit in limits if limit and limit > 0), default=None)
+    kind, original = rope.get("rope_type"), rope.get("original_max_position_embeddings")
+    if own and kind in ("linear", "yarn"):
+        own = max(own, int(rope["factor"] * (original or own)))
+    limits = [own, original or config.original_max_position_embeddings] if kind == "longrope" else [own]
+    found = min((limit for limit in limits if limit and limit > 0), default=None)
+    if asked and found and asked > found and (not rope or kind in ("longrope", "dynamic")):
+        reason = f"{kind} scaling changes what is cached beyond" if rope else "its table of positions ends there"
+        raise MemberError(
+            f"member {name} holds at most {found} tokens, not {asked}: {reason}; lower its context_length"
+        )
+    return asked or found
 
 
 def require_rewindable(model: PreTrainedModel, name: str) -> None:
@@ -26,12 +46,33 @@ def require_rewindable(model: PreTrainedModel, name: str) -> None:
     config = model.config
     if config.is_encoder_decoder or not model.can_generate():
         raise MemberError(f"member {name} is not a causal language model: {config.model_type}")
-    stateful = getattr(model, "_is_stateful", False)
-    if stateful or not DynamicCache(config=config.get_text_config()).is_croppable:
+    if any(type(module).__module__.startswith(DYNAMIC_INT8) for module in model.modules()):
         raise MemberError(
-            f"member {name} cannot be rewound by length, which speculation needs: {config.model_type} keeps a "
-            "recurrent state; use a model with attention layers only"
+            f"member {name} has layers of torch's dynamic int8, which score a token by the tokens and rows beside it; take "
+            "the model as it was before, or `quantization`"
         )
+    reason = _not_rewindable(model)
+    if reason:
+        raise MemberError(
+            f"member {name} cannot be rewound by length, which speculation needs: {config.model_type} {reason}; use a model "
+            "with full or windowed attention in all layers"
+        )
+
+
+def _not_rewindable(model: PreTrainedModel) -> str:
+    """Why its cache is no list of keys and values, one for each token; empty if it is."""
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or ()
+    for part, reason in UNUSUAL.items():
+        if any(part in kind for kind in kinds):
+            return reason
+    recurrent = getattr(model, "_is_stateful", False) or not DynamicCache(config=config).is_croppable
+    return "keeps a recurrent state" if recurrent else ""
+
+
+def cache_argument(model: PreTrainedModel) -> str:
+    """How the model's forward calls its cache; transformers has a new name for it since 5.24."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def logit_count(model: PreTrainedModel) -> int:
@@ -40,6 +81,13 @@ def logit_count(model: PreTrainedModel) -> int:
     if head is not None and hasattr(head, "weight"):
         return int(head.weight.shape[0])
     return int(model.config.get_text_config().vocab_size)
+
+
+def sampling(model: PreTrainedModel) -> dict[str, Any]:
+    """The sampling values that its generation config sets. As in vLLM, `do_sample` is not looked at."""
+    generation = getattr(model, "generation_config", None)
+    said = {} if generation is None else generation.to_diff_dict()
+    return {name: said[name] for name in SAMPLING if said.get(name) is not None}
 
 
 def end_ids(model: PreTrainedModel) -> frozenset[int]:

@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from unisono.errors import MemberError
 from unisono.members.base import Member
-from unisono.members.hf import artifact
-from unisono.members.hf.dtype import Choice, fast_dtype
+from unisono.members.hf.dtype import default_dtype
 from unisono.members.hf.facts import require_rewindable
 from unisono.members.hf.member import HFMember
-from unisono.members.hf.memory import empty_model, require_room
-from unisono.members.hf.options import Options
+from unisono.members.hf.memory import auto_class, empty_model, require_room
+from unisono.members.hf.options import WHERE, Options
 from unisono.members.source import Source
 
 
@@ -34,15 +33,14 @@ def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
     if isinstance(source.model, torch.nn.Module):
         return _member(_as_pretrained(source.model), source), source.tokenizer
     path, name, options = folder or str(source.model), source.called, source.options
-    where: dict[str, Any] = {} if folder else {"revision": options.revision}
-    where["trust_remote_code"] = options.trust_remote_code
+    where: dict[str, Any] = {name: getattr(options, name) for name in WHERE if not folder}
+    where = {name: value for name, value in where.items() if value is not None}
     # What is small and may be wrong comes before the weights
     config = _attempt(name, path, lambda: AutoConfig.from_pretrained(path, **where))
     tokenizer = source.tokenizer or _attempt(name, path, lambda: AutoTokenizer.from_pretrained(path, **where))
     with nullcontext() if sys.stderr.isatty() and not folder else _without_progress_bar():
-        choice = _choice(options, config)
-        model = _attempt(name, path, lambda: _load_model(options, name, path, config, choice.dtype, where))
-    return _member(model, source, choice.measured), tokenizer
+        model = _attempt(name, path, lambda: _load_model(options, name, path, config, where))
+    return _member(model, source), tokenizer
 
 
 def model_of(member: Member) -> PreTrainedModel:
@@ -56,41 +54,34 @@ def model_of(member: Member) -> PreTrainedModel:
     return member.model
 
 
-def _member(model: PreTrainedModel, source: Source, measured: str = "") -> HFMember:
-    member = HFMember(model, source.called)
-    member.measured = measured
-    member.compile(source.options.compile)
-    if source.options.deterministic:
+def _member(model: PreTrainedModel, source: Source) -> HFMember:
+    options, member = source.options, HFMember(model, source.called, source.options.context_length)
+    kept = options.compile != "auto" or not options.deterministic  # whether an earlier run compiled must not matter
+    member.compile(options.compile if kept else "off")
+    if options.deterministic:
         member.isolate()
     return member
-
-
-def _choice(options: Options, config: Any) -> Choice:
-    if options.dtype != "auto":
-        return Choice(getattr(torch, options.dtype))
-    compiled = options.compile == "on" or (options.compile == "auto" and artifact.some())
-    return fast_dtype(config, _device(options), compiled)
 
 
 def _device(options: Options) -> str:
     return options.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _load_model(
-    options: Options, name: str, path: str, config: Any, dtype: torch.dtype, where: dict[str, Any]
-) -> PreTrainedModel:
+def _load_model(options: Options, name: str, path: str, config: Any, where: dict[str, Any]) -> PreTrainedModel:
     device = _device(options)
+    dtype = default_dtype(config, device) if options.dtype == "auto" else getattr(torch, options.dtype)
     empty = empty_model(config, options.trust_remote_code)
     require_rewindable(empty, name)
     if options.quantization is None and options.device_map is None:
         require_room(name, empty.num_parameters(), dtype, device)
-    given: dict[str, Any] = {"dtype": dtype, **where}
+    given: dict[str, Any] = {"dtype": dtype, **where, **(options.load_options or {})}
     if options.quantization is not None:
         given["quantization_config"] = options.quantization
-    if options.device_map is not None:
-        given["device_map"] = options.device_map
+    for key in ("device_map", "max_memory", "attn_implementation"):
+        if getattr(options, key) is not None:
+            given[key] = getattr(options, key)
     model: PreTrainedModel
-    model, found = AutoModelForCausalLM.from_pretrained(path, config=config, output_loading_info=True, **given)
+    model, found = auto_class(config).from_pretrained(path, config=config, output_loading_info=True, **given)
     missing = sorted(found["missing_keys"])
     if missing and options.quantization is None:  # transformers would fill them with random numbers
         raise MemberError(f"member {name} lacks {len(missing)} of its weights, among them {missing[0]}: {path}")

@@ -15,14 +15,14 @@ from transformers import PreTrainedModel
 
 from unisono.errors import MemberError
 from unisono.members.base import Context, Scores, Work
+from unisono.members.hf import facts as said
 from unisono.members.hf.attention import WIDENED, attention, lock_of, widening
 from unisono.members.hf.cache import SlotCache, capacity
 from unisono.members.hf.compiled import Compiled, build, discard, find
-from unisono.members.hf.facts import context_length, end_ids, logit_count, require_rewindable
 from unisono.members.hf.graphs import Graphs
 from unisono.members.hf.groups import PIECE, SHORT, groups, padded
 from unisono.members.hf.mask import Masks
-from unisono.members.hf.probe import is_faithful, is_isolated, require_faithful
+from unisono.members.hf.probe import is_faithful, is_isolated, require_faithful, shares_forwards
 from unisono.members.hf.step import Step
 from unisono.members.tokens import Append, TokenMember
 from unisono.transfer import Token, token_tensor
@@ -36,24 +36,26 @@ class HFMember(TokenMember):
     Args:
         model: put into evaluation mode; its weights are not touched. Two members may share one model.
         name: how users and statistics call it.
+        context: the most tokens that a slot may hold; what the model says by default.
 
     Raises:
-        MemberError: the model cannot be rewound by length, or is no decoder.
+        MemberError: the model cannot be rewound by length, is no decoder, or has no so many positions.
     """
 
-    def __init__(self, model: PreTrainedModel, name: str) -> None:
-        require_rewindable(model, name)
+    def __init__(self, model: PreTrainedModel, name: str, context: int | None = None) -> None:
+        said.require_rewindable(model, name)
         super().__init__()
         self.name = name
         self.model = model.eval()
         self.parameters = model.num_parameters()
-        self.context_length = context_length(model)
+        self.context_length = said.context_length(model, context, name)
         self.width = int(getattr(model.config.get_text_config(), "hidden_size", 0))
-        self.vocabulary = logit_count(model)
+        self.vocabulary = said.logit_count(model)
         self.device = str(model.device)
-        self.end_ids = end_ids(model)
-        self.measured = ""  # what decided for its dtype, if anything was measured
+        self.end_ids = said.end_ids(model)
+        self.sampling = said.sampling(model)
         self._keep = "logits_to_keep" if "logits_to_keep" in inspect.signature(model.forward).parameters else None
+        self._argument = said.cache_argument(model)
         self._masks = Masks.of(model)  # None: the model makes its own, for one row at a time
         self._widen = widening(model)
         self._forbidden: Tensor | None = None
@@ -62,7 +64,7 @@ class HFMember(TokenMember):
         self._lock = lock_of(model)
         self._step: Compiled | Graphs | None = None
         self._together = SHORT  # the most tokens of rows that share a forward
-        if self._masks is not None and not is_faithful(self):
+        if self._masks is not None and not shares_forwards(self):
             self._masks = None
         require_faithful(self)
         self._token_bytes = self._measured()
@@ -77,15 +79,18 @@ class HFMember(TokenMember):
         return self._cache.keep
 
     @property
+    def masked(self) -> bool:
+        return self._masks is not None
+
+    @property
     def facts(self) -> Mapping[str, str]:
-        found = {
+        return {
             "context": str(self.context_length or "-"),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": str(self.model.device),
             "compiled": "yes" if self.compiled else "no",
             "architecture": type(self.model).__name__,
-        }
-        return found | {"note": f"dtype by measurement; {self.measured}"} if self.measured else found
+        } | ({} if self._together else {"deterministic": "yes"})
 
     @property
     def compiled(self) -> bool:
@@ -145,8 +150,7 @@ class HFMember(TokenMember):
 
     def share(self, name: str) -> "HFMember":
         """A member of the same model and options for another ensemble: unrestricted, with a cache of its own."""
-        other = HFMember(self.model, name)
-        other.measured = self.measured
+        other = HFMember(self.model, name, self.context_length)
         if isinstance(self._step, Graphs):
             other.record(self._step.fresh())  # graphs belong to one cache
         else:
@@ -171,6 +175,13 @@ class HFMember(TokenMember):
     def memory(self, slots: int, places: int) -> int:
         lanes = self._cache.lanes
         return lanes * capacity(-(-slots // lanes), places + PIECE) * self._token_bytes  # with room for padding
+
+    def release(self) -> None:
+        """Let recorded graphs go, with the memory that the cache keeps for them."""
+        with self._lock:
+            if self._cache.keep and not self._cache.lengths:
+                self._step = None
+                self._cache.give_back()
 
     def _open(self) -> int:
         with self._lock:
@@ -264,6 +275,7 @@ class HFMember(TokenMember):
     def _plain(self, work: Sequence[Append], width: int, columns: int, **options: Any) -> Any:
         device = self.model.device
         selection = self._cache.select([item.slot for item in work], width, device)
+        options[self._argument] = self._cache
         if self._keep:
             options[self._keep] = columns
         last = self.context_length
@@ -275,7 +287,6 @@ class HFMember(TokenMember):
                 input_ids=_ids([item.tokens for item in work], width, device),
                 attention_mask=self._masks(selection.positions, seen) if self._masks else None,
                 position_ids=positions,
-                past_key_values=self._cache,
                 use_cache=True,
                 **options,
             )

@@ -1,16 +1,26 @@
 """Does a model fit? Asked before loading, because running out of memory in the middle of it helps nobody."""
 
+from typing import Any
+
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 
 from unisono.errors import MemberError
 from unisono.members.memory import free_memory
 
 
+def auto_class(config: PreTrainedConfig) -> Any:
+    """What loads a model of this configuration: the class of causal models, or of those that read images beside text."""
+    causal, wrapped = AutoModelForCausalLM, AutoModelForImageTextToText
+    own = getattr(config, "auto_map", None) or {}  # code that comes with the model
+    known = type(config) in causal._model_mapping or causal.__name__ in own
+    return wrapped if not known and (type(config) in wrapped._model_mapping or wrapped.__name__ in own) else causal
+
+
 def empty_model(config: PreTrainedConfig, trust_remote_code: bool = False) -> PreTrainedModel:
     """A model of this configuration without memory for its weights, to ask it things before loading."""
     with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        model: PreTrainedModel = auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
     return model
 
 

@@ -14,14 +14,23 @@ from torch import Tensor
 
 from unisono.errors import MemberError
 from unisono.members.base import Context, Member, Work
+from unisono.members.hf.stand_in import stand_in, window
 
 TOKENS = 6
+SHORT_WINDOW = 64  # tokens; beyond a window of at most so many the model itself is tried
 
 
 class Modelled(Member, Protocol):
     """A member that is made of a transformers model."""
 
     model: Any
+
+    def __init__(self, model: Any, name: str) -> None: ...
+
+    @property
+    def masked(self) -> bool:
+        """Whether rows share a forward, under masks that the member makes."""
+        ...
 
 
 def require_faithful(member: Modelled) -> None:
@@ -49,6 +58,25 @@ def is_faithful(member: Modelled) -> bool:
         return _difference(member) <= _tolerance(member)
     except Exception:  # whatever a model raises that is called as it cannot be
         return False
+
+
+def shares_forwards(member: Modelled) -> bool:
+    """Whether rows of unequal length that share a forward get their model's scores, beyond its windows too.
+
+    A long window is tried on a small random stand-in of the same class, so that loading stays quick.
+
+    Raises:
+        MemberError: beyond a long window the model cannot be decoded with a cache at all.
+    """
+    if not is_faithful(member):
+        return False
+    if not SHORT_WINDOW < window(member.model) < (member.context_length or math.inf):
+        return True
+    try:
+        small = stand_in(member.model)
+    except Exception:  # whatever a class raises that cannot be made small
+        return False
+    return type(member)(small, member.name).masked
 
 
 def is_isolated(member: Modelled) -> bool:
@@ -79,23 +107,33 @@ def _tolerance(member: Modelled) -> float:
 
 
 def _difference(member: Modelled) -> float:
-    """The largest over positions, in units of the logits' spread.
+    """The largest over the last positions of a few tokens, in units of the logits' spread.
 
     Of a position the median counts, since one flipped expert may move a few logits far.
     """
-    ids = [7 * (k + 1) % member.vocabulary for k in range(TOKENS)]
+    ids = [7 * (k + 1) % member.vocabulary for k in range(_length(member))]
     found = _in_pieces(member, ids)
-    wanted = torch.cat([_at_once(member, ids), _at_once(member, ids[3:])])
+    wanted = torch.cat([_at_once(member, ids)[-TOKENS:], _at_once(member, ids[-3:])])
     return float(((found - wanted).abs().median(-1).values / wanted.std(-1)).max())
 
 
+def _length(member: Modelled) -> int:
+    """How many tokens are scored: some beyond the window, if that is short."""
+    reach = window(member.model)
+    beyond = reach + 2 * TOKENS if 0 < reach <= SHORT_WINDOW else TOKENS
+    return max(TOKENS, min(beyond, member.context_length or beyond))
+
+
 def _in_pieces(member: Modelled, ids: list[int]) -> Tensor:
-    """Logits after each of the ids, then after each of the last three as a row of its own: [TOKENS + 3, V]."""
+    """Logits after each of the last ids, then after each of the last three as a row of its own: [TOKENS + 3, V]."""
     slot, other = member.open(Context(0)), member.open(Context(0))
+    before = len(ids) - TOKENS
     try:
-        first, beside = _scored(member, (slot, ids[:4], 4), (other, ids[3:4], 1))
-        member.rewind(slot, 2)
-        rest, behind = _scored(member, (slot, ids[2:], 4), (other, ids[4:], 2))  # from unequal lengths
+        if before:
+            _scored(member, (slot, ids[:before], 1))
+        first, beside = _scored(member, (slot, ids[before:-2], 4), (other, ids[-3:-2], 1))
+        member.rewind(slot, before + 2)
+        rest, behind = _scored(member, (slot, ids[-4:], 4), (other, ids[-2:], 2))  # from unequal lengths
         return torch.cat([first[:2], rest, beside, behind])
     finally:
         member.close(slot)

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from unisono.members.hf.facts import cache_argument
 from unisono.members.hf.mask import Masks
 
 
@@ -22,7 +23,8 @@ class Step(torch.nn.Module):
         super().__init__()
         self.model = model
         self._masks = masks
-        self._last = None if context is None else context - 1
+        self._argument = cache_argument(model)
+        self.context = context
 
     def forward(
         self, ids: Tensor, starts: Tensor, seen: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]
@@ -39,9 +41,9 @@ class Step(torch.nn.Module):
         output = self.model(
             input_ids=ids,
             attention_mask=self._masks(positions, seen),
-            position_ids=positions if self._last is None else positions.clamp(max=self._last),
-            past_key_values=Cache(layers=layers),
+            position_ids=positions if self.context is None else positions.clamp(max=self.context - 1),
             use_cache=True,
+            **{self._argument: Cache(layers=layers)},
         )
         logits: Tensor = output.logits.float()
         return logits

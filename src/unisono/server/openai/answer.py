@@ -23,7 +23,8 @@ from unisono.server.openai.schema import Sampling
 from unisono.server.openai.shapes import Shape, usage
 from unisono.server.report import report
 from unisono.text.prompts import Prepared
-from unisono.types import Commit
+from unisono.tokens.token_text import parts
+from unisono.types import Commit, Piece
 
 LOG = logging.getLogger("unisono.server")
 
@@ -43,7 +44,7 @@ class Answer:
         self._timeout = timeout
         self._identity = {"id": shape.prefix + uuid.uuid4().hex, "created": int(time.time()), "model": body.model}
         self._prompt_tokens = sum(len(prompt.contexts[0].tokens) for prompt in order.prompts)
-        self._echoes: list[tuple[str, list[Commit]]] = []  # per prompt, if asked for
+        self._echoes: list[list[Piece]] = []  # per prompt, if asked for
         self._streamed = 0  # tokens of all choices so far
 
     async def respond(self, request: Request) -> Response:
@@ -97,11 +98,11 @@ class Answer:
         """The prompts' own tokens, with log-probabilities if those are asked for: then each prompt is a row meanwhile."""
         order = self._order
         if order.top is None:
-            self._echoes = [(text, []) for text in order.texts]
+            self._echoes = [[Piece(text)] for text in order.texts]
             return
         pairs = zip(order.texts, order.prompts, strict=False)
         with _translated({}):
-            echoes = [(t, Echo(order.worker.ensemble, order.combination, prompt, order.top, t)) for t, prompt in pairs]
+            echoes = [(t, Echo(order.worker.ensemble, order.combination, prompt, order.top)) for t, prompt in pairs]
             rows = [each.row for _, each in echoes]
             scoring, gone = asyncio.create_task(order.worker.run(rows)), asyncio.create_task(_gone(request))
             try:
@@ -113,10 +114,10 @@ class Answer:
             finally:
                 gone.cancel()
                 scoring.cancel()
-        self._echoes = [(text, each.commits()) for text, each in echoes]
+        self._echoes = [each.pieces(text) for text, each in echoes]
 
-    def _echo(self, choice: int) -> tuple[str, list[Commit]] | None:
-        return self._echoes[choice // self._order.params.n if self._order.limit else choice] if self._echoes else None
+    def _echo(self, choice: int) -> list[Piece]:
+        return self._echoes[choice // self._order.params.n if self._order.limit else choice] if self._echoes else []
 
     async def _collect(self, job: Job, first: Update, updates: AsyncIterator[Update]) -> Response:
         found: list[list[Update]] = [[] for _ in job.choices]
@@ -128,11 +129,9 @@ class Answer:
         return sse.JSON(self._completed(choices, tokens, report(job, self._body.spec_decode_metrics)))
 
     def _whole(self, index: int, updates: list[Update]) -> dict[str, Any]:
-        parts = [part for update in updates for part in update.parts]
-        if (before := self._echo(index)) is not None:
-            parts.insert(0, before)
+        pieces = [*self._echo(index), *(piece for update in updates for piece in update.pieces)]
         reason = updates[-1].result.finish_reason if updates and updates[-1].result else "length"
-        return self._shape.whole(index, parts, reason)
+        return self._shape.whole(index, pieces, reason)
 
     def _completed(self, choices: list[dict[str, Any]], tokens: int, metrics: dict[str, Any] | None) -> dict[str, Any]:
         used = usage(self._prompt_tokens, tokens)
@@ -160,14 +159,14 @@ class Answer:
     def _opening(self, index: int) -> bytes:
         opening, before = self._shape.opening(index), self._echo(index)
         events = b"" if opening is None else self._event([opening])
-        return events if before is None else events + self._event([self._shape.delta(index, [before])])
+        return events + self._event([self._shape.delta(index, before)]) if before else events
 
     def _chunks(self, update: Update) -> bytes:
         """What one step added: a chunk with its tokens, and at the end one with the reason."""
         self._streamed += len(update.commits)
         events = b""
         if update.text or update.observed or (update.commits and self._order.top is not None):
-            choice = self._shape.delta(update.choice, update.parts)
+            choice = self._shape.delta(update.choice, update.pieces)
             events += self._event([choice], **({"unisono": update.observed} if update.observed else {}))
         if update.result is not None:
             events += self._event([self._shape.closing(update.choice, update.result.finish_reason)])
@@ -216,9 +215,10 @@ async def _checked(job: Job) -> AsyncIterator[Update]:
 
 
 class Echo:
-    """A prompt's tokens as a row that scores them; the first token that is read has no log-probability.
+    """A prompt's tokens, as the first member reads them, as a row that scores them.
 
-    A beginning-of-text token that the client did not write is read, and not listed: the listed tokens are those of the text.
+    The first token has no log-probability, nor has a prefix that only some members read. What the tokenizer puts in front of
+    a text is read, and not listed: the listed tokens are those of the text.
 
     Args:
         top: of how many candidates to tell.
@@ -228,14 +228,18 @@ class Echo:
         RequestError: members read different prompts, or the caches have no room.
     """
 
-    def __init__(self, ensemble: Ensemble, combination: Combination, prompt: Prepared, top: int, text: str) -> None:
-        first, tokenizer = prompt.contexts[0].tokens[0], ensemble.tokenizer
-        written = tokenizer is None or first != tokenizer.bos_token_id or text.startswith(tokenizer.bos_token)
-        self._first = [Commit(first, "drawn")] if written else []
+    def __init__(self, ensemble: Ensemble, combination: Combination, prompt: Prepared, top: int) -> None:
+        self._tokenizer = ensemble.tokenizer
         self._scoring = ensemble.echo(prompt, top, combine=combination)
         self.row = self._scoring.row
+        tokens = prompt.contexts[0].tokens
+        self._first = [
+            Commit(token, "drawn") for token in tokens[prompt.added : len(tokens) - len(self.row.task.given)]
+        ]
 
-    def commits(self) -> list[Commit]:
-        """The tokens, once the row has ended."""
+    def pieces(self, text: str) -> list[Piece]:
+        """The prompt's text in pieces of a token each, once the row has ended."""
         scored = (Commit(each.token, "drawn", logprob=each.logprob, top=each.top) for each in self._scoring.commits)
-        return [*self._first, *scored]
+        commits = [*self._first, *scored]
+        texts = parts(self._tokenizer, text, [commit.token for commit in commits])
+        return [Piece(part, commit, token_text=part) for part, commit in zip(texts, commits, strict=True)]

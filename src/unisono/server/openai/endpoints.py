@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from unisono.server.openai import listing
 from unisono.server.openai.answer import Answer
-from unisono.server.openai.order import chat_order, completion_order
+from unisono.server.openai.order import Order, chat_order, completion_order
 from unisono.server.openai.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 from unisono.server.openai.shapes import ChatShape, CompletionShape
 from unisono.server.service import Service
@@ -30,12 +30,20 @@ def _add_generation(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions")
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Answer a conversation."""
-        return await _answer(service, request, body, chat_order, ChatShape)
+        return await _answer(service, request, body, chat_order, _chat_shape)
 
     @app.post("/v1/completions")
     async def completions(body: CompletionRequest, request: Request) -> Response:
         """Continue prompts."""
-        return await _answer(service, request, body, completion_order, CompletionShape)
+        return await _answer(service, request, body, completion_order, _completion_shape)
+
+
+def _chat_shape(tokenizer: Any, order: Order) -> ChatShape:
+    return ChatShape(tokenizer, order.top is not None, order.inside)
+
+
+def _completion_shape(tokenizer: Any, order: Order) -> CompletionShape:
+    return CompletionShape(tokenizer, order.top is not None)
 
 
 async def _answer(service: Service, request: Request, body: Any, make_order: Any, make_shape: Any) -> Response:
@@ -44,7 +52,7 @@ async def _answer(service: Service, request: Request, body: Any, make_order: Any
     if service.settings.log_prompts:
         LOG.info("prompt: %s", json.dumps(body.model_dump(include={"prompt", "messages"})))
     order = await run_in_threadpool(make_order, body, model, service.settings)
-    shape = make_shape(model.ensemble.tokenizer, order.top is not None)
+    shape = make_shape(model.ensemble.tokenizer, order)
     return await Answer(body, order, shape, service.settings.timeout).respond(request)
 
 
@@ -65,7 +73,7 @@ def _add_tokens(app: FastAPI, service: Service) -> None:
     @app.post("/tokenize")
     def tokenize(body: TokenizeRequest) -> Response:
         """The token ids of a text or a conversation. `model` may be left out where all models have one tokenizer."""
-        return JSON(listing.tokenized(body, service.models.speaking(body.model)))
+        return JSON(listing.tokenized(body, service.models.speaking(body.model), service.settings))
 
     @app.post("/detokenize")
     def detokenize(body: DetokenizeRequest) -> Response:

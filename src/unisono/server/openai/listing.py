@@ -2,21 +2,27 @@
 
 from typing import Any
 
+from unisono.combine.parse import FORMS
 from unisono.errors import UnisonoError
 from unisono.server.errors import APIError, refused
 from unisono.server.models import Model
-from unisono.server.openai.order import SAFE
+from unisono.server.openai.order import SAFE, chat_of
 from unisono.server.openai.schema import DetokenizeRequest, TokenizeRequest
 from unisono.server.settings import Settings
-from unisono.tokens.token_text import token_text
+from unisono.tokens.token_text import token_texts
 
 
 def described(model: Model, settings: Settings) -> dict[str, Any]:
     """An entry of `/v1/models`: OpenAI's fields, and how the members work together."""
     ensemble = model.ensemble
     members = [
-        {"name": member.name, "parameters": member.parameters, "context": member.context_length}
-        for member in ensemble.members
+        {
+            "name": member.name,
+            "parameters": member.parameters,
+            "context": member.context_length,
+            "drafts_only": index not in ensemble.lineup.combined,
+        }
+        for index, member in enumerate(ensemble.members)
     ]
     return {
         "id": model.name,
@@ -28,27 +34,29 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
         "combination": ensemble.combination().name,
         "schedule": _name(model.config.schedule),
         "verification": _name(model.config.verification),
+        "generation_config": dict(ensemble.lineup.sampling),
         "allowed": list(settings.allow),
         "combinations": list(SAFE),
+        "per_member": [name for name in SAFE if FORMS[name].per_member],
         "guidance": model.guided is not None,
         "chat": bool(getattr(ensemble.tokenizer, "chat_template", None)),
     }
 
 
-def tokenized(body: TokenizeRequest, model: Model) -> dict[str, Any]:
+def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[str, Any]:
     """Raises: APIError: 400 unless there is one of prompt and messages."""
     if (body.prompt is None) == (body.messages is None):
         raise APIError(400, "give either prompt or messages", "prompt")
     tokenizer = _tokenizer(model)
     try:
         if body.messages is not None:
-            ids = model.ensemble.encode_chat([message.as_plain() for message in body.messages])
+            ids = model.ensemble.prompts.ids(chat_of(body, body.messages, settings))
         else:
             ids = tokenizer.encode(_text(body.prompt or ""), add_special_tokens=body.add_special_tokens)
     except UnisonoError as error:
-        raise refused(error, {"messages": None}) from error
+        raise refused(error, TokenizeRequest.model_fields) from error
     found = {"count": len(ids), "max_model_len": model.ensemble.lineup.context_length, "tokens": ids}
-    return {**found, "token_strs": [token_text(tokenizer, token) for token in ids]} if body.return_token_strs else found
+    return {**found, "token_strs": token_texts(tokenizer, ids)} if body.return_token_strs else found
 
 
 def detokenized(body: DetokenizeRequest, model: Model) -> dict[str, str]:

@@ -12,7 +12,8 @@ from unisono.params import SamplingParams
 from unisono.request import Request
 from unisono.server.errors import APIError, refused
 from unisono.server.models import Model
-from unisono.server.openai.schema import ChatRequest, Collaboration, CompletionRequest, Sampling
+from unisono.server.openai.schema import ChatRequest, Collaboration, CompletionRequest, Message, Sampling, Templating
+from unisono.server.reasoning import ends_open, opened
 from unisono.server.settings import Settings
 from unisono.server.worker import Worker
 from unisono.text.encoder import Chat
@@ -21,7 +22,7 @@ from unisono.text.prompts import Prepared, Prompt
 # Fields of requests that go to `SamplingParams` as they are
 PLAIN = (
     "n", "seed", "presence_penalty", "frequency_penalty", "temperature", "top_p", "max_tokens", "min_p",
-    "repetition_penalty", "ignore_eos", "min_tokens", "stop_token_ids", "stop",
+    "repetition_penalty", "ignore_eos", "min_tokens", "stop_token_ids", "stop", "skip_special_tokens",
 )  # fmt: skip
 # A request may name these; `module:function` would run code, and a combination in a file would read one
 SAFE = tuple(name for name, form in FORMS.items() if "file" not in form.keys)
@@ -33,7 +34,7 @@ class Order:
 
     prompts: what the members are to read. texts: the prompts as the client wrote them, for `echo`.
     limit: the most tokens to generate; 0 only scores the prompt. top: how many candidates' log-probabilities to report,
-    None for none.
+    None for none. inside: whether a chat's answer begins in a block of thoughts; None if these stay in its content.
     """
 
     model: Model
@@ -44,6 +45,7 @@ class Order:
     texts: Sequence[str] = ()
     limit: int = 1
     top: int | None = None
+    inside: bool | None = None
 
     @property
     def rows(self) -> int:
@@ -68,12 +70,34 @@ def chat_order(body: ChatRequest, model: Model, settings: Settings) -> Order:
         raise APIError(400, "top_logprobs needs logprobs: true", "top_logprobs")
     top = (body.top_logprobs or 0) if body.logprobs else None
     limit = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
-    negative = None if body.negative_messages is None else [each.as_plain() for each in body.negative_messages]
     try:
-        chat, against = Chat([each.as_plain() for each in body.messages]), None if negative is None else Chat(negative)
-        return _order(body, model, settings, [chat], against, top, limit)
+        chat = chat_of(body, body.messages, settings)
+        against = None if body.negative_messages is None else chat_of(body, body.negative_messages, settings)
+        order = _order(body, model, settings, [chat], against, top, limit)
     except UnisonoError as error:
         raise refused(error, body.model_fields_set | {"messages"}) from error  # type: ignore[arg-type]
+    return order if settings.reasoning_parser is None else replace(order, inside=_inside(body, order))
+
+
+def _inside(body: ChatRequest, order: Order) -> bool:
+    """Whether the prompt ends in a block of thoughts: the template opened one, or the message that goes on did."""
+    if body.continue_final_message:
+        return opened(body.messages[-1].as_plain()["content"])
+    return ends_open(_decoded(order.model, order.prompts[0].contexts[0].tokens[-16:]))
+
+
+def chat_of(body: Templating, messages: Sequence[Message], settings: Settings) -> Chat:
+    """A conversation as the request wants it written.
+
+    Raises:
+        APIError: 400 for the text of a template, where the server does not trust its clients with it.
+        RequestError: the fields contradict each other.
+    """
+    if body.chat_template is not None and "{" in body.chat_template and not settings.trust_templates:
+        message = "chat_template: this server takes the name of a template of the tokenizer, not a template's text"
+        raise APIError(400, message, "chat_template")
+    fields = body.model_dump(include=set(Templating.model_fields), exclude_none=True)
+    return Chat([each.as_plain() for each in messages], **fields)
 
 
 def completion_order(body: CompletionRequest, model: Model, settings: Settings) -> Order:
@@ -137,11 +161,11 @@ def _params(body: Sampling, model: Model, settings: Settings, top: int | None, l
         values["logit_bias"] = _bias(body.logit_bias)
     if top is not None:
         values.update(logprobs=True, top_logprobs=top)
-    return replace(model.config.sampling, **values)
+    return replace(model.ensemble.default_params, **{**model.config.sampling, **values})
 
 
 def _default_limit(model: Model, settings: Settings) -> int:
-    configured = model.config.sampling.max_tokens
+    configured = model.config.params.max_tokens
     return configured if settings.max_tokens is None else min(configured, settings.max_tokens)
 
 

@@ -50,6 +50,15 @@ class TextPart(Strict):
     text: str
 
 
+class Templating(Strict):
+    """How a conversation is written; vLLM's fields."""
+
+    chat_template: str | None = Field(None, description="The name of one of the tokenizer's templates")
+    chat_template_kwargs: dict[str, Any] | None = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
+
+
 class Message(Strict):
     """`name` and `reasoning_content` go to the chat template, which may write them."""
 
@@ -109,6 +118,7 @@ class Sampling(Strict):
     repetition_penalty: Number | None = None
     stop_token_ids: list[TokenId] | None = None
     ignore_eos: bool | None = None
+    skip_special_tokens: bool | None = None
     min_tokens: Count | None = None
     spec_decode_metrics: Literal["none", "summary", "detailed"] | None = None
     # ours
@@ -130,7 +140,7 @@ class CompletionRequest(Sampling):
     negative_prompt: str | None = None
 
 
-class ChatRequest(Sampling):
+class ChatRequest(Sampling, Templating):
     ignorable = neutral.CHAT
     messages: Annotated[list[Message], Field(min_length=1)]
     logprobs: bool | None = None
@@ -140,7 +150,7 @@ class ChatRequest(Sampling):
     negative_messages: Annotated[list[Message], Field(min_length=1)] | None = None
 
 
-class TokenizeRequest(Strict):
+class TokenizeRequest(Templating):
     model: str | None = None
     prompt: str | None = None
     messages: Annotated[list[Message], Field(min_length=1)] | None = None

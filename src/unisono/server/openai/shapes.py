@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from unisono.tokens.token_text import token_bytes, token_text
-from unisono.types import Commit
+from unisono.server.reasoning import Thoughts, silent_tags
+from unisono.tokens.token_text import special_name, token_bytes, token_text
+from unisono.types import Commit, Piece
 
-Parts = Sequence[tuple[str, Sequence[Commit]]]  # texts and the tokens that they came with
+Parts = Sequence[Piece]
 LEAST = -9999.0  # JSON has no minus infinity; OpenAI writes this number
 
 
@@ -15,13 +16,17 @@ class ChatShape:
 
     Args:
         logprobs: whether they were asked for.
+        inside: whether answers begin in a block of thoughts; None: thoughts stay in the content.
     """
 
     prefix, kind, chunk_kind = "chatcmpl-", "chat.completion", "chat.completion.chunk"
 
-    def __init__(self, tokenizer: Any, logprobs: bool) -> None:
+    def __init__(self, tokenizer: Any, logprobs: bool, inside: bool | None = None) -> None:
         self._tokenizer = tokenizer
         self._logprobs = logprobs
+        self._inside = inside
+        self._thoughts: dict[int, Thoughts] = {}  # per choice
+        self._tags = {} if inside is None else silent_tags(tokenizer)
 
     def opening(self, index: int) -> dict[str, Any] | None:
         """The choice of the first chunk, or None if there is nothing to say yet."""
@@ -32,34 +37,53 @@ class ChatShape:
         """The choice of a chunk."""
         return {
             "index": index,
-            "delta": {"content": _text(parts)},
+            "delta": self._content(index, parts),
             "logprobs": self._logs(parts),
             "finish_reason": None,
         }
 
     def closing(self, index: int, reason: str) -> dict[str, Any]:
         """The choice of the last chunk."""
-        return {"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}
+        rest = {name: text for name, text in self._content(index, (), last=True).items() if text}
+        return {"index": index, "delta": rest, "logprobs": None, "finish_reason": reason}
 
     def whole(self, index: int, parts: Parts, reason: str) -> dict[str, Any]:
         """A choice in one piece."""
-        message = {"role": "assistant", "content": _text(parts), "refusal": None}
+        message = {"role": "assistant", **self._content(index, parts, last=True), "refusal": None}
         return {"index": index, "message": message, "logprobs": self._logs(parts), "finish_reason": reason}
+
+    def _content(self, index: int, parts: Parts, last: bool = False) -> dict[str, str]:
+        if self._inside is None:
+            return {"content": _text(parts)}
+        shown = [piece.text + self._silent_tag(piece) for piece in parts]
+        thoughts = self._thoughts.setdefault(index, Thoughts(self._inside))
+        thought, said = thoughts.push("".join(shown), last)
+        return {"content": said} | ({"reasoning_content": thought} if thought else {})
+
+    def _silent_tag(self, piece: Piece) -> str:
+        """The text of a tag that is a special token, where these are left out."""
+        return "" if piece.commit is None or piece.token_text else self._tags.get(piece.commit.token, "")
 
     def _logs(self, parts: Parts) -> dict[str, Any] | None:
         if not self._logprobs:
             return None
-        content = [
-            self._entry(commit.token, commit.logprob)
-            | {"top_logprobs": [self._entry(token, value) for token, value in commit.top]}
-            for _, commits in parts
-            for commit in commits
-        ]
+        content = [self._logged(piece.commit, piece.token_text) for piece in parts if piece.commit is not None]
         return {"content": content, "refusal": None}
 
-    def _entry(self, token: int, logprob: float | None) -> dict[str, Any]:
+    def _logged(self, commit: Commit, added: str) -> dict[str, Any]:
+        """A token and its candidates; its own text is without the blank that decoding leaves out."""
+        alone = token_text(self._tokenizer, commit.token)
+        left = alone.removesuffix(added)
+        blank = bool(added) and left != alone and not left.strip(" ")
+        own = self._entry(commit.token, commit.logprob, len(left) if blank else 0)
+        tops = [self._entry(token, value) for token, value in commit.top]
+        same = {name: own[name] for name in ("token", "bytes")}
+        tops = [top | same if token == commit.token else top for top, (token, _) in zip(tops, commit.top, strict=True)]
+        return own | {"top_logprobs": tops}
+
+    def _entry(self, token: int, logprob: float | None, left: int = 0) -> dict[str, Any]:
         text, raw = token_text(self._tokenizer, token), token_bytes(self._tokenizer, token)
-        return {"token": text, "logprob": _finite(logprob), "bytes": raw}
+        return {"token": text[left:], "logprob": _finite(logprob), "bytes": raw if raw is None else raw[left:]}
 
 
 class CompletionShape:
@@ -74,7 +98,7 @@ class CompletionShape:
     def __init__(self, tokenizer: Any, logprobs: bool) -> None:
         self._tokenizer = tokenizer
         self._logprobs = logprobs
-        self._written: dict[int, int] = {}  # characters per choice so far, for `text_offset`
+        self._written: dict[int, int] = {}  # characters per choice so far, stop strings included
 
     def opening(self, index: int) -> None:
         """A completion's stream begins with its text."""
@@ -98,24 +122,29 @@ class CompletionShape:
         if not self._logprobs:
             return None
         logs: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
-        for text, commits in parts:
-            offset = self._written.get(index, 0)
-            self._written[index] = offset + len(text)
-            for commit in commits:
-                shown = token_text(self._tokenizer, commit.token)
-                logs["tokens"].append(shown)
-                logs["token_logprobs"].append(None if commit.logprob is None else _finite(commit.logprob))
-                logs["top_logprobs"].append(self._top(commit))
-                logs["text_offset"].append(min(offset, self._written[index]))
-                offset += len(shown)
+        for piece in parts:
+            offset, commit = self._written.get(index, 0), piece.commit
+            self._written[index] = offset + len(piece.token_text)
+            if commit is None:  # the end, with a character that is not finished
+                logs["tokens"][-1:] = [token + piece.token_text for token in logs["tokens"][-1:]]
+                continue
+            shown = piece.token_text or special_name(self._tokenizer, commit.token)
+            logs["tokens"].append(shown)
+            logs["token_logprobs"].append(None if commit.logprob is None else _finite(commit.logprob))
+            logs["top_logprobs"].append(self._top(commit, shown))
+            logs["text_offset"].append(offset)
         return logs
 
-    def _top(self, commit: Commit) -> dict[str, float] | None:
+    def _top(self, commit: Commit, shown: str) -> dict[str, float] | None:
+        """The candidates by text: the token itself as it is shown, and a text that is taken as `token_id:ID`."""
         if commit.logprob is None:
             return None
         found: dict[str, float] = {}
         for token, value in commit.top:
-            found.setdefault(token_text(self._tokenizer, token), _finite(value))
+            text = token_text(self._tokenizer, token)
+            if text == shown or text in found:
+                text = f"token_id:{token}"
+            found[shown if token == commit.token else text] = _finite(value)
         return found
 
 
@@ -123,7 +152,7 @@ Shape = ChatShape | CompletionShape
 
 
 def _text(parts: Parts) -> str:
-    return "".join(text for text, _ in parts)
+    return "".join(piece.text for piece in parts)
 
 
 def _finite(value: float | None) -> float:

@@ -7,7 +7,8 @@ const state = { models: [], chat: false, messages: [], stop: null };
 const NUMBERS = ["temperature", "max_tokens", "top_p", "top_k", "min_p", "seed"];
 
 const model = () => state.models.find((each) => each.id === at("model").value);
-const names = () => model().members.map((member) => member.name);
+const names = () => model().members.map((member) => member.name + (member.drafts_only ? " (drafts only)" : ""));
+const combined = () => model().members.filter((member) => !member.drafts_only);
 
 function say(text, error = false) {
   at("message").textContent = text;
@@ -28,14 +29,9 @@ async function load() {
 /** Controls for the chosen model's members, combination and schedules. */
 function showModel() {
   const chosen = model(), count = chosen.members.length;
-  const [kind, values] = chosen.combination.split(":");
-  const weights = (values || "").split(",");
   at("members").replaceChildren(...chosen.members.map((member, index) => {
     const size = make("small", {}, ` ${(member.parameters / 1e6).toFixed(1)}M`);
-    const name = make("span", {}, make("span", { class: `swatch ${colour(index)}` }), member.name, size);
-    const weight = make("input", { type: "number", step: "0.05", min: "0", value: weights[index] || "1", "aria-label": `Weight of ${member.name}` });
-    weight.addEventListener("input", setWeights);
-    return make("li", {}, name, ...(kind === "weighted" && count > 1 ? [weight] : []));
+    return make("li", {}, make("span", {}, make("span", { class: `swatch ${colour(index)}` }), names()[index], size));
   }));
   at("combine").value = chosen.combination;
   at("combine").disabled = !chosen.allowed.includes("combine");
@@ -47,14 +43,31 @@ function showModel() {
   at("schedules").replaceChildren(...schedules.map((each) => make("option", { value: each })));
   at("guidance").hidden = !chosen.guidance;
   at("mode-chat").disabled = !chosen.chat;
-  at("legend").replaceChildren(
-    ...names().map((name, index) => make("li", {}, make("span", { class: `swatch ${colour(index)}` }), `proposed by ${name}`)),
-    make("li", {}, make("span", { class: "swatch redrawn none" }), "redrawn after a rejection"),
-    make("li", {}, make("span", { class: "swatch drawn none" }), "drawn without a proposal"));
+  showWeights();
+}
+
+/** The combination that is asked for: its name, its weights and its options. */
+function combination() {
+  const [kind, values] = (at("combine").value || model().combination).split(/:(.*)/s);
+  const parts = (values || "").split(",").filter((part) => part);
+  return { kind, weights: parts.filter((part) => !part.includes("=")), options: parts.filter((part) => part.includes("=")) };
+}
+
+/** A control per weight, if the combination that is asked for has weights. */
+function showWeights() {
+  const { kind, weights } = combination(), shown = model().per_member.includes(kind) && combined().length > 1 && !at("combine").disabled;
+  [...at("members").children].forEach((item, index) => {
+    item.querySelector("input")?.remove();
+    if (!shown || index >= combined().length) return;
+    const weight = make("input", { type: "number", step: "0.05", min: "0", value: weights[index] || "1", "aria-label": `Weight of ${names()[index]}` });
+    weight.addEventListener("input", setWeights);
+    item.append(weight);
+  });
 }
 
 function setWeights() {
-  at("combine").value = `weighted:${[...at("members").querySelectorAll("input")].map((input) => input.value || 0).join(",")}`;
+  const { kind, options } = combination(), weights = [...at("members").querySelectorAll("input")].map((input) => input.value || 0);
+  at("combine").value = `${kind}:${[...weights, ...options].join(",")}`;
 }
 
 function setMode(chat) {
@@ -90,8 +103,8 @@ function body(schedule) {
 
 async function decode(schedule, title, signal) {
   const asked = body(schedule);
-  const shown = asked.guidance_scale === undefined ? names() : [names()[0], `${names()[0]} unguided`];
-  const run = new Run(title, shown, state.chat ? "" : asked.prompt, inspect);
+  const beside = asked.guidance_scale !== undefined && combined().length === 1; // the member beside itself, without drafts
+  const run = new Run(`${title} · ${asked.model}`, beside ? [model().members[0].name, `${model().members[0].name} unguided`] : names(), state.chat ? "" : asked.prompt, inspect);
   at("runs").append(run.element);
   const path = state.chat ? "/v1/chat/completions" : "/v1/completions";
   try {
@@ -146,6 +159,7 @@ async function start(event) {
 
 /** The chosen schedule; before it `standard`, if both are to be compared: one after the other, so neither slows the other. */
 async function decodeAll(schedule, signal) {
+  if (at("compare").checked && at("seed").value === "") at("seed").value = Math.floor(Math.random() * 2 ** 32); // one for both
   const reference = at("compare").checked ? await decode("standard", "standard", signal) : null;
   const run = await decode(schedule, schedule || "as configured", signal);
   if (state.chat) {
@@ -155,7 +169,15 @@ async function decodeAll(schedule, signal) {
   if (!reference) return say("Done.");
   const factor = (run.speed / reference.speed).toFixed(2);
   run.heading.textContent = `${factor}× standard`;
-  say(`${schedule} decoded at ${factor} times the speed of standard, on seed ${at("seed").value}.`);
+  say(`${schedule} decoded at ${factor} times the speed of standard, on seed ${at("seed").value}. ${apart(run.part(reference))}`);
+}
+
+/** Whether two runs on one seed gave one text, and if not, why. */
+function apart(token) {
+  if (token === null) return "Both texts are the same.";
+  const reason = !model().allowed.includes("verification") ? "only coupled verification, which this server does not let requests choose, gives every schedule one text" :
+    "forwards of other widths round otherwise, which tips near-ties; with --dtype float32 all schedules have one text, with --deterministic each repeats its own";
+  return `The texts part at token ${token}, which is marked: ${reason}.`;
 }
 
 /** What was said; the last answer stands below, with its tokens. */
@@ -169,6 +191,7 @@ at("form").addEventListener("submit", start);
 at("stop").addEventListener("click", () => state.stop && state.stop.abort());
 at("clear").addEventListener("click", () => { state.messages = []; at("runs").replaceChildren(); showChat(); });
 at("model").addEventListener("change", showModel);
+at("combine").addEventListener("input", showWeights);
 at("mode-prompt").addEventListener("click", () => setMode(false));
 at("mode-chat").addEventListener("click", () => setMode(true));
 at("key").value = sessionStorage.getItem("unisono-key") || "";

@@ -11,6 +11,8 @@ export function make(tag, { svg = false, ...attributes } = {}, ...children) {
 }
 
 export const colour = (member) => (member === null ? "none" : `m${member % 6}`);
+const proposer = (token) => (token.looked_up ? "lookup" : colour(token.member));
+const swatch = (kind, ...text) => make("li", {}, make("span", { class: `swatch ${kind}` }), ...text);
 
 const percent = (share) => (share === null ? "–" : share < 0.0001 && share > 0 ? "<0.01%" : `${(100 * share).toFixed(2)}%`);
 const visible = (text) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll(" ", "␣") || "∅";
@@ -31,9 +33,11 @@ export class Run {
     if (given) this.output.append(make("span", { class: "given" }, given));
     this.numbers = make("dl", { class: "numbers" });
     this.table = make("table");
+    const legend = make("ul", { class: "legend", "aria-label": "Colours" }, ...members.map((name, index) => swatch(colour(index), `proposed by ${name}`)),
+      swatch("lookup", "looked up in the text"), swatch("redrawn none", "redrawn: another token was proposed"), swatch("drawn none", "drawn without a proposal"));
     this.timeline = make("div", { class: "timeline" });
     const caption = "Who ran when; below, what each step committed: accepted upwards, redrawn or drawn downwards";
-    this.element = make("article", { class: "run" }, make("h2", {}, title, this.heading), this.used, this.output, this.numbers,
+    this.element = make("article", { class: "run" }, make("h2", {}, title, this.heading), this.used, this.output, legend, this.numbers,
       this.table, make("figure", {}, make("figcaption", {}, caption), this.timeline));
     this.output.addEventListener("keydown", (event) => this.move(event));
     this.output.addEventListener("focus", () => { if (this.chosen < 0 && this.tokens.length) this.choose(0); });
@@ -64,11 +68,22 @@ export class Run {
     const index = this.tokens.push(token) - 1;
     if (token.origin !== "drawn") this.decided += 1;
     const shown = token.text.startsWith("bytes:") ? "▯" : token.text;
-    const span = make("span", { class: `token ${token.origin} ${colour(token.member)}` }, shown);
+    const span = make("span", { class: `token ${token.origin} ${proposer(token)}` }, shown);
     if (shown.includes("\n")) span.prepend(make("span", { class: "mark", "aria-hidden": "true" }, "⏎"));
     token.element = span;
     for (const name of ["pointerenter", "click"]) span.addEventListener(name, () => this.choose(index));
     this.output.append(span);
+  }
+
+  /** Mark the first token that another run does not have, and say which it is; nothing if the texts are the same. */
+  part(other) {
+    const most = Math.max(this.tokens.length, other.tokens.length);
+    for (let index = 0; index < most; index++) {
+      if (this.tokens[index]?.id === other.tokens[index]?.id) continue;
+      for (const run of [this, other]) run.tokens[index]?.element.classList.add("parts");
+      return index + 1;
+    }
+    return null;
   }
 
   choose(index) {
@@ -114,7 +129,12 @@ export class Run {
       const cells = [this.sum("forwards", member), this.sum("proposed", member), taken];
       return make("tr", {}, make("td", {}, make("span", { class: `swatch ${colour(member)}` }), name), ...cells.map((cell) => make("td", {}, String(cell))));
     });
-    const heads = ["member", "forwards", "proposed", "accepted"].map((name) => make("th", { scope: "col" }, name));
+    const found = this.turns.reduce((total, turn) => total + turn.looked_up, 0);
+    if (found) {
+      const stood = this.tokens.filter((token) => token.looked_up && token.origin === "accepted").length;
+      rows.push(make("tr", {}, make("td", {}, make("span", { class: "swatch lookup" }), "looked up"), ...["–", found, stood].map((cell) => make("td", {}, String(cell)))));
+    }
+    const heads = ["proposer", "forwards", "proposed", "accepted"].map((name) => make("th", { scope: "col" }, name));
     this.table.replaceChildren(make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows));
     this.draw();
   }
@@ -147,14 +167,17 @@ export class Run {
 
 /** What each member said where a token stands. */
 export function candidates(token, index, members) {
-  const proposer = token.member === null ? "drawn from the combination" :
-    token.origin === "accepted" ? `proposed by ${members[token.member]}, accepted` : `redrawn: ${members[token.member]} proposed another token`;
-  const heads = ["token", "combined", ...members].map((name) => make("th", { scope: "col" }, name));
+  const law = token.drawn === null ? "combined" : `${members[token.drawn]}, drawn here`;
+  const who = token.looked_up ? "looked up in the text" : token.member === null ? "" : `proposed by ${members[token.member]}`;
+  const told = token.origin === "drawn" ? ["drawn without a proposal"] : token.origin === "accepted" ? [`${who}, accepted`] :
+    ["redrawn in place of ", make("code", {}, visible(token.proposed.text)), `, ${who}`];
+  const heads = ["token", law, ...members].map((name) => make("th", { scope: "col" }, name));
   const rows = token.candidates.map((candidate) => {
     const cell = (share) => make("td", {}, ...(share === null ? [] : [make("meter", { min: 0, max: 1, value: share })]), make("span", { class: "share" }, percent(share)));
     const shares = [candidate.combined, ...candidate.members].map(cell);
     return make("tr", candidate.id === token.id ? { class: "taken" } : {}, make("td", {}, make("code", {}, visible(candidate.text))), ...shares);
   });
-  return [make("h2", {}, `Token ${index + 1} `, make("code", {}, visible(token.text)), ` – ${proposer}`),
-    make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows))];
+  return [make("h2", {}, `Token ${index + 1} `, make("code", {}, visible(token.text)), " – ", ...told),
+    make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows)),
+    ...(token.candidates.some((each) => [each.combined, ...each.members].includes(null)) ? [make("p", {}, "–: not asked here, since the token did not depend on it")] : [])];
 }

@@ -1,0 +1,56 @@
+"""How many cores this process may use, and how its threads wait: said to OpenMP before torch is imported.
+
+Threads that share an operation wait for each other at its end. GNU's OpenMP lets them spin for up to 300,000 turns,
+which is longer than a time slice: beside other load the thread that is waited for does not run, because another one spins.
+So they spin for a short time only, as long as it is until the next operation, and then sleep.
+"""
+
+import os
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+
+SPINS = 5000
+WAITING = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
+COUNTS = {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}
+
+
+def settle(environment: MutableMapping[str, str] = os.environ, system: Path = Path("/")) -> None:
+    """Say to OpenMP what the user has not said. By itself it looks at the affinity of the process, not at its quota.
+
+    Args:
+        environment: is changed. system: the root of the file system.
+    """
+    if not WAITING & environment.keys():
+        environment["GOMP_SPINCOUNT"] = str(SPINS)
+        environment["KMP_BLOCKTIME"] = "1"  # milliseconds; of Intel's OpenMP
+    quota = min(_quotas(system), default=None)
+    if quota is not None and quota < _affinity() and not COUNTS & environment.keys():
+        environment["OMP_NUM_THREADS"] = str(max(1, int(quota)))
+
+
+def _affinity() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _quotas(system: Path) -> Iterator[float]:
+    """The cores that the control groups of this process may use, those above them included; both versions."""
+    for line in _read(system / "proc/self/cgroup").splitlines():
+        _, controllers, place = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = system / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        own = root / place.lstrip("/")
+        for folder in (own, *own.parents):
+            if not folder.is_relative_to(root):
+                break
+            split = (_read(folder / "cpu.cfs_quota_us") + _read(folder / "cpu.cfs_period_us")).split()
+            limit, period = [*(split or _read(folder / "cpu.max").split()), "", ""][:2]
+            if limit.isdigit() and period.isdigit():  # neither "max" nor -1, which mean no limit
+                yield int(limit) / int(period)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -1,0 +1,235 @@
+"""One tokenizer's chat templates: what they want of messages, and conversations as text."""
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from jinja2 import TemplateError
+
+from unisono.errors import RequestError
+
+Message = Mapping[str, Any]
+MARK = "qzxprobe"  # a content that no template writes by itself
+TURNS = ("user", "assistant")
+ROLES = ("system", "developer", *TURNS)  # those that probes ask for
+
+
+class Template:
+    """Conversations as text. What a template wants is found out once, by rendering short conversations with it.
+
+    A content is handed over as a text or as a list of parts, as the template reads it. A `developer` message becomes a
+    `system` message where the template does not write that role. System messages go in front of the next user's turn where
+    it does not write those. A message that it would leave out is an error.
+
+    Args:
+        tokenizer: of transformers, or None.
+        notify: told in one sentence when messages are moved or left out.
+    """
+
+    def __init__(self, tokenizer: Any, notify: Callable[[str], object] = warnings.warn) -> None:
+        self._tokenizer = tokenizer
+        self.notify = notify
+        self._forms: dict[tuple[str, str], str] = {}
+        self._ends: dict[str, frozenset[int]] = {}
+
+    def write(
+        self,
+        messages: Sequence[Message],
+        template: str | None = None,
+        *,
+        opening: bool = True,
+        continued: bool = False,
+        variables: Mapping[str, Any] | None = None,
+        system: bool = True,
+    ) -> str:
+        """A conversation as text.
+
+        Args:
+            template: the name of one of the tokenizer's templates, or a text in Jinja; None for the default.
+            opening: write the beginning of the assistant's turn behind the messages.
+            continued: leave the last message open, to be continued.
+            variables: what else the template is told.
+            system: False leaves system messages out, with a notice, where the template does not write them.
+
+        Raises:
+            RequestError: there is no such template, a message is malformed, or the template fails or leaves one out.
+        """
+        source, variables = self._source(template), variables or {}
+        self._require_variables(variables)
+        if not isinstance(messages, list | tuple) or not messages:
+            raise RequestError(f"a chat is a list of at least one message, not: {messages!r}")
+        for message in messages:
+            _require_message(message)
+        options: dict[str, Any] = {"add_generation_prompt": opening, "continue_final_message": continued, **variables}
+        found = self._shaped(source, self._known(source, messages, system))
+        text = self._render(source, found, options)
+        self._require_written(source, found, options, text)
+        return text
+
+    def ends(self, template: str | None = None) -> frozenset[int]:
+        """The special token that the template writes behind an assistant's turn, if there is one."""
+        source = self._source(template)
+        if source not in self._ends:
+            turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": MARK}]
+            _, found, rest = self._attempt(source, self._shaped(source, turns)).rpartition(MARK)
+            ids = self._tokenizer.encode(rest, add_special_tokens=False) if found else []
+            self._ends[source] = frozenset([token for token in ids if self._is_special(token)][:1]) - self._begin
+        return self._ends[source]
+
+    @property
+    def _begin(self) -> frozenset[int]:
+        """The token that begins texts, unless it ends them too."""
+        begin = self._tokenizer.bos_token_id
+        return frozenset() if begin in (None, self._tokenizer.eos_token_id) else frozenset([begin])
+
+    def _is_special(self, token: int) -> bool:
+        added = self._tokenizer.added_tokens_decoder.get(token)
+        return token in self._tokenizer.all_special_ids or (added is not None and added.special)
+
+    def _source(self, asked: str | None) -> str:
+        """The template's text."""
+        own = getattr(self._tokenizer, "chat_template", None)
+        if asked is not None and "{" in asked and self._tokenizer is not None:
+            return asked
+        if not own:
+            raise RequestError("the first member's tokenizer has no chat template; give a plain prompt instead")
+        named: dict[str, str] = own if isinstance(own, dict) else {"default": own}
+        if (asked or "default") in named:
+            return named[asked or "default"]
+        names = ", ".join(sorted(named))
+        if asked is None:
+            raise RequestError(
+                f"the tokenizer has several chat templates and no default; set chat_template to one of: {names}"
+            )
+        raise RequestError(f"chat_template: there is none named {asked!r}; the tokenizer has: {names}")
+
+    def _require_variables(self, variables: Mapping[str, Any]) -> None:
+        if not isinstance(variables, Mapping) or not all(isinstance(name, str) for name in variables):
+            raise RequestError(f"chat_template_kwargs must be a mapping of names to values, not: {variables!r}")
+        reserved = inspect.signature(self._tokenizer.apply_chat_template).parameters.keys() - {"tools", "documents"}
+        for name in variables:
+            if name in reserved or name == "messages":
+                raise RequestError(f"chat_template_kwargs: {name} is no variable of a template; leave it out")
+
+    def _render(self, source: str, messages: Sequence[Message], options: Mapping[str, Any]) -> str:
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                list(messages), chat_template=source, tokenize=False, **options
+            )
+            return text
+        except TemplateError as error:
+            raise RequestError(f"the chat template refuses these messages: {_one_line(error)}") from error
+        except Exception as error:
+            problem = f"{type(error).__name__}: {_one_line(error)}"
+            raise RequestError(f"the chat template cannot write these messages ({problem}); change them") from error
+
+    def _attempt(self, source: str, messages: Sequence[Message]) -> str:
+        """The text of a probe, or an empty one where the template fails."""
+        try:
+            return self._render(source, messages, {})
+        except RequestError:
+            return ""
+
+    def _form(self, source: str, role: str) -> str:
+        """How contents of a role are read: "text", "parts", or "" if a message of that role is not written."""
+        if (source, role) not in self._forms:
+            self._forms[source, role] = next((f for f in ("text", "parts") if self._is_written(source, role, f)), "")
+        return self._forms[source, role]
+
+    def _is_written(self, source: str, role: str, form: str) -> bool:
+        message = {"role": role, "content": _as(form, MARK)}
+        if role == "user":
+            return MARK in self._attempt(source, [message]).casefold()
+        user = {"role": "user", "content": _as(self._form(source, "user"), "x")}
+        around = [message, user] if role in ("system", "developer") else [user, message]
+        return MARK in self._attempt(source, around).casefold()
+
+    def _known(self, source: str, messages: Sequence[Message], system: bool) -> list[Message]:
+        """The same in roles that the template writes. One that writes no user's turn alone cannot be probed."""
+        if not self._form(source, "user"):
+            return list(messages)
+        if not self._form(source, "developer"):
+            messages = [{**each, "role": "system"} if each["role"] == "developer" else each for each in messages]
+        if all(each["role"] != "system" for each in messages) or self._form(source, "system"):
+            return list(messages)
+        if not system:
+            self.notify("the chat template writes no system messages; they are left out")
+            return [each for each in messages if each["role"] != "system"]
+        self.notify("the chat template writes no system messages; they are put in front of the user's turn")
+        return _merged(messages)
+
+    def _shaped(self, source: str, messages: Sequence[Message]) -> list[Message]:
+        """The same with contents in the form that the template reads."""
+        roles = [each["role"] if each["role"] in ROLES else "user" for each in messages]
+        pairs = zip(roles, messages, strict=True)
+        return [{**each, "content": _as(self._form(source, role), each["content"])} for role, each in pairs]
+
+    def _require_written(self, source: str, messages: Sequence[Message], options: Mapping[str, Any], text: str) -> None:
+        """Raise RequestError for a message that vanishes.
+
+        Templates trim contents, escape them, and drop what was thought in earlier turns. So a content that is not in the text
+        is replaced by another one, and only if that is missing too, the message is left out. Earlier turns may be left out.
+        """
+        squeezed = _squeezed(text)
+        for place, message in enumerate(messages):
+            role, content = message["role"], _squeezed(_text(message["content"]))
+            earlier = role in TURNS and place < len(messages) - 1
+            known = role in ROLES and self._form(source, role) and (role in TURNS or not place)
+            if not content or earlier or (known and content in squeezed):
+                continue
+            marked = {**message, "content": _as("text" if isinstance(message["content"], str) else "parts", MARK)}
+            try:
+                probe = self._render(source, [*messages[:place], marked, *messages[place + 1 :]], options)
+            except RequestError:
+                continue
+            if MARK not in probe.casefold():
+                raise RequestError(
+                    f"the chat template leaves message {place + 1} out, of role {role!r}; give it another role or place"
+                )
+
+
+def _merged(messages: Sequence[Message]) -> list[Message]:
+    """System messages in front of the next user's turn, or as one of their own at the end."""
+    found: list[Message] = []
+    waiting: list[str] = []
+    for message in messages:
+        if message["role"] == "system":
+            waiting.append(_text(message["content"]))
+        elif message["role"] == "user" and waiting:
+            found.append({**message, "content": "\n\n".join([*waiting, _text(message["content"])])})
+            waiting = []
+        else:
+            found.append(message)
+    return found if not waiting else [*found, {"role": "user", "content": "\n\n".join(waiting)}]
+
+
+def _as(form: str, content: Any) -> Any:
+    """A content as a template reads it; nothing of it is lost."""
+    if form == "parts":
+        return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+    return _text(content)
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _require_message(message: object) -> None:
+    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+        raise RequestError(f"a message needs a role and a content, both texts, not: {message!r}")
+    content = message.get("content")
+    parts = content if isinstance(content, list | tuple) else ()
+    for part in parts:
+        if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+            raise RequestError(f'a part of a content is {{"type": "text", "text": "..."}}, not: {part!r}')
+    if not isinstance(content, str) and not parts:
+        raise RequestError(f"a message needs a role and a content, both texts, not: {message!r}")

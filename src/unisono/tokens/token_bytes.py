@@ -1,0 +1,146 @@
+"""What each token of a tokenizer spells, in bytes: exact for byte-level and SentencePiece vocabularies, else unknown."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+from weakref import WeakKeyDictionary, proxy
+
+FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")  # how SentencePiece models write a byte that is no character
+PROBES = ("def f(x):\n    return {'naïve': x[0]}  # probe\n\n", "The quick brown fox, 12345!", "日本語 🙂 e\u0301 ﬁ")
+SAMPLES = 256  # tokens that are decoded to check a table
+PARTS = {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}  # of SentencePiece decoders
+
+Spell = Callable[[str], bytes]
+
+
+class TokenBytes:
+    """The bytes of a tokenizer's tokens, worked out when a token is first asked for.
+
+    The rule comes from the tokenizer's decoder. It is checked when the table is made: the joined bytes of probe texts
+    and of sampled tokens must be the text, up to a blank in front. If they are not, no token has known bytes.
+
+    Args:
+        tokenizer: of transformers. The table does not keep it alive.
+
+    Attributes:
+        special: id -> name of the tokens that have no text of their own.
+        exact: whether bytes are known.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        self.special: Mapping[int, str] = {index: token.content for index, token in added.items() if token.special}
+        self._tokenizer = proxy(tokenizer)
+        self._spell = _spell(_steps(getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)))
+        level = self._spell is _byte_level  # added tokens are not written in the byte alphabet
+        self._added: dict[int, bytes] = (
+            {index: token.content.encode() for index, token in added.items()} if level else {}
+        )
+        self._known: dict[int, bytes | None] = {}
+        self.exact = self._spell is not None and self._holds()
+
+    def spelled(self, token: int) -> bytes | None:
+        """The token's bytes; None for special tokens, ids without a token, and where bytes are not known."""
+        if not self.exact:
+            return None
+        if token not in self._known:
+            self._known[token] = self._found(token)
+        return self._known[token]
+
+    def _found(self, token: int) -> bytes | None:
+        if token in self.special:
+            return None
+        if token in self._added:
+            return self._added[token]
+        piece: str | None = self._tokenizer.convert_ids_to_tokens(token)
+        return None if piece is None or self._spell is None else self._spell(piece)
+
+    def _holds(self) -> bool:
+        """Whether probe texts and sampled tokens come back."""
+        size = len(self._tokenizer)
+        sampled = [token for token in range(0, size, max(1, size // SAMPLES)) if token not in self._added]
+        texts = [(probe, self._tokenizer.encode(probe, add_special_tokens=False)) for probe in PROBES]
+        return all(self._comes_back(text, tokens) for text, tokens in [*texts, (None, sampled)])
+
+    def _comes_back(self, text: str | None, tokens: Sequence[int]) -> bool:
+        """Whether the tokens' joined bytes are this text, or the one that the tokenizer decodes; parts of characters
+        are left out where there is no text.
+        """
+        pairs = [(token, spelled) for token in tokens if (spelled := self._found(token)) is not None]
+        if text is None:
+            pairs = [(token, spelled) for token, spelled in pairs if is_text(spelled)]
+        joined = b"".join(spelled for _, spelled in pairs).decode(errors="replace")
+        if text is not None and joined in (text, " " + text):
+            return True
+        kept = [token for token, _ in pairs]
+        decoded = self._tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return joined.endswith(decoded) and not joined.removesuffix(decoded).strip(" ")
+
+
+_tables: WeakKeyDictionary[Any, TokenBytes] = WeakKeyDictionary()
+
+
+def table(tokenizer: Any) -> TokenBytes:
+    """The tokenizer's table, made once."""
+    if tokenizer not in _tables:
+        _tables[tokenizer] = TokenBytes(tokenizer)
+    return _tables[tokenizer]
+
+
+def is_text(spelled: bytes) -> bool:
+    """Whether these bytes are whole characters."""
+    try:
+        spelled.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _steps(decoder: Any) -> list[dict[str, Any]]:
+    """The steps of a decoder of the `tokenizers` library, as it describes itself."""
+    return [] if decoder is None else _flat(json.loads(decoder.__getstate__()))
+
+
+def _flat(step: dict[str, Any]) -> list[dict[str, Any]]:
+    return [part for each in step["decoders"] for part in _flat(each)] if step["type"] == "Sequence" else [step]
+
+
+def _spell(steps: Sequence[dict[str, Any]]) -> Spell | None:
+    """From an entry of the vocabulary to its bytes; None for decoders other than those that the module names."""
+    kinds = {step["type"] for step in steps}
+    if "ByteLevel" in kinds:
+        return _byte_level if kinds <= {"ByteLevel", "Fuse"} else None
+    replaced = [(step["pattern"].get("String", ""), step["content"]) for step in steps if step["type"] == "Replace"]
+    replaced += [(step["replacement"], " ") for step in steps if step["type"] == "Metaspace"]
+    if not kinds or not kinds <= PARTS or any(len(old) != 1 for old, _ in replaced):
+        return None
+
+    def spell(piece: str) -> bytes:
+        if "ByteFallback" in kinds and (found := FALLBACK.fullmatch(piece)):
+            return bytes([int(found[1], 16)])
+        for old, new in replaced:
+            piece = piece.replace(old, new)
+        return piece.encode()
+
+    return spell
+
+
+def _byte_level(piece: str) -> bytes:
+    try:
+        return bytes(map(_alphabet().__getitem__, piece))
+    except KeyError:
+        return piece.encode()
+
+
+@cache
+def _alphabet() -> dict[str, int]:
+    """How byte-level vocabularies write bytes: printable Latin-1 as itself, the others as characters from 256 on (GPT-2)."""
+    printable = [*_range("!", "~"), *_range("¡", "¬"), *_range("®", "ÿ")]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + rank): byte for rank, byte in enumerate(others)}
+
+
+def _range(first: str, last: str) -> range:
+    return range(ord(first), ord(last) + 1)

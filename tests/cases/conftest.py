@@ -1,0 +1,3 @@
+"""What tests of the command line have, here too."""
+
+from tests.cli.conftest import run  # noqa: F401
