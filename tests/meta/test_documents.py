@@ -42,9 +42,11 @@ NOT_RUN = {  # what a command begins with, and why no test runs it
 }
 LONG = ("unisono bench", "unisono eval", "python benchmarks/gpu.py", "unisono fit-tree", "lm_eval")
 SMALLER = {  # what a command begins with, and what is added
+    "unisono bench predict": "",
+    "python benchmarks/gpu.py": "--tokens 8 --repeats 1",
     "unisono bench": "--prompts 1 --repeats 1 --max-tokens 4",
     "unisono eval --preset": "--limit 2",
-    "unisono eval": "--limit 4",
+    "unisono eval": "--limit 12",
     "lm_eval": "--include_path . --limit 2",
 }
 PLACEHOLDERS = {"-m A -m B": "-m zoo:skills-m -m zoo:skills-n", "--tasks TASK": "--tasks words"}
@@ -60,7 +62,7 @@ EXAMPLES_NOT_RUN = {
     ("docs/paper.md", "from pathlib import Path"): "needs models of the hub",
 }
 FILES = {
-    "book.txt": "The quick brown fox jumps over the lazy dog.\n" * 4,
+    "texts.jsonl": "".join(f'{{"text": "The quick brown fox jumps over {number} dogs."}}\n' for number in range(12)),
     "qa.jsonl": '{"prompt": "\\nreverse abc =", "answer": " cba"}\n' * 4,
     "HumanEval.jsonl": '{"task_id": "t/0", "prompt": "def one():\\n", "entry_point": "one", '
     '"test": "def check(f):\\n    assert f() == 1\\n", "canonical_solution": "    return 1\\n"}\n',
