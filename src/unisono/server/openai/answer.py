@@ -222,7 +222,6 @@ class Echo:
 
     Args:
         top: of how many candidates to tell.
-        text: the prompt as the client wrote it.
 
     Raises:
         RequestError: members read different prompts, or the caches have no room.
