@@ -21,7 +21,10 @@ TEXT: dict[str, Any] = {**tiny.GROUPED, "vocab_size": tiny.TEXT_VOCABULARY}
 VISION: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
-@pytest.mark.parametrize("name", ["model.gguf", "some/where/model-Q4_K_M.GGUF", "owner/repository:Q4_K_M"])
+NAMES = ["model.gguf", "some/where/model-Q4_K_M.GGUF", "owner/name:Q4_K_M", "owner/name:UD-IQ2_XXS", "owner/name:BF16"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_gguf_by_name_is_refused_as_such(name: str):
     with pytest.raises(MemberError, match=r"is in GGUF, which is not read yet: .*; list the folder"):
         Ensemble.load([name])
@@ -35,6 +38,13 @@ def test_folders_without_a_model_are_refused_by_what_they_hold(tmp_path: Path, f
     (tmp_path / file).write_text("{}")
     with pytest.raises(MemberError, match=message):
         Ensemble.load([str(tmp_path)])
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_file_of_a_model_is_refused_as_such(tmp_path: Path, file: str):
+    (tmp_path / file).write_bytes(b"\x80{}")
+    with pytest.raises(MemberError, match=f"member {file} is a file: .*; list the folder"):
+        Ensemble.load([tmp_path / file])
 
 
 def llava() -> Any:

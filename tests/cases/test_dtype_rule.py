@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import LlavaConfig
 
 from tests import tiny
 from tests.hf import hf
@@ -33,6 +34,14 @@ def test_other_checkpoints_keep_their_type(own: torch.dtype):
 @pytest.mark.parametrize("own", [torch.float16, torch.bfloat16])
 def test_half_precision_stays_on_other_devices(own: torch.dtype):
     assert default_dtype(config(own), "cuda:0") == own
+
+
+@pytest.mark.parametrize("own", [torch.float16, torch.bfloat16])
+def test_a_type_that_only_the_part_for_text_names_is_taken(own: torch.dtype):
+    """As in the files of Qwen3-VL."""
+    wrapped = LlavaConfig(text_config=config(own))
+    assert wrapped.dtype is None
+    assert default_dtype(wrapped, "cuda:0") == own
 
 
 @pytest.mark.parametrize(

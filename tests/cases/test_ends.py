@@ -138,6 +138,27 @@ def test_the_harness_ends_a_chat_there(turned: tuple[Any, int, int]):
     assert plain != chat
 
 
+def test_the_harness_knows_a_chat_that_an_earlier_run_wrote(
+    turned: tuple[Any, int, int], monkeypatch: pytest.MonkeyPatch
+):
+    """With `--cache_requests` it reads contexts from a file, and has no template written."""
+    harness = pytest.importorskip("unisono.evals.harness")
+    instance = pytest.importorskip("lm_eval.api.instance").Instance
+    tokens, end, _ = turned
+    ensemble, found = tiny.ensemble(tiny.text_models(), tokens), list[Any]()
+
+    def record(prompts: list[Any], params: list[SamplingParams], **_: Any) -> list[Any]:
+        found.extend(params)
+        return []
+
+    monkeypatch.setattr(ensemble, "generate", record)
+    keywords = {"until": ["never there"], "max_gen_toks": 16}
+    contexts = [f"user: a\nassistant: b{tokens.convert_ids_to_tokens(end)}\nuser: c\n", "user: a\nassistant:"]
+    asked = [instance("generate_until", {}, (context, keywords), 0) for context in contexts]
+    harness.UnisonoLM(ensemble).generate_until(asked, disable_tqdm=True)
+    assert [params.stop_token_ids for params in found] == [(end,), ()]
+
+
 def finished(ensemble: Ensemble, prompt: str) -> int:
     return len(ensemble.generate(prompt, GREEDY)[0].token_ids)
 

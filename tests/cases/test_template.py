@@ -81,6 +81,13 @@ def test_system_goes_to_the_user_where_it_is_not_written(name: str, first: dict[
     assert text == plain(template, [user(INSTRUCTION + "\n\nhi"), assistant("yes"), user("so")])
 
 
+@pytest.mark.parametrize("blank", ["", " \n", part("")], ids=["empty", "blank", "part"])
+def test_a_blank_system_message_changes_no_users_turn(blank: Any):
+    with pytest.warns(UserWarning, match=NO_SYSTEM):
+        text = writer(templates.DROPS_SYSTEM).write([system(blank), user("hi")])
+    assert text == plain(templates.DROPS_SYSTEM, [user("hi")])
+
+
 def test_system_alone_and_late_becomes_a_users_turn():
     for messages in ([system("a")], [user("x"), assistant("y"), system("a")]):
         with pytest.warns(UserWarning, match=NO_SYSTEM):

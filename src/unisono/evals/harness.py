@@ -164,14 +164,22 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
                     f"max_gen_toks {setting.max_tokens} leaves no room for a prompt in a context of {self.max_length}; lower it"
                 )
             prompts.append(self._end(context, room))
-            ends = self.ensemble.prompts.turn_ends() if context in self._chats else ()
-            params.append(replace(setting, stop_token_ids=tuple(ends)))
+            params.append(replace(setting, stop_token_ids=self._turn_ends(context)))
         started = time.perf_counter()
         results = self.ensemble.generate(prompts, params, progress=not disable_tqdm and None, **self._method)
         self.seconds += time.perf_counter() - started
         for result in results:
             self._count(result.stats)
         return [result.text for result in results]
+
+    def _turn_ends(self, context: str) -> tuple[int, ...]:
+        """What ends the answer of a conversation: of one written here, or in an earlier run whose requests the harness kept."""
+        own = getattr(self.tokenizer, "chat_template", None)
+        if not own or (isinstance(own, dict) and "default" not in own):
+            return ()
+        ends = tuple(self.ensemble.prompts.turn_ends())
+        written = any(name in context for name in self.tokenizer.convert_ids_to_tokens(ends))
+        return ends if written or context in self._chats else ()
 
     def _count(self, stats: Stats) -> None:
         self.tokens += stats.tokens

@@ -190,12 +190,12 @@ class Template:
 
 
 def _merged(messages: Sequence[Message]) -> list[Message]:
-    """System messages in front of the next user's turn, or as one of their own at the end."""
+    """System messages in front of the next user's turn, or as one of their own at the end; blank ones say nothing."""
     found: list[Message] = []
     waiting: list[str] = []
     for message in messages:
         if message["role"] == "system":
-            waiting.append(_text(message["content"]))
+            waiting += [text] if (text := _text(message["content"])).strip() else []
         elif message["role"] == "user" and waiting:
             found.append({**message, "content": "\n\n".join([*waiting, _text(message["content"])])})
             waiting = []

@@ -13,7 +13,7 @@ from unisono.members.source import ZOO, Source, changed
 if TYPE_CHECKING:
     from unisono.members.hf.member import HFMember
 
-GGUF = re.compile(r"\.gguf$|:[A-Z]*Q\d\w*$", re.IGNORECASE)  # a file, or a quantization of a repository
+GGUF = re.compile(r"\.gguf$|:([A-Z-]*Q\d\w*|B?F16)$", re.IGNORECASE)  # a file, or a quantization of a repository
 LOADED = "already loaded"
 LOADING = ("device", "device_map", "quantization", "attn_implementation", "max_memory", "load_options", *WHERE)
 
@@ -78,6 +78,8 @@ def _require_format(name: str) -> None:
             f"member {folder.name} is in GGUF, which is not read yet: {name}; list the folder or hub id of the model that "
             "it was made from"
         )
+    if folder.is_file():
+        raise MemberError(f"member {folder.name} is a file: {name}; list the folder that has the model's config.json")
 
 
 def _fixed(source: Source) -> tuple[str, tuple[str, ...]]:

@@ -8,7 +8,9 @@ from unisono.members.hf.artifact import machine
 
 def default_dtype(config: PreTrainedConfig, device: str) -> torch.dtype:
     """The checkpoint's own type; half precision on a CPU is bfloat16 where it has instructions for it, else float32."""
-    own = config.dtype or torch.float32
+    own = (
+        config.dtype or config.get_text_config().dtype or torch.float32
+    )  # models that read images say it of their text
     if own not in (torch.bfloat16, torch.float16) or not device.startswith("cpu"):
         return own
     return torch.bfloat16 if multiplies_bfloat16() else torch.float32
