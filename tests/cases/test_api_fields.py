@@ -56,6 +56,12 @@ def test_each_field_changes_nothing_at_its_values(schema):
             assert schema.model_validate({**body, name: value}) == wanted, (name, value)
 
 
+def test_fields_of_the_schema_arrive():
+    """Only `logprobs: false`, which is no number, is dropped."""
+    both = [(schema, name) for schema in BODIES for name in schema.ignorable if name in schema.model_fields]
+    assert both == [(CompletionRequest, "logprobs")]
+
+
 @pytest.mark.parametrize("schema", BODIES)
 def test_other_values_are_refused_with_the_remedy(schema):
     own = set(schema.model_fields)

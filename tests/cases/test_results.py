@@ -113,6 +113,21 @@ def test_parameters_have_a_hash():
     assert pickle.loads(pickle.dumps(one)) == one
 
 
+def test_parameters_have_a_hash_whatever_their_processors():
+    """A class that says when two of its objects are equal has none of its own."""
+
+    class Same:
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Same)
+
+        def __call__(self, ids: Any, logits: Any) -> Any:
+            return logits
+
+    one, same = SamplingParams(logits_processors=[Same()]), SamplingParams(logits_processors=[Same()])
+    assert one == same
+    assert hash(one) == hash(same)
+
+
 def test_sources_are_public():
     ensemble = Ensemble.load([Source(tiny.text_models()[0], tokenizer=tiny.tokenizer(), name="one")])
     assert ensemble.names == ["one"]

@@ -114,6 +114,18 @@ def test_the_server_writes_them_at_their_offsets(server, stream: bool):
     assert all(text.startswith(token, offset) for token, offset in zip(tokens, offsets, strict=True))
 
 
+def test_a_request_goes_before_the_configuration():
+    source = Source(model=members()[0], tokenizer=TOKENIZER)
+    configured = Config((source,), sampling={"skip_special_tokens": False, "max_tokens": 12})
+    options = {"model": "one", "prompt": "the fox", "seed": 3, "logit_bias": {str(END): 12.0}}
+    with live(Catalog({"one": configured})) as up:
+        texts = [
+            up.client.completions.create(extra_body={"skip_special_tokens": skip}, **options).choices[0].text
+            for skip in (True, False, None)
+        ]
+    assert ["<|im_end|>" in text for text in texts] == [False, True, True]
+
+
 def test_the_command_line_says_the_same():
     left, kept = ({"skip_special_tokens": skip} for skip in (True, False))
     assert sampling(Config(sampling=left), SamplingOptions()) == left

@@ -128,14 +128,24 @@ def test_tags_that_are_special_tokens_are_seen():
     assert silent_tags(tiny.tokenizer()) == {}
 
 
+@pytest.mark.parametrize("stops", [None, [" never there"]])
 @pytest.mark.parametrize("answer", [whole, streamed])
-def test_a_special_token_may_be_the_tag(server: Live, answer: Any, monkeypatch: pytest.MonkeyPatch):
-    ensemble = server.ensemble("plain")
-    result = ensemble.chat(MESSAGES, SamplingParams(**GREEDY))
-    third = result.token_ids[3]
-    monkeypatch.setattr("unisono.server.openai.shapes.silent_tags", lambda _: {third: "<think>"})
-    before = ensemble.tokenizer.decode(result.token_ids[: result.token_ids.index(third) + 1])
-    assert answer(server, model="plain")[1] == before
+def test_special_tokens_may_be_the_tags(
+    server: Live, answer: Any, stops: list[str] | None, monkeypatch: pytest.MonkeyPatch
+):
+    """They have no text; each stands where it was generated, whatever is held back in front of it."""
+    monkeypatch.setattr("unisono.server.openai.shapes.silent_tags", lambda _: {0: "<think>", 1: "</think>"})
+    tokens = server.ensemble("plain").tokenizer
+    bias = {index: -100.0 for token, index in tokens.get_vocab().items() if not token.isascii()} | {0: 6.0, 1: 6.0}
+    params = SamplingParams(max_tokens=60, seed=4, logit_bias=bias, ignore_eos=True, skip_special_tokens=False)
+    text = server.ensemble("plain").chat(MESSAGES, params).text
+    assert 0 < text.index("<s>") < text.rindex("</s>") < len(text) - 4
+    if stops:  # one that may begin with the letter in front of a tag
+        stops = [text[text.rindex("</s>") - 1] + stops[0]]
+    options = {"max_tokens": 60, "temperature": 1, "seed": 4, "logit_bias": bias, "stop": stops}
+    tagged = text.replace(tokens.bos_token, "<think>").replace(tokens.eos_token, "</think>")
+    expected = apart([tagged], inside=False)
+    assert answer(server, model="plain", extra_body={"ignore_eos": True}, **options) == expected
 
 
 def test_a_message_with_thoughts_can_come_back(server: Live):

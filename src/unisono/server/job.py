@@ -22,10 +22,6 @@ class Update:
     observed: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def text(self) -> str:
-        return "".join(piece.text for piece in self.pieces)
-
-    @property
     def commits(self) -> list[Commit]:
         return [piece.commit for piece in self.pieces if piece.commit is not None]
 

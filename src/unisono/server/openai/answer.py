@@ -165,8 +165,8 @@ class Answer:
         """What one step added: a chunk with its tokens, and at the end one with the reason."""
         self._streamed += len(update.commits)
         events = b""
-        if update.text or update.observed or (update.commits and self._order.top is not None):
-            choice = self._shape.delta(update.choice, update.pieces)
+        choice = self._shape.delta(update.choice, update.pieces)
+        if self._shape.says(choice) or update.observed or (update.commits and self._order.top is not None):
             events += self._event([choice], **({"unisono": update.observed} if update.observed else {}))
         if update.result is not None:
             events += self._event([self._shape.closing(update.choice, update.result.finish_reason)])

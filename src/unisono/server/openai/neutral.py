@@ -35,7 +35,7 @@ SAMPLING = _table(
          "guided_whitespace_pattern", "structural_tag", "structured_outputs", "structured_output"), NULL,
     )),
     ("shorten the prompt yourself; nothing is cut off here", {"truncate_prompt_tokens": NULL}),
-    ("texts are the tokenizer's own; leave it out", {"spaces_between_special_tokens": ON}),
+    ("nothing is put between special tokens; leave it out", {"spaces_between_special_tokens": ON}),
     ("the stop string is never part of the text; add it yourself", {"include_stop_str_in_output": OFF}),
     ("use echo with logprobs at /v1/completions", {"prompt_logprobs": NULL}),
     ("use logprobs, whose tokens are texts", {"return_tokens_as_token_ids": OFF, "return_token_ids": OFF}),
@@ -84,7 +84,12 @@ MESSAGE = _table(
     ("leave it out", {"provider_specific_fields": (None, {})}),
 )  # fmt: skip
 
-PART = _table(("", {"cache_control": ANY}), ("only texts are read; leave it out", {"annotations": NONE}))
+PART = _table(
+    ("", {"cache_control": ANY}),
+    ("only texts are read; leave it out", {
+        "annotations": NONE, **dict.fromkeys(("image_url", "input_audio", "video_url", "file"), NULL),
+    }),
+)  # fmt: skip
 STREAM = _table(("", {"include_obfuscation": ANY}))
 
 ELSEWHERE = {  # what other servers call it

@@ -42,6 +42,10 @@ class ChatShape:
             "finish_reason": None,
         }
 
+    def says(self, choice: dict[str, Any]) -> bool:
+        """Whether there is a text in a chunk's choice."""
+        return any(choice["delta"].values())
+
     def closing(self, index: int, reason: str) -> dict[str, Any]:
         """The choice of the last chunk."""
         rest = {name: text for name, text in self._content(index, (), last=True).items() if text}
@@ -55,14 +59,9 @@ class ChatShape:
     def _content(self, index: int, parts: Parts, last: bool = False) -> dict[str, str]:
         if self._inside is None:
             return {"content": _text(parts)}
-        shown = [piece.text + self._silent_tag(piece) for piece in parts]
-        thoughts = self._thoughts.setdefault(index, Thoughts(self._inside))
-        thought, said = thoughts.push("".join(shown), last)
+        thoughts = self._thoughts.setdefault(index, Thoughts(self._inside, self._tags))
+        thought, said = thoughts.read(parts, last)
         return {"content": said} | ({"reasoning_content": thought} if thought else {})
-
-    def _silent_tag(self, piece: Piece) -> str:
-        """The text of a tag that is a special token, where these are left out."""
-        return "" if piece.commit is None or piece.token_text else self._tags.get(piece.commit.token, "")
 
     def _logs(self, parts: Parts) -> dict[str, Any] | None:
         if not self._logprobs:
@@ -106,6 +105,10 @@ class CompletionShape:
     def delta(self, index: int, parts: Parts) -> dict[str, Any]:
         """The choice of a chunk."""
         return self._choice(index, _text(parts), self._logs(index, parts), None)
+
+    def says(self, choice: dict[str, Any]) -> bool:
+        """Whether there is a text in a chunk's choice."""
+        return bool(choice["text"])
 
     def closing(self, index: int, reason: str) -> dict[str, Any]:
         """The choice of the last chunk."""
