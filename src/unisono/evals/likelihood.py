@@ -10,11 +10,7 @@ from unisono.types import Score, Stats
 
 
 def scorings(ensemble: Ensemble, pairs: Sequence[Pair], method: Mapping[str, Any]) -> list[Scoring]:
-    """Score continuations behind their prompts.
-
-    Raises:
-        RequestError: a pair cannot be split, or does not fit a member.
-    """
+    """Score continuations behind their prompts; RequestError if a pair cannot be split, or does not fit a member."""
     found = ensemble.scorings(pairs, combine=ensemble.method(**method).combination)
     score_all(found, ensemble.engine)
     return found
