@@ -73,7 +73,7 @@ format: $(STAMP) ## reformat and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP) ## a short speed measurement; results are printed
-	$(BIN)/python -m unisono.bench.speed --short
+	$(BIN)/unisono bench --grid benchmarks/short.yaml
 
 clean: ## remove the environment, builds and caches
 	rm -rf $(VENV) $(NEWEST) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info

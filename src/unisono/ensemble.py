@@ -1,7 +1,7 @@
 """The facade: text in, a stream of pieces out. Everything a user does goes through here."""
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Literal, overload
+from typing import Any, Literal, Self, overload
 
 from unisono.auto.measurements import Experience
 from unisono.batch import Batch
@@ -10,11 +10,11 @@ from unisono.decoding.engine import ROWS, Engine
 from unisono.decoding.spec import Method
 from unisono.errors import RequestError, make_all, require_count
 from unisono.loading import cache_budget, load_members
+from unisono.members.base import Member
 from unisono.members.lineup import Lineup
 from unisono.methods import Asked, Methods
 from unisono.params import SamplingParams
 from unisono.request import Request, Scoring, samples, score_all, task_of
-from unisono.session import Session
 from unisono.text.encoder import Chat
 from unisono.text.prompts import Pair, Prepared, Prompt, Prompts
 from unisono.types import Piece, Result, Score
@@ -22,11 +22,12 @@ from unisono.types import Piece, Result, Score
 Several = list[str] | list[list[int]]
 
 
-class Ensemble(Session):
+class Ensemble:
     """Several language models that decode one text.
 
     Thread-safe: threads may generate and stream at the same time; their requests run as rows of one batch, joining and
     leaving at any step. Each has its own slot in every member, so its text does not depend on what runs beside it.
+    As a context manager it is closed at the end of the block. `engine` runs the requests; `start` is for who steps it.
     """
 
     def __init__(
@@ -39,11 +40,10 @@ class Ensemble(Session):
         rows: int = ROWS,
         memory: int | None = None,
     ) -> None:
-        rows = require_count("rows", rows, 1)
         memory = cache_budget(lineup) if memory is None else require_count("memory", memory, 0)
         experience = Experience(lineup.parameters)
-        super().__init__(lineup, Engine(lineup, rows, memory, experience))
-        self.prompts = prompts
+        self.lineup, self.prompts = lineup, prompts
+        self.engine = Engine(lineup, require_count("rows", rows, 1), memory, experience)
         self._methods = Methods(lineup, Asked(combine, schedule, verification), experience)
 
     @classmethod
@@ -81,17 +81,47 @@ class Ensemble(Session):
             MemberError: a model cannot be loaded, does not fit in memory, or has another vocabulary.
             ConfigurationError: an option is unknown or does not fit the members.
         """
-        drafts = [] if draft is None else [draft]
-        loaded = load_members(members, options, drafts=drafts, generation_config=generation_config, threads=threads)
+        loaded = load_members(members, options, None, draft, generation_config, threads)
         return cls(*loaded, combine, schedule, verification, rows, memory)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all requests and give the caches' memory back; from now on every request raises RequestError. Harmless twice.
+
+        Whoever waits for a request gets the error too. Weights are freed with the last reference to them.
+        """
+        self.engine.close()
 
     def __repr__(self) -> str:
         return f"Ensemble({', '.join(self.names)}; {', '.join(self.method().names.values())})"
 
     @property
+    def members(self) -> list[Member]:
+        """The members, in their order; a draft model is the last."""
+        return list(self.lineup.members)
+
+    @property
+    def names(self) -> list[str]:
+        """The members' names, in the same order."""
+        return self.lineup.names
+
+    @property
     def tokenizer(self) -> Any:
         """The members' common tokenizer, or None."""
         return self.prompts.tokenizer
+
+    @property
+    def default_params(self) -> SamplingParams:
+        """What a call has that gives none: temperature, top_k, top_p, min_p and repetition_penalty may be a member's own.
+
+        `SamplingParams` that you make are taken as they are; `dataclasses.replace` of this builds on it.
+        """
+        return SamplingParams(**self.lineup.sampling)
 
     def method(
         self,
@@ -169,8 +199,8 @@ class Ensemble(Session):
         **options: Any,
     ) -> Result:
         """Answer a conversation, written with a chat template. Arguments as for `stream`; options are fields of `Chat`."""
-        asked = Asked(combine, schedule, verification)
-        return self._one(Chat(messages, **options), params, asked).run(self.engine)
+        chat = Chat(messages, **options)
+        return self._one(chat, params, Asked(combine, schedule, verification)).run(self.engine)
 
     def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
         """Token ids of a `Chat`, whose fields the options are; `stream(Chat(...))` also ends where the answer's turn does."""
@@ -196,7 +226,7 @@ class Ensemble(Session):
         if one is not also or len(prompts) != len(continuations):
             raise RequestError("logprobs takes a prompt and a continuation, or two lists of the same length")
         pairs = [Pair(*pair) for pair in zip(prompts, continuations, strict=True)]
-        scores = score_all(self.scorings(pairs, combine=combine), self._engine)
+        scores = score_all(self.scorings(pairs, combine=combine), self.engine)
         return scores[0] if one else scores
 
     def scorings(self, pairs: Sequence[Pair], *, combine: object = None) -> list[Scoring]:
@@ -205,15 +235,13 @@ class Ensemble(Session):
         Raises:
             RequestError, ConfigurationError: as for `logprobs`.
         """
-        combination = self.combination(combine)
-        prepare = self.prompts.prepare
+        combination, prepare = self.combination(combine), self.prompts.prepare
         return make_all(lambda pair: self._scoring(combination, prepare(pair, None, combination)), pairs, "pairs")
 
     def echo(self, prepared: Prepared, top: int = 1, *, combine: object = None) -> Scoring:
         """A row that scores a prompt's own tokens: those behind the members' prefixes, from the second on if one has none.
 
-        Args:
-            prepared: the prompt. top: how many of the most probable tokens to report at each position.
+        At each position it reports the `top` most probable tokens too.
 
         Raises:
             RequestError: the members read different prompts, or the prompt is too long for them or for the caches.

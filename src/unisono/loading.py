@@ -26,7 +26,7 @@ def load_members(
     members: Sequence[object],
     options: Mapping[str, Any],
     before: Loaded | None = None,
-    drafts: Sequence[object] = (),
+    draft: object = None,
     generation_config: str = "auto",
     threads: int | None = None,
 ) -> tuple[Lineup, Prompts]:
@@ -35,7 +35,7 @@ def load_members(
     Members that differ in name and prompt only are twins: they share weights and a cache.
 
     Args:
-        drafts: members that only propose, put behind the others; they may not change which tokens there are.
+        draft: a member that only proposes, put behind the others; it may not change which tokens there are.
         before: members of other ensembles, whose weights are shared; those loaded now are added to it.
         generation_config: as for `Ensemble.load`.
         threads: that operations of the process take from now on; None: as many as before.
@@ -52,6 +52,7 @@ def load_members(
     for key in options:
         if key not in known:
             raise unknown("option of Ensemble.load", key, known)
+    drafts = () if draft is None else (draft,)
     sources = [as_source(member, **options) for member in (*members, *drafts)]
     loaded, tokenizers = zip(*_load_all(sources, [] if before is None else before), strict=True)
     lineup = Lineup(loaded, len(drafts), twins=_twins(sources))

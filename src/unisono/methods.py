@@ -63,11 +63,7 @@ class Methods:
         return as_combination(asked.over(self._defaults).combine, len(self._lineup.combined))
 
     def choose(self, asked: Asked, params: SamplingParams | None = None) -> Method:
-        """The method of a call.
-
-        Raises:
-            ConfigurationError: a name is unknown, or does not fit the members or the parameters.
-        """
+        """The method of a call; ConfigurationError if a name is unknown, or does not fit the members or the parameters."""
         params = SamplingParams() if params is None else params
         asked, warp, combination = asked.over(self._defaults), Warp.of(params), self.combination(asked)
         repeats = asked.schedule == "auto" and (params.seed is not None or self._deterministic)

@@ -44,7 +44,7 @@ class Scoring:
         task = Task(prepared.contexts, prepared.warp, len(prepared.units), logprobs=top, given=prepared.units)
         method = Method(combination, standard(), GIVEN, proposer=0)
         self.commits: list[Commit] = []
-        self.row = Row(lineup, method, task, KeyedNoise(0), self._take)
+        self.row = Row(lineup, method, task, KeyedNoise(0), self.commits.extend)
         self.row.finished = not prepared.units
 
     def score(self) -> Score:
@@ -54,9 +54,6 @@ class Scoring:
         tokens = tuple(commit.token for commit in self.commits)
         greedy = all(commit.top[:1] and commit.top[0][0] == commit.token for commit in self.commits)
         return Score(tokens, tuple(commit.logprob for commit in self.commits if commit.logprob is not None), greedy)
-
-    def _take(self, commits: list[Commit]) -> None:
-        self.commits += commits
 
 
 class Request:
@@ -123,14 +120,6 @@ class Request:
         *_, last = self.stream(engine)
         assert last.result is not None
         return last.result
-
-    def result(self) -> Result:
-        """The result of a row that has ended; raises the error that ended it."""
-        found = self.outcome()
-        if isinstance(found, Exception):
-            raise found
-        assert found is not None
-        return found
 
     def outcome(self) -> Result | Exception | None:
         """What came of it: the result, or the error that ended it; None if it has not ended."""

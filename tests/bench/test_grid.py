@@ -45,6 +45,11 @@ def test_choices_say_what_they_change():
     assert [[each.label for each in group] for group in case.choices()] == [["standard", "auto"], ["cos:1,1"]]
 
 
+def test_the_grid_of_make_bench_can_be_measured():
+    cases = grid.read(Path(__file__).parents[2] / "benchmarks" / "short.yaml")
+    assert [len(case.choices()[0]) for case in cases] == [5, 5, 4, 5]
+
+
 @pytest.mark.parametrize("name", grid.presets())
 def test_presets_can_be_measured(name: str):
     """Bundled members, known prompts, choices that can be read; of what is picked there is something to pick from."""

@@ -1,11 +1,10 @@
 """Measurements: what is counted, not how long it takes."""
 
-import json
 
 import pytest
 
 from unisono import Ensemble, SamplingParams
-from unisono.bench import members, predict, speed
+from unisono.bench import members, predict
 from unisono.bench.measure import Run, compare, lower_bound, middle, ratios
 from unisono.bench.prompts import PYTHON
 from unisono.bench.provenance import provenance
@@ -45,15 +44,6 @@ def test_provenance_says_where_a_number_comes_from():
     found = provenance()
     assert {"command", "commit", "time", "python", "versions", "cpu", "cores"} <= found.keys()
     assert found["versions"]["torch"]
-
-
-@pytest.mark.slow
-def test_the_benchmark_writes_a_result_file(tmp_path, monkeypatch):
-    """One object with provenance and a cell per schedule."""
-    monkeypatch.setattr("sys.argv", ["speed", "--short", "--output", str(tmp_path / "out.json")])
-    speed.main()
-    document = json.loads((tmp_path / "out.json").read_text())
-    assert len(document["cells"]) == sum(len(case.schedules) + 1 for case in speed.CASES[:4])
 
 
 def test_a_member_that_standard_does_not_run_has_no_cost():

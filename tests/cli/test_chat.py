@@ -103,7 +103,7 @@ def test_ctrl_c_stops_the_answer_not_the_program(talk, monkeypatch, tmp_path):
     assert "(stopped)" in done.out
     saved = json.loads(file.read_text())
     assert [message["role"] for message in saved] == ["user", "assistant"]
-    assert not ensembles[0]._engine._running
+    assert not ensembles[0].engine._running
 
 
 def test_without_a_template_it_says_what_to_do(run, monkeypatch, tmp_path):

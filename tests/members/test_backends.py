@@ -110,7 +110,7 @@ def test_a_member_is_named_without_torch_and_transformers():
 def test_members_of_the_same_weights_are_twins(toy: Toy):
     """Also a drafter; a member of other options is none, and all are loaded once."""
     listed: list[Any] = ["toy:3", {"model": "toy:3", "seed": 1}, {"model": "toy:3", "name": "x"}]
-    lineup, _ = load_members(listed, {}, drafts=["toy:3"])
+    lineup, _ = load_members(listed, {}, draft="toy:3")
     assert lineup.twins == ((0, 2, 3),)
     assert lineup.drafters == 1
     assert lineup.names == ["toy:3#1", "toy:3#2", "x", "toy:3#3"]
@@ -136,7 +136,7 @@ def test_members_that_warp_by_themselves_are_not_combined_with_others(toy: Toy):
     with pytest.raises(MemberError, match="member toy:03 warps its laws itself and member toy:3 does not"):
         load_members(["toy:3", warping], {})
     with pytest.raises(MemberError, match="member toy:03 warps its laws itself and member toy:3 does not"):
-        load_members([warping], {}, drafts=["toy:3"])
+        load_members([warping], {}, draft="toy:3")
     assert load_members([warping, warping], {})[0].warps
 
 

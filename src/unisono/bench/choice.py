@@ -23,11 +23,7 @@ class Choice:
 
     @classmethod
     def parse(cls, text: object) -> "Choice":
-        """A choice as a user writes it.
-
-        Raises:
-            ConfigurationError: it is no text, or says a thing twice.
-        """
+        """A choice as a user writes it; ConfigurationError if it is no text, or says a thing twice."""
         words = text.split() if isinstance(text, str) else []
         rules = [word for word in words[1:] if word in ("auto", *VERIFICATIONS)]
         combinations = [word for word in words[1:] if word not in rules]

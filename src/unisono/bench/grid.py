@@ -94,11 +94,7 @@ def presets() -> list[str]:
 
 
 def preset(name: str) -> list[Case]:
-    """The cases of a grid that comes with the package.
-
-    Raises:
-        ConfigurationError: there is no such preset.
-    """
+    """The cases of a grid that comes with the package; ConfigurationError if there is no such preset."""
     if name not in presets():
         raise unknown("preset", name, presets())
     with resources.as_file(_folder() / f"{name}.yaml") as path:

@@ -24,11 +24,7 @@ NAMES = ("transformers:generate", "transformers:assisted:G", "transformers:ensem
 
 
 def missing(name: str, combination: Combination, members: int) -> str | None:
-    """Why a peer cannot do what the combination asks for; None if it can.
-
-    Raises:
-        ConfigurationError: there is no such peer.
-    """
+    """Why a peer cannot do what the combination asks for, or None; ConfigurationError if there is no such peer."""
     kind, count = _parse(name)
     alone = combination.needed(members) == (0,)
     if kind == "generate":

@@ -32,11 +32,7 @@ def require() -> None:
 
 
 def draw(document: Mapping[str, Any], folder: Path, kind: str = "svg") -> list[Path]:
-    """Every picture that the result has something for; the files.
-
-    Raises:
-        ConfigurationError: a file cannot be written.
-    """
+    """The files of all pictures that the result has something for; ConfigurationError if one cannot be written."""
     require()
     pictures = {"speedups": _speedups(document), "timeline": _timeline(document), "dial": _dial(document)}
     for curve in AXES:

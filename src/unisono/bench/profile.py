@@ -1,27 +1,19 @@
 """Where a round's time goes: forwards per member, warp, combine, verify, and the bookkeeping around them.
 
-    python -m unisono.bench.profile --schedule cos:4,1
-
 The parts are timed from outside, by wrapping what the engine calls for the while; each part's time excludes that of
 parts called within it. On a GPU a part's time is that of its launches, unless it waits.
 """
 
-import argparse
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from rich.console import Console
 from rich.table import Table
 
-from unisono.bench.prompts import PYTHON
-from unisono.bench.provenance import provenance
 from unisono.ensemble import Ensemble
 from unisono.params import SamplingParams
 from unisono.sampling.logits_edits import EditedWarp
@@ -104,29 +96,3 @@ def table(profile: Profile) -> Table:
         calls = f"{profile.calls[part] / profile.tokens:.2f}" if part in profile.calls else "-"
         found.add_row(part, f"{share:.1%}", f"{milliseconds:.3f}", calls)
     return found
-
-
-def main() -> None:
-    """Profile one method on one row, print it, and write it with its provenance if asked to."""
-    parser = argparse.ArgumentParser(prog="python -m unisono.bench.profile", description=__doc__)
-    parser.add_argument("-m", "--member", action="append", help="repeat it; code-m and code-n of the zoo by default")
-    parser.add_argument("--combine", default="weighted:0.5,0.5")
-    parser.add_argument("--schedule", default="cos:1,1")
-    parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--compile", default="auto")
-    parser.add_argument("--short", action="store_true", help="fewer prompts")
-    parser.add_argument("--output", type=Path, help="write the profile with its provenance to this JSON file")
-    asked = parser.parse_args()
-    members = asked.member or ["zoo:code-m", "zoo:code-n"]
-    ensemble = Ensemble.load(members, asked.combine, asked.schedule, dtype=asked.dtype, compile=asked.compile)
-    params = SamplingParams(max_tokens=64, temperature=asked.temperature, ignore_eos=True, seed=0)
-    found = measure(ensemble, PYTHON[:2] if asked.short else PYTHON, params)
-    Console().print(table(found))
-    if asked.output:
-        document = {**provenance(), **vars(asked), "output": str(asked.output), **found.as_dict()}
-        asked.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

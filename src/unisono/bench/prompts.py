@@ -149,11 +149,7 @@ def read(source: str, count: int) -> list[str]:
 
 
 def prompt(record: Any, where: str, number: int) -> str:
-    """The prompt that a record's fields make.
-
-    Raises:
-        RequestError: the record has the fields of no form.
-    """
+    """The prompt that a record's fields make; RequestError if the record has the fields of no form."""
     for fields, form in FORMS:
         if isinstance(record, Mapping) and all(field in record for field in fields):
             try:

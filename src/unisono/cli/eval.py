@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,24 +116,21 @@ def _tasks(name: str, texts: Sequence[Path], limit: int, seed: int, tuned: bool)
         return development, ExactMatch(items(limit, seed))
     if not texts:
         raise RequestError(f"{name} needs --text FILE")
+    make: Callable[[Sequence[Any]], Task] = BitsPerByte
+    found: list[Any]
     if name == "humaneval":
-        problems = [record for path in texts for record in read_records(path, FIELDS)]
-        if not tuned:
-            return None, HumanEval(problems[:limit])
-        some, others = halves(problems, [problem["prompt"] for problem in problems])
-        return HumanEval(some[:limit]), HumanEval(others[:limit])
-    if name == "exact-match":
+        make, found = HumanEval, [record for path in texts for record in read_records(path, FIELDS)]
+        keys = [problem["prompt"] for problem in found]
+    elif name == "exact-match":
         records = [record for path in texts for record in read_records(path, ["prompt", "answer"], lines=["answer"])]
-        asked = [Item(record["prompt"], record["answer"], ("given",)) for record in records]
-        if not tuned:
-            return None, ExactMatch(asked[:limit], name)
-        tuning, testing = halves(asked, [item.prompt for item in asked])
-        return ExactMatch(tuning[:limit], name), ExactMatch(testing[:limit], name)
-    documents = [document for path in texts for document in read_documents(path)]
+        make, found = partial(ExactMatch, name=name), [Item(**record, skills=("given",)) for record in records]
+        keys = [record["prompt"] for record in records]
+    else:
+        keys = found = [document for path in texts for document in read_documents(path)]
     if not tuned:
-        return None, BitsPerByte(documents[:limit])
-    first, second = halves(documents, documents)
-    return BitsPerByte(first[:limit]), BitsPerByte(second[:limit])
+        return None, make(found[:limit])
+    some, others = halves(found, keys)
+    return make(some[:limit]), make(others[:limit])
 
 
 def _report(ensemble: Ensemble, task: Task, rows: Sequence[Row], schedule: str) -> dict[str, Any]:

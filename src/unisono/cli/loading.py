@@ -102,11 +102,7 @@ def _object(name: str, text: str) -> dict[str, Any]:
 
 
 def read_template(name: str | None) -> str | None:
-    """A chat template: a file's text, or the plain one.
-
-    Raises:
-        ConfigurationError: the file cannot be read.
-    """
+    """A chat template: a file's text, or the plain one; ConfigurationError if the file cannot be read."""
     if name is None or name == "plain":
         return PLAIN_TEMPLATE if name else None
     try:

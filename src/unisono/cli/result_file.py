@@ -26,11 +26,7 @@ def require_writable(*files: Path | None, folder: Path | None = None) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write the text.
-
-    Raises:
-        ConfigurationError: the file cannot be written.
-    """
+    """Write the text; ConfigurationError if the file cannot be written."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -25,6 +25,11 @@ class Combination(ABC):
 
     prompts: ClassVar[tuple[str, ...]] = ()
     """Per member what it reads, `prompt` or `negative`; without entries all read the prompt."""
+    roles: ClassVar[str] = ""
+    """Who the members are, for a combination of a fixed number of them, `takes`."""
+    takes: ClassVar[int] = 2
+    leading: ClassVar[float] = 0.0
+    """How much of the law is the first member's."""
 
     @property
     @abstractmethod
@@ -40,6 +45,9 @@ class Combination(ABC):
 
     def check(self, members: int) -> None:
         """Raise ConfigurationError if this combination is not one of `members` members."""
+        if self.roles and members != self.takes:
+            kind = self.name.partition(":")[0]
+            raise ConfigurationError(f"{kind} takes {self.takes} members, {self.roles}, not: {members}")
 
     def needed(self, members: int) -> tuple[int, ...]:
         """The members without whose scores the law is not known."""
@@ -87,7 +95,7 @@ class Combination(ABC):
 
     def weight(self, member: int) -> float:
         """How much of the law is this member's; decides between proposers of equal size."""
-        return 0.0
+        return 0.0 if member else self.leading
 
 
 def target_law(combination: Combination, logits: Logits, warp: AnyWarp) -> Tensor:
@@ -108,11 +116,7 @@ def filled(heard: Heard) -> list[Tensor]:
 
 
 def finite_weights(values: Sequence[float], kind: str) -> tuple[float, ...]:
-    """Weights that are finite, not negative and not all zero.
-
-    Raises:
-        ConfigurationError: they are not.
-    """
+    """Weights that are finite, not negative and not all zero; ConfigurationError if they are not."""
     try:
         weights = tuple(float(value) for value in values)
     except (TypeError, ValueError, OverflowError):
@@ -124,16 +128,16 @@ def finite_weights(values: Sequence[float], kind: str) -> tuple[float, ...]:
     return weights
 
 
+def relative_weights(values: Sequence[float], kind: str) -> tuple[float, ...]:
+    """The same, divided by their sum."""
+    weights = finite_weights(values, kind)
+    return tuple(weight / sum(weights) for weight in weights)
+
+
 def require_count(kind: str, given: int, members: int) -> None:
     """Raise ConfigurationError unless there is one weight per member."""
     if given != members:
         raise ConfigurationError(f"{kind} has {given} weights for {members} members; give one weight per member")
-
-
-def require_members(kind: str, roles: str, wanted: int, members: int) -> None:
-    """Raise ConfigurationError unless there are as many members as the combination has roles."""
-    if members != wanted:
-        raise ConfigurationError(f"{kind} takes {wanted} members, {roles}, not: {members}")
 
 
 def share(name: str, value: float) -> float:

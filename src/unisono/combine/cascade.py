@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination, Logits, require_members, share
+from unisono.combine.base import Combination, Logits, share
 from unisono.combine.gates import Gate
 from unisono.errors import unknown
 from unisono.sampling.warp import AnyWarp
@@ -21,6 +21,7 @@ ROLES = "the small model and the large one"
 class Chow(Gate):
     """The small model where its largest probability is at least `1 - alpha` (equation 2)."""
 
+    roles = ROLES
     alpha: float
 
     @property
@@ -33,14 +34,12 @@ class Chow(Gate):
     def otherwise(self, logits: Logits, warp: AnyWarp) -> Tensor:
         return warp(logits[1])
 
-    def check(self, members: int) -> None:
-        require_members("cascade", ROLES, 2, members)
-
 
 @dataclass(frozen=True)
 class Opt(Combination):
     """The small model where `max q >= max p - alpha TV(p, q)` (equation 10)."""
 
+    roles = ROLES
     alpha: float
 
     @property
@@ -54,14 +53,12 @@ class Opt(Combination):
         law = torch.where(kept.unsqueeze(-1), warp(logits[0]), warp(logits[1]))
         return law + 0 * variation.unsqueeze(-1)  # nan if either member's scores are, though the other one is chosen
 
-    def check(self, members: int) -> None:
-        require_members("cascade", ROLES, 2, members)
-
 
 @dataclass(frozen=True)
 class TokenV3(Combination):
     """`q(v) 1[v in A] + q(not A) p(v)` with `A = {v: p(v) >= (1 - alpha) max p}` (equation 15)."""
 
+    roles = ROLES
     alpha: float
 
     @property
@@ -74,9 +71,6 @@ class TokenV3(Combination):
         small = warp(logits[0])
         rest = torch.where(trusted, 0.0, small).sum(-1, keepdim=True)
         return torch.where(trusted, small, 0.0) + rest * warp(logits[1])
-
-    def check(self, members: int) -> None:
-        require_members("cascade", ROLES, 2, members)
 
 
 RULES: dict[str, Callable[[float], Combination]] = {"chow": Chow, "opt": Opt, "tokenv3": TokenV3}

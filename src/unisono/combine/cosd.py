@@ -22,6 +22,8 @@ ROUNDING = 1e-6  # a law computed in another batch may differ by so much
 class Fusion(Combination):
     """A draft (member 0) whose tokens the first assistant replaces whose rule fires; later ones are not asked."""
 
+    leading = 1.0
+
     @abstractmethod
     def replaces(self, draft: Tensor, assistant: Tensor) -> Tensor:
         """Whether the assistant replaces a token: bool, broadcast of both arguments.
@@ -42,9 +44,6 @@ class Fusion(Combination):
     def check(self, members: int) -> None:
         if members < 2:
             raise ConfigurationError(f"{self.name} takes the draft and at least one assistant, not: {members} member")
-
-    def weight(self, member: int) -> float:
-        return 1.0 if member == 0 else 0.0
 
     def opener(self) -> int:
         return 0

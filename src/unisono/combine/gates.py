@@ -12,9 +12,8 @@ from unisono.combine.base import (
     Heard,
     Logits,
     finite,
-    finite_weights,
+    relative_weights,
     require_count,
-    require_members,
     share,
 )
 from unisono.errors import ConfigurationError, unknown
@@ -25,6 +24,8 @@ MEASURES = ("confidence", "entropy")
 
 class Gate(Combination):
     """The base (member 0) where it is sure, which it decides alone; otherwise another law."""
+
+    leading = 1.0
 
     @abstractmethod
     def sure(self, base: Tensor) -> Tensor:
@@ -45,9 +46,6 @@ class Gate(Combination):
         everybody = super().fixed(heard, warp)
         return everybody if heard[0] is None else everybody.to(heard[0].device) | self.sure(torch.softmax(heard[0], -1))
 
-    def weight(self, member: int) -> float:
-        return 1.0 if member == 0 else 0.0
-
     def opener(self) -> int:
         return 0
 
@@ -59,6 +57,7 @@ class Gate(Combination):
 class Nudge(Gate):
     """See `nudge`."""
 
+    roles = "the base and the model that nudges it"
     threshold: float
 
     @property
@@ -70,9 +69,6 @@ class Nudge(Gate):
 
     def otherwise(self, logits: Logits, warp: AnyWarp) -> Tensor:
         return warp(logits[1])
-
-    def check(self, members: int) -> None:
-        require_members("nudge", "the base and the model that nudges it", 2, members)
 
 
 def nudge(threshold: float = 0.3) -> Nudge:
@@ -127,11 +123,11 @@ def gate(weights: Sequence[float], threshold: float | None = None, by: str = "co
     Raises:
         ConfigurationError: weights are wrong, the measure is unknown, or the threshold is out of its range.
     """
-    values = finite_weights(weights, "gate")
+    values = relative_weights(weights, "gate")
     if by not in MEASURES:
         raise unknown("measure of gate", str(by), MEASURES)
     limit = (0.5 if by == "confidence" else 1.0) if threshold is None else threshold
     limit = share("threshold", limit) if by == "confidence" else finite("threshold", limit)
     if limit < 0:
         raise ConfigurationError(f"threshold must be 0 or more, not: {threshold}")
-    return Mixed(tuple(value / sum(values) for value in values), limit, by)
+    return Mixed(values, limit, by)

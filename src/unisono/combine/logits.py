@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination, Logits, finite, finite_weights, require_count, require_members
+from unisono.combine.base import Combination, Logits, finite, finite_weights, require_count
 from unisono.errors import ConfigurationError
 from unisono.sampling.warp import AnyWarp
 
@@ -61,6 +61,8 @@ def product(weights: Sequence[float]) -> Product:
 class Contrastive(Combination):
     """See `contrastive`."""
 
+    roles = PAIR
+    leading = 1.0
     mu: float
 
     @property
@@ -69,12 +71,6 @@ class Contrastive(Combination):
 
     def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
         return warp(linear(logits, (1.0, -self.mu)))
-
-    def check(self, members: int) -> None:
-        require_members("contrastive", PAIR, 2, members)
-
-    def weight(self, member: int) -> float:
-        return 1.0 if member == 0 else 0.0
 
 
 def contrastive(mu: float = 0.1) -> Contrastive:
@@ -90,6 +86,8 @@ def contrastive(mu: float = 0.1) -> Contrastive:
 class ContrastiveMasked(Combination):
     """See `contrastive_masked`."""
 
+    roles = PAIR
+    leading = 1.0
     alpha: float
     beta: float
 
@@ -102,12 +100,6 @@ class ContrastiveMasked(Combination):
         least = expert.amax(-1, keepdim=True) + math.log(self.alpha)
         scores = linear(logits, (1 + self.beta, -self.beta))
         return warp(scores.masked_fill_(expert < least, -torch.inf))
-
-    def check(self, members: int) -> None:
-        require_members("contrastive_masked", PAIR, 2, members)
-
-    def weight(self, member: int) -> float:
-        return 1.0 if member == 0 else 0.0
 
 
 def contrastive_masked(alpha: float = 0.1, beta: float = 0.5) -> ContrastiveMasked:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination, Heard, Logits, finite_weights, require_count
+from unisono.combine.base import Combination, Heard, Logits, relative_weights, require_count
 from unisono.errors import unknown
 from unisono.sampling.warp import AnyWarp
 
@@ -18,13 +19,14 @@ ROUNDING = 1e-6  # a mixture added up in another order may differ by so much
 class Weighted(Combination):
     """See `weighted`."""
 
+    kind: ClassVar[str] = "weighted"
     weights: tuple[float, ...]
-    order: str
+    order: str = ORDERS[0]
 
     @property
     def name(self) -> str:
         suffix = "" if self.order == ORDERS[0] else f",order={self.order}"
-        return "weighted:" + ",".join(f"{weight:g}" for weight in self.weights) + suffix
+        return f"{self.kind}:" + ",".join(f"{weight:g}" for weight in self.weights) + suffix
 
     def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
         if self.order == "warp-first":
@@ -33,13 +35,13 @@ class Weighted(Combination):
         return warp(mixture.log())
 
     def check(self, members: int) -> None:
-        require_count(self.name.partition(":")[0], len(self.weights), members)
+        require_count(self.kind, len(self.weights), members)
 
     def needed(self, members: int) -> tuple[int, ...]:
         return tuple(member for member in range(members) if self.weights[member] > 0)
 
     def equivalent(self, warp: AnyWarp) -> Combination:
-        return self if warp.greedy or self.order != ORDERS[0] else Drawn(self.weights, self.order)
+        return self if warp.greedy or self.order != ORDERS[0] else Drawn(self.weights)
 
     def early(self, warp: AnyWarp) -> bool:
         return warp.greedy and self.order == ORDERS[0] and sorted(self.weights)[0] < 0.5
@@ -76,20 +78,17 @@ def weighted(weights: Sequence[float], order: str = "warp-first") -> Weighted:
     Raises:
         ConfigurationError: weights are negative, all zero or not finite, or the order is unknown.
     """
-    values = finite_weights(weights, "weighted")
+    values = relative_weights(weights, "weighted")
     if order not in ORDERS:
         raise unknown("order", str(order), ORDERS)
-    total = sum(values)
-    return Weighted(tuple(value / total for value in values), order)
+    return Weighted(values, order)
 
 
 @dataclass(frozen=True)
 class Drawn(Weighted):
     """See `drawn`."""
 
-    @property
-    def name(self) -> str:
-        return "drawn:" + ",".join(f"{weight:g}" for weight in self.weights)
+    kind = "drawn"
 
     def odds(self, warp: AnyWarp) -> tuple[float, ...]:
         return () if warp.greedy else self.weights
@@ -109,6 +108,4 @@ def drawn(weights: Sequence[float]) -> Drawn:
     Raises:
         ConfigurationError: weights are negative, all zero or not finite.
     """
-    values = finite_weights(weights, "drawn")
-    total = sum(values)
-    return Drawn(tuple(value / total for value in values), ORDERS[0])
+    return Drawn(relative_weights(weights, "drawn"))

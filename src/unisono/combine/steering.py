@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unisono.combine.base import Combination, Logits, finite, require_members
+from unisono.combine.base import Combination, Logits, finite
 from unisono.combine.logits import linear
 from unisono.sampling.warp import AnyWarp
 
@@ -13,6 +13,9 @@ from unisono.sampling.warp import AnyWarp
 class Proxy(Combination):
     """See `proxy`."""
 
+    roles = "the base, the expert and the anti-expert"
+    takes = 3
+    leading = 1.0
     alpha: float
 
     @property
@@ -21,12 +24,6 @@ class Proxy(Combination):
 
     def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
         return warp(linear(logits, (1.0, self.alpha, -self.alpha)))
-
-    def check(self, members: int) -> None:
-        require_members("proxy", "the base, the expert and the anti-expert", 3, members)
-
-    def weight(self, member: int) -> float:
-        return 1.0 if member == 0 else 0.0
 
 
 def proxy(alpha: float = 1.0) -> Proxy:
@@ -44,6 +41,7 @@ def proxy(alpha: float = 1.0) -> Proxy:
 class Realign(Combination):
     """See `realign`."""
 
+    roles = "the aligned model and its reference"
     lam: float
 
     @property
@@ -52,9 +50,6 @@ class Realign(Combination):
 
     def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
         return warp(linear(logits, (self.lam, 1 - self.lam)))
-
-    def check(self, members: int) -> None:
-        require_members("realign", "the aligned model and its reference", 2, members)
 
     def weight(self, member: int) -> float:
         return abs(self.lam if member == 0 else 1 - self.lam)
@@ -76,6 +71,8 @@ def realign(lam: float = 0.5) -> Realign:
 class Guidance(Combination):
     """See `guidance`."""
 
+    roles = "one model listed twice, the second one for the negative prompt"
+    leading = 1.0
     prompts = ("prompt", "negative")
     scale: float
 
@@ -85,12 +82,6 @@ class Guidance(Combination):
 
     def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
         return warp(linear(logits, (self.scale, 1 - self.scale)))
-
-    def check(self, members: int) -> None:
-        require_members("guidance", "one model listed twice, the second one for the negative prompt", 2, members)
-
-    def weight(self, member: int) -> float:
-        return 1.0 if member == 0 else 0.0
 
 
 def guidance(scale: float = 1.5) -> Guidance:

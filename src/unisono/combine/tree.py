@@ -78,11 +78,7 @@ def write_tree(tree: Tree, file: str | Path, **notes: Any) -> None:
 
 
 def read_tree(file: str | Path) -> Tree:
-    """The tree in a JSON file.
-
-    Raises:
-        ConfigurationError: the file cannot be read, or is not what `write_tree` writes.
-    """
+    """The tree in a JSON file; ConfigurationError if the file cannot be read, or is not what `write_tree` writes."""
     try:
         content: Any = json.loads(Path(file).read_text(encoding="utf-8"))
     except OSError as error:

@@ -128,10 +128,6 @@ class Row:
         """Rows with equal keys may be warped together."""
         return self.task.warp if self.task.edits.nothing else self
 
-    def asked(self) -> tuple[bool, bool]:
-        """Whether log-probabilities are asked for, and whether of the processed law."""
-        return self.task.logprobs is not None, self.task.processed
-
     def warp(self, first: int, count: int) -> AnyWarp:
         """What turns logits at `count` open positions, from `first` on, into laws."""
         if self.task.edits.nothing:

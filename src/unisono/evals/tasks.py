@@ -3,15 +3,16 @@
 import math
 import re
 import time
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from operator import eq
+from typing import Any, ClassVar, Self
 
 from unisono.ensemble import Ensemble
-from unisono.evals.likelihood import log_probabilities
+from unisono.evals.likelihood import forwards_of, log_probabilities
 from unisono.evals.skills import STOP, Item
 from unisono.params import SamplingParams
-from unisono.types import Result
 
 
 @dataclass(frozen=True)
@@ -31,88 +32,75 @@ class Outcome:
     texts: tuple[str, ...] = field(default=(), repr=False)
 
 
-class Task(Protocol):
+@dataclass(frozen=True)
+class Task(ABC):
     """Items with a score each. `unit` names the mean score; `higher` says whether more is better."""
 
-    @property
-    def name(self) -> str: ...
+    items: Sequence[Any]
+    name: str = ""
+    unit: ClassVar[str]
+    higher: ClassVar[bool] = True
 
-    @property
-    def unit(self) -> str: ...
+    def __len__(self) -> int:
+        return len(self.items)
 
-    @property
-    def higher(self) -> bool: ...
-
-    def __len__(self) -> int: ...
-
-    def first(self, count: int) -> "Task":
+    def first(self, count: int) -> Self:
         """The same task on its first items."""
-        ...
+        return replace(self, items=self.items[:count])
 
+    @abstractmethod
     def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
         """Score every item with one method."""
-        ...
+
+
+def generated(
+    ensemble: Ensemble,
+    prompts: Sequence[str],
+    params: SamplingParams,
+    right: Callable[[Sequence[str]], Iterable[bool]],
+    **method: Any,
+) -> Outcome:
+    """Texts behind prompts; `right` says which of them are."""
+    started = time.perf_counter()
+    results = ensemble.generate(prompts, params, progress=False, **method)
+    seconds = time.perf_counter() - started
+    texts, stats = tuple(result.text for result in results), [result.stats for result in results]
+    scores, tokens = tuple(map(float, right(texts))), sum(each.tokens for each in stats)
+    return Outcome(results[0].combination, scores, seconds, tokens, forwards=forwards_of(stats), texts=texts)
 
 
 @dataclass(frozen=True)
-class ExactMatch:
+class ExactMatch(Task):
     """Greedy answers that are right or wrong as a whole; `tokens` limits them, by default by the longest right one."""
 
     items: Sequence[Item]
     name: str = "skills"
     stop: tuple[str, ...] = (STOP,)
     tokens: int | None = None
-    unit: str = "accuracy"
-    higher: bool = True
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def first(self, count: int) -> "ExactMatch":
-        return replace(self, items=self.items[:count])
+    unit = "accuracy"
 
     def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
-        longest = max(len(item.answer.encode()) for item in self.items)  # a token is a byte or more
+        answers = [item.answer for item in self.items]
+        longest = max(len(answer.encode()) for answer in answers)  # a token is a byte or more
         params = SamplingParams(max_tokens=self.tokens or longest + 1, temperature=0, stop=self.stop, seed=0)
-        started = time.perf_counter()
         prompts = [item.prompt for item in self.items]
-        results = ensemble.generate(prompts, params, combine=combine, schedule=schedule, progress=False)
-        seconds = time.perf_counter() - started
-        scores = tuple(float(each.text == item.answer) for each, item in zip(results, self.items, strict=True))
-        return Outcome(
-            results[0].combination,
-            scores,
-            seconds,
-            sum(each.stats.tokens for each in results),
-            forwards=forwards_of(results),
-            texts=tuple(each.text for each in results),
+        return generated(
+            ensemble, prompts, params, lambda texts: map(eq, texts, answers), combine=combine, schedule=schedule
         )
 
 
-def forwards_of(results: Sequence[Result]) -> tuple[int, ...]:
-    """Per member, over all results."""
-    counts = [[member.forwards for member in each.stats.members] for each in results]
-    return tuple(sum(column) for column in zip(*counts, strict=True))
-
-
 @dataclass(frozen=True)
-class BitsPerByte:
-    """Negative log-likelihood of texts in bits, over their bytes in UTF-8."""
+class BitsPerByte(Task):
+    """Negative log-likelihood of documents in bits, over their bytes in UTF-8."""
 
-    documents: Sequence[str]
+    items: Sequence[str]
     name: str = "bits-per-byte"
-    unit: str = "bits per byte"
-    higher: bool = False
-
-    def __len__(self) -> int:
-        return len(self.documents)
-
-    def first(self, count: int) -> "BitsPerByte":
-        return replace(self, documents=self.documents[:count])
+    unit = "bits per byte"
+    higher = False
 
     def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
         """Nothing is generated, so the schedule does not matter."""
-        pairs = [contexts(ensemble, document) for document in self.documents]
+        pairs = [contexts(ensemble, document) for document in self.items]
         started = time.perf_counter()
         flat = [pair for document in pairs for pair in document]
         scored, forwards = log_probabilities(ensemble, flat, combine)
@@ -123,7 +111,7 @@ class BitsPerByte:
             bits.append(-sum(score.total for score in found) / math.log(2))
             tokens += sum(len(score.token_ids) for score in found)
         seconds = time.perf_counter() - started
-        sizes = tuple(float(len(document.encode())) for document in self.documents)
+        sizes = tuple(float(len(document.encode())) for document in self.items)
         name = ensemble.combination(combine).name
         return Outcome(name, tuple(bits), seconds, tokens, sizes, forwards)
 

@@ -84,11 +84,7 @@ def register(backend: Backend) -> None:
 
 
 def backend_of(source: Source) -> Backend:
-    """The first backend that takes the source.
-
-    Raises:
-        MemberError: none does.
-    """
+    """The first backend that takes the source; MemberError if none does."""
     found = next((backend for backend in _backends() if backend.takes(source)), None)
     if found is None:
         raise MemberError(f"a member is a name, a folder or a loaded model, not: {source.model!r}")

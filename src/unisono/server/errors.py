@@ -7,14 +7,10 @@ from typing import Any
 from unisono.errors import RequestError, UnisonoError
 
 KINDS = {
-    400: "invalid_request_error",
     401: "authentication_error",
     404: "not_found_error",
-    405: "invalid_request_error",
-    408: "invalid_request_error",
-    413: "invalid_request_error",
     429: "rate_limit_error",
-}
+}  # of other 4xx: invalid_request_error
 CLIENT_CLOSED = 499  # nobody reads it; it only shows up in the access log
 
 

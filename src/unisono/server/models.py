@@ -100,8 +100,7 @@ class Models:
 
 def _model(name: str, config: Config, settings: Settings, metrics: Metrics, loaded: Loaded, share: int) -> Model:
     """Args: share: among how many ensembles the memory for caches is divided."""
-    drafts = () if config.draft is None else (config.draft,)
-    lineup, prompts = load_members(config.members, {}, loaded, drafts, config.generation_config, config.threads)
+    lineup, prompts = load_members(config.members, {}, loaded, config.draft, config.generation_config, config.threads)
     tokenizer = prompts.tokenizer
     if settings.chat_template is not None and tokenizer is not None and not tokenizer.chat_template:
         tokenizer.chat_template = settings.chat_template

@@ -58,11 +58,7 @@ class Server(uvicorn.Server):
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The server's socket, bound before anything is loaded.
-
-    Raises:
-        ConfigurationError: the address cannot be had.
-    """
+    """The server's socket, bound before anything is loaded; ConfigurationError if the address cannot be had."""
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
