@@ -16,7 +16,11 @@ from unisono.server.openai.schema import ChatRequest, CompletionRequest, Message
 
 CHAT: dict[str, Any] = {"model": "pair", "messages": MESSAGES, "max_tokens": 6, "seed": 3}
 TEXT: dict[str, Any] = {"model": "pair", "prompt": PROMPT, "max_tokens": 6, "seed": 3}
-BODIES = {ChatRequest: CHAT, CompletionRequest: TEXT, Message: {"role": "assistant", "content": "yes"}}
+BODIES: dict[type[Strict], dict[str, Any]] = {
+    ChatRequest: CHAT,
+    CompletionRequest: TEXT,
+    Message: {"role": "assistant", "content": "yes"},
+}
 # Null or the default value of fields that the schema has
 PLAIN: dict[str, Any] = {
     "n": None, "stop": None, "logit_bias": None, "frequency_penalty": 0, "presence_penalty": 0, "logprobs": None,

@@ -117,7 +117,7 @@ def test_the_server_writes_them_at_their_offsets(server, stream: bool):
 def test_a_request_goes_before_the_configuration():
     source = Source(model=members()[0], tokenizer=TOKENIZER)
     configured = Config((source,), sampling={"skip_special_tokens": False, "max_tokens": 12})
-    options = {"model": "one", "prompt": "the fox", "seed": 3, "logit_bias": {str(END): 12.0}}
+    options: dict[str, Any] = {"model": "one", "prompt": "the fox", "seed": 3, "logit_bias": {str(END): 12.0}}
     with live(Catalog({"one": configured})) as up:
         texts = [
             up.client.completions.create(extra_body={"skip_special_tokens": skip}, **options).choices[0].text
