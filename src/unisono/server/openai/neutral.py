@@ -25,7 +25,10 @@ NULL, OFF, ON = (None,), (None, False), (None, True)
 NONE: Values = (None, [])
 
 SAMPLING = _table(
-    ("", dict.fromkeys(("user", "metadata", "store", "service_tier", "safety_identifier", "cache_salt"), ANY)),
+    ("", dict.fromkeys(
+        ("user", "metadata", "store", "service_tier", "safety_identifier", "cache_salt", "spaces_between_special_tokens"),
+        ANY,  # blanks between tokens were put by slow tokenizers only
+    )),
     ("beams are not searched here; leave it out", {
         "use_beam_search": OFF, "early_stopping": OFF, "length_penalty": (None, 1),
     }),
@@ -35,9 +38,6 @@ SAMPLING = _table(
          "guided_whitespace_pattern", "structural_tag", "structured_outputs", "structured_output"), NULL,
     )),
     ("shorten the prompt yourself; nothing is cut off here", {"truncate_prompt_tokens": NULL}),
-    ("special tokens have no text here; leave it out", {
-        "skip_special_tokens": ON, "spaces_between_special_tokens": ON,
-    }),
     ("the stop string is never part of the text; add it yourself", {"include_stop_str_in_output": OFF}),
     ("use echo with logprobs at /v1/completions", {"prompt_logprobs": NULL}),
     ("use logprobs, whose tokens are texts", {"return_tokens_as_token_ids": OFF, "return_token_ids": OFF}),
@@ -72,10 +72,6 @@ CHAT = SAMPLING | _table(
     ("answers are not moderated here; leave it out", {"moderation": NULL}),
     ("the prompt of a chat is not returned; use /v1/completions", {"echo": OFF}),
     ("the chat template writes the special tokens; use /v1/completions", {"add_special_tokens": OFF}),
-    ("the server's own chat template writes chats; leave it out", {
-        "chat_template": NULL, "chat_template_kwargs": (None, {}), "add_generation_prompt": ON,
-        "continue_final_message": OFF,
-    }),
     ("only texts are read; leave it out", {"mm_processor_kwargs": NULL, "media_io_kwargs": NULL}),
 )  # fmt: skip
 
