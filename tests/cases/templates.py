@@ -39,6 +39,11 @@ FIRST_SYSTEM = (  # reads a system message only in front
     "{% if m.role in ('user', 'assistant') %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}"
     + OPENING
 )
+LAST_SYSTEM = (  # as Mistral's third: writes the system message into the user's turn at the end, if there is one
+    "{% if messages[0].role == 'system' %}{% set system = messages[0].content %}{% set messages = messages[1:] %}{% endif %}"
+    "{% for m in messages %}{% if m.role == 'user' %}[INST] {% if loop.last and system is defined %}{{ system }}\n\n{% endif %}"
+    "{{ m.content }}[/INST]{% else %} {{ m.content | trim }}{{ eos_token }}{% endif %}{% endfor %}"
+)
 PARTS = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for p in m.content %}{% if p.type == 'image' %}<image>{% else %}"
     "{{ p.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}" + OPENING

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2Config, LlamaConfig, Phi3Config
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPT2Config, LlamaConfig, MptConfig, Phi3Config
 
 import unisono
 from tests import tiny
 from tests.hf import hf
 from unisono import Ensemble, SamplingParams
-from unisono.errors import ConfigurationError, MemberError
+from unisono.errors import ConfigurationError, MemberError, RequestError
 from unisono.members.backends import as_source
 from unisono.members.base import Context, Work
 from unisono.members.hf import artifact
@@ -159,6 +159,16 @@ def test_text_beyond_the_original_length_is_that_of_transformers():
     found = tiny.ensemble([model]).generate([prompt], SamplingParams(max_tokens=40, temperature=0), schedule="standard")
     assert list(found[0].token_ids) == tiny.transformers_greedy(model, prompt, len(found[0].token_ids))
     assert len(found[0].token_ids) == 28
+
+
+def test_the_context_of_mpt_ends_with_its_biases():
+    """Its length has another name; beyond it, the forward of a request failed."""
+    model = tiny.from_config(MptConfig(d_model=64, n_heads=4, n_layers=2, max_seq_len=64, vocab_size=99))
+    prompt = [(7 * index) % 98 + 1 for index in range(50)]
+    (found,) = tiny.ensemble([model]).generate([prompt], tiny.GREEDY, schedule="standard")
+    assert list(found.token_ids) == tiny.transformers_greedy(model, prompt, 14)
+    with pytest.raises(RequestError, match="too long: 70 tokens for a context of 64"):
+        tiny.ensemble([model]).generate([[5] * 70], tiny.GREEDY)
 
 
 def test_a_context_length_that_is_set():

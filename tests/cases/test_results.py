@@ -148,7 +148,7 @@ def test_a_closed_ensemble_refuses_requests(own: Ensemble):
         lambda: own.engine.submit(request.row),
         lambda: list(request.stream(own.engine)),
     ]
-    assert [one_line(RequestError, call) for call in calls] == [CLOSED] * len(calls)
+    assert all(one_line(RequestError, call).endswith(CLOSED) for call in calls)  # logprobs names the pair in front
     assert own.names == ["LlamaForCausalLM#1", "LlamaForCausalLM#2"]
 
 

@@ -216,3 +216,15 @@ def test_the_harness_leaves_system_messages_out_as_hf_does(first: dict[str, str]
     tokens.chat_template = FAILING["type"][0]
     with pytest.raises(RequestError, match="TypeError"):
         model.apply_chat_template([user("hi")])
+
+
+def test_the_harness_leaves_a_system_message_out_where_this_conversation_does():
+    """The template writes such messages, but none before a beginning of the answer (`gen_prefix` of a task)."""
+    harness = pytest.importorskip("unisono.evals.harness")
+    model = harness.UnisonoLM(tiny.ensemble(tiny.text_models(), small(templates.LAST_SYSTEM)))
+    begun = [system("Be brief"), user("hi"), assistant("It is")]
+    with pytest.warns(UserWarning, match="left out"):
+        text = model.apply_chat_template(begun, add_generation_prompt=False)
+    assert text == "[INST] hi[/INST] It is"
+    with pytest.raises(RequestError, match="leaves message 1 out, of role 'system'"):
+        model.ensemble.encode_chat(begun, continue_final_message=True)

@@ -12,6 +12,7 @@ from unisono.errors import RequestError
 Message = Mapping[str, Any]
 MARK = "qzxprobe"  # a content that no template writes by itself
 TURNS = ("user", "assistant")
+LEFT_OUT = "the chat template writes no system messages; they are left out"
 ROLES = ("system", "developer", *TURNS)  # those that probes ask for
 
 
@@ -64,7 +65,7 @@ class Template:
         options: dict[str, Any] = {"add_generation_prompt": opening, "continue_final_message": continued, **variables}
         found = self._shaped(source, self._known(source, messages, system))
         text = self._render(source, found, options)
-        self._require_written(source, found, options, text)
+        self._require_written(source, found, options, text, system)
         return text
 
     def ends(self, template: str | None = None) -> frozenset[int]:
@@ -154,7 +155,7 @@ class Template:
         if all(each["role"] != "system" for each in messages) or self._form(source, "system"):
             return list(messages)
         if not system:
-            self.notify("the chat template writes no system messages; they are left out")
+            self.notify(LEFT_OUT)
             return [each for each in messages if each["role"] != "system"]
         self.notify("the chat template writes no system messages; they are put in front of the user's turn")
         return _merged(messages)
@@ -165,8 +166,10 @@ class Template:
         pairs = zip(roles, messages, strict=True)
         return [{**each, "content": _as(self._form(source, role), each["content"])} for role, each in pairs]
 
-    def _require_written(self, source: str, messages: Sequence[Message], options: Mapping[str, Any], text: str) -> None:
-        """Raise RequestError for a message that vanishes.
+    def _require_written(
+        self, source: str, messages: Sequence[Message], options: Mapping[str, Any], text: str, system: bool
+    ) -> None:
+        """Raise RequestError for a message that vanishes; where `system` is False, give notice of one of that role.
 
         Templates trim contents, escape them, and drop what was thought in earlier turns. So a content that is not in the text
         is replaced by another one, and only if that is missing too, the message is left out. Earlier turns may be left out.
@@ -183,10 +186,13 @@ class Template:
                 probe = self._render(source, [*messages[:place], marked, *messages[place + 1 :]], options)
             except RequestError:
                 continue
-            if MARK not in probe.casefold():
+            if MARK in probe.casefold():
+                continue
+            if system or role != "system":
                 raise RequestError(
                     f"the chat template leaves message {place + 1} out, of role {role!r}; give it another role or place"
                 )
+            self.notify(LEFT_OUT)
 
 
 def _merged(messages: Sequence[Message]) -> list[Message]:

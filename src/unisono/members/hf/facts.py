@@ -26,7 +26,7 @@ def context_length(model: PreTrainedModel, asked: int | None = None, name: str =
         MemberError: more is asked for than the model has positions.
     """
     config = model.config.get_text_config()
-    own = getattr(config, "max_position_embeddings", None)
+    own = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)  # so called by MPT
     rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
     kind, original = rope.get("rope_type"), rope.get("original_max_position_embeddings")
     if own and kind in ("linear", "yarn"):

@@ -25,7 +25,10 @@ NULL, OFF, ON = (None,), (None, False), (None, True)
 NONE: Values = (None, [])
 
 SAMPLING = _table(
-    ("", dict.fromkeys(("user", "metadata", "store", "service_tier", "safety_identifier", "cache_salt"), ANY)),
+    ("", dict.fromkeys(
+        ("user", "metadata", "store", "service_tier", "safety_identifier", "cache_salt", "spaces_between_special_tokens"),
+        ANY,  # blanks between tokens were put by slow tokenizers only
+    )),
     ("beams are not searched here; leave it out", {
         "use_beam_search": OFF, "early_stopping": OFF, "length_penalty": (None, 1),
     }),
@@ -35,7 +38,6 @@ SAMPLING = _table(
          "guided_whitespace_pattern", "structural_tag", "structured_outputs", "structured_output"), NULL,
     )),
     ("shorten the prompt yourself; nothing is cut off here", {"truncate_prompt_tokens": NULL}),
-    ("nothing is put between special tokens; leave it out", {"spaces_between_special_tokens": ON}),
     ("the stop string is never part of the text; add it yourself", {"include_stop_str_in_output": OFF}),
     ("use echo with logprobs at /v1/completions", {"prompt_logprobs": NULL}),
     ("use logprobs, whose tokens are texts", {"return_tokens_as_token_ids": OFF, "return_token_ids": OFF}),
