@@ -205,6 +205,7 @@ class Ensemble(Session):
         Raises:
             RequestError, ConfigurationError: as for `logprobs`.
         """
+        self.engine.require_open()
         combination = self.combination(combine)
         prepare = self.prompts.prepare
         return make_all(lambda pair: self._scoring(combination, prepare(pair, None, combination)), pairs, "pairs")

@@ -260,22 +260,22 @@ def test_a_drafter_reads_its_own_prefix():
 
 
 def test_the_server_echoes_what_stands_behind_the_prefixes():
-    """One token, and one log-probability or none, for each token that the first member reads."""
+    """One log-probability for each token of the text behind the first; what a tokenizer puts in front is not listed."""
     members = [
         Source(model=model, tokenizer=tokens, name=str(index))
         for index, (model, tokens) in enumerate(zip(tiny.text_models(), (PLAIN, ADDS), strict=True))
     ]
     served = Catalog({name: Config(tuple(each)) for name, each in (("plain", members), ("adds", members[::-1]))})
     with live(served) as server:
-        for name, missing in (("plain", 1), ("adds", 2)):
+        for name, added in (("plain", 0), ("adds", 1)):
             options: dict[str, Any] = {"model": name, "temperature": 0, "max_tokens": 3, "logprobs": 1}
             answer = server.client.completions.create(prompt="hello", echo=True, **options)
             logs = answer.choices[0].logprobs
             wanted = scored([HELLO[:1], [BOS, *HELLO[:1]]], [*HELLO[1:], *greedy([HELLO, [BOS, *HELLO]], 3)])
-            assert logs.token_logprobs[:missing] == [None] * missing
-            assert logs.token_logprobs[missing:] == pytest.approx(wanted, abs=1e-3)
-            assert len(logs.tokens) == len(wanted) + missing
-            assert answer.usage.prompt_tokens == len(HELLO) + missing - 1
+            assert logs.token_logprobs[0] is None
+            assert logs.token_logprobs[1:] == pytest.approx(wanted, abs=1e-3)
+            assert len(logs.tokens) == len(wanted) + 1
+            assert answer.usage.prompt_tokens == len(HELLO) + added
 
 
 def harness(ensemble: Ensemble) -> Any:

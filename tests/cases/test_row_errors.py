@@ -193,7 +193,7 @@ ARGUMENTS = (
 
 @pytest.mark.parametrize(
     ("error", "code", "line"),
-    [(MemberError("no memory\nleft"), 1, "no memory left"), (KeyboardInterrupt(), 130, "interrupted")],
+    [(MemberError("no memory\nleft"), 1, "error: no memory left"), (KeyboardInterrupt(), 130, "interrupted")],
 )
 @pytest.mark.parametrize("as_json", [False, True])
 def test_the_command_line_prints_what_is_there(
@@ -210,11 +210,11 @@ def test_the_command_line_prints_what_is_there(
     _, whole, _ = run("--max-tokens", "4")
     monkeypatch.setattr(Engine, "step", stopped(4, error))
     ended, out, err = run("--max-tokens", "40")
-    assert (ended, err) == (code, f"unisono: error: {line}\n")
+    assert (ended, err) == (code, f"unisono: {line}\n")
     if as_json:
         found, wanted = json.loads(out), json.loads(whole)
         assert (found["text"], found["token_ids"]) == (wanted["text"], wanted["token_ids"])
         assert found["finish_reason"] is None
-        assert line in " ".join(found["error"].split())
+        assert line.removeprefix("error: ") in " ".join(found["error"].split())
     else:
         assert out == whole
