@@ -235,6 +235,7 @@ class Ensemble:
         Raises:
             RequestError, ConfigurationError: as for `logprobs`.
         """
+        self.engine.require_open()
         combination, prepare = self.combination(combine), self.prompts.prepare
         return make_all(lambda pair: self._scoring(combination, prepare(pair, None, combination)), pairs, "pairs")
 

@@ -16,7 +16,7 @@ from unisono.cli.loading import load_ensemble, read_config, sampling, templating
 from unisono.cli.options.generate import GenerateOptions
 from unisono.cli.render import summary
 from unisono.ensemble import Ensemble
-from unisono.errors import RequestError, UnisonoError
+from unisono.errors import MemberError, RequestError, UnisonoError
 from unisono.params import SamplingParams
 from unisono.text.encoder import Chat
 from unisono.text.trace import Trace
@@ -40,7 +40,7 @@ def run(options: GenerateOptions) -> None:
         else:
             trace = Trace(ensemble.tokenizer, ensemble.lineup.labels) if options.trace else None
             _print(stream, trace, lambda result: summary(result, ensemble, params))
-    except UnisonoError as error:
+    except MemberError as error:  # no fault of the input
         complain(str(error))
         raise typer.Exit(1) from error
 

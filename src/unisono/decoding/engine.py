@@ -65,7 +65,7 @@ class Engine:
 
     def check(self, contexts: Sequence[Context], units: int) -> None:
         """Raise RequestError if one row with these contexts and so many units is over the budget, or the engine is closed."""
-        self._require_open()
+        self.require_open()
         self._admission.check(contexts, units)
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class Engine:
         Raises:
             RequestError: the engine is closed.
         """
-        self._require_open()
+        self.require_open()
         with self._lock:
             for row in rows:
                 row.submitted = True
@@ -141,7 +141,8 @@ class Engine:
                 self._release()
                 self._stepping = False
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
+        """Raise RequestError if the engine is closed."""
         if self._closed:
             raise RequestError(CLOSED)
 
