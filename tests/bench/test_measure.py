@@ -1,6 +1,5 @@
 """Measurements: what is counted, not how long it takes."""
 
-
 import pytest
 
 from unisono import Ensemble, SamplingParams
