@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from unisono.errors import ConfigurationError, require_count, unknown
+from unisono.errors import ConfigurationError, require_count, require_known
 from unisono.members.backends import as_source
 from unisono.members.source import Source
 from unisono.params import SamplingParams, read_generation_config
@@ -112,10 +112,7 @@ def _checked(content: Any, target: type, where: str) -> dict[str, Any]:
     """The content as keyword arguments of a dataclass."""
     if not isinstance(content, Mapping):
         raise ConfigurationError(f"{where} must be a mapping of options, not: {type(content).__name__}")
-    known = [each.name for each in fields(target)]
-    for key in content:
-        if key not in known:
-            raise unknown(f"key in {where}", str(key), known)
+    require_known(f"key in {where}", content, [each.name for each in fields(target)])
     return dict(content)
 
 

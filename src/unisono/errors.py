@@ -11,7 +11,7 @@ does not know this package still catches bad input in the usual way.
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 from unisono.values import plain, shown
@@ -46,6 +46,13 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigurationError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return ConfigurationError(f"unknown {kind}: {name!r}; {hint}available: {', '.join(names)}")
+
+
+def require_known(kind: str, names: Iterable[object], known: Collection[str]) -> None:
+    """Raise the error of `unknown` for the first name that is not known."""
+    for name in names:
+        if name not in known:
+            raise unknown(kind, str(name), known)
 
 
 def require_count(name: str, value: object, least: int) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from unisono.errors import ConfigurationError, MemberError, unknown
+from unisono.errors import ConfigurationError, MemberError, require_known
 from unisono.members.backends import as_source, backend_of, member_options
 from unisono.members.base import Member
 from unisono.members.lineup import Lineup
@@ -49,9 +49,7 @@ def load_members(
         raise ConfigurationError('give a list of at least one member, as in ["zoo:code-m", "zoo:code-s"]')
     follows = read_generation_config(generation_config)
     known = [*OPTIONS, *(name for name in member_options() if name != "model")]
-    for key in options:
-        if key not in known:
-            raise unknown("option of Ensemble.load", key, known)
+    require_known("option of Ensemble.load", options, known)
     drafts = () if draft is None else (draft,)
     sources = [as_source(member, **options) for member in (*members, *drafts)]
     loaded, tokenizers = zip(*_load_all(sources, [] if before is None else before), strict=True)

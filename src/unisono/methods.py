@@ -17,7 +17,7 @@ from unisono.combine import Combination, as_combination
 from unisono.decoding.schedules import Schedule, cos, lookup, parallel, relay, risky, speculative, standard
 from unisono.decoding.spec import Method
 from unisono.decoding.verification import VERIFICATIONS, Verification
-from unisono.errors import ConfigurationError, unknown
+from unisono.errors import ConfigurationError, require_known, unknown
 from unisono.members.lineup import Lineup
 from unisono.params import SamplingParams
 from unisono.sampling.warp import Warp
@@ -72,7 +72,8 @@ class Methods:
         needed, weights = combination.needed(len(self._lineup.combined)), self._weights(combination)
         parameters, odds = self._lineup.parameters, self._odds(combination, warp)
         schedule = as_schedule(asked.schedule, parameters, needed, weights, odds)
-        verification = _chosen(asked, repeats, warp.greedy, schedule.certain)
+        rule = as_verification(str(asked.verification)) or automatic_verification(warp.greedy, repeats)
+        verification = usable_verification(rule, warp.greedy or schedule.certain)
         proposer = self._proposer(combination, weights, needed)
         if asked.schedule == "auto" and self._experience is not None:
             kind = self._kind(combination, verification, warp, proposer)
@@ -108,12 +109,6 @@ class Methods:
         )
 
 
-def _chosen(asked: Asked, repeats: bool, greedy: bool, certain: bool) -> Verification:
-    """The verification; `certain`: the schedule is made for proposals from one-hot laws."""
-    rule = as_verification(str(asked.verification)) or automatic_verification(greedy, repeats)
-    return usable_verification(rule, greedy or certain)
-
-
 def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> int:
     """The member with the fewest parameters (ties: larger weight, then first).
 
@@ -135,8 +130,6 @@ def peers(proposer: int, parameters: Sequence[int], weights: Sequence[float], ne
 
 
 ONE_LENGTH = {"speculative": speculative, "relay": relay, "risky": risky, "lookup": lookup}
-
-
 NAMES = ("standard", "parallel", "speculative:G", "cos:G1,G2,...", "relay:G", "risky:K", "lookup:N", "auto")
 
 
@@ -198,8 +191,7 @@ def as_verification(name: str) -> Verification | None:
     Raises:
         ConfigurationError: there is no such verification.
     """
-    if name != "auto" and name not in VERIFICATIONS:
-        raise unknown("verification", name, ["auto", *VERIFICATIONS])
+    require_known("verification", [name], ["auto", *VERIFICATIONS])
     return VERIFICATIONS.get(name)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from unisono.errors import RequestError, unknown
+from unisono.errors import RequestError, require_known
 from unisono.values import listed, plain, shown
 
 TEXTS = ("stop", "bad_words")  # a single text stands for a list of one
@@ -52,9 +52,7 @@ class SamplingParams:
     logprobs: bool = False  # log-probability of each token
     top_logprobs: int = 0  # with logprobs: and of so many of the most probable ones
     prompt_logprobs: bool = False
-    logprobs_mode: Literal["raw", "processed"] = (
-        "raw"  # raw: of the combination at temperature 1, before all of the above
-    )
+    logprobs_mode: Literal["raw", "processed"] = "raw"  # of the combination at temperature 1, before all of the above
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -91,8 +89,7 @@ def read_generation_config(choice: str) -> bool:
     Raises:
         ConfigurationError: it is neither.
     """
-    if choice not in ("auto", "off"):
-        raise unknown("generation_config", str(choice), ("auto", "off"))
+    require_known("generation_config", [choice], ("auto", "off"))
     return choice == "auto"
 
 
@@ -126,10 +123,6 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _is_switch(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
 def _is_bias(value: Any) -> bool:
     is_id, is_bias = _integer(0), _number(lambda bias: abs(bias) <= MOST)
     return isinstance(value, Mapping) and all(is_id(token) and is_bias(bias) for token, bias in value.items())
@@ -137,7 +130,7 @@ def _is_bias(value: Any) -> bool:
 
 _COUNT = (_integer(0), "an integer, 0 or more")
 _PENALTY = (_number(lambda value: abs(value) <= MOST), f"a number in [{-MOST:g}, {MOST:g}]")
-_SWITCH = (_is_switch, "True or False")
+_SWITCH = (lambda value: isinstance(value, bool), "True or False")
 _TEXTS = (_each(_is_text), "non-empty texts")
 _IDS = (_each(_integer(0)), "token ids, 0 or more")
 

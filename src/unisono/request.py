@@ -2,7 +2,7 @@
 
 import secrets
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -213,15 +213,12 @@ def samples(
     return requests
 
 
-def score_all(
-    scorings: Sequence[Scoring], engine: Engine, progress: Callable[[], object] = lambda: None
-) -> list[Score]:
-    """Score together; `progress` is called as each ends. An error in one cancels all and is raised."""
+def score_all(scorings: Sequence[Scoring], engine: Engine) -> list[Score]:
+    """Score together. An error in one cancels all and is raised."""
     try:
         engine.submit(*(scoring.row for scoring in scorings))
         for scoring in scorings:
             engine.run(scoring.row)
-            progress()
         return [scoring.score() for scoring in scorings]
     finally:
         for scoring in scorings:

@@ -255,23 +255,22 @@ def largest_error(
 
 def assert_schedule(schedule: object, members: int = 2) -> None:
     """Assert that a schedule is exact: for several combinations, temperatures, and with penalties."""
-    tables = unequal_members(members)
     even = "weighted:" + ",".join(str(index + 1) for index in range(members))
     for combination in (even, even + ",order=combine-first", "product", "only:0"):
-        for warp in (Warp(), Warp(0.7, top_k=2), Warp(0)):
-            error = largest_error(tables, combination, schedule, 3, warp=warp, edits=Edits(repetition=1.2))
-            if error > 1e-12:
-                raise AssertionError(f"{schedule} is off by {error:.1e} for {combination} and {warp}")
+        _assert_exact(combination, schedule, members, edits=Edits(repetition=1.2))
 
 
 def assert_combination(combination: object, members: int = 2) -> None:
     """Assert that a combination is a law and that every schedule follows it, at several temperatures."""
-    tables, ones = unequal_members(members), ",".join("1" * members)
-    for schedule in ("standard", "parallel", "speculative:1", f"cos:{ones}"):
-        for warp in (Warp(), Warp(0.7, top_k=2), Warp(0)):
-            error = largest_error(tables, combination, schedule, 3, warp=warp)
-            if error > 1e-12:
-                raise AssertionError(f"{schedule} is off by {error:.1e} for {combination} and {warp}")
+    for schedule in ("standard", "parallel", "speculative:1", "cos:" + ",".join("1" * members)):
+        _assert_exact(combination, schedule, members)
+
+
+def _assert_exact(combination: object, schedule: object, members: int, **options: Any) -> None:
+    for warp in (Warp(), Warp(0.7, top_k=2), Warp(0)):
+        error = largest_error(unequal_members(members), combination, schedule, 3, warp=warp, **options)
+        if error > 1e-12:
+            raise AssertionError(f"{schedule} is off by {error:.1e} for {combination} and {warp}")
 
 
 def assert_law(outcomes: Sequence[Tokens], law: dict[Tokens, float], detects: float, alpha: float = 1e-9) -> None:

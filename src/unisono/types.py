@@ -171,9 +171,8 @@ class Result:
     verification: str
     sample: int = 0  # which of the `n` samples of its prompt
     prompt_logprobs: tuple[float | None, ...] | None = (
-        None  # one per token of the first member's prompt; None for the first
+        None  # per token of the first member's prompt; None for the first
     )
-
     generation_config: Mapping[str, float] = field(default_factory=dict)  # its sampling values that the request has
     prompt: str | tuple[int, ...] = ()  # the text or the ids that were given; of a conversation, the first member's ids
     index: int = 0  # of the prompt in the call

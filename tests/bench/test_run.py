@@ -10,6 +10,7 @@ import pytest
 from tests import tiny
 from unisono.bench import grid, plots, report, run
 from unisono.bench.grid import Case
+from unisono.cli.result_file import require_matplotlib
 from unisono.errors import ConfigurationError
 
 MEMBERS = ["one", "other"]  # names only: the loader is given the models
@@ -108,7 +109,7 @@ def test_every_plot_is_drawn(document, tmp_path: Path):
 def test_plots_without_matplotlib_are_refused(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(ConfigurationError, match=r"install it with: pip install 'unisono\[plots\]'"):
-        plots.require()
+        require_matplotlib("--plots")
 
 
 @pytest.mark.parametrize("stop", [1, 3, 9, 13])

@@ -46,7 +46,7 @@ class Erratic(Pilot):
         super().__init__(kind, Experience([1] * 4), lambda setting: plans[self._chaos() % len(plans)])
 
     def _chaos(self) -> int:
-        seen = sum(rate.value * (7 + index) for index, rate in enumerate(self._confidence._rates._rates.values()))
+        seen = sum(rate.value * (7 + index) for index, rate in enumerate(self.confidence._rates._rates.values()))
         return int(1e7 * seen) + 5 * self._rounds
 
     def curious(self, cheap: bool = True) -> bool:
@@ -337,7 +337,7 @@ def test_it_decides_again_as_the_text_changes():
         for place in range(150):
             steered.turn(view)
             for member in (0, 1):
-                steered.agreed(member, place, agreement, agreement)
+                steered.confidence.agreed(member, place, agreement, agreement)
         seen.append(steered.name)
     assert seen == ["cos:1,1", "standard", "cos:1,1"]
 

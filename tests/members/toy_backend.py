@@ -33,11 +33,6 @@ class ToyMember(TableMember):
         twin.name = name
         return twin
 
-    def _open(self) -> int:
-        slot = max(self._slots, default=0) + 1
-        self._slots[slot] = []
-        return slot
-
 
 class Toy:
     """See `backends.Backend`. `loads`: how often it was asked to load."""

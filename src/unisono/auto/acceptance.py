@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from math import isfinite
 
 LONG, SHORT = 512, 48  # numbers that count, of all rows and of one
-
-
 FAITH = 8  # numbers that what was known before is worth
 
 

@@ -95,11 +95,8 @@ def _alternating(setting: Setting) -> Iterator[Plan]:
             lengths = min(choices, key=lambda each: alternating(setting, start, each))
         seconds = alternating(setting, start, lengths)
         # Members that are as good keep to the row's own order, in which rows of a batch stay in step
-        yield (
-            Plan(cos(*lengths), seconds)
-            if start == setting.start
-            else Plan(cos(*lengths), seconds * (1 if start == usual else MARGIN), start)
-        )
+        own = start == setting.start
+        yield Plan(cos(*lengths), seconds * (1 if own or start == usual else MARGIN), None if own else start)
 
 
 def _drafting(setting: Setting) -> Iterator[Plan]:
@@ -154,7 +151,7 @@ def drafted(setting: Setting, helper: int, length: int) -> float:
     """Seconds per token of `speculative`, if the helper need not score behind its draft."""
     draft = setting.scoring(helper, 2) + setting.drafting(helper, length - 1)
     seconds = draft + sum(setting.scoring(member, length + 1) for member in setting.needed)
-    return seconds / _powers(setting.rates[helper], length + 1)
+    return seconds / powers(setting.rates[helper], length + 1)
 
 
 def drawn(setting: Setting, proposer: int, odd: float, length: int) -> float:
@@ -169,7 +166,7 @@ def drawn(setting: Setting, proposer: int, odd: float, length: int) -> float:
         if member != proposer and other:
             checks += (1 - (1 - other / share) ** (length + 1)) * setting.scoring(member, width)
     draft = setting.turn + setting.drafting(proposer, 1) * (length + certain)
-    return (checks + draft) / (_powers(rate, length + 1) / share)
+    return (checks + draft) / (powers(rate, length + 1) / share)
 
 
 def _pipeline(
@@ -188,6 +185,6 @@ def _pipeline(
     return seconds / tokens
 
 
-def _powers(rate: float, count: int) -> float:
+def powers(rate: float, count: int) -> float:
     """1 + a + ... + a^(count - 1): tokens of a chain, with the one that replaces or follows."""
     return sum(rate**power for power in range(count))

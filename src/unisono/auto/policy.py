@@ -5,7 +5,7 @@ business: it changes only who runs next and how far ahead tokens are proposed. A
 row's schedule, or the pilot in its place, and looks tokens up in the text.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -53,7 +53,7 @@ class Pilot:
     def __init__(self, kind: Kind, experience: Experience, choose: Callable[[Setting], Plan] = best) -> None:
         self._kind, self._experience, self._choose = kind, experience, choose
         first = expected(kind.greedy)
-        self._confidence = Confidence(Rates(first, experience.rates(kind.key, first)), kind.coupled)
+        self.confidence = Confidence(Rates(first, experience.rates(kind.key, first)), kind.coupled)
         self._rounds = self._next = 0
         self._rows = 1
         self._often = False  # whether it costs next to nothing to look how far members agree
@@ -65,7 +65,8 @@ class Pilot:
 
     def turn(self, view: View) -> Turn:
         """As a schedule does."""
-        if self._plan is None or self._worth is None or self._rounds >= self._next or self._crowded():
+        crowded = 4 * abs(self._experience.rows - self._rows) > self._rows  # or emptied, since the plan was made
+        if self._plan is None or self._worth is None or self._rounds >= self._next or crowded:
             self._plan, self._worth = self._decide(len(view.scored))
         self._rounds += 1
         self._faded = False
@@ -89,20 +90,16 @@ class Pilot:
             return Turn((member,), stretched)
         return Turn((worth.before(member, view) if any(view.scored) else worth.first(member),), FAR)
 
-    def _crowded(self) -> bool:
-        """Whether clearly more or fewer rows run than when the plan was made."""
-        return 4 * abs(self._experience.rows - self._rows) > self._rows
-
     def _decide(self, members: int) -> tuple[Plan, Worth]:
         self._rows = self._experience.rows
         setting, plan = self._experience.shared(self._kind.key, lambda: self._planned(members))
         forwards = [setting.forwards[member][1] for member in setting.needed]
         self._often = self._rows == 1 and not setting.odds and 0 < LOOK * setting.turn < min(forwards)
         self._next = self._rounds + min(PATIENCE, max(2, self._rounds))
-        return plan, Worth(setting, plan.seconds, self._confidence, self._kind.leads)
+        return plan, Worth(setting, plan.seconds, self.confidence, self._kind.leads)
 
     def _planned(self, members: int) -> tuple[Setting, Plan]:
-        costs, rates = self._experience.costs, [self._confidence.agreement(member) for member in range(members)]
+        costs, rates = self._experience.costs, [self.confidence.agreement(member) for member in range(members)]
         setting = Setting(
             self._kind.needed,
             self._kind.start,
@@ -125,18 +122,6 @@ class Pilot:
         often = self._often and cheap
         return often or self._rounds < EVERY or self._rounds % (EVERY * min(self._rows, EVERY)) == 0
 
-    def agreed(self, member: int, position: int, overlap: float, surest: float) -> None:
-        """At a committed position: how much of the target the member's law covered, and how sure it was."""
-        self._confidence.agreed(member, position, overlap, surest)
-
-    def unseen(self, member: int) -> None:
-        """The member was not compared with a target in this round."""
-        self._confidence.unseen(member)
-
-    def decided(self, trusts: Sequence[object], accepted: int, looked: bool) -> None:
-        """Proposals of these trusts were decided, and the first ones stand; whether `agreed` is told of them too."""
-        self._confidence.decided(trusts, accepted, looked)
-
     def trust(self, member: int, law: Tensor, scores: Tensor) -> object:
         """What the member's next proposal, from the law [V], is told apart by; None where asking waits for a device."""
         if not (self._drafts and on_host(law)):
@@ -156,7 +141,7 @@ class Pilot:
         """
         stops = self._worth is not None and self._worth.stops(frontier, member, run)
         if stops:
-            self._confidence.fade(trusts(frontier))
+            self.confidence.fade(trusts(frontier))
         return stops
 
     def copies(self, frontier: Frontier, run: int) -> int:
@@ -165,7 +150,7 @@ class Pilot:
             return 0
         if not self._worth.copying(run):
             if not self._faded:
-                self._confidence.fade_copied(run)
+                self.confidence.fade_copied(run)
             self._faded = True
             return 0
         return self._worth.copies(frontier, run)
@@ -212,14 +197,14 @@ class Guide:
         """Something was decided, and is not committed yet."""
         if self.pilot is None:
             return
-        proposals = self._frontier.proposals[: len(settled.tokens)]
-        self.pilot.decided([proposal.trust for proposal in proposals], settled.accepted, bool(settled.overlaps))
+        confidence, decided = self.pilot.confidence, trusts(self._frontier)[: len(settled.tokens)]
+        confidence.decided(decided, settled.accepted, bool(settled.overlaps))
         for member, overlaps in enumerate(settled.overlaps):
             asked = [offset for offset in range(len(overlaps)) if not self._stands(offset, member)]
             for offset in asked:
-                self.pilot.agreed(member, self._frontier.position + offset, *overlaps[offset])
+                confidence.agreed(member, self._frontier.position + offset, *overlaps[offset])
             if not asked:
-                self.pilot.unseen(member)
+                confidence.unseen(member)
 
     def starts(self, member: int, law: Tensor) -> bool:
         """Whether a proposal of the member from this law [V], behind those that are open, is worth deciding."""

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from unisono.decoding.schedules import Schedule, cos, risky, speculative, standard
 
 SMALL = 0.4  # of the largest member's parameters
-
-
 NEARLY_ALL = 0.9  # of the law
+CHEAPEST = 0.1  # of the others' time per token: what the smallest member takes at least
+AGREEMENT = 0.7  # of two members, before anything is known of them
+MOST_RISKY = 4
 
 
 def automatic(parameters: Sequence[int], needed: Sequence[int], weights: Sequence[float] = ()) -> Schedule:
@@ -27,15 +28,6 @@ def automatic(parameters: Sequence[int], needed: Sequence[int], weights: Sequenc
     return cos(*(4 if size <= SMALL * largest else 1 for size in parameters))
 
 
-CHEAPEST = 0.1  # of the others' time per token: what the smallest member takes at least
-
-
-AGREEMENT = 0.7  # of two members, before anything is known of them
-
-
-MOST_RISKY = 4
-
-
 def drafting_ahead(parameters: Sequence[int], odds: Sequence[float]) -> Schedule:
     """The `risky` schedule that should pay: most tokens per time, by its closed form.
 
@@ -46,10 +38,7 @@ def drafting_ahead(parameters: Sequence[int], odds: Sequence[float]) -> Schedule
     share = 1 - odds[proposer]
     if share <= 0:
         return risky(0)
-    others = [
-        (size, odd) for member, (size, odd) in enumerate(zip(parameters, odds, strict=True)) if member != proposer
-    ]
-    check = sum(size * odd for size, odd in others) / share
+    check = sum(parameters[member] * odds[member] for member in range(len(odds)) if member != proposer) / share
     cost = max(CHEAPEST, parameters[proposer] / check)
 
     def speed(length: int) -> float:

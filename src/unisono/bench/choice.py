@@ -1,6 +1,6 @@
 """One way to decode, as a cell of a table: a schedule, and what it may change of the case it is measured in."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from unisono.decoding.verification import VERIFICATIONS
@@ -46,5 +46,4 @@ class Choice:
     @property
     def overrides(self) -> dict[str, Any]:
         """For `Ensemble.generate`, in place of the case's."""
-        given = {"schedule": self.schedule, "verification": self.verification, "combine": self.combine}
-        return {key: value for key, value in given.items() if value is not None}
+        return {key: value for key, value in asdict(self).items() if value is not None}

@@ -35,20 +35,8 @@ class Part:
 
 
 PARTS = (
-    Part(
-        "weighted pair",
-        ("zoo:code-m", "zoo:code-n"),
-        combine.weighted([0.5, 0.5]),
-        1.0,
-        "cos:1,1 token",
-    ),
-    Part(
-        "contrastive pair",
-        ("zoo:code-m", "zoo:code-s"),
-        combine.contrastive(0.1),
-        0.0,
-        "cos:2,1 token",
-    ),
+    Part("weighted pair", ("zoo:code-m", "zoo:code-n"), combine.weighted([0.5, 0.5]), 1.0, "cos:1,1 token"),
+    Part("contrastive pair", ("zoo:code-m", "zoo:code-s"), combine.contrastive(0.1), 0.0, "cos:2,1 token"),
 )
 
 

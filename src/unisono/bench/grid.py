@@ -21,7 +21,7 @@ from typing import Any
 
 from unisono.bench.choice import BASELINE, Choice
 from unisono.config import read_mapping
-from unisono.errors import ConfigurationError, unknown
+from unisono.errors import ConfigurationError, require_count, require_known
 
 DIMENSIONS = ("combine", "temperature", "verification", "rows", "prompts")
 LISTS = ("members", "schedule", "fixed", "peers")
@@ -60,9 +60,7 @@ class Case:
 
     def __post_init__(self) -> None:
         for key in ("rows", "tokens", "count", "repeats"):
-            value = getattr(self, key)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigurationError(f"{key} of a case must be an integer, 1 or more, not: {value!r}")
+            require_count(f"{key} of a case", getattr(self, key), 1)
         if not isinstance(self.temperature, int | float) or isinstance(self.temperature, bool) or self.temperature < 0:
             raise ConfigurationError(f"temperature of a case must be a number, 0 or more, not: {self.temperature!r}")
         if not self.members:
@@ -95,8 +93,7 @@ def presets() -> list[str]:
 
 def preset(name: str) -> list[Case]:
     """The cases of a grid that comes with the package; ConfigurationError if there is no such preset."""
-    if name not in presets():
-        raise unknown("preset", name, presets())
+    require_known("preset", [name], presets())
     with resources.as_file(_folder() / f"{name}.yaml") as path:
         return read(path)
 
@@ -131,9 +128,7 @@ def _expanded(common: Mapping[str, Any], cell: Any, where: str) -> Iterator[Case
     if not isinstance(cell, Mapping):
         raise ConfigurationError(f"{where}: a cell must be a mapping of options, not: {cell!r}")
     options = {"members": (), **common, **cell}
-    for key in options:
-        if key not in (known := [each.name for each in fields(Case)]):
-            raise unknown(f"key in {where}", str(key), known)
+    require_known(f"key in {where}", options, [each.name for each in fields(Case)])
     for key in LISTS:
         if key in options:
             value = options[key]

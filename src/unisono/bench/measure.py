@@ -8,7 +8,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -73,10 +73,6 @@ class Cell:
     replayed: float | None = None
     uses: str = ""
     plans: Mapping[str, float] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
 
 def compare(
@@ -168,7 +164,7 @@ def _cell(runs: Sequence[Run], baseline: Sequence[Run], proposer: int) -> Cell:
     gains = ratios(runs, baseline)
     decided, tokens = sum(run.decided for run in runs), sum(run.tokens for run in runs)
     acceptance = sum(run.accepted for run in runs) / decided if decided else None
-    names = runs[0].names
+    names, plans = runs[0].names, sum((Counter(run.plans) for run in runs), Counter())
     # Forwards of one token, as standard decoding makes them: the paper's cost ratio
     cost = _cost(baseline, proposer)
     return Cell(
@@ -183,12 +179,8 @@ def _cell(runs: Sequence[Run], baseline: Sequence[Run], proposer: int) -> Cell:
         predicted=predict.of(names["schedule"], proposer, cost, acceptance),
         low=lower_bound(gains),
         uses=" ".join(names.values()),
-        plans=_shares(sum((Counter(run.plans) for run in runs), Counter())),
+        plans={name: count / plans.total() for name, count in plans.most_common()},
     )
-
-
-def _shares(counts: Counter[str]) -> dict[str, float]:
-    return {name: count / counts.total() for name, count in counts.most_common()}
 
 
 def ratios(runs: Sequence[Run], others: Sequence[Run]) -> list[list[float]]:

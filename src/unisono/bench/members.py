@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging
 
 from unisono import zoo
 from unisono.bench.inflate import inflate
 from unisono.ensemble import Ensemble
-from unisono.errors import ConfigurationError, unknown
+from unisono.errors import ConfigurationError, require_known
 from unisono.members.hf.dtype import default_dtype
+from unisono.members.hf.load import without_progress_bar
 from unisono.members.hf.options import DTYPES
 from unisono.members.source import ZOO
 
@@ -32,20 +32,14 @@ def load(members: Sequence[object], combine: object = None, **options: Any) -> E
     return Ensemble.load([_member(each, given) for each in members], combine)
 
 
-def _enlarged(member: object) -> bool:
-    return isinstance(member, str) and member.startswith(ZOO) and "@" in member
-
-
 def _member(member: object, options: dict[str, Any]) -> object:
-    if not _enlarged(member):
+    if not (isinstance(member, str) and member.startswith(ZOO) and "@" in member):
         return {**options, **(member if isinstance(member, dict) else {"model": member})}
-    name, _, size = str(member).removeprefix(ZOO).partition("@")
-    if size not in SIZES:
-        raise unknown("size of an enlarged bundled model", size, SIZES)
+    name, _, size = member.removeprefix(ZOO).partition("@")
+    require_known("size of an enlarged bundled model", [size], SIZES)
     folder = zoo.path(name)
     dtype, device = options.get("dtype", "auto"), options.get("device", "cpu")
-    if dtype not in DTYPES:
-        raise unknown("dtype", dtype, DTYPES)
+    require_known("dtype", [dtype], DTYPES)
     model = enlarge(name, size, dtype, device)
     kept = {key: value for key, value in options.items() if key in ("compile", "deterministic")}
     return {"model": model, "tokenizer": AutoTokenizer.from_pretrained(folder), "name": f"{name}@{size}", **kept}
@@ -54,15 +48,11 @@ def _member(member: object, options: dict[str, Any]) -> object:
 @functools.lru_cache(maxsize=4)
 def enlarge(name: str, size: str, dtype: str = "auto", device: str = "cpu") -> Any:
     """A bundled model at the cost of a larger one, with its own law up to rounding (see `inflate`)."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # of milliseconds
     try:
-        model = inflate(AutoModelForCausalLM.from_pretrained(zoo.path(name)), **SIZES[size])
+        with without_progress_bar():  # of milliseconds
+            model = inflate(AutoModelForCausalLM.from_pretrained(zoo.path(name)), **SIZES[size])
     except ValueError as error:
         raise ConfigurationError(f"bundled model {name} cannot be enlarged to {size}: {error}") from None
-    finally:
-        if shown:
-            logging.enable_progress_bar()
     model.config.dtype = torch.bfloat16
     chosen = default_dtype(model.config, device) if dtype == "auto" else getattr(torch, dtype)
     return model.to(chosen).to(device)

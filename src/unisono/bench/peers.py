@@ -91,20 +91,9 @@ def share_of_law(drafted: int = 1, tokens: int = 900, seed: int = 0) -> dict[str
     ensemble = Ensemble.load(models, weighted([0.5, 0.5]), compile="off", dtype="auto")
     params = SamplingParams(max_tokens=tokens, ignore_eos=True, seed=seed)
     torch.manual_seed(seed)
-    theirs = (
-        models[0]
-        .generate(
-            torch.zeros(1, 1, dtype=torch.long),
-            max_new_tokens=tokens,
-            min_new_tokens=tokens,
-            do_sample=True,
-            top_k=0,
-            pad_token_id=0,
-            assistant_model=drafting(models[1], drafted),
-            assistant_ensemble_weight=0.5,
-        )[0, 1:]
-        .tolist()
-    )
+    lengths = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": True, "top_k": 0, "pad_token_id": 0}
+    pair = {"assistant_model": drafting(models[1], drafted), "assistant_ensemble_weight": 0.5}
+    theirs = models[0].generate(torch.zeros(1, 1, dtype=torch.long), **lengths, **pair)[0, 1:].tolist()
     ours = ensemble.generate([0], params, schedule=f"speculative:{drafted}", progress=False)[0].token_ids
     share: Callable[[Sequence[int]], float] = lambda found: sum(token == 0 for token in found) / len(found)  # noqa: E731
     return {"exact": 0.5, f"transformers:ensemble:{drafted}": share(theirs), "unisono": share(ours), "tokens": tokens}

@@ -23,17 +23,8 @@ ORIGINS = {"accepted": "o", "redrawn": "x", "drawn": "s"}
 AXES = {"draft length": "draft length of the small member", "weight": "weight of the large member", "mu": "mu"}
 
 
-def require() -> None:
-    """Raise ConfigurationError if matplotlib is missing, before anything long has been run."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise ConfigurationError("--plots needs matplotlib; install it with: pip install 'unisono[plots]'") from None
-
-
 def draw(document: Mapping[str, Any], folder: Path, kind: str = "svg") -> list[Path]:
     """The files of all pictures that the result has something for; ConfigurationError if one cannot be written."""
-    require()
     pictures = {"speedups": _speedups(document), "timeline": _timeline(document), "dial": _dial(document)}
     for curve in AXES:
         pictures[curve.replace(" ", "-")] = _curve(document, curve)
@@ -53,11 +44,11 @@ def _save(figure: Any, path: Path) -> Path:
     return path
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
+def _figure(width: float, height: float) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    return figure, figure.subplots()
 
 
 def _tidy(axes: Any, **labels: str) -> None:
@@ -98,7 +89,7 @@ def _speedups(document: Mapping[str, Any]) -> Any:
             height += 1
         labels.append(((first + height - 1) / 2, name))
         height += 0.8
-    figure, ((axes,),) = _figure(9, 1 + 0.24 * height)
+    figure, axes = _figure(9, 1 + 0.24 * height)
     for place, kind, cell, said in bars:
         axes.barh(place, cell["speedup"], 0.8, color=KINDS[kind][0])
         axes.plot([cell["low"], cell["speedup"]], [place, place], color="black", lw=0.8)
@@ -147,7 +138,7 @@ def _curve(document: Mapping[str, Any], curve: str) -> Any:
         lines.setdefault(label, []).append((_position(cell, curve), cell))
     if not lines:
         return None
-    figure, ((axes,),) = _figure(6.4, 4)
+    figure, axes = _figure(6.4, 4)
     for colour, (label, points) in zip(COLOURS, lines.items(), strict=False):
         points.sort(key=lambda point: point[0])
         places = [place for place, _ in points]
@@ -175,7 +166,7 @@ def _dial(document: Mapping[str, Any]) -> Any:
             points.append((_position(chosen, "weight"), speed, case["bits per byte"]))
     if not points:
         return None
-    figure, ((axes,),) = _figure(6.4, 4)
+    figure, axes = _figure(6.4, 4)
     points.sort()
     axes.plot([speed for _, speed, _ in points], [bits for _, _, bits in points], "o-", color=COLOURS[0])
     for weight, speed, bits in points:
@@ -193,7 +184,7 @@ def _timeline(document: Mapping[str, Any]) -> Any:
         return None
     run = document["timeline"]
     names = run["members"]
-    figure, ((axes,),) = _figure(10, 1 + 0.5 * len(names))
+    figure, axes = _figure(10, 1 + 0.5 * len(names))
     for member, start, end, tokens in run["forwards"]:
         axes.barh(int(member), 1000 * (end - start), 0.7, 1000 * start, color=COLOURS[int(member)], ec="white", lw=0.3)
         axes.annotate(f"{tokens:g}", (500 * (start + end), member), ha="center", va="center", fontsize=5, color="white")

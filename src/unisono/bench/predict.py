@@ -6,16 +6,18 @@ Standard decoding costs 1 + c per token. `risky` is ours, for `drawn`. What no f
 coupled verification, laws that are certain early - is played by the decode loop itself: see `replay`.
 """
 
+from unisono.auto.planner import powers
+
 
 def speculative(acceptance: float, cost: float, length: int) -> float:
     """Naive-CoS, the proposer drafts `length` tokens: (1 - a^g)(1 + c) / ((1 - a)(1 + c g))."""
-    return _geometric(acceptance, length) * (1 + cost) / (1 + cost * length)
+    return powers(acceptance, length) * (1 + cost) / (1 + cost * length)
 
 
 def alternating(acceptance: float, cost: float, proposer_length: int, verifier_length: int) -> float:
     """Alternate proposals of two members: (1 - a^gq)(1 + c) / ((1 - a)(1 + c gq - a^gp c))."""
     saved = acceptance**verifier_length * cost
-    return _geometric(acceptance, proposer_length) * (1 + cost) / (1 + cost * proposer_length - saved)
+    return powers(acceptance, proposer_length) * (1 + cost) / (1 + cost * proposer_length - saved)
 
 
 def risky(agreement: float, cost: float, share: float, length: int) -> float:
@@ -25,7 +27,7 @@ def risky(agreement: float, cost: float, share: float, length: int) -> float:
         agreement: a, probability that a risky proposal is accepted, 1 - TV of the two members. share: l, how often the
             verifier is drawn. length: k; 0 is the Mixture-like Ensemble (arXiv 2605.00419), whatever a.
     """
-    tokens = _geometric(agreement, length + 1) / share
+    tokens = powers(agreement, length + 1) / share
     return tokens * (1 + cost) / (1 + cost * ((length + 1) * (1 - share) / share + length))
 
 
@@ -38,8 +40,3 @@ def of(schedule: str, proposer: int, cost: float | None, acceptance: float | Non
     if name == "speculative":
         return speculative(acceptance, cost, drafts[0])
     return alternating(acceptance, cost, drafts[proposer], drafts[1 - proposer])
-
-
-def _geometric(acceptance: float, length: int) -> float:
-    """1 + a + ... + a^(length - 1) = (1 - a^length) / (1 - a), for a = 1 too."""
-    return sum(acceptance**power for power in range(length))

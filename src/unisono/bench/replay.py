@@ -55,10 +55,9 @@ class Recorded(TokenMember):
     keeps: bool = False
     charged: float = 0.0
     vocabulary: int = field(init=False)
-    _lengths: dict[int, int] = field(default_factory=dict, init=False)
-    _contexts: dict[int, Context] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
+        super().__init__()
         self.vocabulary = self.logits.shape[-1]
 
     @property
@@ -78,28 +77,9 @@ class Recorded(TokenMember):
         """Logits [keep, V]."""
         count = len(item.tokens)
         self.charged += float(np.interp(count, list(self.price), list(self.price.values())))
-        self._lengths[item.slot] += count
-        end = self._lengths[item.slot] - self.read + 1
+        self._slots[item.slot].extend(item.tokens)
+        end = len(self._slots[item.slot]) - self.read + 1
         return self.logits[end - item.keep : end] if item.keep else self.logits[:0]
-
-    def _open(self) -> int:
-        slot = max(self._lengths, default=0) + 1
-        self._lengths[slot] = 0
-        return slot
-
-    def _fork(self, slot: int) -> int:
-        copy = self._open()
-        self._lengths[copy] = self._lengths[slot]
-        return copy
-
-    def _close(self, slot: int) -> None:
-        self._lengths.pop(slot, None)
-
-    def _held(self, slot: int) -> int:
-        return self._lengths[slot]
-
-    def _cut(self, slot: int, count: int) -> None:
-        self._lengths[slot] = count
 
 
 @dataclass(frozen=True)
@@ -145,10 +125,10 @@ class Record:
         return float(torch.cat(shared).mean())
 
 
-def record(ensemble: Ensemble, prompts: Sequence[Any], params: SamplingParams, asked: object = None) -> Record:
+def record(ensemble: Ensemble, prompts: Sequence[Any], params: SamplingParams) -> Record:
     """Decode prompts, score the texts with every member, and time the members' forwards."""
     params = replace(params, seed=0, ignore_eos=True)
-    combine = ensemble.method(params, combine=asked, schedule=BASELINE).combination
+    combine = ensemble.method(params, schedule=BASELINE).combination
     results = ensemble.generate(list(prompts), params, combine=combine, progress=False)
     prepared = [ensemble.prompts.prepare(prompt, params, combine) for prompt in prompts]
     longest = max(prepared, key=lambda each: each.contexts[0].size)

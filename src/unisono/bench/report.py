@@ -99,10 +99,10 @@ def cell_table(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _followed(cell: Mapping[str, Any], most: int = 3) -> str:
-    """The combination and verification of `auto`, and the plans that it followed most."""
+def _followed(cell: Mapping[str, Any]) -> str:
+    """The combination and verification of `auto`, and the three plans that it followed most."""
     combination, _, verification = cell["uses"].split(" ")
-    plans = [f"{name} {share:.0%}" for name, share in list(cell.get("plans", {}).items())[:most]]
+    plans = [f"{name} {share:.0%}" for name, share in list(cell.get("plans", {}).items())[:3]]
     return f"{combination}, {verification}: {', '.join(plans)}"
 
 

@@ -229,10 +229,7 @@ def _row(case: Case, stage: str, cell: Cell, replayed: float | None) -> dict[str
     keys = ("members", "combine", "temperature", "verification", "prompts", "rows")
     about = case.as_dict()
     return (
-        {"case": case.name, "stage": stage}
-        | {key: about[key] for key in keys}
-        | cell.as_dict()
-        | {"replayed": replayed}
+        {"case": case.name, "stage": stage} | {key: about[key] for key in keys} | asdict(cell) | {"replayed": replayed}
     )
 
 

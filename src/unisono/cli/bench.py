@@ -17,7 +17,7 @@ from unisono.bench.profile import measure, table
 from unisono.bench.provenance import provenance
 from unisono.cli.loading import DEFAULT_MEMBERS, members_of, prepare_process, read_config
 from unisono.cli.options.bench import BenchOptions, CaseOptions, refuse
-from unisono.cli.result_file import require_writable, write
+from unisono.cli.result_file import require_matplotlib, require_writable, write
 from unisono.cli.signature import given
 from unisono.config import Config
 from unisono.ensemble import Ensemble
@@ -31,7 +31,7 @@ def run(options: BenchOptions) -> None:
     """Measure or profile, print tables and write what was asked for."""
     prepare_process()
     if options.plots:
-        plots.require()
+        require_matplotlib("--plots")
     require_writable(options.output, options.markdown, folder=options.plots)
     config = read_config(options.config)
     load = runs.loader([] if options.case.members else members_of(config, options.source), **given(options.source))

@@ -12,16 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 from unisono.bench.provenance import provenance
-from unisono.cli.harness import draw, run_harness
+from unisono.cli.harness import OWN, draw, run_harness
 from unisono.cli.loading import load_ensemble
 from unisono.cli.options.eval import EvalOptions
 from unisono.cli.options.load import LoadOptions
-from unisono.cli.result_file import require_writable, write
+from unisono.cli.result_file import require_matplotlib, require_writable, write
 from unisono.ensemble import Ensemble
-from unisono.errors import RequestError, unknown
+from unisono.errors import RequestError, require_known
 from unisono.evals.code import FIELDS, HumanEval
 from unisono.evals.compare import Row, by_skill, compare
-from unisono.evals.plot import plot, require_plots
+from unisono.evals.plot import plot
 from unisono.evals.skills import Item, items
 from unisono.evals.tasks import BitsPerByte, ExactMatch, Task
 from unisono.evals.texts import halves, read_documents, read_records
@@ -33,13 +33,12 @@ PRESETS: dict[str, tuple[list[str], list[str]]] = {
         ["weighted", "product", "cosd", "cascade:chow,0.3", "cascade:opt,0.3", "nudge:0.5", "gate:1,1"],
     )
 }
-OWN = ("skills", "bits-per-byte", "exact-match", "humaneval")
 
 
 def run(options: EvalOptions) -> None:
     """Measure, print a table and write what was asked for."""
     if options.plot:
-        require_plots()
+        require_matplotlib("--plot")
     require_writable(options.output, options.plot)
     options = _completed(options)
     ensemble = load_ensemble(LoadOptions(options.members, source=options.source))
@@ -54,8 +53,7 @@ def run(options: EvalOptions) -> None:
 def _completed(options: EvalOptions) -> EvalOptions:
     """With what the preset says, or the defaults, where nothing was asked for."""
     preset = options.preset
-    if preset is not None and preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
+    require_known("preset", [] if preset is None else [preset], PRESETS)
     if preset is None and options.task is None:
         raise RequestError(f"give a task: {', '.join(OWN)} or one of lm-evaluation-harness; or --preset skills")
     members, methods = PRESETS[preset] if preset else ([], ["weighted"])
@@ -74,21 +72,21 @@ def _run_harness(ensemble: Ensemble, options: EvalOptions) -> None:
     if options.tune or options.text or options.allow_code:
         raise RequestError(f"--tune, --text and --allow-code are for {', '.join(OWN)}; not for: {name!r}")
     folder = options.include_path
-    report = run_harness(ensemble, name, combinations, options.schedule, options.limit, folder, _progress())
+    report = run_harness(ensemble, name, combinations, options.schedule, options.limit, folder, _say)
     _write(report, options.output)
     if options.plot:
         draw(report, options.plot)
 
 
 def _run_own(ensemble: Ensemble, options: EvalOptions) -> None:
-    name, schedule, say = str(options.task), options.schedule, _progress()
+    name, schedule = str(options.task), options.schedule
     if options.include_path:
         raise RequestError(f"--include-path is for tasks of lm-evaluation-harness, not for {name}")
     if options.allow_code != (name == "humaneval"):
         raise RequestError("humaneval runs generated code, and nothing else does: give --allow-code for it alone")
     development, test = _tasks(name, options.text or [], options.limit, options.seed, bool(options.tune))
-    choices = {each: tune(ensemble, development, each, schedule, say)[0] for each in options.tune or () if development}
-    rows = compare(ensemble, test, [*(options.combine or ()), *choices.values()], schedule, say)
+    choices = {each: tune(ensemble, development, each, schedule, _say)[0] for each in options.tune or () if development}
+    rows = compare(ensemble, test, [*(options.combine or ()), *choices.values()], schedule, _say)
     _show(rows, test)
     best = {each: {"best": found.name, "on": len(development or [])} for each, found in choices.items()}
     _write(_report(ensemble, test, rows, schedule) | ({"tuned": best} if best else {}), options.output)
@@ -96,15 +94,11 @@ def _run_own(ensemble: Ensemble, options: EvalOptions) -> None:
         plot(rows, f"{test.name}, {len(test)} items", test.unit, test.higher, options.plot)
 
 
-def _progress() -> Callable[[str], None]:
-    """Says at a terminal what is being run."""
+def _say(what: str) -> None:
+    """Say at a terminal what is being run."""
     console = Console(stderr=True)
-
-    def say(what: str) -> None:
-        if console.is_terminal:
-            console.print(f"  {what}", style="dim", highlight=False)
-
-    return say
+    if console.is_terminal:
+        console.print(f"  {what}", style="dim", highlight=False)
 
 
 def _tasks(name: str, texts: Sequence[Path], limit: int, seed: int, tuned: bool) -> tuple[Task | None, Task]:

@@ -36,11 +36,9 @@ def _records(options: FitTreeOptions) -> list[dict[str, str]]:
         raise RequestError("give a file of texts or --skills N, one of the two")
     if options.texts:
         return read_records(options.texts, ["prompt", "answer"])
-    return _skill_texts(options.skills or 0, options.seed)
-
-
-def _skill_texts(count: int, seed: int) -> list[dict[str, str]]:
-    """Of two skills each: the more positions a text has, the better the tree (docs/log.md)."""
+    count = options.skills or 0
     if count < 1:
         raise RequestError(f"--skills must be 1 or more, not: {count}")
-    return [{"prompt": item.prompt, "answer": item.answer} for item in items(count, seed, "development", pairs=1.0)]
+    # Of two skills each: the more positions a text has, the better the tree (docs/log.md)
+    made = items(count, options.seed, "development", pairs=1.0)
+    return [{"prompt": item.prompt, "answer": item.answer} for item in made]

@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -161,18 +160,7 @@ def _about(ensemble: Ensemble, prompt: str, pieces: Sequence[Piece]) -> dict[str
 
 def _of_result(ensemble: Ensemble, result: Result) -> dict[str, Any]:
     """What is known at the end."""
-    # JSON has no minus infinity, the log-probability of a token that a combination rules out
-    prompt_logprobs = [None if value in (None, -inf) else value for value in result.prompt_logprobs or ()]
-    about: dict[str, Any] = {
-        "finish_reason": result.finish_reason,
-        "drafters": ensemble.names[len(ensemble.lineup.combined) :],
-        "combination": result.combination,
-        "schedule": result.schedule,
-        "verification": result.verification,
-        "seed": result.seed,
-        "generation_config": dict(result.generation_config),
-        "stats": result.stats.as_dict(),
-    }
-    if result.prompt_logprobs:
-        about["prompt_logprobs"] = prompt_logprobs
-    return about
+    found, drafters = result.to_dict(), ensemble.names[len(ensemble.lineup.combined) :]
+    names = ("combination", "schedule", "verification", "seed", "generation_config", "stats", "prompt_logprobs")
+    told = names if result.prompt_logprobs else names[:-1]
+    return {"finish_reason": result.finish_reason, "drafters": drafters, **{name: found[name] for name in told}}

@@ -17,6 +17,7 @@ from unisono.evals.plot import plot
 from unisono.evals.statistics import NORMAL, Estimate
 from unisono.params import SamplingParams
 
+OWN = ("skills", "bits-per-byte", "exact-match", "humaneval")  # tasks of this program
 WARM_UP = SamplingParams(max_tokens=4, temperature=0)
 
 
@@ -87,17 +88,9 @@ def draw(report: dict[str, Any], path: Path) -> None:
     """The task's first metric against cost."""
     name = _metrics(report["results"][0])[0]
     metric = name.partition(",")[0]
+    kept = ("name", "kind", "seconds", "tokens_per_second", "forwards_per_token")
     rows = [
-        Row(
-            each["name"],
-            each["kind"],
-            _estimate(each["metrics"], name),
-            None,
-            each["seconds"],
-            each["tokens_per_second"],
-            tuple(each["forwards_per_token"]),
-            (),
-        )
+        Row(score=_estimate(each["metrics"], name), gain=None, scores=(), **{key: each[key] for key in kept})
         for each in report["results"]
     ]
     plot(rows, report["task"], metric, report["higher_is_better"].get(metric, True), path)
@@ -119,10 +112,9 @@ def _estimate(metrics: dict[str, Any], name: str) -> Estimate:
 def _require_task(task: str, known: Sequence[str]) -> None:
     if task in known:
         return
-    own = ["skills", "bits-per-byte", "exact-match", "humaneval"]
-    near = difflib.get_close_matches(task, [*own, *known], n=1, cutoff=0.5)
+    near = difflib.get_close_matches(task, [*OWN, *known], n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else "see: lm-eval ls tasks"
-    raise RequestError(f"unknown task: {task!r}; {hint} (or {', '.join(own)})")
+    raise RequestError(f"unknown task: {task!r}; {hint} (or {', '.join(OWN)})")
 
 
 def _show(task: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """A file that a measurement leaves."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from unisono.errors import ConfigurationError, RequestError
@@ -23,6 +24,12 @@ def require_writable(*files: Path | None, folder: Path | None = None) -> None:
         nearest = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
         if not nearest.is_dir() or not os.access(nearest, os.W_OK):
             raise RequestError(f"cannot be written: {folder}; name a folder that can be made and written to")
+
+
+def require_matplotlib(option: str) -> None:
+    """Raise ConfigurationError if matplotlib is missing, before anything long has been run."""
+    if find_spec("matplotlib") is None:
+        raise ConfigurationError(f"{option} needs matplotlib; install it with: pip install 'unisono[plots]'")
 
 
 def write(path: Path, text: str) -> None:

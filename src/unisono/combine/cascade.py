@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unisono.combine.base import Combination, Logits, share
 from unisono.combine.gates import Gate
-from unisono.errors import unknown
+from unisono.errors import require_known
 from unisono.sampling.warp import AnyWarp
 
 ROLES = "the small model and the large one"
@@ -30,9 +30,6 @@ class Chow(Gate):
 
     def sure(self, base: Tensor) -> Tensor:
         return ~(base.amax(-1) < 1 - self.alpha)
-
-    def otherwise(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        return warp(logits[1])
 
 
 @dataclass(frozen=True)
@@ -86,6 +83,5 @@ def cascade(rule: str = "chow", alpha: float = 0.3) -> Combination:
     Raises:
         ConfigurationError: the rule is unknown, or alpha is not in [0, 1].
     """
-    if rule not in RULES:
-        raise unknown("rule of cascade", str(rule), RULES)
+    require_known("rule of cascade", [rule], RULES)
     return RULES[rule](share("alpha", alpha))

@@ -7,16 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unisono.combine.base import (
-    Combination,
-    Heard,
-    Logits,
-    finite,
-    relative_weights,
-    require_count,
-    share,
-)
-from unisono.errors import ConfigurationError, unknown
+from unisono.combine.base import Combination, Heard, Logits, finite, relative_weights, require_count, share
+from unisono.errors import ConfigurationError, require_known
 from unisono.sampling.warp import AnyWarp
 
 MEASURES = ("confidence", "entropy")
@@ -34,9 +26,9 @@ class Gate(Combination):
         Where they are nan, it is: then the base's own law says so, and no other member covers for a broken one.
         """
 
-    @abstractmethod
     def otherwise(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        """The law [..., V] where it is not."""
+        """The law [..., V] where it is not; that of the second member if nothing else is said."""
+        return warp(logits[1])
 
     def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
         sure = self.sure(torch.softmax(logits[0], -1)).unsqueeze(-1)
@@ -66,9 +58,6 @@ class Nudge(Gate):
 
     def sure(self, base: Tensor) -> Tensor:
         return ~(base.amax(-1) < self.threshold)
-
-    def otherwise(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        return warp(logits[1])
 
 
 def nudge(threshold: float = 0.3) -> Nudge:
@@ -124,8 +113,7 @@ def gate(weights: Sequence[float], threshold: float | None = None, by: str = "co
         ConfigurationError: weights are wrong, the measure is unknown, or the threshold is out of its range.
     """
     values = relative_weights(weights, "gate")
-    if by not in MEASURES:
-        raise unknown("measure of gate", str(by), MEASURES)
+    require_known("measure of gate", [by], MEASURES)
     limit = (0.5 if by == "confidence" else 1.0) if threshold is None else threshold
     limit = share("threshold", limit) if by == "confidence" else finite("threshold", limit)
     if limit < 0:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unisono.combine.base import Combination, Heard, Logits, relative_weights, require_count
-from unisono.errors import unknown
+from unisono.errors import require_known
 from unisono.sampling.warp import AnyWarp
 
 ORDERS = ("warp-first", "combine-first")
@@ -79,8 +79,7 @@ def weighted(weights: Sequence[float], order: str = "warp-first") -> Weighted:
         ConfigurationError: weights are negative, all zero or not finite, or the order is unknown.
     """
     values = relative_weights(weights, "weighted")
-    if order not in ORDERS:
-        raise unknown("order", str(order), ORDERS)
+    require_known("order", [order], ORDERS)
     return Weighted(values, order)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,16 +65,9 @@ def rules(node: Tree | Leaf, depth: int = 0) -> Iterator[str]:
     yield from rules(node.high, depth + 1)
 
 
-def as_dict(node: Tree | Leaf) -> dict[str, Any]:
-    """Plain values, for JSON."""
-    if isinstance(node, Leaf):
-        return {"replace": node.replace}
-    return {"feature": node.feature, "threshold": node.threshold, "low": as_dict(node.low), "high": as_dict(node.high)}
-
-
 def write_tree(tree: Tree, file: str | Path, **notes: Any) -> None:
     """Save a tree as JSON, with anything that says where it comes from."""
-    Path(file).write_text(json.dumps({"format": FORMAT, "tree": as_dict(tree), **notes}, indent=1) + "\n")
+    Path(file).write_text(json.dumps({"format": FORMAT, "tree": asdict(tree), **notes}, indent=1) + "\n")
 
 
 def read_tree(file: str | Path) -> Tree:

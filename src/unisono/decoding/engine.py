@@ -47,11 +47,7 @@ class Engine:
     """
 
     def __init__(
-        self,
-        lineup: Lineup,
-        rows: int = ROWS,
-        memory: int = 2**40,
-        experience: Experience | None = None,
+        self, lineup: Lineup, rows: int = ROWS, memory: int = 2**40, experience: Experience | None = None
     ) -> None:
         self._lineup = lineup
         self._experience = experience or Experience(lineup.parameters)

@@ -37,9 +37,8 @@ class Frontier:
     def __init__(self, members: int) -> None:
         self.committed: list[int] = []
         self.proposals: list[Proposal] = []
-        self._scores: list[list[Tensor]] = [
-            [] for _ in range(members)
-        ]  # per member, [V] for each position it has scored
+        # Per member, [V] for each position it has scored
+        self._scores: list[list[Tensor]] = [[] for _ in range(members)]
         self._raw: dict[int, list[Tensor]] = {}  # the same laws without a warp, of members that warp by themselves
         self._like = torch.empty(0)  # scores of any position, for tensors like them
 

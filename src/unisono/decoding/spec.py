@@ -27,11 +27,7 @@ class Method:
     @property
     def names(self) -> dict[str, str]:
         """How a user would write the three."""
-        return {
-            "combination": self.combination.name,
-            "schedule": self.schedule.name,
-            "verification": self.verification.name,
-        }
+        return {name: getattr(self, name).name for name in ("combination", "schedule", "verification")}
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,6 @@ from unisono.evals.compare import Row
 MARKERS = {"member": "s", "fused": "o"}
 
 
-def require_plots() -> None:
-    """Raise ConfigurationError if matplotlib is missing, before anything long has been run."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise ConfigurationError("--plot needs matplotlib; install it with: pip install 'unisono[plots]'") from None
-
-
 def plot(rows: Sequence[Row], task: str, unit: str, higher: bool, path: str | Path) -> None:
     """Score with its interval over milliseconds per token, members as squares.
 

@@ -4,15 +4,19 @@ The one idea: whether an exercise may be trained on, tuned on or tested on is de
 a generator's state, so no seed can put a test exercise into training data.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
+from unisono.evals.texts import fraction
+
 LETTERS = "abcdefghijkl"
 SHORTEST, LONGEST = 3, 6  # letters of a word
-SHARES = {"test": 0.03, "development": 0.05}  # upper ends of the hash ranges; the rest is for training
+SHARES: dict["Split", float] = {
+    "test": 0.03,
+    "development": 0.05,
+}  # upper ends of the hash ranges; the rest is for training
 STOP = "\n"
 
 Split = Literal["train", "development", "test"]
@@ -82,10 +86,8 @@ HALVES = {"skills-m": ("reverse", "sort", "unique", "count"), "skills-n": ("shif
 
 def split_of(exercise: str) -> Split:
     """Which split an exercise (skill and question) belongs to, by the hash of its text."""
-    fraction = int(hashlib.sha256(exercise.encode()).hexdigest()[:13], 16) / 16**13
-    if fraction < SHARES["test"]:
-        return "test"
-    return "development" if fraction < SHARES["development"] else "train"
+    place = fraction(exercise)
+    return next((split for split, end in SHARES.items() if place < end), "train")
 
 
 def exercise(skill: str, split: Split, random: Random) -> tuple[str, str]:

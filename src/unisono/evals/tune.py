@@ -18,16 +18,16 @@ from unisono.combine import (
     weighted,
 )
 from unisono.ensemble import Ensemble
-from unisono.errors import unknown
+from unisono.errors import require_known
 from unisono.evals.compare import best_of
 from unisono.evals.tasks import Outcome, Task
 
 TENTHS = [round(step / 10, 1) for step in range(11)]
 
 
-def simplex(members: int, parts: int = 10) -> Iterator[list[float]]:
-    """Weights in steps of 1/parts that sum to 1, each member with some."""
-    parts = parts if members == 2 else max(members, 6)
+def simplex(members: int) -> Iterator[list[float]]:
+    """Weights in equal steps that sum to 1, each member with some: tenths for two members, sixths for more."""
+    parts = 10 if members == 2 else max(members, 6)
     for cuts in itertools.combinations(range(1, parts), members - 1):
         borders = [0, *cuts, parts]
         yield [(after - before) / parts for before, after in itertools.pairwise(borders)]
@@ -64,8 +64,7 @@ def tune(
     Raises:
         ConfigurationError: the combination has no parameters to tune, or does not fit the members.
     """
-    if name not in GRIDS:
-        raise unknown("combination to tune", name, GRIDS)
+    require_known("combination to tune", [name], GRIDS)
     count = len(ensemble.lineup.combined)
     candidates = GRIDS[name](count)
     for candidate in candidates:

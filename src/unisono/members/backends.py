@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unisono.errors import ConfigurationError, MemberError, unknown
+from unisono.errors import ConfigurationError, MemberError, require_known
 from unisono.members.source import Source
 
 if TYPE_CHECKING:  # it imports torch, which nobody needs who only names a member
@@ -112,21 +112,15 @@ def as_source(value: object, **defaults: Any) -> Source:
         own = dict(value) if isinstance(value, Mapping) else {"model": value}
     given = {**defaults, **own}
     if "model" not in given:
-        _require_known(given, member_options())
+        require_known("member option", given, member_options())
         listed = ", ".join(map(str, given)) or "an empty mapping"
         raise ConfigurationError(f"a member needs a model, not only: {listed}")
     source = Source(**{key: given.pop(key) for key in OWN if key in given})
     backend = backend_of(source)
-    _require_known(given, [*OWN, *_option_names([backend])])
+    require_known("member option", given, [*OWN, *_option_names([backend])])
     source = replace(source, options=backend.options(**given))
     backend.check(source)
     return source
-
-
-def _require_known(options: Iterable[object], known: list[str]) -> None:
-    for key in options:
-        if key not in known:
-            raise unknown("member option", str(key), known)
 
 
 def _option_names(backends: Iterable[Backend]) -> list[str]:

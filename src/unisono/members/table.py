@@ -25,8 +25,6 @@ class TableMember(TokenMember):
     ) -> None:
         super().__init__()
         self._logits = torch.as_tensor(laws, dtype=torch.float64).log()
-        self._slots: dict[int, list[int]] = {}
-        self._opened = 0
         self.name = name
         self.parameters = parameters
         self.context_length = context_length
@@ -65,25 +63,6 @@ class TableMember(TokenMember):
         tokens = [int(token) for token in item.tokens]
         self._slots[item.slot].extend(tokens)
         return self._logits[torch.tensor(tokens[len(tokens) - item.keep :]).long()]
-
-    def _open(self) -> int:
-        self._opened += 1
-        self._slots[self._opened] = []
-        return self._opened
-
-    def _fork(self, slot: int) -> int:
-        copy = self._open()
-        self._slots[copy] = list(self._slots[slot])
-        return copy
-
-    def _close(self, slot: int) -> None:
-        self._slots.pop(slot, None)
-
-    def _held(self, slot: int) -> int:
-        return len(self._slots[slot])
-
-    def _cut(self, slot: int, count: int) -> None:
-        del self._slots[slot][count:]
 
     def law(self, prefix: Sequence[int]) -> Tensor:
         """The exact law [V] of the token after `prefix`, for brute-force references."""

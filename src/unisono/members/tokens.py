@@ -21,7 +21,8 @@ class Append:
 
 
 class TokenMember:
-    """A part of a member. A subclass keeps token sequences in slots: it says how many a slot holds, and cuts it.
+    """A part of a member. A subclass adds the tokens that it scores to `_slots`; or it keeps slots of its own, says how many
+    tokens one holds, and cuts it.
 
     Attributes:
         context_length: as in `Member`.
@@ -34,6 +35,7 @@ class TokenMember:
 
     def __init__(self) -> None:
         self._contexts: dict[int, Context] = {}  # of the open slots
+        self._slots: dict[int, list[Any]] = {}  # the tokens that each holds
 
     def context(self, reading: Reading, warp: Warp) -> Context:
         return Context(len(reading.tokens), reading.tokens)
@@ -82,20 +84,24 @@ class TokenMember:
 
     def _open(self) -> int:
         """A slot without tokens."""
-        raise NotImplementedError
+        slot = max(self._slots, default=0) + 1
+        self._slots[slot] = []
+        return slot
 
     def _fork(self, slot: int) -> int:
         """A slot with the same tokens."""
-        raise NotImplementedError
+        copy = self._open()
+        self._slots[copy] = list(self._slots[slot])
+        return copy
 
     def _close(self, slot: int) -> None:
         """Free the slot, if it is open."""
-        raise NotImplementedError
+        self._slots.pop(slot, None)
 
     def _held(self, slot: int) -> int:
         """How many tokens the slot holds, those of the context included."""
-        raise NotImplementedError
+        return len(self._slots[slot])
 
     def _cut(self, slot: int, count: int) -> None:
         """Keep the first `count` tokens."""
-        raise NotImplementedError
+        del self._slots[slot][count:]

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from unisono.combine import as_combination
 from unisono.config import Config, from_mapping, read_mapping
-from unisono.errors import ConfigurationError, unknown
-from unisono.methods import as_schedule
-from unisono.methods import as_verification as parse_verification
+from unisono.errors import ConfigurationError, require_known
+from unisono.methods import as_schedule, as_verification
 
 KEYS = ("models", "members_alone")
 
@@ -59,9 +58,7 @@ def read(path: Path, name: str | None = None) -> Catalog:
     content = read_mapping(path)
     several = isinstance(content, Mapping) and "models" in content
     known = KEYS if several else [*KEYS, *(each.name for each in fields(Config))]
-    for key in content if isinstance(content, Mapping) else ():
-        if key not in known:
-            raise unknown(f"key in {path}", str(key), known)
+    require_known(f"key in {path}", content if isinstance(content, Mapping) else (), known)
     if not several:
         return single(from_mapping(content, str(path)), name)
     models, alone = content["models"], content.get("members_alone", False)
@@ -89,4 +86,4 @@ def _check(name: str, config: Config) -> None:
     count = len(config.members)
     combination = as_combination(config.combine, count)
     as_schedule(config.schedule, [1] * (count + (config.draft is not None)), combination.needed(count))
-    parse_verification(config.verification)
+    as_verification(config.verification)

@@ -98,10 +98,7 @@ class Meter:
                 self._metrics.seconds.labels(self.model, member.name).inc(member.seconds)
                 for position, count in enumerate(member.accepted_by_position):
                     self._metrics.positions.labels(self.model, member.name, position).inc(count)
-            reason = choice.result.finish_reason if choice.result else _reason(error)
+            failure = "abort" if isinstance(error, CancelledError) else "error"
+            reason = choice.result.finish_reason if choice.result else failure
             self._metrics.requests.labels(self.model, reason).inc()
         self._metrics.whole.labels(self.model).observe(time.perf_counter() - job.created)
-
-
-def _reason(error: Exception | None) -> str:
-    return "abort" if isinstance(error, CancelledError) else "error"

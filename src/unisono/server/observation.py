@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -13,19 +12,6 @@ from unisono.decoding.row import Row
 from unisono.sampling.warp import Warp
 from unisono.tokens.token_text import token_text
 from unisono.types import Commit
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One step of a row: who ran, from when to when (milliseconds since the request came), and what came of it."""
-
-    start_ms: float
-    end_ms: float
-    forwards: tuple[int, ...]  # per member
-    proposed: tuple[int, ...]
-    looked_up: int  # proposed from the text
-    accepted: int
-    committed: int
 
 
 class Observer:
@@ -44,9 +30,8 @@ class Observer:
         self._since = since
         nothing = tuple(0 for _ in row.lineup.everyone)
         self._before = (nothing, nothing, (0,))
-        self._said: deque[tuple[Heard, int | None]] = (
-            deque()
-        )  # per token that is being committed; the member drawn for it
+        # Per token that is being committed; with the member drawn for it
+        self._said: deque[tuple[Heard, int | None]] = deque()
         self._noted: deque[dict[str, Any]] = deque()
         frontier, accept, replace = row.frontier, row.frontier.accept, row.frontier.replace
 
@@ -82,9 +67,16 @@ class Observer:
         if not any(ran) and not count:
             return {}
         tokens = [self._noted.popleft() for _ in range(count)]
-        accepted = sum(token["origin"] == "accepted" for token in tokens)
-        turn = Turn(self._milliseconds(start), self._milliseconds(end), ran, proposed, looked_up, accepted, count)
-        return {"turn": asdict(turn), "tokens": tokens}
+        turn = {
+            "start_ms": self._milliseconds(start),
+            "end_ms": self._milliseconds(end),
+            "forwards": ran,  # per member
+            "proposed": proposed,
+            "looked_up": looked_up,  # proposed from the text
+            "accepted": sum(token["origin"] == "accepted" for token in tokens),
+            "committed": count,
+        }
+        return {"turn": turn, "tokens": tokens}
 
     def _milliseconds(self, when: float) -> float:
         return round(1000 * (when - self._since), 3)

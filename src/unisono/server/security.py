@@ -20,7 +20,8 @@ class Keys:
         self._keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._keys and not _is_open(scope["path"]) and not self._knows(scope):
+        closed = scope["type"] == "http" and not (scope["path"] in OPEN or scope["path"].startswith("/static/"))
+        if closed and self._keys and not self._knows(scope):
             message, header = "give a valid API key, as in: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"}
             await Refusal(APIError(401, message, code="invalid_api_key", headers=header))(scope, receive, send)
             return
@@ -91,7 +92,3 @@ class BodyLimit:
 async def _refuse(error: APIError, scope: Scope, receive: Receive, send: Send) -> None:
     error.headers["Connection"] = "close"
     await Refusal(error)(scope, receive, send)
-
-
-def _is_open(path: str) -> bool:
-    return path in OPEN or path.startswith("/static/")

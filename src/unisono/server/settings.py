@@ -4,7 +4,7 @@ import ipaddress
 from dataclasses import dataclass
 from math import inf
 
-from unisono.errors import ConfigurationError, unknown
+from unisono.errors import ConfigurationError, require_known, unknown
 from unisono.server.reasoning import PARSERS
 
 OVERRIDES = ("combine", "weights", "mu", "schedule", "verification")
@@ -58,9 +58,7 @@ class Settings:
             )
         if self.reasoning_parser not in (None, *PARSERS):
             raise unknown("reasoning parser", str(self.reasoning_parser), PARSERS)
-        for name in self.allow:
-            if name not in OVERRIDES:
-                raise unknown("part of a collaboration to allow", name, OVERRIDES)
+        require_known("part of a collaboration to allow", self.allow, OVERRIDES)
 
     @property
     def reserve(self) -> float:

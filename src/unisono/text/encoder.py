@@ -50,14 +50,17 @@ class Encoder:
         self._tokenizer = tokenizer
         self.template = Template(tokenizer)
 
-    def text(self, text: str, special: bool = True) -> tuple[int, ...]:
-        """Ids of a text; `special`: with those that the tokenizer adds, which a chat template writes itself."""
-        _require_text(text)
-        return tuple(self._tokenizer.encode(text, add_special_tokens=special))
+    def text(self, text: str) -> tuple[int, ...]:
+        """Ids of a text, without those that the tokenizer adds."""
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise RequestError(f"a text is not UTF-8: {error.reason} at character {error.start}") from None
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
     def spellings(self, word: str) -> set[tuple[int, ...]]:
         """The tokens of a word, alone and behind a space."""
-        return {self.text(text, special=False) for text in (word, " " + word.lstrip())}
+        return {self.text(text) for text in (word, " " + word.lstrip())}
 
     def chat(self, chat: Chat) -> tuple[int, ...]:
         """Ids of a conversation, ready for the answer.
@@ -72,11 +75,4 @@ class Encoder:
             continued=chat.continue_final_message,
             variables=chat.chat_template_kwargs,
         )
-        return self.text(text, special=False)
-
-
-def _require_text(text: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise RequestError(f"a text is not UTF-8: {error.reason} at character {error.start}") from None
+        return self.text(text)

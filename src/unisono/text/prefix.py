@@ -14,7 +14,7 @@ A prefix may lie outside the common vocabulary, since only its own member reads 
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from typing import Any
 
 from unisono.errors import RequestError
@@ -155,7 +155,7 @@ class Prefixes:
         continuation = prompt[len(bare) :] + continuation
         if not continuation:
             raise RequestError("the continuation is empty; give at least one token to score")
-        encode = cache(partial(self._encoder.text, special=False))
+        encode = cache(self._encoder.text)
         rows = [member.pair(encode, filled, continuation) for member, filled in self._filled(bare)]
         if any(units != rows[0][1] for _, units in rows):
             raise RequestError("the members' own prompts make the continuation split differently; move its border")
@@ -166,7 +166,7 @@ class Prefixes:
         return [reading for reading, _ in rows], rows[0][1]
 
     def _texts(self, text: str) -> list[Reading]:
-        encode = cache(partial(self._encoder.text, special=False))
+        encode = cache(self._encoder.text)
         return [each.text(encode(filled), filled) if filled else each.empty() for each, filled in self._filled(text)]
 
     def _filled(self, text: str) -> list[tuple[Prefix, str]]:

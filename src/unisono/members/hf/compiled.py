@@ -25,6 +25,7 @@ from torch._inductor.cpp_builder import get_cpp_compiler
 from unisono.errors import MemberError
 from unisono.members.hf import artifact
 from unisono.members.hf.attention import FUSED, attention
+from unisono.members.hf.cache import power
 from unisono.members.hf.step import Step
 
 PAGEOUT = 21  # MADV_PAGEOUT of Linux 5.4 and later: pages that equal their file are dropped, and read again if touched
@@ -84,7 +85,9 @@ def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: st
     path = artifact.place(step.model, step.context)
     unfinished = artifact.unfinished(path)
     try:
-        with _shown(name), _quiet(), torch.inference_mode(False), torch.no_grad():
+        # The compiler's own warnings are about its code, not about the user's
+        quiet = warnings.catch_warnings(action="ignore")
+        with _shown(name), quiet, torch.inference_mode(False), torch.no_grad():
             _compile(step, _example(step, keys, values), unfinished)
         os.replace(unfinished, path)
         return Compiled(path, _least(step))
@@ -137,7 +140,7 @@ def _example(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor]) -> tu
 
 def _numbers(count: int) -> Tensor:
     """0 to count - 1, a piece of a longer list that is made once."""
-    return _list(1 << (count - 1).bit_length())[:count]
+    return _list(power(count))[:count]
 
 
 @functools.cache
@@ -154,14 +157,6 @@ def _shown(name: str) -> Iterator[None]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         progress.add_task(name, total=None)
-        yield
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The compiler's own warnings are about its code, not about the user's."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
         yield
 
 

@@ -31,14 +31,16 @@ def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
         MemberError: it cannot be found, read, rewound, or does not fit in memory.
     """
     if isinstance(source.model, torch.nn.Module):
-        return _member(_as_pretrained(source.model), source), source.tokenizer
+        if not isinstance(source.model, PreTrainedModel):
+            raise MemberError(f"a loaded member must be a transformers model, not: {type(source.model).__name__}")
+        return _member(source.model, source), source.tokenizer
     path, name, options = folder or str(source.model), source.called, source.options
     where: dict[str, Any] = {name: getattr(options, name) for name in WHERE if not folder}
     where = {name: value for name, value in where.items() if value is not None}
     # What is small and may be wrong comes before the weights
     config = _attempt(name, path, lambda: AutoConfig.from_pretrained(path, **where))
     tokenizer = source.tokenizer or _attempt(name, path, lambda: AutoTokenizer.from_pretrained(path, **where))
-    with nullcontext() if sys.stderr.isatty() and not folder else _without_progress_bar():
+    with nullcontext() if sys.stderr.isatty() and not folder else without_progress_bar():
         model = _attempt(name, path, lambda: _load_model(options, name, path, config, where))
     return _member(model, source), tokenizer
 
@@ -63,12 +65,8 @@ def _member(model: PreTrainedModel, source: Source) -> HFMember:
     return member
 
 
-def _device(options: Options) -> str:
-    return options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _load_model(options: Options, name: str, path: str, config: Any, where: dict[str, Any]) -> PreTrainedModel:
-    device = _device(options)
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = default_dtype(config, device) if options.dtype == "auto" else getattr(torch, options.dtype)
     empty = empty_model(config, options.trust_remote_code)
     require_rewindable(empty, name)
@@ -91,8 +89,8 @@ def _load_model(options: Options, name: str, path: str, config: Any, where: dict
 
 
 @contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    """transformers' switch is global, so it is put back."""
+def without_progress_bar() -> Iterator[None]:
+    """Load weights silently; transformers' switch is global, so it is put back."""
     enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -117,9 +115,3 @@ def _attempt(name: str, path: str, load: Callable[[], Any]) -> Any:
         raise MemberError(
             f"unknown member: {path!r} is no local folder, and could not be had from the hub ({lines[0]})"
         ) from error
-
-
-def _as_pretrained(model: torch.nn.Module) -> PreTrainedModel:
-    if not isinstance(model, PreTrainedModel):
-        raise MemberError(f"a loaded member must be a transformers model, not: {type(model).__name__}")
-    return model

@@ -228,13 +228,12 @@ class HFMember(TokenMember):
         first = min(len(item.tokens) - item.keep for item in work)  # no row wants logits before this column
         columns = max(1, width - first)
         features: Tensor | None = None
-        rows: Sequence[int]
-        if any(item.features for item in work):
-            rows, (logits, features) = range(len(work)), self._plain_features(work, width, columns)
-        elif self._step is not None and width <= SHORT:
+        rows: Sequence[int] = range(len(work))
+        asked = any(item.features for item in work)
+        if self._step is not None and width <= SHORT and not asked:
             rows, logits = self._compiled_logits(work, width)
         else:
-            rows, logits = range(len(work)), self._plain_logits(work, width, columns)
+            logits, features = self._plain(work, width, columns, asked)
         logits = logits[:, -columns:, : self.vocabulary]
         if self._forbidden is not None:
             logits = logits.index_fill(-1, self._forbidden, -torch.inf)
@@ -262,20 +261,15 @@ class HFMember(TokenMember):
         ids = _ids(tokens, wider, self.model.device)
         return rows, self._step(ids, span.starts, span.window, span.keys, span.values)[:, :width]
 
-    def _plain_logits(self, work: Sequence[Append], width: int, columns: int) -> Tensor:
-        """Of the model's own forward; at least the last `columns` logits: [rows, columns or more, V]."""
-        logits: Tensor = self._plain(work, width, columns).logits[:, -columns:].float()
-        return logits
-
-    def _plain_features(self, work: Sequence[Append], width: int, columns: int) -> tuple[Tensor, Tensor]:
-        """The same with the last hidden states, behind the final norm: [rows, columns, D]."""
-        output = self._plain(work, width, columns, output_hidden_states=True)
-        return output.logits[:, -columns:].float(), output.hidden_states[-1][:, -columns:].float()
-
-    def _plain(self, work: Sequence[Append], width: int, columns: int, **options: Any) -> Any:
+    def _plain(self, work: Sequence[Append], width: int, columns: int, features: bool) -> tuple[Tensor, Tensor | None]:
+        """The last logits of the model's own forward [rows, columns, V]; and if asked for, its last hidden states, behind
+        the final norm [rows, columns, D].
+        """
         device = self.model.device
         selection = self._cache.select([item.slot for item in work], width, device)
-        options[self._argument] = self._cache
+        options: dict[str, Any] = {self._argument: self._cache}
+        if features:
+            options["output_hidden_states"] = True
         if self._keep:
             options[self._keep] = columns
         last = self.context_length
@@ -283,13 +277,15 @@ class HFMember(TokenMember):
         seen = torch.arange(selection.window, device=device)
         large = width == 1 and len(work) * selection.window >= self._widen
         with attention(self.model, WIDENED) if large else nullcontext():
-            return self.model(
+            output = self.model(
                 input_ids=_ids([item.tokens for item in work], width, device),
                 attention_mask=self._masks(selection.positions, seen) if self._masks else None,
                 position_ids=positions,
                 use_cache=True,
                 **options,
             )
+        states = output.hidden_states[-1][:, -columns:].float() if features else None
+        return output.logits[:, -columns:].float(), states
 
 
 def _ids(tokens: Sequence[Sequence[Token]], width: int, device: torch.device) -> Tensor:

@@ -26,14 +26,10 @@ def empty_model(config: PreTrainedConfig, trust_remote_code: bool = False) -> Pr
 
 def require_room(name: str, parameters: int, dtype: torch.dtype, device: str) -> None:
     """Raise MemberError, with the numbers, if so many weights do not fit on the device."""
-    needed, free = parameters * dtype.itemsize, free_memory(device)
+    needed, free, kind = parameters * dtype.itemsize, free_memory(device), str(dtype).removeprefix("torch.")
     if needed > free:
         raise MemberError(
-            f"member {name} does not fit: {parameters / 1e6:,.0f}M parameters in {_short(dtype)} need "
+            f"member {name} does not fit: {parameters / 1e6:,.0f}M parameters in {kind} need "
             f"{needed / 2**30:.1f} GiB, {device} has {free / 2**30:.1f} GiB free; "
             "use a smaller dtype, a quantization, another device or a smaller model"
         )
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

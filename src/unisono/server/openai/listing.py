@@ -32,8 +32,8 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
         "max_model_len": model.ensemble.lineup.context_length,
         "members": members,
         "combination": ensemble.combination().name,
-        "schedule": _name(model.config.schedule),
-        "verification": _name(model.config.verification),
+        "schedule": model.config.schedule,
+        "verification": model.config.verification,
         "generation_config": dict(ensemble.lineup.sampling),
         "allowed": list(settings.allow),
         "combinations": list(SAFE),
@@ -80,10 +80,6 @@ def tokenizer_info(model: Model) -> dict[str, Any]:
         "model_max_length": model.ensemble.lineup.context_length,
         "clean_up_tokenization_spaces": False,
     }
-
-
-def _name(configured: Any) -> str:
-    return "auto" if configured is None else str(getattr(configured, "name", configured))
 
 
 def _tokenizer(model: Model) -> Any:

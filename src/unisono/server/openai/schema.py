@@ -176,9 +176,6 @@ class ErrorAnswer(BaseModel):
     error: ErrorBody
 
 
-Answer = dict[str, Any]
-
-
 FAULTS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer} for status in (400, 401, 404, 408, 413, 429, 500, 503, 504)
 }
