@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from unisono.errors import ConfigurationError, require_count, unknown
-from unisono.members.backends import as_source
+from unisono.members.backends import as_source, member_options
 from unisono.members.source import Source
 from unisono.params import SamplingParams, read_generation_config
 
@@ -114,6 +114,10 @@ def _checked(content: Any, target: type, where: str) -> dict[str, Any]:
         raise ConfigurationError(f"{where} must be a mapping of options, not: {type(content).__name__}")
     known = [each.name for each in fields(target)]
     for key in content:
+        if key not in known and target is Config and key in member_options():
+            raise ConfigurationError(f"{where}: {key} is an option of a member: {{model: zoo:code-m, {key}: ...}}")
+        if key not in known and target is Config and key == "models":
+            raise ConfigurationError(f"{where} holds several collaborations, which only `unisono serve` takes")
         if key not in known:
             raise unknown(f"key in {where}", str(key), known)
     return dict(content)
@@ -121,5 +125,6 @@ def _checked(content: Any, target: type, where: str) -> dict[str, Any]:
 
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str):
-        raise ConfigurationError(f"{where} must be a text, not: {value!r}")
+        quote = "; YAML reads on, off, yes and no so: write quotes" if isinstance(value, bool) else ""
+        raise ConfigurationError(f"{where} must be a text, not: {value!r}{quote}")
     return value

@@ -90,13 +90,21 @@ MESSAGE = _table(
     ("leave it out", {"provider_specific_fields": (None, {})}),
 )  # fmt: skip
 
-PART = _table(("", {"cache_control": ANY}), ("only texts are read; leave it out", {"annotations": NONE}))
+PART = _table(
+    ("", {"cache_control": ANY}),
+    ("only texts are read; leave it out", {"annotations": NONE}),
+    (
+        "only texts are read; send parts of the type text alone",
+        dict.fromkeys(("image_url", "input_audio", "file"), NULL),
+    ),
+)
 STREAM = _table(("", {"include_obfuscation": ANY}))
 
 ELSEWHERE = {  # what other servers call it
     "max_new_tokens": "max_tokens", "num_predict": "max_tokens", "n_predict": "max_tokens",
     "max_tokens_to_sample": "max_tokens", "repeat_penalty": "repetition_penalty", "stop_sequences": "stop",
     "random_seed": "seed", "do_sample": "temperature", "typical_p": "top_p", "prompt": "messages", "messages": "prompt",
+    "enable_thinking": "chat_template_kwargs",
 }  # fmt: skip
 
 
