@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from unisono.errors import ConfigurationError, require_count, require_known
-from unisono.members.backends import as_source
+from unisono.members.backends import as_source, member_options
 from unisono.members.source import Source
 from unisono.params import SamplingParams, read_generation_config
 
@@ -112,11 +112,18 @@ def _checked(content: Any, target: type, where: str) -> dict[str, Any]:
     """The content as keyword arguments of a dataclass."""
     if not isinstance(content, Mapping):
         raise ConfigurationError(f"{where} must be a mapping of options, not: {type(content).__name__}")
-    require_known(f"key in {where}", content, [each.name for each in fields(target)])
+    known = [each.name for each in fields(target)]
+    for key in content if target is Config else ():
+        if key not in known and key in member_options():
+            raise ConfigurationError(f"{where}: {key} is an option of a member: {{model: zoo:code-m, {key}: ...}}")
+        if key == "models":
+            raise ConfigurationError(f"{where} holds several collaborations, which only `unisono serve` takes")
+    require_known(f"key in {where}", content, known)
     return dict(content)
 
 
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str):
-        raise ConfigurationError(f"{where} must be a text, not: {value!r}")
+        quote = "; YAML reads on, off, yes and no so: write quotes" if isinstance(value, bool) else ""
+        raise ConfigurationError(f"{where} must be a text, not: {value!r}{quote}")
     return value

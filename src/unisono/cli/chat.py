@@ -22,7 +22,7 @@ from unisono.types import Result
 HELP = """/system TEXT    instructions in front of the conversation; without text, none
 /weights A,B    a weighted ensemble with these weights
 /combine NAME   another combination, as contrastive:0.1
-/schedule NAME  standard, parallel, speculative:G, cos:G1,G2,..., lookup:N or auto
+/schedule NAME  standard, parallel, speculative:G, cos:G1,G2,..., relay:G, risky:K, lookup:N or auto
 /trace          colour tokens by the member that proposed them, or no longer
 /save FILE      write the conversation to a JSON file
 /reset          forget the conversation

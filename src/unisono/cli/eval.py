@@ -83,7 +83,9 @@ def _run_own(ensemble: Ensemble, options: EvalOptions) -> None:
     if options.include_path:
         raise RequestError(f"--include-path is for tasks of lm-evaluation-harness, not for {name}")
     if options.allow_code != (name == "humaneval"):
-        raise RequestError("humaneval runs generated code, and nothing else does: give --allow-code for it alone")
+        raise RequestError(
+            "humaneval runs code that a model wrote: it needs --allow-code; no other task takes this option"
+        )
     development, test = _tasks(name, options.text or [], options.limit, options.seed, bool(options.tune))
     choices = {each: tune(ensemble, development, each, schedule, _say)[0] for each in options.tune or () if development}
     rows = compare(ensemble, test, [*(options.combine or ()), *choices.values()], schedule, _say)

@@ -8,7 +8,7 @@ from unisono.types import Result
 def summary(result: Result, ensemble: Ensemble, params: SamplingParams) -> str:
     """One line: tokens, speed, acceptance, forwards per member, what was used, and why that may not repeat the text."""
     stats = result.stats
-    acceptance = "none proposed" if stats.acceptance is None else f"{stats.acceptance:.2f}"
+    acceptance = "- (nothing proposed)" if stats.acceptance is None else f"{stats.acceptance:.2f}"
     forwards = ", ".join(f"{member.name} {member.forwards}" for member in stats.members)
     taken = "".join(f", {name} {value:g} of generation_config" for name, value in result.generation_config.items())
     return (

@@ -75,4 +75,5 @@ def malformed(problems: Sequence[Mapping[str, Any]]) -> APIError:
         return APIError(400, f"{path}: {problem['msg']}", path, problem["type"])
     if not place:
         return APIError(400, "send a JSON object, with the header Content-Type: application/json")
-    return APIError(400, f"{place[0]}: {problem['msg'].lower()} ({'.'.join(place)})", place[0])
+    inside = f" ({'.'.join(place)})" if place[1:] else ""
+    return APIError(400, f"{place[0]}: {problem['msg'].lower()}{inside}", place[0])

@@ -48,6 +48,8 @@ class Settings:
         for name, least in (("rows", 1), ("queue", 0), ("max_body", 1), ("timeout", 0), ("grace", 0)):
             if not least <= getattr(self, name) < inf:  # nor is `nan` a time
                 raise ConfigurationError(f"{name} must be {least} or more, not: {getattr(self, name)}")
+        if not self.timeout:
+            raise ConfigurationError("timeout must be more than 0, not: 0; no request would be answered")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ConfigurationError(f"max_tokens must be 1 or more, not: {self.max_tokens}")
         if not 0 <= self.port <= LARGEST_PORT:

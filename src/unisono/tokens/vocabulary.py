@@ -64,6 +64,10 @@ def _unnamed(names: Sequence[str], sizes: Sequence[int]) -> Vocabulary:
     return Vocabulary(sizes[0])
 
 
+def _said(token: str | None) -> str:
+    return "no token" if token is None else repr(token)
+
+
 def _table(tokenizer: Any, size: int) -> dict[int, str]:
     """Id -> token; ids without a row of logits can never be produced and are left out."""
     return {index: token for token, index in tokenizer.get_vocab().items() if index < size}
@@ -83,7 +87,7 @@ def _require_same(
         if mine != theirs and not optional:
             raise VocabularyError(
                 f"members {name} and {other_name} have different vocabularies, first at id {index}: "
-                f"{mine!r} against {theirs!r}; combine models that share a tokenizer"
+                f"{_said(mine)} against {_said(theirs)}; combine models that share a tokenizer"
             )
 
 

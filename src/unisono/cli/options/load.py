@@ -17,7 +17,7 @@ Combine = Annotated[
     typer.Option(help="What the output follows: weighted:0.7,0.3, cosd, ... (docs/methods) or module:function."),
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="YAML file; options on the command line go before it.")
+    Path | None, typer.Option("--config", help="YAML file with these options; the command line overrides it.")
 ]
 ChatTemplate = Annotated[
     str | None, typer.Option(help="File with a Jinja template, or `plain`, for members without one.")

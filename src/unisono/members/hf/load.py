@@ -107,7 +107,11 @@ def _attempt(name: str, path: str, load: Callable[[], Any]) -> Any:
     except MemberError:
         raise
     except Exception as error:
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        if lines[0].endswith(":"):  # a list follows
+            lines[0] = " ".join(lines)
+        if Path(path).is_dir() and not [*Path(path).glob("config.json"), *Path(path).glob("*/config.json")]:
+            raise MemberError(f"unknown member: {path!r} is no model's folder: it has no config.json") from error
         if Path(path).exists():
             raise MemberError(f"member {name} cannot be loaded from {path}: {lines[0]}") from error
         if path.startswith((".", "~", "/")):

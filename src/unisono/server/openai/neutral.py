@@ -88,9 +88,10 @@ MESSAGE = _table(
 
 PART = _table(
     ("", {"cache_control": ANY}),
-    ("only texts are read; leave it out", {
-        "annotations": NONE, **dict.fromkeys(("image_url", "input_audio", "video_url", "file"), NULL),
-    }),
+    ("only texts are read; leave it out", {"annotations": NONE}),
+    ("only texts are read; send parts of the type text alone", dict.fromkeys(
+        ("image_url", "input_audio", "video_url", "file"), NULL,
+    )),
 )  # fmt: skip
 STREAM = _table(("", {"include_obfuscation": ANY}))
 
@@ -98,6 +99,7 @@ ELSEWHERE = {  # what other servers call it
     "max_new_tokens": "max_tokens", "num_predict": "max_tokens", "n_predict": "max_tokens",
     "max_tokens_to_sample": "max_tokens", "repeat_penalty": "repetition_penalty", "stop_sequences": "stop",
     "random_seed": "seed", "do_sample": "temperature", "typical_p": "top_p", "prompt": "messages", "messages": "prompt",
+    "enable_thinking": "chat_template_kwargs",
 }  # fmt: skip
 
 
