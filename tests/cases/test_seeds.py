@@ -86,6 +86,6 @@ def test_the_line_under_a_text_says_why_its_seed_may_not_repeat_it(precision, op
 def test_the_help_promises_what_holds():
     """No more than: float32, or up to a near-tie; and not without a seed."""
     seed = SamplingOptions.__annotations__["seed"].__metadata__[0].help
-    for word in ("same options", "float32", "near-tie", "--deterministic", "may depend on times"):
+    for word in ("same seed and options", "float32", "near-tie", "--deterministic", "may depend on measured times"):
         assert word in seed
     assert "half precision" in SourceOptions.__annotations__["deterministic"].__metadata__[0].help

@@ -97,7 +97,7 @@ BAD = [
     (("eval", "skills", *PAIR, "--combine", "cosdd"), "did you mean 'cosd'"),
     (("eval", "skills", *PAIR, "--tune", "only"), "unknown combination to tune"),
     (("eval", "skills", *PAIR, "--allow-code"), "--allow-code"),
-    (("eval", "humaneval", *PAIR, "--text", "x"), "give --allow-code"),
+    (("eval", "humaneval", *PAIR, "--text", "x"), "needs --allow-code"),
     (("eval", "skills", *PAIR, "--include-path", "."), "--include-path is for tasks of lm-evaluation-harness"),
     (("eval", "skills", *PAIR, "--schedule", "cos:1"), "2 draft length"),
     (("eval", "skills", *PAIR, "--limit", "0"), "--limit"),

@@ -22,8 +22,9 @@ def automatic(parameters: Sequence[int], needed: Sequence[int], weights: Sequenc
     if len(needed) == 1:
         others = [size for member, size in enumerate(parameters) if member != needed[0]]
         return speculative(4) if others and min(others) <= SMALL * parameters[needed[0]] else standard()
-    if weights and max(weights) >= NEARLY_ALL * sum(weights) > 0:
-        return cos(*(2 if weight == max(weights) else 1 for weight in weights))
+    heaviest = max(weights, default=0.0)
+    if heaviest > 0 and heaviest >= NEARLY_ALL * sum(weights) > 0:
+        return cos(*(2 if weight == heaviest else 1 for weight in weights))
     largest = max(parameters)
     return cos(*(4 if size <= SMALL * largest else 1 for size in parameters))
 
@@ -38,7 +39,8 @@ def drafting_ahead(parameters: Sequence[int], odds: Sequence[float]) -> Schedule
     share = 1 - odds[proposer]
     if share <= 0:
         return risky(0)
-    check = sum(parameters[member] * odds[member] for member in range(len(odds)) if member != proposer) / share
+    others = [member for member in range(len(odds)) if member != proposer]
+    check = sum(parameters[member] * odds[member] for member in others) / share
     cost = max(CHEAPEST, parameters[proposer] / check)
 
     def speed(length: int) -> float:
