@@ -184,7 +184,7 @@ class Result:
         return f"Result(text={text}, {tokens}, combination={combination}, seed={self.seed})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON. A log-probability of minus infinity, which JSON has not, is None."""
+        """Plain values for JSON. A log-probability of minus infinity becomes None, because JSON has no infinity."""
         found: dict[str, Any] = _json(asdict(self) | {"stats": self.stats.as_dict()})
         return found
 

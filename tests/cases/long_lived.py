@@ -172,6 +172,11 @@ class Driver:
         self._dice = random.Random(self.seed)
         self._streams: list[Open] = []
 
+    def require_all_kinds(self) -> None:
+        """Each kind of request was made often enough to have been tried."""
+        least = self.counts.total() // 25
+        assert all(self.counts[kind] > least for kind in ("whole", "streams", "dropped", "refused")), self.counts
+
     def run(self, requests: int) -> None:
         """Go on until so many requests were compared, dropped or refused."""
         actions = {self._generate: 3, self._open: 4, self._read: 8, self._drop: 2, self._refused: 2}

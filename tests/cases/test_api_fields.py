@@ -61,7 +61,7 @@ def test_each_field_changes_nothing_at_its_values(schema):
 
 
 def test_fields_of_the_schema_arrive():
-    """Only `logprobs: false`, which is no number, is dropped."""
+    """A field of the schema is never dropped, except for a completion's `logprobs: false`, since the schema wants a number."""
     both = [(schema, name) for schema in BODIES for name in schema.ignorable if name in schema.model_fields]
     assert both == [(CompletionRequest, "logprobs")]
 

@@ -66,7 +66,7 @@ def test_a_request_that_says_nothing_follows_the_file(folder: str):
     ids=["all five", "of the second", "the first wins", "that turn off", "do_sample", "lengths"],
 )
 def test_the_first_member_that_says_anything(members: list[dict[str, Any]], expected: dict[str, Any]):
-    """Values that turn a step off, lengths and `do_sample` are none."""
+    """Lengths, `do_sample` and values that turn a step off do not count."""
     ensemble = load(*(model(**said) for said in members))
     assert ensemble.default_params == SamplingParams(**expected)
     assert ensemble.lineup.sampling == expected

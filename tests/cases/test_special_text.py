@@ -23,7 +23,7 @@ PIECES = [TOKENIZER.convert_tokens_to_ids(piece) for piece in ("▁the", "fo", "
 
 
 def text_of(ends: frozenset[int] = frozenset(), **params: Any) -> tuple[str, int]:
-    """Of `PIECES` behind a word: the text and how many tokens it took."""
+    """The text of `PIECES` behind a word, and how many tokens were taken until it ended."""
     chosen = SamplingParams(**{"max_tokens": len(PIECES), "skip_special_tokens": False, **params})
     transcript = Transcript(TOKENIZER, [PIECES[1]], chosen, ends, len(PIECES))
     text = ""
@@ -66,10 +66,8 @@ def test_a_stop_string_may_end_with_the_end():
     assert text_of(frozenset([EOS]), stop="the</s>")[0] == " thefox<|im_end|> "
 
 
-@functools.cache
 def members() -> tuple[Any, ...]:
-    first = tiny.build("llama", vocab_size=len(TOKENIZER))
-    return first, tiny.blend(first, 0.05, seed=1)
+    return tiny.models("llama", vocab_size=len(TOKENIZER))
 
 
 @functools.cache

@@ -178,7 +178,7 @@ class Prompts:
         return frozenset(end for end in self.template.ends(template) if end < self.vocabulary.size)
 
     def split(self, prompts: Prompt | Chat | Sequence[Prompt | Chat]) -> tuple[list[Any], bool]:
-        """One or several prompts -> a list of prompts, and whether it was one: a text, a chat, or a list of token ids.
+        """Turn one or several prompts into a list. The second value is True if one was given: a text, a chat or a list of ids.
 
         Raises:
             RequestError: it is neither.

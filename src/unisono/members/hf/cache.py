@@ -149,7 +149,7 @@ class SlotCache(Cache):
         self.shape = (0, 0)
 
     def reserve(self, slots: Iterable[int], length: int = 1) -> None:
-        """Make room for so many tokens in these slots."""
+        """Make these slots long enough for `length` tokens."""
         self._reserve(max(slot // self.lanes for slot in slots) + 1, length)
 
     def span(self, first: int, last: int, width: int, rows: Sequence[int]) -> Span:

@@ -1,7 +1,7 @@
 """Fields that clients send and that change nothing in an answer, with the values at which that is true.
 
-At another value the answer would have to be another one, and that is an error that says what to do instead. A field that
-stands neither here nor in the schema is unknown.
+Any other value asks for another answer. It is an error, and the message says what to do instead. A field that is neither
+here nor in the schema is unknown.
 """
 
 import difflib
