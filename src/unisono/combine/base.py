@@ -3,116 +3,172 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
-from unisono.errors import ConfigurationError
+from unisono.combine.positions import READS, Positions
+from unisono.errors import ConfigurationError, require_known
 from unisono.sampling.warp import AnyWarp, one_hot
 from unisono.values import plain, shown
 
-Logits = Sequence[Tensor]  # one [..., V] per member, in the order they were listed
-Heard = Sequence[Tensor | None]  # the same, with None for a member that has not scored these positions
 LawFunction = Callable[[list[Tensor], AnyWarp], Tensor]
+TOLERANCE = 1e-3  # how far from 1 the sum of a user's law may be
+
+
+class Certainty(Protocol):
+    """What a law lets know before all needed members have scored: it saves forward passes and changes no text.
+
+    Of `positions`, `positions.heard` says which members have scored; of the others nothing may be read, except through
+    `Combination.law` where it is fixed.
+    """
+
+    def fixed(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        """Return where the law cannot change any more, whatever the other members score: bool [N]."""
+        ...
+
+    def certain(self, positions: Positions, warp: AnyWarp, tokens: Tensor, chances: Tensor) -> Tensor:
+        """Return where a proposal is accepted whatever the other members score, since `r(x) >= s(x)`: bool [N].
+
+        Args:
+            tokens: the proposals x [N]. chances: s(x) [N], their probabilities under the laws that they were drawn from.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What serves only the speed of a combination, and the figures that are told of it.
+
+    certainty: what is known early; None if nothing is. opener: the member to ask first, where the law may be known from
+    it alone. weights: how much of the law is each member's; decides between proposers of equal size. equivalent: a
+    combination of which texts have the same law and that needs fewer members per token. widened: whether log-probabilities
+    may be computed from logits in float64, which do not underflow.
+    """
+
+    certainty: Certainty | None = None
+    opener: int | None = None
+    weights: tuple[float, ...] = ()
+    equivalent: "Combination | None" = None
+    widened: bool = True
+
+    def weight(self, member: int) -> float:
+        """Return how much of the law is the member's."""
+        return self.weights[member] if member < len(self.weights) else 0.0
 
 
 class Combination(ABC):
-    """Member logits at a position -> the target law there.
+    """The members' scores at a position -> the target law there.
 
-    Subclasses are frozen dataclasses: they hold the parameters, and calling them is a pure function of tensors.
+    A subclass defines `name`, and either `scores` (a law that combines logits first) or `law`. It holds its parameters and
+    no state: the law is a pure function of what it reads. docs/methods/custom.md shows one.
     """
 
+    reads: ClassVar[frozenset[str]] = frozenset()
+    """What the law reads besides scores: of "tokens", "loglikelihood", "prompt_loglikelihood", "features"."""
     prompts: ClassVar[tuple[str, ...]] = ()
     """Per member what it reads, `prompt` or `negative`; without entries all read the prompt."""
-    roles: ClassVar[str] = ""
-    """Who the members are, for a combination of a fixed number of them, `takes`."""
-    takes: ClassVar[int] = 2
-    leading: ClassVar[float] = 0.0
-    """How much of the law is the first member's."""
+    drawn_by: ClassVar[tuple[int, ...] | None] = None
+    """If a member is drawn for each position, the members that `odds` reads; None if the law is not one of drawn members.
+
+    At temperature 0 no member is drawn: the text follows the most probable token of `law`.
+    """
+    checked: ClassVar[bool] = True
+    """Whether what `law` returns is checked and normalised at every call; not needed for the laws of this package."""
 
     @property
     @abstractmethod
     def name(self) -> str:
         """How a user writes it, as in `weighted:0.7,0.3`."""
 
-    @abstractmethod
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        """Logits, [..., V] per member, -inf where a token is impossible -> law [..., V].
+    def check(self, members: int) -> None:
+        """Raise ConfigurationError if this is no combination of so many members."""
 
-        Only the entries of `needed` members are looked at. Not called at temperature 0: see `target_law`.
+    def needed(self, members: int) -> tuple[int, ...]:
+        """Return the members without whose scores the law is not known."""
+        return tuple(range(members))
+
+    def scores(self, logits: Sequence[Tensor]) -> Tensor | None:
+        """Return the combined scores [..., V] that the warp is applied to, constants included; None for another law.
+
+        Args:
+            logits: [..., V] per member; only those of `needed` members are looked at.
         """
+        return None
+
+    def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        """Return the law [N, V] at each position; before a member is drawn, if one is.
+
+        At temperature 0 the warp has temperature 1 and truncates nothing: `target_law` takes the most probable token.
+        """
+        scores = self.scores([each.logits for each in positions.scores])
+        if scores is None:
+            raise NotImplementedError(f"combination {self.name} must define scores or law")
+        return warp(scores)
+
+    def odds(self, positions: Positions) -> Tensor:
+        """Return how probably each member is drawn: [N, M]. Only for combinations with `drawn_by`."""
+        raise NotImplementedError(f"combination {self.name} draws no member")
+
+    def traits(self, warp: AnyWarp) -> Traits:
+        """Return what is known for speed under a warp."""
+        return Traits()
+
+
+class OwnCombination(Combination):
+    """A combination of this package: its law is right by construction, and not checked at every call."""
+
+    checked = False
+    roles: ClassVar[str] = ""
+    """Who the members are, for a combination of a fixed number of them, `takes`."""
+    takes: ClassVar[int] = 2
 
     def check(self, members: int) -> None:
-        """Raise ConfigurationError if this combination is not one of `members` members."""
         if self.roles and members != self.takes:
             kind = self.name.partition(":")[0]
             raise ConfigurationError(f"{kind} takes {self.takes} members, {self.roles}, not: {members}")
 
-    def needed(self, members: int) -> tuple[int, ...]:
-        """The members without whose scores the law is not known."""
-        return tuple(range(members))
 
-    def early(self, warp: AnyWarp) -> bool:
-        """Whether it may say in `fixed` or `certain` more than that all needed members have scored."""
-        return False
-
-    def fixed(self, heard: Heard, warp: AnyWarp) -> Tensor:
-        """Positions [...] (bool) whose law cannot change any more, whatever the members say that have not scored.
-
-        There, the law from `filled(heard)` is the law: whoever stands in for the others is outvoted or not read. Who is
-        still needed elsewhere are the needed members not heard, to be asked in their order.
-        """
-        shape = next(member for member in heard if member is not None).shape[:-1]
-        return torch.full(shape, all(heard[member] is not None for member in self.needed(len(heard))))
-
-    def certain(self, heard: Heard, warp: AnyWarp, tokens: Tensor, laws: Tensor) -> Tensor:
-        """Positions [...] (bool) whose proposal token verification accepts, whatever the others say: `r(x) >= s(x)`.
-
-        Args:
-            tokens: the proposals x [...]. laws: the laws s [..., V] they were drawn from.
-        """
-        return torch.zeros(tokens.shape, dtype=torch.bool, device=tokens.device)
-
-    def widened(self, logits: Logits) -> list[Tensor]:
-        """Copies of the logits for log-probabilities: float64, whose laws do not underflow."""
-        return [member.double() if member.dtype != torch.float64 else member.clone() for member in logits]
-
-    def opener(self) -> int | None:
-        """The member to ask first, where the law may be known from it alone; None if that is as good as any."""
-        return None
-
-    def odds(self, warp: AnyWarp) -> tuple[float, ...]:
-        """If the law of a position is that of a member drawn for it: how probably each one is drawn. Else nothing.
-
-        Calling such a combination gives the law before the member is drawn.
-        """
-        return ()
-
-    def equivalent(self, warp: AnyWarp) -> "Combination":
-        """A combination of which texts have the same law, and that needs fewer members per token; else itself."""
-        return self
-
-    def weight(self, member: int) -> float:
-        """How much of the law is this member's; decides between proposers of equal size."""
-        return 0.0 if member else self.leading
-
-
-def target_law(combination: Combination, logits: Logits, warp: AnyWarp) -> Tensor:
-    """The law the output follows: [..., V].
+def target_law(combination: Combination, positions: Positions, warp: AnyWarp) -> Tensor:
+    """Return the law that the output follows: [N, V].
 
     At temperature 0 every combination is one-hot at the largest entry of its law at temperature 1 without truncation.
+
+    Raises:
+        ConfigurationError: a user's combination returned no law.
     """
+    law = combination.law(positions, warp.untempered() if warp.greedy else warp)
+    if combination.checked:
+        law = _require_law(combination, law, positions.scores[0].logits)
     if warp.greedy:
-        law = combination(logits, warp.untempered())
         return torch.where(law.isnan(), law, one_hot(law))  # no possible token: say so, do not take the first
-    return combination(logits, warp)
+    return law
 
 
-def filled(heard: Heard) -> list[Tensor]:
-    """Logits of every member; one that was heard stands in for each that was not."""
-    some = next(member for member in heard if member is not None)
-    return [some if member is None else member for member in heard]
+def _require_law(combination: Combination, law: object, like: Tensor) -> Tensor:
+    """Return the law, normalised; or raise ConfigurationError if it is none."""
+    if not isinstance(law, Tensor) or law.shape != like.shape:
+        found = tuple(law.shape) if isinstance(law, Tensor) else type(law).__name__
+        raise ConfigurationError(
+            f"combination {combination.name} must return a law of shape {tuple(like.shape)}, not: {found}"
+        )
+    total = law.sum(-1)
+    valid = torch.isfinite(law).all() & (law >= 0).all() & ((total - 1).abs() < TOLERANCE).all()
+    if not bool(valid):
+        raise ConfigurationError(
+            f"combination {combination.name} must return probabilities that are 0 or more and sum to 1; "
+            "end it with `warp(scores)` or normalise it"
+        )
+    # Normalised here, or its rounding errors would be accepted by one schedule and redrawn by another
+    law = law.to(like.dtype)
+    return law / law.sum(-1, keepdim=True)
+
+
+def require_reads(combination: Combination) -> None:
+    """Raise ConfigurationError if the combination reads something that there is not."""
+    require_known(f"word in reads of combination {combination.name}", sorted(combination.reads), READS)
 
 
 def finite_weights(values: Sequence[float], kind: str) -> tuple[float, ...]:
