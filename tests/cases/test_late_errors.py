@@ -26,6 +26,11 @@ def nothing(logits, warp):
     pass
 made = combine.weighted([0.2, 0.8])
 number = 3
+class Raising(combine.Combination):
+    name = "raising"
+    def scores(self, logits):
+        raise OSError(5, "the scores are out of reach")
+raising = Raising()
 """
 PAIR = ("-m", "zoo:code-s", "-m", "zoo:code-s")
 BAD = [
@@ -33,6 +38,8 @@ BAD = [
     ("laws:one", "combination one must be a function of the members' logits and a warp"),
     ("laws:number", "is not a function"),
     ("laws:raises", "combination raises failed (OSError: [Errno 5] the law is out of reach; laws.py, line 4)"),
+    ("laws:raising", "combination raising failed (OSError: [Errno 5] the scores are out of reach; laws.py, line 16)"),
+    ("laws:Raising", "combination Raising is a class; give an object of it"),
     ("builtins:max", "combination max failed (TypeError"),
     ("laws:narrow", "must return a law of shape"),
     ("laws:nothing", "not: NoneType"),
