@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unisono.combine.base import Traits, finite
-from unisono.combine.certainty import EarlyCombination
+from unisono.combine.early import EarlyCombination
 from unisono.combine.positions import MemberScores, Positions
 from unisono.combine.tree import Tree, read_tree
 from unisono.errors import ConfigurationError

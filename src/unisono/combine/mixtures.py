@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unisono.combine.base import Traits, relative_weights, require_count
-from unisono.combine.certainty import EarlyCombination
+from unisono.combine.early import EarlyCombination
 from unisono.combine.positions import Positions
 from unisono.errors import require_known
 from unisono.sampling.warp import AnyWarp
