@@ -46,7 +46,7 @@ FORMS = {
 
 
 def as_combination(value: object, members: int) -> Combination:
-    """Return the combination of so many members that a user means by an object, a text, a function or None.
+    """Return the combination that a user gives as an object, a text, a function or None, for so many members.
 
     None gives the weighted ensemble with equal weights.
 
@@ -79,7 +79,7 @@ def _build(value: object, members: int) -> Combination:
 
 
 def _given(value: Any) -> Combination:
-    """Return the combination that an object or a function of the user is."""
+    """Return the combination for an object or a function of the user."""
     if isinstance(value, Combination):
         return value
     if isinstance(value, type) and issubclass(value, Combination):
