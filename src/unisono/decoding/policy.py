@@ -13,11 +13,9 @@ from torch import Tensor
 
 from unisono.combine.base import Combination
 from unisono.decoding.prompt_lookup import Lookup
+from unisono.decoding.proposals import Name, Proposal
 from unisono.errors import ConfigurationError
 from unisono.sampling.warp import Warp
-from unisono.transfer import Token
-
-Name = int | str  # of a proposer: the index of a member that proposes step by step, or the name of another proposer
 
 
 @dataclass(frozen=True)
@@ -105,22 +103,22 @@ class Policy:
         """Return what the row does next. It is asked once per round."""
         raise NotImplementedError
 
-    def draws(self, open: int, proposer: Name, scores: MemberLaws) -> bool:
-        """Return whether the proposer's next proposal, behind `open` open ones, is worth deciding.
+    def draws(self, open: Sequence[Proposal], proposer: Name, scores: MemberLaws) -> bool:
+        """Return whether the proposer's next proposal, behind the open ones, is worth deciding.
 
         It is asked before the proposal is drawn.
         """
         return True
 
-    def goes_on(self, open: Sequence[Token], proposer: Name) -> bool:
+    def goes_on(self, open: Sequence[Proposal], proposer: Name) -> bool:
         """Return whether another step of the proposer, behind the open proposals, is worth its cost.
 
         It is asked behind a draft, which stays as it is.
         """
         return True
 
-    def copies(self, open: int, run: int) -> int:
-        """Return how many tokens to look up behind the `open` open proposals that were found by a run of `run` tokens."""
+    def copies(self, open: Sequence[Proposal], run: int) -> int:
+        """Return how many tokens to look up behind the open proposals, if they were found by a run of `run` tokens."""
         return 2**31
 
     def measures(self, positions: int) -> bool:
