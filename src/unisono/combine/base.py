@@ -166,6 +166,13 @@ def _require_law(combination: Combination, law: object, like: Tensor) -> Tensor:
     return law / law.sum(-1, keepdim=True)
 
 
+def static_odds(combination: Combination, members: int, warp: AnyWarp) -> tuple[float, ...]:
+    """Return the odds that a member is drawn with at every position; nothing if none is drawn, or the odds differ."""
+    if combination.drawn_by != () or combination.reads or warp.greedy:
+        return ()
+    return tuple(combination.odds(Positions.of([torch.zeros(1, 1)] * members, warp))[0].tolist())
+
+
 def require_reads(combination: Combination) -> None:
     """Raise ConfigurationError if the combination reads something that there is not."""
     require_known(f"word in reads of combination {combination.name}", sorted(combination.reads), READS)
