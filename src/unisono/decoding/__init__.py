@@ -1,5 +1,19 @@
-"""The decode loop: rows, their open proposals, schedules, laws and verification."""
+"""The decode loop: rows, their open proposals, policies, laws and verification."""
 
-from unisono.decoding.schedules import Schedule, Turn, View, cos, lookup, parallel, relay, risky, speculative, standard
+from unisono.decoding.policy import Policy, RowRequest, Schedule, Turn, View
+from unisono.decoding.schedules import cos, lookup, parallel, relay, risky, speculative, standard
 
-__all__ = ["Schedule", "Turn", "View", "cos", "lookup", "parallel", "relay", "risky", "speculative", "standard"]
+__all__ = [
+    "Policy",
+    "RowRequest",
+    "Schedule",
+    "Turn",
+    "View",
+    "cos",
+    "lookup",
+    "parallel",
+    "relay",
+    "risky",
+    "speculative",
+    "standard",
+]

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from unisono.decoding.proposals import Name
 from unisono.members.base import Scores
 from unisono.transfer import Token
 
-log = logging.getLogger("unisono")
+LOG = logging.getLogger("unisono.events")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Proposed:
 
     position: int
     token: Token
-    proposer: int | str
+    proposer: Name
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Accepted:
 
     first: int
     tokens: Sequence[int]
-    proposers: Sequence[int | str]
+    proposers: Sequence[Name]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Replaced:
 
     position: int
     proposed: int
-    proposer: int | str
+    proposer: Name
     token: int
 
 
@@ -167,5 +168,5 @@ class Listeners:
             try:
                 listener.observe(event)
             except Exception:
-                log.exception("the listener %s failed and is dropped", type(listener).__name__)
+                LOG.exception("the listener %s failed and is dropped", type(listener).__name__)
                 self.remove(listener)

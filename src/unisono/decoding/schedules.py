@@ -1,83 +1,11 @@
-"""Schedules: who runs next, and how many tokens it proposes.
+"""The schedules of this package: rules that look at a `View` and at nothing else."""
 
-A schedule is a pure function of a `View` of the frontier. It never sees a model or a token, so it can change the speed
-but not the law of the output.
-"""
+from collections.abc import Sequence
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
-
+from unisono.decoding.policy import Schedule, Turn, View
 from unisono.errors import ConfigurationError, require_count
 
-
-@dataclass(frozen=True)
-class View:
-    """What a schedule may know of a row.
-
-    open: number of open proposals. scored: per member, how many open positions it has scored. needed: the members
-    without whose scores nothing can be decided now. proposer: the member that proposes by default. room: how many more
-    tokens may be proposed before the end of the row; a turn that asks for more gets as many. drawn: if each position
-    follows a member that is drawn for it, that of each open position and of some behind, from the first one on.
-    """
-
-    open: int
-    scored: tuple[int, ...]
-    needed: tuple[int, ...]
-    proposer: int
-    room: int = 2**31
-    drawn: tuple[int, ...] = ()
-
-    def least_scored(self) -> int:
-        """The needed member that has scored the fewest open positions; the default proposer among equals."""
-        return min(self.needed, key=lambda member: (self.scored[member], member != self.proposer, member))
-
-
-@dataclass(frozen=True)
-class Turn:
-    """These members score all open positions; then a single one proposes up to `propose` tokens.
-
-    lookup: behind them, up to so many tokens are proposed that followed the last ones where they stood before.
-    """
-
-    members: tuple[int, ...]
-    propose: int = 0
-    lookup: int = 0
-
-
-def checked(turn: object, schedule: str, members: range) -> Turn:
-    """The turn, if it can be taken: a user's schedule may say anything.
-
-    Raises:
-        ConfigurationError: it names members that do not exist, none, or one twice, or negative counts.
-    """
-    if not (isinstance(turn, Turn) and isinstance(turn.members, tuple) and turn.members):
-        raise ConfigurationError(f"schedule {schedule} gave a turn that cannot be taken: {turn}")
-    counts = all(isinstance(count, int) and count >= 0 for count in (turn.propose, turn.lookup))
-    if not counts or any(member not in members for member in turn.members):
-        raise ConfigurationError(f"schedule {schedule} gave a turn that cannot be taken: {turn}")
-    if len(turn.members) > 1 and (turn.propose or turn.lookup or len(set(turn.members)) < len(turn.members)):
-        raise ConfigurationError(
-            f"schedule {schedule} gave a turn that cannot be taken: members that run together are different and "
-            f"propose nothing, not: {turn}"
-        )
-    return turn
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A named rule. `name` is how a user writes it; `members` is how many it is for, None for any number.
-
-    lazy: members that a position turns out not to need are not waited for there; all but `standard` are. certain: it is
-    made for proposals from one-hot laws. steer: makes a pilot that takes its place, one for each row (see `pilot`).
-    """
-
-    name: str
-    turn: Callable[[View], Turn]
-    members: int | None = None
-    lazy: bool = True
-    certain: bool = False
-    steer: Callable[[], Any] | None = None
+LOOKUP = "lookup"  # the proposer that copies from the text
 
 
 def standard() -> Schedule:
@@ -100,7 +28,7 @@ def speculative(length: int) -> Schedule:
 
     def turn(view: View) -> Turn:
         if view.open == 0:
-            return Turn((view.proposer,), draft)
+            return _drafting(view.proposer, draft)
         return Turn((view.least_scored(),))
 
     return Schedule(f"speculative:{draft}", turn)
@@ -119,7 +47,7 @@ def cos(*lengths: int) -> Schedule:
 
     def turn(view: View) -> Turn:
         member = view.least_scored() if view.open else view.proposer
-        return Turn((member,), drafts[member])
+        return _drafting(member, drafts[member])
 
     return Schedule("cos:" + ",".join(map(str, drafts)), turn, len(drafts))
 
@@ -142,12 +70,12 @@ def risky(length: int) -> Schedule:
             return Turn((view.proposer if ours and not view.open else view.least_scored(),))
         dangers = [offset for offset, member in enumerate(view.drawn) if member != view.proposer]
         end = dangers[length] if len(dangers) > length else len(view.drawn)
-        return Turn((view.proposer,), end or length)
+        return _drafting(view.proposer, end or length)
 
     return Schedule(f"risky:{length}", turn)
 
 
-def lookup(length: int) -> Schedule:
+def lookup(length: int, proposer: str = LOOKUP) -> Schedule:
     """The member that has scored least scores all open proposals and proposes a token; the text proposes the next ones.
 
     What followed the last tokens where they stood before, in the prompt or the output, is proposed for `length` more
@@ -157,7 +85,12 @@ def lookup(length: int) -> Schedule:
         ConfigurationError: length is below 1.
     """
     (most,) = _lengths([length])
-    return Schedule(f"lookup:{most}", lambda view: Turn((view.least_scored(),), 1, most), certain=True)
+
+    def turn(view: View) -> Turn:
+        member = view.least_scored()
+        return Turn((member,), ((member, 1), (proposer, most)))
+
+    return Schedule(f"{proposer}:{most}", turn, certain=True)
 
 
 def relay(length: int) -> Schedule:
@@ -172,10 +105,14 @@ def relay(length: int) -> Schedule:
 
     def turn(view: View) -> Turn:
         if view.open == 0 or view.scored[view.proposer] < view.open:
-            return Turn((view.proposer,), draft)
-        return Turn((view.least_scored(),), 1)
+            return _drafting(view.proposer, draft)
+        return _drafting(view.least_scored(), 1)
 
     return Schedule(f"relay:{draft}", turn)
+
+
+def _drafting(member: int, length: int) -> Turn:
+    return Turn((member,), ((member, length),))
 
 
 def _lengths(values: Sequence[int]) -> tuple[int, ...]:
