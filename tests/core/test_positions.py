@@ -280,12 +280,11 @@ def test_an_object_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_drawn_draws_by_its_weights():
-    """The odds need no scores; they are the weights, in float64."""
+    """The odds are the weights at every position, in float64."""
     combination = drawn([1, 2])
     assert combination.drawn_by == ()
     odds = combination.odds(Positions.of(members(2), Warp()))
     assert (odds.shape, odds.dtype, odds[7].tolist()) == ((8, 2), torch.float64, [1 / 3, 2 / 3])
-    assert combination.odds(Positions([])).tolist() == [[1 / 3, 2 / 3]]
     assert weighted([1, 2]).drawn_by is None
 
 

@@ -100,8 +100,8 @@ class Drawn(Weighted):
     drawn_by = ()
 
     def odds(self, positions: Positions) -> Tensor:
-        """Return the weights for each position: [N, M], float64. Without any scores, N is 1."""
-        count = len(positions.scores[0].logits) if positions.scores else 1
+        """Return the weights for each position: [N, M], float64."""
+        count = len(positions.scores[0].logits)
         return torch.tensor(self.weights, dtype=torch.float64).expand(count, -1)
 
     def traits(self, warp: AnyWarp) -> Traits:
