@@ -20,7 +20,7 @@ from torch import Tensor
 
 from unisono.bench import predict
 from unisono.bench.choice import BASELINE, Choice
-from unisono.combine import Combination
+from unisono.combine import Combination, Positions
 from unisono.combine.base import static_odds, target_law
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError
@@ -111,7 +111,7 @@ class Record:
         warp = Warp.of(self.params)
         combined = self.ensemble.lineup.combined
         said = [[text[index].logits.clone() for index in combined] for text in self.texts]
-        targets = [target_law(self.combine, logits, warp) for logits in said]
+        targets = [target_law(self.combine, Positions.of(logits, warp), warp) for logits in said]
         return [self._overlap(index, targets, warp) for index in range(len(self.price))]
 
     def agreement(self, one: int, other: int) -> float:
