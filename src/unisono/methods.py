@@ -72,7 +72,7 @@ class Methods:
         needed, weights = combination.needed(len(self._lineup.combined)), self._weights(combination)
         parameters, odds = self._lineup.parameters, self._odds(combination, warp)
         schedule = as_schedule(asked.schedule, parameters, needed, weights, odds)
-        rule = as_verification(str(asked.verification)) or automatic_verification(warp.greedy, repeats)
+        rule = as_verification(asked.verification) or automatic_verification(warp.greedy, repeats)
         verification = usable_verification(rule, warp.greedy or schedule.certain)
         proposer = self._proposer(combination, weights, needed)
         if asked.schedule == "auto" and self._experience is not None:
@@ -185,14 +185,16 @@ def _refuse_count(value: str, count: int) -> NoReturn:
 FASTEST = "token"  # what `auto` takes where texts need not be reproducible
 
 
-def as_verification(name: str) -> Verification | None:
-    """The verification of that name; None for "auto", which is chosen for each request.
+def as_verification(value: object) -> Verification | None:
+    """Return the verification of a name, or the one that is given; None for "auto", which is chosen for each request.
 
     Raises:
         ConfigurationError: there is no such verification.
     """
-    require_known("verification", [name], ["auto", *VERIFICATIONS])
-    return VERIFICATIONS.get(name)
+    if isinstance(value, Verification):
+        return value
+    require_known("verification", [str(value)], ["auto", *VERIFICATIONS])
+    return VERIFICATIONS.get(str(value))
 
 
 def usable_verification(verification: Verification, certain: bool) -> Verification:

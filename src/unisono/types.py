@@ -25,15 +25,16 @@ SHORT = reprlib.Repr()
 SHORT.maxstring = 50
 
 FinishReason = Literal["stop", "length"]
-Origin = Literal["accepted", "redrawn", "drawn"]
+Origin = Literal["accepted", "redrawn", "drawn", "forced"]
 
 
 @dataclass(frozen=True)
 class Commit:
-    """One token of the output and how it came about.
+    """One token of the output and where it comes from.
 
-    `member` proposed the token (`origin` "accepted") or `proposed`, the token that it replaces ("redrawn"); None if that was
-    looked up in the text, and for a token drawn from a target law that was known before anything was proposed ("drawn").
+    origin: "accepted", a proposal that was accepted; "redrawn", drawn in place of the rejected proposal `proposed`; "drawn",
+    drawn from the target law at a position without a proposal; "forced", the only token that the constraint allows.
+    member: the member that proposed the token, or the rejected one. proposer: the name of the proposer, if it is no member.
     """
 
     token: int
@@ -42,11 +43,12 @@ class Commit:
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()  # the most probable tokens here with their log-probabilities
     proposed: int | None = None  # the rejected proposal that a redrawn token replaces
+    proposer: str | None = None
 
     @property
     def looked_up(self) -> bool:
-        """Whether the token, or the one it replaces, was copied from the text so far."""
-        return self.member is None and self.origin != "drawn"
+        """Whether the token, or the rejected one that it replaces, was copied from the text so far."""
+        return self.proposer == "lookup"
 
 
 @dataclass
