@@ -3,7 +3,7 @@
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Literal, Self, overload
 
-from unisono.auto.measurements import Experience
+from unisono.auto.policy import Auto
 from unisono.batch import Batch
 from unisono.combine import Combination
 from unisono.decoding.engine import ROWS, Engine
@@ -41,10 +41,11 @@ class Ensemble:
         memory: int | None = None,
     ) -> None:
         memory = cache_budget(lineup) if memory is None else require_count("memory", memory, 0)
-        experience = Experience(lineup.parameters)
+        auto = Auto(lineup.parameters, lineup.twins)
         self.lineup, self.prompts = lineup, prompts
-        self.engine = Engine(lineup, require_count("rows", rows, 1), memory, experience)
-        self._methods = Methods(lineup, Asked(combine, schedule, verification), experience)
+        self.engine = Engine(lineup, require_count("rows", rows, 1), memory)
+        self.engine.listen(auto)
+        self._methods = Methods(lineup, Asked(combine, schedule, verification), auto)
 
     @classmethod
     def load(  # noqa: PLR0913 - what a user says of an ensemble, by name

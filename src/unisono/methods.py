@@ -1,9 +1,9 @@
-"""Which method a call uses: names and objects as users give them, and what `auto` makes of a request.
+"""Which method a call uses: it is chosen from names and objects that users give, and from the parameters of the request.
 
-Where the schedule is `auto`, the request may have another way to the same law: `weighted` becomes `drawn` at a temperature
-above 0, unless log-probabilities are asked for. With a given seed the text must not depend on how fast the members are
-today: the combination stays, and the verification is `coupled`. With deterministic members all requests are decided like that,
-and the schedule goes by the members' sizes: the width of a forward, which may round otherwise, must not depend on times either.
+Under the schedule `auto`, another combination may give the same law: `weighted` becomes `drawn` at a temperature above 0,
+unless log-probabilities are asked for. With a given seed the text must not depend on how fast the members are: then the
+combination stays, and the verification is `coupled`. With deterministic members that holds for all requests. Their schedule
+is chosen by the members' sizes, since the width of a forward may change rounding and must not depend on times.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,11 @@ from dataclasses import dataclass, fields
 from typing import NoReturn
 
 from unisono.auto import static
-from unisono.auto.measurements import Experience
-from unisono.auto.policy import Kind, adaptive
+from unisono.auto.policy import Auto
 from unisono.combine import Combination, as_combination
-from unisono.decoding.schedules import Schedule, cos, lookup, parallel, relay, risky, speculative, standard
+from unisono.combine.base import static_odds
+from unisono.decoding.policy import Schedule
+from unisono.decoding.schedules import cos, lookup, parallel, relay, risky, speculative, standard
 from unisono.decoding.spec import Method
 from unisono.decoding.verification import VERIFICATIONS, Verification
 from unisono.errors import ConfigurationError, require_known, unknown
@@ -25,37 +26,37 @@ from unisono.sampling.warp import Warp
 
 @dataclass(frozen=True)
 class Asked:
-    """How a text is to be decoded, as a user says it: objects or names. None leaves a part to the defaults."""
+    """How a user asks for a text to be decoded: objects or names. None leaves a part to the defaults."""
 
     combine: object = None
     schedule: object = None
     verification: object = None
 
     def over(self, defaults: "Asked") -> "Asked":
-        """The same, with the defaults where nothing was said."""
+        """Return what is asked for, with the defaults in place of None."""
         pairs = [(getattr(self, each.name), getattr(defaults, each.name)) for each in fields(Asked)]
         return Asked(*(default if own is None else own for own, default in pairs))
 
 
 class Methods:
-    """What calls on one lineup use.
+    """Chooses the methods of calls on one lineup.
 
     Args:
-        defaults: what a call uses where it says nothing.
-        experience: what `auto` learns from; without it, `auto` goes by the members' sizes.
+        defaults: what a call uses where it asks for nothing.
+        auto: the schedule `auto`; without it, or with deterministic members, it is a fixed schedule by the members' sizes.
 
     Raises:
         ConfigurationError: as for `choose`, where the defaults alone are wrong.
     """
 
-    def __init__(self, lineup: Lineup, defaults: Asked, experience: Experience | None = None) -> None:
+    def __init__(self, lineup: Lineup, defaults: Asked, auto: Auto | None = None) -> None:
         self._deterministic = lineup.deterministic
-        self._lineup, self._experience = lineup, None if self._deterministic else experience
+        self._lineup, self._auto = lineup, None if self._deterministic else auto
         self._defaults = defaults.over(Asked(None, "auto", "auto"))
         self.choose(Asked())
 
     def combination(self, asked: Asked) -> Combination:
-        """What the text follows, as asked for; what `auto` makes of it is another way to the same law.
+        """Return the combination that is asked for; `choose` may take another one with the same law.
 
         Raises:
             ConfigurationError: it is unknown, or does not fit the members.
@@ -63,56 +64,47 @@ class Methods:
         return as_combination(asked.over(self._defaults).combine, len(self._lineup.combined))
 
     def choose(self, asked: Asked, params: SamplingParams | None = None) -> Method:
-        """The method of a call; ConfigurationError if a name is unknown, or does not fit the members or the parameters."""
+        """Return the method of a call.
+
+        Raises:
+            ConfigurationError: a name is unknown, or does not fit the members or the parameters.
+        """
         params = SamplingParams() if params is None else params
         asked, warp, combination = asked.over(self._defaults), Warp.of(params), self.combination(asked)
-        repeats = asked.schedule == "auto" and (params.seed is not None or self._deterministic)
-        if asked.schedule == "auto" and not repeats and not params.logprobs:
-            combination = combination.equivalent(warp)
-        needed, weights = combination.needed(len(self._lineup.combined)), self._weights(combination)
-        parameters, odds = self._lineup.parameters, self._odds(combination, warp)
-        schedule = as_schedule(asked.schedule, parameters, needed, weights, odds)
+        automatic = asked.schedule == "auto"
+        repeats = automatic and (params.seed is not None or self._deterministic)
+        if automatic and not repeats and not params.logprobs:
+            combination = combination.traits(warp).equivalent or combination
+        parameters, weights = self._lineup.parameters, self._weights(combination, warp)
+        needed = combination.needed(len(self._lineup.combined))
+        wanted = self._auto if automatic and self._auto is not None else asked.schedule
+        schedule = as_schedule(wanted, parameters, needed, weights, self._odds(combination, warp))
         rule = as_verification(asked.verification) or automatic_verification(warp.greedy, repeats)
         verification = usable_verification(rule, warp.greedy or schedule.certain)
-        proposer = self._proposer(combination, weights, needed)
-        if asked.schedule == "auto" and self._experience is not None:
-            kind = self._kind(combination, verification, warp, proposer)
-            schedule = adaptive(kind, self._experience, schedule)
-        equals = peers(proposer, parameters, weights, needed)
-        return Method(combination, schedule, verification, proposer, equals)
+        proposer = self._proposer(combination, warp, weights)
+        return Method(combination, schedule, verification, proposer, peers(proposer, parameters, weights, needed))
 
-    def _weights(self, combination: Combination) -> list[float]:
-        """How much of the law is each member's; nothing is a drafter's."""
-        combined = self._lineup.combined
-        return [combination.weight(each) if each in combined else 0.0 for each in self._lineup.everyone]
+    def _weights(self, combination: Combination, warp: Warp) -> list[float]:
+        """Return how much of the law is each member's; 0 for a draft model."""
+        combined, traits = self._lineup.combined, combination.traits(warp)
+        return [traits.weight(each) if each in combined else 0.0 for each in self._lineup.everyone]
 
     def _odds(self, combination: Combination, warp: Warp) -> tuple[float, ...]:
-        """How probably each member is drawn for a position, if one is."""
-        odds = combination.odds(warp)
+        """Return how probably each member is drawn for a position, if that is the same everywhere; else nothing."""
+        odds = static_odds(combination, len(self._lineup.combined), warp)
         return (*odds, *[0.0] * self._lineup.drafters) if odds else ()
 
-    def _proposer(self, combination: Combination, weights: Sequence[float], needed: Sequence[int]) -> int:
-        opener = self._lineup.combined.stop if self._lineup.drafters else combination.opener()
+    def _proposer(self, combination: Combination, warp: Warp, weights: Sequence[float]) -> int:
+        combined = self._lineup.combined
+        opener = combined.stop if self._lineup.drafters else combination.traits(warp).opener
+        needed = combination.needed(len(combined))
         return default_proposer(self._lineup.parameters, weights, needed) if opener is None else opener
-
-    def _kind(self, combination: Combination, verification: Verification, warp: Warp, proposer: int) -> Kind:
-        """What `auto` knows of the request."""
-        return Kind(
-            key=(combination.name, warp, verification.name),
-            needed=combination.needed(len(self._lineup.combined)),
-            odds=combination.odds(warp),
-            start=proposer,
-            coupled=verification.name == "coupled" and not warp.greedy,
-            looks=verification.name != "block",
-            greedy=warp.greedy,
-            leads=combination.opener(),
-        )
 
 
 def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> int:
-    """The member with the fewest parameters (ties: larger weight, then first).
+    """Return the member with the fewest parameters; among equals that of the largest weight, then the first.
 
-    A member that alone fixes the law has nothing to gain from proposing to itself, so any other goes before it.
+    If the law needs one member only, any other member is preferred: that one gains nothing from its own proposals.
     """
     alone = needed[0] if len(needed) == 1 else None
     candidates = [member for member in range(len(parameters)) if member != alone] or [0]
@@ -120,7 +112,7 @@ def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed
 
 
 def peers(proposer: int, parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> tuple[int, ...]:
-    """The needed members that are as good a proposer as the default one, itself included; none if it stands alone."""
+    """Return the needed members that are as good a proposer as the default one, itself included; none if it is the only one."""
     same = tuple(
         member
         for member in range(len(parameters))
@@ -140,11 +132,11 @@ def as_schedule(
     weights: Sequence[float] = (),
     odds: Sequence[float] = (),
 ) -> Schedule:
-    """A schedule from its name or an object, for members with that many parameters each.
+    """Return a schedule from its name or an object, for members with that many parameters each.
 
     Args:
         needed: the members without whose scores nothing can be decided. weights: how much of the law is each member's.
-        odds: how probably each member is drawn for a position, if one is.
+        odds: how probably each member is drawn for a position, if that is the same everywhere; else nothing.
 
     Raises:
         ConfigurationError: the name or a draft length is wrong, or `cos` has not one draft length per member.
@@ -152,7 +144,7 @@ def as_schedule(
     if isinstance(value, Schedule):
         return value if value.members in (None, len(parameters)) else _refuse_count(value.name, len(parameters))
     if not isinstance(value, str):
-        raise ConfigurationError(f"a schedule is a name or an object of unisono.decoding.schedules, not: {value!r}")
+        raise ConfigurationError(f"a schedule is a name or a Schedule of unisono.decoding, not: {value!r}")
     name, _, rest = value.partition(":")
     if name == "auto" and not rest:
         return static.drafting_ahead(parameters, odds) if odds else static.automatic(parameters, needed, weights)
@@ -198,15 +190,15 @@ def as_verification(value: object) -> Verification | None:
 
 
 def usable_verification(verification: Verification, certain: bool) -> Verification:
-    """What decides proposals under it: of one-hot laws no rule accepts more than another, so there `block` is `token`."""
+    """Return the verification, or `token` for `block` where all laws are one-hot: there `block` accepts no more."""
     return VERIFICATIONS["token"] if certain and verification.name == "block" else verification
 
 
 def automatic_verification(greedy: bool, reproducible: bool) -> Verification:
-    """The verification that measures best.
+    """Return the verification that measures best.
 
     Args:
-        greedy: at temperature 0 all give the same text, and `token` costs least. reproducible: the text is to be the
-            same whatever the schedule.
+        greedy: the temperature is 0, where all verifications give the same text and `token` costs least.
+        reproducible: the text must not depend on the schedule.
     """
     return VERIFICATIONS["coupled" if reproducible and not greedy else FASTEST]

@@ -1,1 +1,1 @@
-"""The policy of `auto`: what is measured, how often proposals stand, and which schedule follows from it."""
+"""The schedule `auto`: it measures times and acceptance while rows run, and follows the plan that should be fastest."""

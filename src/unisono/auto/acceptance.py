@@ -1,21 +1,22 @@
-"""How often proposals stand: means over many rows, and how far a member can be relied on by how sure it is and how it did last.
+"""How often proposals are accepted: means over many rows, and estimates for one row.
 
-Numbers of one row, on what earlier rows have taught. A proposal's *trust* is what it is told apart by.
+An estimate depends on how sure the proposing member was, and on whether its last proposals were right. A row starts from what
+earlier rows have taught. The *trust* of a proposal is the key of its estimate: proposals of equal trust count as alike.
 """
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-LONG, SHORT = 512, 48  # numbers that count, of all rows and of one
-FAITH = 8  # numbers that what was known before is worth
+LONG, SHORT = 512, 48  # how many numbers a mean remembers: that of all rows, and that of one row
+FAITH = 8  # how many numbers the starting value of a mean weighs as much as
 
 
 class Rate:
-    """A mean of numbers in [0, 1] in which the last ones count most; before there are many, it leans on another one.
+    """A mean of numbers in [0, 1] in which the last numbers count most. While it has few, it stays near its starting value.
 
     Args:
-        before: what to expect, a number or a rate of more numbers. memory: how many of them count.
+        before: the starting value, a number or a rate that has more numbers. memory: how many numbers count.
     """
 
     def __init__(self, before: "float | Rate", memory: int = SHORT) -> None:
@@ -34,7 +35,7 @@ class Rate:
             self._before.add(number)
 
     def fade(self) -> None:
-        """Time went by without a number: the old ones count less."""
+        """Let the old numbers count less, since no new one came."""
         self._sum *= self._keep
         self._count *= self._keep
         if isinstance(self._before, Rate):
@@ -42,7 +43,7 @@ class Rate:
 
 
 class Rates:
-    """Rates by name, each begun when it is first asked for, on what the rates behind know."""
+    """Rates by name. A rate is made when it is first asked for; it starts from the rate of that name in `behind`."""
 
     def __init__(self, first: Callable[[Hashable], float], behind: "Rates | None" = None) -> None:
         self._first, self._behind = first, behind
@@ -55,15 +56,18 @@ class Rates:
         return self._rates[name]
 
 
-AGREEMENT = 0.7  # how often a proposal stands, before anything is known
-GREEDY = 0.3  # the same of one that its member is unsure of, where only the likeliest token stands
+AGREEMENT = 0.7  # how often a proposal is accepted, before anything is known
+GREEDY = 0.3  # the same at temperature 0, for a proposal that its member is unsure of
 LEVELS = (0.3, 0.5, 0.7, 0.9, 0.99)  # limits of a law's largest probability, between which proposals count as alike
-RIGHT = 0.5  # of the target, covered by a member's law: as good as agreement
-SURE = "sure"  # the trust of a proposal that stands in any case
+RIGHT = 0.5  # a member's law that overlaps the target so much counts as right
+SURE = "sure"  # the trust of a proposal that is accepted in any case
 
 
 def expected(greedy: bool) -> Callable[[Hashable], float]:
-    """What a rate is before anything is known: members are taken at their word, and agree a little in any case."""
+    """Return a function from the name of a rate to its starting value.
+
+    A drafted token starts with the probability that its member gives it, but not below a common least value.
+    """
     least = GREEDY if greedy else AGREEMENT
 
     def rate(name: Hashable) -> float:
@@ -76,13 +80,13 @@ def expected(greedy: bool) -> Callable[[Hashable], float]:
 
 
 def level(surest: float) -> int:
-    """What proposals count as alike by."""
+    """Return how many of `LEVELS` a law's largest probability exceeds."""
     return sum(surest > limit for limit in LEVELS)
 
 
 @dataclass(frozen=True)
-class Looked:
-    """A position where a member was compared with the target; `before`: whether it was right at the one before, too."""
+class Compared:
+    """A position where a member was compared with the target. before: whether it was right one position before, too."""
 
     position: int
     trust: object
@@ -91,50 +95,55 @@ class Looked:
 
 
 class Confidence:
-    """What a row knows of its members' reliability.
+    """What a row has learnt about how often the proposals of its members are accepted.
 
     Args:
-        coupled: proposals stand where the target draws the same token, not only as far as laws overlap.
+        coupled: a proposal is accepted if the target draws the same token, which is less often than laws overlap.
     """
 
     def __init__(self, rates: Rates, coupled: bool = False) -> None:
         self._rates, self._coupled = rates, coupled
-        self._last: dict[int, Looked] = {}  # per member, the last position that was looked at
+        self._last: dict[int, Compared] = {}  # per member, the last position where it was compared
 
     def stands(self, trust: object, otherwise: float) -> float:
-        """The chance that a proposal stands if all before it do; `otherwise` if nothing is known of its kind."""
+        """Return the chance that a proposal is accepted if all before it are; `otherwise` if its trust is None."""
         if trust == SURE:
             return 1.0
         return otherwise if trust is None else self._rates[trust].value
 
     def behind(self, trusts: Sequence[object], otherwise: float) -> float:
-        """The chance that another proposal of the member that made the last one of these stands if they all do."""
+        """Return the chance that the member's next proposal is accepted if these proposals are; it made the last of them."""
         return self._rates[self._behind(trusts)].value if _drafted(trusts[-1]) else otherwise
 
     def copied(self, run: int) -> float:
-        """The chance that the first token stands that was looked up by a run so long."""
+        """Return the chance that the first token of a look-up is accepted, if a run of `run` tokens found it."""
         return self._rates["lookup", run].value
 
     def fade(self, trusts: Sequence[object]) -> None:
-        """Nothing was proposed behind them, so nothing will be learnt: after a while it is tried again."""
+        """Fade the estimate of `behind`: nothing was proposed behind these proposals, so nothing is learnt about it.
+
+        So proposing there is tried again after a while.
+        """
         if _drafted(trusts[-1]):
             self._rates[self._behind(trusts)].fade()
 
     def fade_copied(self, run: int) -> None:
-        """Nothing was looked up by a run so long."""
+        """Fade the estimate of `copied`: a look-up that a run of `run` tokens found was not proposed."""
         self._rates["lookup", run].fade()
 
-    def decided(self, trusts: Sequence[object], accepted: int, looked: bool = False) -> None:
-        """Proposals were decided, and the first `accepted` ones stand; if one `looked`, `agreed` says more of drafted ones."""
-        for place, trust in enumerate(trusts[: accepted + 1]):
-            stood = float(place < accepted)
-            if trust not in (None, SURE) and not (looked and _drafted(trust)):
-                self._rates[trust].add(stood)
-            if place and not looked and _drafted(trust) and _same(trusts[place - 1], trust):
-                self._rates[self._behind(trusts[:place])].add(stood)
+    def decided(self, trusts: Sequence[object], accepted: bool, measured: bool = False) -> None:
+        """Learn whether the last of these proposals was accepted; the ones before it were.
+
+        measured: whether `agreed` is told about this position; it says more about a drafted token.
+        """
+        trust = trusts[-1]
+        if trust not in (None, SURE) and not (measured and _drafted(trust)):
+            self._rates[trust].add(float(accepted))
+        if len(trusts) > 1 and not measured and _drafted(trust) and _same(trusts[-2], trust):
+            self._rates[self._behind(trusts[:-1])].add(float(accepted))
 
     def agreed(self, member: int, position: int, overlap: float, surest: float) -> None:
-        """So much of the target at a committed position was covered by the member's law, and so sure it was."""
+        """Learn how far the member's law overlapped the target at a position, and what its largest probability was."""
         if not isfinite(overlap):  # the member alone has no law there
             return
         rate, trust, last = self._standing(overlap), ("draft", member, level(surest)), self._last.get(member)
@@ -146,22 +155,22 @@ class Confidence:
         if neighbour is not None and neighbour.right:
             self._rates["behind", neighbour.trust, neighbour.before].add(rate)
         before = neighbour is not None and neighbour.right
-        self._last[member] = Looked(position, trust, overlap >= RIGHT, before)
+        self._last[member] = Compared(position, trust, overlap >= RIGHT, before)
 
     def _standing(self, overlap: float) -> float:
-        """How often a proposal stands if laws overlap so much: if it is to be the same winner, from a / (2 - a) to a."""
+        """Return how often a proposal is accepted if laws overlap so much; if coupled, it is from a / (2 - a) to a."""
         return (overlap / (2 - overlap) + overlap) / 2 if self._coupled else overlap
 
     def unseen(self, member: int) -> None:
-        """The member was not compared with anything."""
+        """Fade what is known of the member: it was not compared with any target."""
         self._rates["member", member].fade()
 
     def agreement(self, member: int) -> float:
-        """How often a proposal of the member stands."""
+        """Return how often a proposal of the member is accepted."""
         return self._rates["member", member].value
 
     def next(self, member: int) -> float:
-        """The chance that its next proposal stands, by whether the last one did."""
+        """Return the chance that the member's next proposal is accepted, given whether its last one was right."""
         return self._rates["after", member, self._was_right(member)].value
 
     def _was_right(self, member: int) -> bool:
@@ -169,7 +178,7 @@ class Confidence:
         return last is None or last.right
 
     def _behind(self, trusts: Sequence[object]) -> tuple[object, ...]:
-        """By the last trust, and by whether the member was right before it, as far as that is known."""
+        """Return the name of the rate: by the last trust, and by whether its member was right before, as far as known."""
         trust = trusts[-1]
         assert isinstance(trust, tuple)
         right = (len(trusts) > 1 and _same(trusts[-2], trust)) or self._was_right(trust[1])
@@ -181,5 +190,5 @@ def _drafted(trust: object) -> bool:
 
 
 def _same(first: object, second: object) -> bool:
-    """Whether both are of proposals of one member."""
+    """Return whether one member made both proposals."""
     return isinstance(first, tuple) and isinstance(second, tuple) and first[:2] == second[:2]

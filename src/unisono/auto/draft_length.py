@@ -1,24 +1,40 @@
-"""What it is worth to propose: the chance that a token stands times what a token takes, less what proposing it costs.
+"""Whether another proposal pays: the chance that it is accepted times the seconds of a token, less what proposing it costs.
 
-Standing proposals save the time that the row takes per token at present. Nothing here is exact: it decides about speed.
+An accepted proposal saves the time that the row takes per token at present. All numbers here are estimates: they decide
+about speed, not about the text.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from unisono.auto.acceptance import Confidence
 from unisono.auto.planner import Setting
 from unisono.auto.static import SMALL
-from unisono.decoding.frontier import Frontier
-from unisono.decoding.schedules import View
+from unisono.decoding.policy import View
+from unisono.decoding.proposals import Name
 
 LOOKED_UP = 12  # the most tokens that are looked up at once
-NEAR = 5  # tokens over which the cost of one more is a mean: no number of tokens is as cheap as its neighbours
-CLEAR = 0.1  # of the time per token: what another member must gain as the first proposer
+NEAR = 5  # the cost of one more token is a mean over so many, since single numbers of tokens may be cheap or dear
+CLEAR = 0.1  # of the time per token: what another first proposer must gain to be taken
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the policy keeps of an open proposal: its proposer, and its trust (see `acceptance`); None if not known."""
+
+    proposer: Name
+    trust: object
+
+
+def trusts(open: Sequence[Note]) -> list[object]:
+    return [note.trust for note in open]
 
 
 class Worth:
-    """Of proposals of one row while it follows one plan.
+    """What proposals of one row are worth while it follows one plan.
 
     Args:
-        seconds: that a token takes. leads: a member that often fixes a position's law alone.
+        seconds: what a token takes. leads: a member from which alone the law of a position is often known.
     """
 
     def __init__(self, setting: Setting, seconds: float, confidence: Confidence, leads: int | None = None) -> None:
@@ -28,97 +44,92 @@ class Worth:
         self._leads = leads
 
     def first(self, member: int) -> int:
-        """Who proposes first: the member that is planned, unless another one that is needed is clearly better now."""
-        other = max(self._setting.needed, key=self._opening)
+        """Return which member proposes first: the planned one, unless another needed member is clearly better now."""
+        other = max(self._setting.scorers, key=self._opening)
         if member not in self._setting.needed:
             return member
         gain = self._opening(other) - self._opening(member)
         return other if gain > CLEAR * self._seconds else member
 
     def _opening(self, member: int) -> float:
-        """Seconds gained where the member scores and proposes first; it may spare the others if it leads."""
+        """Return the seconds gained if the member scores and proposes first; one that leads may save the others' forwards."""
         saved = self._seconds
         if member == self._leads:
-            others = [each for each in self._setting.needed if each != member]
+            others = [each for each in self._setting.scorers if each != member]
             saved += sum(self._cost(other) for other in others)
         return self._confidence.next(member) * saved - self._cost(member)
 
     def before(self, member: int, view: View) -> int:
-        """The member, or another one of the combination that costs much less and may propose something for it to score."""
+        """Return the member, or a much cheaper needed one that has not scored all proposals and so may propose first."""
         if member not in self._setting.needed or member == self._leads:
             return member
-        unread = [other for other in self._setting.needed if view.scored[other] < max(view.open, 1)]
+        unread = [other for other in self._setting.scorers if view.scored[other] < max(view.open, 1)]
         cheapest = min(unread, key=self._cost, default=member)
         return cheapest if self._cost(cheapest) < SMALL * self._cost(member) else member
 
     def _cost(self, member: int) -> float:
         return self._setting.scoring(member, 1)
 
-    def starts(self, frontier: Frontier, member: int, trust: object) -> bool:
-        """Whether the member's next proposal, of this trust, is worth the wider forwards that decide it."""
+    def starts(self, open: Sequence[Note], member: int, trust: object) -> bool:
+        """Return whether the member's next proposal, of this trust, is worth the wider forwards that decide it."""
         stands = self._confidence.stands(trust, self._setting.rates[member])
-        return self._reach(frontier) * stands * self._seconds > self._widening(member)
+        return self._reach(open) * stands * self._seconds > self._widening(member)
 
-    def stops(self, frontier: Frontier, member: int, run: int) -> bool:
-        """Whether another proposal of the member, behind those that are open, is not worth its forward.
+    def goes_on(self, open: Sequence[Note], member: int, run: int) -> bool:
+        """Return whether another proposal of the member, behind the open ones, is worth its forward.
 
-        Or the text has better ones, found by a `run` so long; 0 if it has none.
+        It must also be worth more than the next token of a look-up that a run of `run` tokens found; 0 if there is none.
         """
         stands, cost = self._setting.rates[member], self._setting.drafting(member, 1)
-        if not self._setting.odds:  # else the next one may stand whatever the member thinks of this one
-            stands = self._confidence.behind(trusts(frontier), stands)
+        if not self._setting.odds:  # with odds, the next one may be accepted whatever the member thinks of this one
+            stands = self._confidence.behind(trusts(open), stands)
             cost += self._widening(member)
-        gain = stands * self._seconds - cost / self._reach(frontier)
-        return gain < max(0.0, self._copied(run) if run else 0.0)
+        gain = stands * self._seconds - cost / self._reach(open)
+        return gain >= max(0.0, self._copied(run) if run else 0.0)
 
     def copying(self, run: int) -> bool:
-        """Whether looking up is worth more than what members would propose in its place."""
+        """Return whether looking up is worth more than what members would propose in its place."""
         return self._copied(run) >= self._drafting() and not self._misleads(run)
 
-    def copies(self, frontier: Frontier, run: int) -> int:
-        """How many tokens to look up that were found by a run so long, behind those that are open."""
-        rate, reach, count = self._confidence.copied(run), self._reach(frontier), 0
+    def copies(self, open: Sequence[Note], run: int) -> int:
+        """Return how many tokens to look up behind the open proposals, if a run of `run` tokens found them."""
+        rate, reach, count = self._confidence.copied(run), self._reach(open), 0
         while count < LOOKED_UP and reach * rate * self._seconds > self._widening():
             reach *= rate
             count += 1
         return count
 
     def _copied(self, run: int) -> float:
-        """Seconds that a token which is looked up saves, if it is reached."""
+        """Return the seconds that a looked-up token saves, if all before it are accepted."""
         return self._confidence.copied(run) * self._seconds - self._widening()
 
     def _misleads(self, run: int) -> bool:
-        """Whether a member that runs next would propose better without tokens in its way that fall."""
-        if len(self._setting.needed) == 1:
+        """Return whether the next member would propose better without looked-up tokens that are probably rejected."""
+        if len(self._setting.scorers) == 1:
             return False
-        own = max(self._confidence.next(member) for member in self._setting.needed)
+        own = max(self._confidence.next(member) for member in self._setting.scorers)
         return self._confidence.copied(run) * (1 + own) < own
 
     def _drafting(self) -> float:
-        """Seconds that a token of the best drafting member saves, if it is reached."""
+        """Return the seconds that a token of the best drafting member saves, if all before it are accepted."""
         gains = [0.0]
         for member, rate in enumerate(self._setting.rates):
             gains.append(rate * self._seconds - self._setting.drafting(member, 1))
         return max(gains)
 
     def _widening(self, proposer: int | None = None) -> float:
-        """Seconds that one more proposal adds to the forwards that decide it; whoever makes it need not read it again."""
+        """Return the seconds that one more proposal adds to the forwards that decide it; its proposer runs none for it."""
         seconds = 0.0
-        for member in self._setting.needed:
+        for member in self._setting.scorers:
             if member != proposer:
-                times = self._setting.forwards[member]
+                times = self._setting.times(member)
                 seconds += times[1 + NEAR] - times[1]
         return seconds / NEAR
 
-    def _reach(self, frontier: Frontier) -> float:
-        """The chance that all open proposals stand."""
+    def _reach(self, open: Sequence[Note]) -> float:
+        """Return the chance that all open proposals are accepted."""
         reach = 1.0
-        for proposal in frontier.proposals:
-            rate = 1.0 if proposal.member is None else self._setting.rates[proposal.member]
-            reach *= self._confidence.stands(proposal.trust, rate)
+        for note in open:
+            rate = 1.0 if isinstance(note.proposer, str) else self._setting.rates[note.proposer]
+            reach *= self._confidence.stands(note.trust, rate)
         return max(reach, 1e-3)
-
-
-def trusts(frontier: Frontier) -> list[object]:
-    """Of the open proposals."""
-    return [proposal.trust for proposal in frontier.proposals]

@@ -1,15 +1,17 @@
-"""Which schedule should be fastest, from what forwards take and how often proposals stand: closed forms, no trial runs.
+"""Which schedule should be fastest, by closed forms: from what forwards take and how often proposals are accepted.
 
-A pipeline: in turn i a member scores what is open, then a block of proposals is made; a block is decided n - 1 turns after
-its own, when all n members have scored it. Each proposal stands with its chance, whatever the others do; after one that
-does not the pipeline starts anew, and the token that replaces it counts too. All times are seconds.
+The forms describe a pipeline. In turn i a member scores all open positions, then a block of proposals is made. A block is
+decided n - 1 turns after its own, when all n members have scored it. Each proposal is accepted with its own chance,
+independently of the others. After a rejection the pipeline starts anew; the token drawn there counts too. All times are
+seconds.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 
-from unisono.decoding.schedules import Schedule, Turn, View, cos, relay, risky, speculative, standard
+from unisono.decoding.policy import Schedule, Turn, View
+from unisono.decoding.schedules import cos, relay, risky, speculative, standard
 
 LENGTHS = (1, 2, 3, 4, 6, 8)
 RISKY = range(7)
@@ -21,11 +23,12 @@ MARGIN = 1.03  # how much faster than `standard` a plan must seem to be
 class Setting:
     """What plans are judged by.
 
-    needed: members that score every position; others only propose. start: who proposes first if that is as good as any.
-    forwards: per member, seconds of a forward of 0, 1, ... tokens. turn, draft: seconds that a turn, and a proposal behind
-    its first, take besides. rates: per member, how often its proposals stand. odds: if each position follows a member that
-    is drawn for it, the chances of the members; `rates` are then those where another one is drawn. rows: how many share a
-    forward if all of them want it.
+    needed: members that must score every position; others only propose. start: the member that proposes first if another
+    one is not better. forwards: per member, seconds of a forward of 0, 1, ... tokens. turn, draft: seconds outside of
+    forwards that a turn takes, and that each proposal behind its first takes. rates: per member, how often its proposals
+    are accepted. odds: if a member is drawn for each position, the probability of each; `rates` are then those where
+    another member is drawn. rows: how many share a forward if all of them need it. twins: groups of needed members that
+    score together, with the seconds of their common forwards.
     """
 
     needed: tuple[int, ...]
@@ -36,33 +39,47 @@ class Setting:
     rates: Sequence[float]
     odds: tuple[float, ...] = ()
     rows: int = 1
+    twins: Mapping[tuple[int, ...], Sequence[float]] = field(default_factory=dict)
+
+    @property
+    def scorers(self) -> tuple[int, ...]:
+        """The needed members, but only one of each group of twins: its others score along with it."""
+        along = [each for group in self.twins for each in group if each != self._first(group)]
+        return tuple(member for member in self.needed if member not in along)
+
+    def _first(self, group: tuple[int, ...]) -> int:
+        return self.start if self.start in group else group[0]
+
+    def times(self, member: int) -> Sequence[float]:
+        """Return the seconds of a forward of 0, 1, ... tokens in which the member scores, its twins included."""
+        return next((times for group, times in self.twins.items() if member in group), self.forwards[member])
 
     def scoring(self, member: int, tokens: int) -> float:
-        """A turn in which the member scores so many open positions."""
-        times = self.forwards[member]
+        """Return the seconds of a turn in which the member scores so many open positions."""
+        times = self.times(member)
         return self.turn + times[min(tokens, len(times) - 1)]
 
     def drafting(self, member: int, tokens: int) -> float:
-        """So many more proposals of a member that has scored all that is open."""
+        """Return the seconds of so many more proposals of a member that has scored all open positions."""
         return tokens * (self.forwards[member][1] + self.draft)
 
     def standard(self) -> float:
-        """Seconds per token without proposals."""
+        """Return the seconds per token without proposals."""
         if self.odds:
             return sum(odd * self.scoring(member, 2) for member, odd in enumerate(self.odds)) / self.share()
-        return sum(self.scoring(member, 1) for member in self.needed)
+        return sum(self.scoring(member, 1) for member in self.scorers)
 
     def share(self) -> float:
-        """Of the rows, those that a forward serves where every row waits for the member that is drawn for it.
+        """Return the share of rows that a forward serves if every row waits for the member that is drawn for it.
 
-        The largest group of rows is served, and spreads over all members again: of n equally likely ones, 2 / (n + 1).
+        The largest group of rows is served, and spreads over all members again: 2 / (n + 1) of n equally likely members.
         """
         return max(1 / self.rows, 2 / (1 + sum(odd > 0 for odd in self.odds)))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A schedule, the seconds per token that it should take, and who proposes first; None for who always does."""
+    """A schedule, the seconds per token that it should take, and the member that proposes first; None for the default."""
 
     schedule: Schedule
     seconds: float
@@ -73,7 +90,7 @@ class Plan:
 
 
 def best(setting: Setting) -> Plan:
-    """The fastest plan; `standard` unless another one is clearly faster."""
+    """Return the fastest plan; `standard` unless another one is clearly faster."""
     if setting.odds:
         return min(_drawing(setting), key=lambda plan: plan.seconds)
     plain = Plan(standard(), setting.standard())
@@ -83,34 +100,34 @@ def best(setting: Setting) -> Plan:
 
 
 def _alternating(setting: Setting) -> Iterator[Plan]:
-    """`cos`, either of two beginning, with one length after the other as long as it should be."""
-    if len(setting.needed) < 2:
+    """Yield plans of `cos` with the best draft length of each member; of two members, either may begin."""
+    if len(setting.scorers) < 2:
         return
-    members = sorted(setting.needed, key=lambda member: setting.forwards[member][1])
-    usual = setting.start if setting.start in setting.needed else members[0]
-    for start in setting.needed if len(setting.needed) == 2 else [usual]:
+    members = sorted(setting.scorers, key=lambda member: setting.times(member)[1])
+    usual = setting.start if setting.start in setting.scorers else members[0]
+    for start in setting.scorers if len(setting.scorers) == 2 else [usual]:
         lengths = [1] * len(setting.forwards)
         for member in members:
             choices = [[*lengths[:member], length, *lengths[member + 1 :]] for length in LENGTHS]
             lengths = min(choices, key=lambda each: alternating(setting, start, each))
         seconds = alternating(setting, start, lengths)
-        # Members that are as good keep to the row's own order, in which rows of a batch stay in step
+        # Equally good members keep the row's own order, in which the rows of a batch stay in step
         own = start == setting.start
         yield Plan(cos(*lengths), seconds * (1 if own or start == usual else MARGIN), None if own else start)
 
 
 def _drafting(setting: Setting) -> Iterator[Plan]:
-    """Somebody who is not needed drafts: for the members one after the other, or ahead of each of them."""
+    """Yield plans in which a member that is not needed drafts: once per round, or ahead of each needed member."""
     for member in range(len(setting.forwards)):
         if member not in setting.needed:
             for length in LENGTHS:
                 yield Plan(speculative(length), drafted(setting, member, length), member)
-                if len(setting.needed) > 1:
+                if len(setting.scorers) > 1:
                     yield Plan(relay(length), relayed(setting, member, length), member)
 
 
 def _drawing(setting: Setting) -> Iterator[Plan]:
-    """`risky`, with any member for the proposer; for several rows `cos`, which keeps them in step, or no drafts."""
+    """Yield plans of `risky` with any member as proposer; for several rows also `cos`, which keeps them in step."""
     for member in range(len(setting.forwards)):
         odd = setting.odds[member] if member < len(setting.odds) else 0.0
         for length in RISKY if odd < 1 and setting.rows == 1 else [0]:
@@ -122,8 +139,8 @@ def _drawing(setting: Setting) -> Iterator[Plan]:
 
 
 def alternating(setting: Setting, start: int, lengths: Sequence[int]) -> float:
-    """Seconds per token of `cos`, if this member begins."""
-    order = [start, *(member for member in setting.needed if member != start)]
+    """Return the seconds per token of `cos`, if the member `start` begins."""
+    order = [start, *(member for member in setting.scorers if member != start)]
     scores, makes, chains = [], [], []
     open = 0
     for turn, member in enumerate(islice(cycle(order), BEYOND)):
@@ -136,8 +153,8 @@ def alternating(setting: Setting, start: int, lengths: Sequence[int]) -> float:
 
 
 def relayed(setting: Setting, helper: int, length: int) -> float:
-    """Seconds per token where a helper drafts behind the proposal of each member."""
-    order, ahead = setting.needed, [setting.rates[helper]] * length
+    """Return the seconds per token if a helper drafts behind the proposal of each member."""
+    order, ahead = setting.scorers, [setting.rates[helper]] * length
     draft = setting.scoring(helper, 2) + setting.drafting(helper, length - 1)
     turns = list(islice(cycle(order), BEYOND))
     open = [length + (length + 1) * min(turn, len(order) - 1) for turn in range(BEYOND)]
@@ -148,18 +165,18 @@ def relayed(setting: Setting, helper: int, length: int) -> float:
 
 
 def drafted(setting: Setting, helper: int, length: int) -> float:
-    """Seconds per token of `speculative`, if the helper need not score behind its draft."""
+    """Return the seconds per token of `speculative`, if the helper need not score behind its draft."""
     draft = setting.scoring(helper, 2) + setting.drafting(helper, length - 1)
-    seconds = draft + sum(setting.scoring(member, length + 1) for member in setting.needed)
+    seconds = draft + sum(setting.scoring(member, length + 1) for member in setting.scorers)
     return seconds / powers(setting.rates[helper], length + 1)
 
 
 def drawn(setting: Setting, proposer: int, odd: float, length: int) -> float:
-    """Seconds per token of `risky`: blocks that end just before a position that is at risk (algorithms of the docs)."""
+    """Return the seconds per token of `risky`: a block ends just before a position that another member is drawn for."""
     if length == 0:
         return setting.standard()
     share, rate = 1 - odd, setting.rates[proposer]
-    certain = (length + 1) * odd / share  # positions of the proposer's own in a block
+    certain = (length + 1) * odd / share  # positions in a block that the proposer is drawn for
     width = 1 + round(length + certain)
     checks = 0.0
     for member, other in enumerate(setting.odds):
@@ -172,7 +189,10 @@ def drawn(setting: Setting, proposer: int, odd: float, length: int) -> float:
 def _pipeline(
     scores: Sequence[float], makes: Sequence[float], chains: Sequence[Sequence[float]], members: int
 ) -> float:
-    """Seconds per token: turn i scores and makes; block i is decided in turn i + members - 1."""
+    """Return the seconds per token, if turn i scores and then proposes, and turn i + members - 1 decides block i.
+
+    scores, makes: seconds per turn. chains: per block, the chance that each of its proposals is accepted.
+    """
     seconds, tokens, chance = sum(scores[: members - 1]) + sum(makes[: members - 1]), 0.0, 1.0
     for score, make, chain in zip(scores[members - 1 :], makes[members - 1 :], chains, strict=False):
         seconds += chance * score
@@ -186,5 +206,5 @@ def _pipeline(
 
 
 def powers(rate: float, count: int) -> float:
-    """1 + a + ... + a^(count - 1): tokens of a chain, with the one that replaces or follows."""
+    """Return 1 + a + ... + a^(count - 1): the tokens of a draft of count - 1 proposals and the one behind them."""
     return sum(rate**power for power in range(count))

@@ -1,245 +1,287 @@
-"""`auto`: what steers one row by what its ensemble has measured, and decides again as the text changes.
+"""The schedule `auto`, one per ensemble, and the policy of one row, which decides again as the text changes.
 
-A pilot looks at times, at what is committed and at proposals that stay proposals, so the law of the text is not its
-business: it changes only who runs next and how far ahead tokens are proposed. A guide is what a row asks: it asks the
-row's schedule, or the pilot in its place, and looks tokens up in the text.
+The policy looks at times, at what is committed, and at proposals that stay proposals. So it changes only who runs next and
+how far ahead tokens are proposed, not the law of the text.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-
-from torch import Tensor
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from unisono.auto.acceptance import SURE, Confidence, Rates, expected, level
-from unisono.auto.draft_length import LOOKED_UP, Worth, trusts
-from unisono.auto.measurements import Experience
+from unisono.auto.costs import Costs
+from unisono.auto.draft_length import LOOKED_UP, Note, Worth, trusts
 from unisono.auto.planner import Plan, Setting, best
-from unisono.decoding.frontier import Frontier
-from unisono.decoding.prompt_lookup import Lookup
-from unisono.decoding.required import Needs
-from unisono.decoding.schedules import Schedule, Turn, View
-from unisono.decoding.spec import Method, Settled, Task
-from unisono.sampling.warp import surely
+from unisono.decoding.events import Accepted, Drawn, Forward, Measured, Proposed, Replaced, StepBegan, StepEnded
+from unisono.decoding.policy import MemberLaws, Policy, RowRequest, Schedule, Turn, View
+from unisono.decoding.proposals import FORCED, Name, Proposal
+from unisono.decoding.schedules import LOOKUP
 from unisono.transfer import on_host
 
+MOST_KINDS = 256  # kinds of requests whose rates are kept apart
 WIDEST = 16  # tokens per row of the forwards that plans are judged by
-FAR = 16  # the most tokens that a member which is sure of them drafts at once: it is stopped where it is not
-STRETCH = 2  # the same beyond the plan, of several rows, or where members are drawn
+FAR = 16  # the most tokens of one draft of a row alone; `goes_on` ends it where its member is unsure
+STRETCH = 2  # tokens of a draft beyond the plan, if several rows run or members are drawn
 EVERY = 4  # rounds between two measurements of how far members agree
-PATIENCE = 32  # rounds between two decisions, once the row is under way
-LOOK = 10  # times what a turn takes besides: forwards so long hide that it is looked how far members agree
+FEW = 5  # positions: to compare members with so many targets takes next to no time
+PATIENCE = 32  # the most rounds between two plans
+LOOK = 10  # times what a turn takes outside of forwards: a forward so long hides the time that measuring takes
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What a pilot knows of a request: the members needed, the odds of those drawn, and whether it is coupled.
+class Auto(Schedule):
+    """Holds what rows share: measured times, rates of acceptance, and the plans of the present step.
 
-    key: requests with equal ones accept alike. leads: a member that often decides alone, and so runs first.
+    Args:
+        parameters: how many weights each member has. twins: groups of members that share weights.
     """
 
-    key: object
-    needed: tuple[int, ...]
-    odds: tuple[float, ...]
-    start: int
-    coupled: bool
-    looks: bool
-    greedy: bool
-    leads: int | None = None
+    hears = (StepBegan, Forward, StepEnded)
+
+    def __init__(self, parameters: Sequence[int], twins: Sequence[tuple[int, ...]] = ()) -> None:
+        super().__init__("auto")
+        self.costs, self.twins = Costs(parameters, twins), twins
+        self.rows = 1  # how many run now
+        self._rates: dict[Hashable, Rates] = {}
+        self._plans: dict[Hashable, tuple[Setting, Plan]] = {}
+
+    def policy(self, request: RowRequest) -> Policy:
+        return AutoPolicy(request, self)
+
+    def observe(self, event: Any) -> None:
+        match event:
+            case StepBegan():
+                self.rows = max(1, event.rows)
+                self._plans.clear()
+            case Forward():
+                self.costs.add(event.members, event.rows, event.widest, event.seconds)
+            case StepEnded():
+                self.costs.add_step(event.outside, event.drafted)
+
+    def rates(self, kind: Hashable, first: Callable[[Hashable], float]) -> Rates:
+        """Return the rates that requests of a kind share; `first` gives the starting value of each rate by its name."""
+        while kind not in self._rates and len(self._rates) >= MOST_KINDS:
+            del self._rates[next(iter(self._rates))]
+        return self._rates.setdefault(kind, Rates(first))
+
+    def shared(self, kind: Hashable, make: Callable[[], tuple[Setting, Plan]]) -> tuple[Setting, Plan]:
+        """Return the plan that `make` makes; in one step, rows of a kind share it, so that they stay in step.
+
+        A row that runs alone always makes its own.
+        """
+        if self.rows == 1:
+            return make()
+        if kind not in self._plans:
+            self._plans[kind] = make()
+        return self._plans[kind]
 
 
-class Pilot:
-    """Steers one row. See the module."""
+class AutoPolicy(Policy):
+    """Decides for one row by what its ensemble has measured.
 
-    def __init__(self, kind: Kind, experience: Experience, choose: Callable[[Setting], Plan] = best) -> None:
-        self._kind, self._experience, self._choose = kind, experience, choose
-        first = expected(kind.greedy)
-        self.confidence = Confidence(Rates(first, experience.rates(kind.key, first)), kind.coupled)
+    Args:
+        choose: returns the plan to follow.
+    """
+
+    hears = (Proposed, Measured, Accepted, Replaced, Drawn)
+
+    def __init__(self, request: RowRequest, auto: Auto, choose: Callable[[Setting], Plan] = best) -> None:
+        self._request, self._auto, self._choose = request, auto, choose
+        self._kind = request.combination.name, request.warp, request.verification
+        self._greedy = request.warp.greedy
+        self._leads = request.combination.traits(request.warp).opener
+        first = expected(self._greedy)
+        coupled = request.verification == "coupled" and not self._greedy
+        self.confidence = Confidence(Rates(first, auto.rates(self._kind, first)), coupled)
         self._rounds = self._next = 0
         self._rows = 1
-        self._often = False  # whether it costs next to nothing to look how far members agree
+        self._often = False  # whether measuring takes next to no time
         self._drafts = False  # whether the present turn may propose several tokens
-        self._reads = False  # whether its member has something to read
-        self._faded = False  # whether the present turn has found look-ups not to be worth it
+        self._reads = False  # whether the member of the present turn has positions to score
+        self._looks = False  # whether the present turn may look up tokens
+        self._faded = False  # whether look-ups were not worth it in the present turn
         self._plan: Plan | None = None
         self._worth: Worth | None = None
+        self._position = 0  # the first open position
+        self._open: list[Note] = []  # of the open proposals
+        self._accepted: list[Note] = []  # of the proposals that were accepted since the present turn began
+        self._measured = False  # whether members were compared in the present settling
+        self._drawn: dict[int, int] = {}  # by position, the member drawn for it, as far as that is known
+        self._trust: object = None  # of the member's proposal that was asked about last
+        self._run = 0  # the run that found the last look-up
+        self._devices: set[Name] = set()  # proposers whose laws are not on the host
+
+    @property
+    def following(self) -> str:
+        return self._plan.schedule.name if self._plan else ""
 
     def turn(self, view: View) -> Turn:
-        """As a schedule does."""
-        crowded = 4 * abs(self._experience.rows - self._rows) > self._rows  # or emptied, since the plan was made
+        self._begin(view)
+        crowded = 4 * abs(self._auto.rows - self._rows) > self._rows  # or emptied, since the plan was made
         if self._plan is None or self._worth is None or self._rounds >= self._next or crowded:
             self._plan, self._worth = self._decide(len(view.scored))
         self._rounds += 1
-        self._faded = False
         turn = self._further(self._plan.turn(view), view, self._worth)
-        self._drafts, self._reads = turn.propose > 1, view.scored[turn.members[0]] <= view.open
-        # A block of `risky` ends where the next token is drawn for nothing; what is looked up there is in its way
-        looks = self._kind.looks and not (self._kind.odds and self._plan.schedule.name != "risky:0")
-        return replace(turn, lookup=LOOKED_UP) if looks and len(turn.members) == 1 else turn
+        self._drafts, self._reads = _length(turn) > 1, view.scored[turn.members[0]] <= view.open
+        # A block of `risky` ends where the next token is drawn without a proposal; look-ups there would be in its way
+        blocks = self._request.odds and self._plan.schedule.name != "risky:0"
+        self._looks = self._request.verification != "block" and not blocks and len(turn.members) == 1
+        return replace(turn, drafts=(*turn.drafts, (LOOKUP, LOOKED_UP))) if self._looks else turn
+
+    def _begin(self, view: View) -> None:
+        self._drawn = {self._position + offset: member for offset, member in enumerate(view.drawn)}
+        self._accepted.clear()
+        self._faded = self._measured = False
 
     def _further(self, turn: Turn, view: View, worth: Worth) -> Turn:
-        """The turn with room for as many proposals as its member may be sure of, or that of a better member."""
-        if not turn.propose:
+        """Return the turn with a longer draft, which ends where its member is unsure, or with a better member."""
+        if not turn.drafts:
             return turn
-        stretched = turn.propose + STRETCH * (turn.propose > 1)
-        if self._kind.odds:
-            return replace(turn, propose=stretched)
-        member = turn.members[0]
-        if view.open == 0 and any(view.scored):  # whoever scored the position had nothing to propose
+        (member,), length = turn.members, _length(turn)
+        stretched = length + STRETCH * (length > 1)
+        if self._request.odds:
+            return _drafting(member, stretched)
+        if view.open == 0 and any(view.scored):  # the member that scored the position proposed nothing
             member = view.least_scored()
-        if self._rows > 1:  # which a long draft of one of them would hold up
-            return Turn((member,), stretched)
-        return Turn((worth.before(member, view) if any(view.scored) else worth.first(member),), FAR)
+        if self._rows > 1:  # a long draft of one row would hold up the others
+            return _drafting(member, stretched)
+        return _drafting(worth.before(member, view) if any(view.scored) else worth.first(member), FAR)
 
     def _decide(self, members: int) -> tuple[Plan, Worth]:
-        self._rows = self._experience.rows
-        setting, plan = self._experience.shared(self._kind.key, lambda: self._planned(members))
+        self._rows = self._auto.rows
+        setting, plan = self._auto.shared(self._kind, lambda: self._planned(members))
         forwards = [setting.forwards[member][1] for member in setting.needed]
         self._often = self._rows == 1 and not setting.odds and 0 < LOOK * setting.turn < min(forwards)
         self._next = self._rounds + min(PATIENCE, max(2, self._rounds))
-        return plan, Worth(setting, plan.seconds, self.confidence, self._kind.leads)
+        return plan, Worth(setting, plan.seconds, self.confidence, self._leads)
 
     def _planned(self, members: int) -> tuple[Setting, Plan]:
-        costs, rates = self._experience.costs, [self.confidence.agreement(member) for member in range(members)]
+        costs, request = self._auto.costs, self._request
         setting = Setting(
-            self._kind.needed,
-            self._kind.start,
+            request.needed,
+            request.proposer,
             [costs.forward(member, self._rows, WIDEST) for member in range(members)],
             costs.turn,
             costs.draft,
-            rates,
-            self._kind.odds,
+            [self.confidence.agreement(member) for member in range(members)],
+            request.odds,
             self._rows,
+            {group: costs.forward(group[0], self._rows * len(group), WIDEST) for group in self._together()},
         )
         return setting, self._choose(setting)
 
-    @property
-    def name(self) -> str:
-        """The schedule that it follows at present."""
-        return self._plan.schedule.name if self._plan else ""
+    def _together(self) -> list[tuple[int, ...]]:
+        """Return the groups of twins that a position needs together: none where one member is drawn for it."""
+        needed = () if self._request.odds else self._request.needed
+        groups = [tuple(member for member in group if member in needed) for group in self._auto.twins]
+        return [group for group in groups if len(group) > 1]
 
-    def curious(self, cheap: bool = True) -> bool:
-        """Whether how far members agree is to be measured in this round; `cheap`: if that takes next to no time."""
-        often = self._often and cheap
-        return often or self._rounds < EVERY or self._rounds % (EVERY * min(self._rows, EVERY)) == 0
-
-    def trust(self, member: int, law: Tensor, scores: Tensor) -> object:
-        """What the member's next proposal, from the law [V], is told apart by; None where asking waits for a device."""
-        if not (self._drafts and on_host(law)):
-            return None
-        return "draft", member, level(float(surely(scores, law, self._kind.greedy)))
-
-    def starts(self, frontier: Frontier, member: int, trust: object) -> bool:
-        """Whether the member's next proposal, of this trust, is worth deciding; yes if the turn does nothing else."""
-        if self._worth is None or not self._reads or self._kind.odds or self._rows > 1:
+    def draws(self, open: Sequence[Proposal], proposer: Name, scores: MemberLaws) -> bool:
+        """A turn that does nothing but propose always proposes."""
+        if isinstance(proposer, str):
             return True
-        return self._worth.starts(frontier, member, trust)
+        if self._drawn.get(self._position + len(open)) == proposer:
+            self._trust = SURE
+            return True
+        self._trust = self._trust_in(proposer, scores)
+        if self._worth is None or not self._reads or self._request.odds or self._rows > 1:
+            return True
+        return self._worth.starts(self._open, proposer, self._trust)
 
-    def stops(self, frontier: Frontier, member: int, run: int) -> bool:
-        """Whether another proposal of the member, behind those that are open, is not worth its forward.
+    def _trust_in(self, member: int, scores: MemberLaws) -> object:
+        """Return the trust of the member's next proposal; None if the answer would have to wait for a device."""
+        if not self._drafts or member in self._devices:
+            return None
+        law = scores.raw if self._greedy else scores.law
+        if not on_host(law):
+            self._devices.add(member)
+            return None
+        return "draft", member, level(float(law.amax()))
 
-        Or the text has better ones, found by a `run` so long; 0 if it has none.
+    def goes_on(self, open: Sequence[Proposal], proposer: Name) -> bool:
+        if self._worth is None or isinstance(proposer, str):
+            return True
+        goes_on = self._worth.goes_on(self._open, proposer, self._found(open))
+        if not goes_on:
+            self.confidence.fade(trusts(self._open))
+        return goes_on
+
+    def _found(self, open: Sequence[Proposal]) -> int:
+        """Return the run that finds tokens worth looking up behind the open proposals; 0 if there are none.
+
+        Tokens on a device are not waited for.
         """
-        stops = self._worth is not None and self._worth.stops(frontier, member, run)
-        if stops:
-            self.confidence.fade(trusts(frontier))
-        return stops
+        tokens = [proposal.token for proposal in open if isinstance(proposal.token, int)]
+        if not self._looks or len(tokens) < len(open):
+            return 0
+        found, run = self._request.text.find(tokens, LOOKED_UP)
+        worth = found and self.copies(open, run) > 0
+        return run if worth and self._request.ends.isdisjoint(tokens) else 0
 
-    def copies(self, frontier: Frontier, run: int) -> int:
-        """How many tokens to look up that were found by a run so long, behind those that are open."""
+    def copies(self, open: Sequence[Proposal], run: int) -> int:
+        self._run = run
         if self._worth is None or run == 0:
             return 0
-        if not self._worth.copying(run):
-            if not self._faded:
-                self.confidence.fade_copied(run)
-            self._faded = True
-            return 0
-        return self._worth.copies(frontier, run)
+        if self._worth.copying(run):
+            return self._worth.copies(self._open, run)
+        if not self._faded:
+            self.confidence.fade_copied(run)
+        self._faded = True
+        return 0
+
+    def measures(self, positions: int) -> bool:
+        """Members are compared every few rounds, and in every round where that takes next to no time."""
+        often = self._often and self._request.plain and positions <= FEW  # an edit of a user may take any time
+        return often or self._rounds < EVERY or self._rounds % (EVERY * min(self._rows, EVERY)) == 0
+
+    def observe(self, event: Any) -> None:
+        match event:
+            case Proposed():
+                self._measured = False
+                self._open.append(Note(event.proposer, self._trust_of(event.proposer)))
+            case Measured():
+                self._measured = True
+                self._learn(event)
+            case Accepted():
+                for _ in event.tokens:
+                    self._decided(True)
+            case Replaced():
+                self._decided(False)
+                self._replaced(event.position)
+            case Drawn():
+                self._replaced(event.position)
+
+    def _trust_of(self, proposer: Name) -> object:
+        if isinstance(proposer, int):
+            return self._trust
+        return {LOOKUP: ("lookup", self._run), FORCED: SURE}.get(proposer)
+
+    def _learn(self, event: Measured) -> None:
+        """Learn from the positions where the member's proposal would not have been accepted in any case."""
+        pairs = enumerate(zip(event.overlaps, event.surest, strict=True), event.first)
+        compared = [(position, pair) for position, pair in pairs if self._drawn.get(position) != event.member]
+        for position, (overlap, surest) in compared:
+            self.confidence.agreed(event.member, position, overlap, surest)
+        if not compared:
+            self.confidence.unseen(event.member)
+
+    def _decided(self, accepted: bool) -> None:
+        """Learn how the first open proposal was decided."""
+        self._accepted.append(self._open.pop(0))
+        self.confidence.decided(trusts(self._accepted), accepted, self._measured)
+        self._position += 1
+
+    def _replaced(self, position: int) -> None:
+        """A token that was not proposed was committed: all open proposals are void."""
+        self._open.clear()
+        self._accepted.clear()
+        self._position, self._measured = position + 1, False
+        if not self._request.odds:  # odds that read the text
+            self._drawn.clear()
 
 
-def adaptive(kind: Kind, experience: Experience, first: Schedule) -> Schedule:
-    """The schedule `auto`. `first`: what it is for who has no pilot."""
-    return replace(first, name="auto", steer=lambda: Pilot(kind, experience))
+def _length(turn: Turn) -> int:
+    return turn.drafts[0][1] if turn.drafts else 0
 
 
-FEW = 5  # positions: members are compared with that many targets in next to no time
-
-
-class Guide:
-    """Asks the schedule of one row, or the pilot in its place.
-
-    Whatever it looks at is committed, or a proposal that stays one; so nothing here changes the law of the text.
-    """
-
-    def __init__(self, method: Method, task: Task, frontier: Frontier, needs: Needs) -> None:
-        self.pilot: Pilot | None = method.schedule.steer() if method.schedule.steer else None
-        self._schedule, self._task, self._frontier, self._needs = method.schedule, task, frontier, needs
-        self.trust: object = None  # what the pilot tells the proposal apart by that was asked about last
-        self._text: Lookup | None = None  # once something was looked up
-        self._lookup = 0  # how many tokens the present turn may look up
-
-    def turn(self, view: View) -> Turn:
-        """Whom the schedule wants next."""
-        turn = (self.pilot or self._schedule).turn(view)
-        self._lookup = getattr(turn, "lookup", 0)
-        return turn
-
-    def count(self, plans: dict[str, int]) -> None:
-        """A turn was taken by the plan that the pilot follows."""
-        if self.pilot is not None:
-            plans[self.pilot.name] = plans.get(self.pilot.name, 0) + 1
-
-    def curious(self, positions: int) -> bool:
-        """Whether how far members agree is to be measured in this round, in which so many positions are known."""
-        cheap = self._task.edits.nothing and positions <= FEW  # a processor of a user may take any time
-        return self.pilot is not None and self.pilot.curious(cheap)
-
-    def learn(self, settled: Settled) -> None:
-        """Something was decided, and is not committed yet."""
-        if self.pilot is None:
-            return
-        confidence, decided = self.pilot.confidence, trusts(self._frontier)[: len(settled.tokens)]
-        confidence.decided(decided, settled.accepted, bool(settled.overlaps))
-        for member, overlaps in enumerate(settled.overlaps):
-            asked = [offset for offset in range(len(overlaps)) if not self._stands(offset, member)]
-            for offset in asked:
-                confidence.agreed(member, self._frontier.position + offset, *overlaps[offset])
-            if not asked:
-                confidence.unseen(member)
-
-    def starts(self, member: int, law: Tensor) -> bool:
-        """Whether a proposal of the member from this law [V], behind those that are open, is worth deciding."""
-        if self.pilot is None:
-            return True
-        if self._stands(self._frontier.open, member):
-            self.trust = SURE
-            return True
-        self.trust = self.pilot.trust(member, law, self._frontier.law_source(member))
-        return self.pilot.starts(self._frontier, member, self.trust)
-
-    def stops(self, member: int) -> bool:
-        """Whether one more proposal of the member is not worth its forward, or the text has some to go on with."""
-        if self.pilot is None:
-            return False
-        known = all(isinstance(proposal.token, int) for proposal in self._frontier.proposals)
-        run = self.find(self._lookup)[1] if known else 0  # a draft does not wait for its device to be looked up
-        return self.pilot.stops(self._frontier, member, run)
-
-    def find(self, most: int) -> tuple[list[int], int]:
-        """Up to `most` tokens that are worth looking up behind the open ones, and how long a run they were found by."""
-        ends = self._task.ends
-        if most <= 0:
-            return [], 0
-        open = [int(proposal.token) for proposal in self._frontier.proposals]  # waits for drafts on a device
-        if self._text is None:
-            self._text = Lookup(self._task.prompt)
-        self._text.read(self._frontier.committed)
-        found, run = self._text.find(open, most)
-        if self.pilot is not None:
-            found = found[: self.pilot.copies(self._frontier, run)]
-        if not found or any(token in ends for token in open):
-            return [], 0
-        return found[: next((place + 1 for place, token in enumerate(found) if token in ends), most)], run
-
-    def _stands(self, offset: int, member: int) -> bool:
-        """Whether an open position follows the member, so that what it proposes there stands."""
-        return self._needs.draws and self._needs.drawn(offset) == member
+def _drafting(member: int, length: int) -> Turn:
+    return Turn((member,), ((member, length),))

@@ -1,23 +1,24 @@
-"""The schedule that should pay by the members' sizes, before anything was measured."""
+"""The schedule that should be fastest by the members' sizes, before anything is measured."""
 
 from collections.abc import Sequence
 
-from unisono.decoding.schedules import Schedule, cos, risky, speculative, standard
+from unisono.decoding.policy import Schedule
+from unisono.decoding.schedules import cos, risky, speculative, standard
 
 SMALL = 0.4  # of the largest member's parameters
 NEARLY_ALL = 0.9  # of the law
-CHEAPEST = 0.1  # of the others' time per token: what the smallest member takes at least
+CHEAPEST = 0.1  # of the others' time per token: the least time that the smallest member is taken to need
 AGREEMENT = 0.7  # of two members, before anything is known of them
 MOST_RISKY = 4
 
 
 def automatic(parameters: Sequence[int], needed: Sequence[int], weights: Sequence[float] = ()) -> Schedule:
-    """The schedule that should pay for members of these sizes.
+    """Return the schedule that should be fastest for members of these sizes.
 
-    `cos`, since one draft token each never loses against `standard` for two members (CoS, theory). A member whose own
-    law is nearly the target (the expert of a contrastive pair) drafts two: its proposals stand. Otherwise a member at
-    most `SMALL` times the size of the largest drafts four. Where one member alone fixes the law, it is drafted for by a
-    small one, or decodes by itself.
+    It is `cos`, since one draft token per member is never slower than `standard` for two members (CoS, theory). A member
+    whose law is nearly the target (the expert of a contrastive pair) drafts two tokens, since they are mostly accepted.
+    Otherwise a member of at most `SMALL` times the size of the largest drafts four tokens. If the law needs one member
+    only, a small one drafts for it, or it decodes alone.
     """
     if len(needed) == 1:
         others = [size for member, size in enumerate(parameters) if member != needed[0]]
@@ -30,10 +31,10 @@ def automatic(parameters: Sequence[int], needed: Sequence[int], weights: Sequenc
 
 
 def drafting_ahead(parameters: Sequence[int], odds: Sequence[float]) -> Schedule:
-    """The `risky` schedule that should pay: most tokens per time, by its closed form.
+    """Return the `risky` schedule that gives the most tokens per time, by its closed form.
 
-    With `share` of the positions risky, agreement a, and a proposer that costs c of a check, a block of k risky tokens
-    brings `(1 - a^(k+1)) / (share (1 - a))` tokens at the cost of `1 + c ((k + 1) (1 - share) / share + k)`.
+    A share s of the positions is risky, a is the agreement, and a token of the proposer costs c times a check. Then a block of
+    k risky tokens gives `(1 - a^(k+1)) / (s (1 - a))` tokens at a cost of `1 + c ((k + 1) (1 - s) / s + k)`.
     """
     proposer = min(range(len(odds)), key=lambda member: (parameters[member], -odds[member], member))
     share = 1 - odds[proposer]

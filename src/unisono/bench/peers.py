@@ -19,6 +19,7 @@ from unisono.ensemble import Ensemble
 from unisono.errors import unknown
 from unisono.members.hf.load import model_of
 from unisono.params import SamplingParams
+from unisono.sampling.warp import Warp
 
 NAMES = ("transformers:generate", "transformers:assisted:G", "transformers:ensemble:G")
 
@@ -60,7 +61,7 @@ def generate(name: str, ensemble: Ensemble, prompts: Sequence[Any], params: Samp
     if kind != "generate":
         options |= {"assistant_model": drafting(draft, count)}
     if kind == "ensemble":
-        options |= {"assistant_ensemble_weight": ensemble.method(params).combination.weight(0)}
+        options |= {"assistant_ensemble_weight": ensemble.method(params).combination.traits(Warp.of(params)).weight(0)}
     tokens, seconds = 0, 0.0
     for prompt in prompts:
         ids = torch.tensor([ensemble.prompts.ids(prompt)], device=model.device)

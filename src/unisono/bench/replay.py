@@ -21,7 +21,7 @@ from torch import Tensor
 from unisono.bench import predict
 from unisono.bench.choice import BASELINE, Choice
 from unisono.combine import Combination
-from unisono.combine.base import target_law
+from unisono.combine.base import static_odds, target_law
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError
 from unisono.members.base import Context, Member, Scores, Work
@@ -193,7 +193,8 @@ def formula(recorded: Record, choice: Choice) -> float | None:
     asked = {"combine": recorded.combine, **choice.overrides}
     method = recorded.ensemble.method(recorded.params, **asked)
     name, _, length = method.schedule.name.partition(":")
-    odds, proposer = method.combination.odds(Warp.of(recorded.params)), method.proposer
+    combined, warp = recorded.ensemble.lineup.combined, Warp.of(recorded.params)
+    odds, proposer = static_odds(method.combination, len(combined), warp), method.proposer
     if name == "risky" and len(odds) == 2 and recorded.cost and odds[proposer] < 1:
         agreement = recorded.agreement(proposer, 1 - proposer)
         return predict.risky(agreement, recorded.cost, 1 - odds[proposer], int(length))
@@ -229,8 +230,9 @@ def candidates(ensemble: Ensemble, params: SamplingParams, combine: object = Non
         names.append("cos:" + ",".join(str(length if each == method.proposer else 1) for each in everyone))
     if params.temperature > 0:
         names += [f"{names[-2]} block", f"{names[-1]} block", f"{names[-2]} coupled"]
-        other = method.combination.equivalent(Warp.of(params))
-        if other.odds(Warp.of(params)):
+        warp = Warp.of(params)
+        other = method.combination.traits(warp).equivalent or method.combination
+        if static_odds(other, len(ensemble.lineup.combined), warp):
             names += [f"risky:{length} {other.name}" for length in range(4)]
     return [choice for choice in map(Choice.parse, names) if _fits(ensemble, params, combine, choice)]
 

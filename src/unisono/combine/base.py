@@ -103,6 +103,9 @@ class Combination(ABC):
 
         At temperature 0 the warp has temperature 1 and truncates nothing: `target_law` takes the most probable token.
         """
+        if self.drawn_by is not None:
+            odds = self.odds(positions)
+            return torch.stack([odds[:, [m]].to(each.law) * each.law for m, each in enumerate(positions.scores)]).sum(0)
         scores = self.scores([each.logits for each in positions.scores])
         if scores is None:
             raise NotImplementedError(f"combination {self.name} must define scores or law")
@@ -164,6 +167,13 @@ def _require_law(combination: Combination, law: object, like: Tensor) -> Tensor:
     # Normalised here, or its rounding errors would be accepted by one schedule and redrawn by another
     law = law.to(like.dtype)
     return law / law.sum(-1, keepdim=True)
+
+
+def static_odds(combination: Combination, members: int, warp: AnyWarp) -> tuple[float, ...]:
+    """Return the odds that a member is drawn with at every position; nothing if none is drawn, or the odds differ."""
+    if combination.drawn_by != () or combination.reads or warp.greedy:
+        return ()
+    return tuple(combination.odds(Positions.of([torch.zeros(1, 1)] * members, warp))[0].tolist())
 
 
 def require_reads(combination: Combination) -> None:

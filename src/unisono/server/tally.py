@@ -11,8 +11,8 @@ from unisono.decoding.proposals import FORCED
 class Tally:
     """A listener of one row. It counts the settlings that decided proposals; forced tokens count as no proposals.
 
-    drafted and accepted have one entry per such settling. drafted: the number of proposals that it accepted, rejected or
-    discarded. accepted: the number of proposals that it accepted.
+    drafted and accepted have one entry per such settling. drafted: the number of proposals that it accepted or rejected, and
+    of those that it discarded behind a rejected one. accepted: the number of proposals that it accepted.
     """
 
     hears: Sequence[type] = (Scored, Proposed, Accepted, Replaced, RolledBack)
@@ -32,7 +32,8 @@ class Tally:
             self._count(1, 0)
         elif isinstance(event, RolledBack):
             positions = range(event.first, event.first + event.count)
-            self._count(len(positions) - len(self._forced.intersection(positions)), 0)
+            if self._settling and self.drafted[-1] > self.accepted[-1]:  # not behind the end of the text
+                self._count(len(positions) - len(self._forced.intersection(positions)), 0)
             self._forced.difference_update(positions)
         else:
             self._settling = False
