@@ -82,7 +82,7 @@ def test_scores_wait_for_the_commit_at_their_position():
 
 def test_scores_behind_a_rejected_proposal_are_void():
     observer = make_observer()
-    (replaced,) = tokens(observer, scored(0, 0, 3), scored(1, 0, 3), Replaced(0, 1, 0, 2), RolledBack(1, 1))
+    (replaced,) = tokens(observer, scored(0, 0, 3), scored(1, 0, 3), Replaced(0, 1, 0, 2))
     assert (replaced["origin"], replaced["member"], replaced["proposed"]["id"]) == ("redrawn", 0, 1)
     (drawn,) = tokens(observer, scored(1, 1, 1), Drawn(1, 0))
     assert (drawn["origin"], drawn["member"], drawn["proposed"]) == ("drawn", None, None)
