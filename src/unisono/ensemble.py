@@ -36,7 +36,7 @@ class Ensemble:
         prompts: Prompts,
         combine: object = None,
         schedule: object = "auto",
-        verification: str = "auto",
+        verification: object = "auto",
         rows: int = ROWS,
         memory: int | None = None,
     ) -> None:

@@ -79,7 +79,7 @@ class Methods:
         needed = combination.needed(len(self._lineup.combined))
         wanted = self._auto if automatic and self._auto is not None else asked.schedule
         schedule = as_schedule(wanted, parameters, needed, weights, self._odds(combination, warp))
-        rule = as_verification(str(asked.verification)) or automatic_verification(warp.greedy, repeats)
+        rule = as_verification(asked.verification) or automatic_verification(warp.greedy, repeats)
         verification = usable_verification(rule, warp.greedy or schedule.certain)
         proposer = self._proposer(combination, warp, weights)
         return Method(combination, schedule, verification, proposer, peers(proposer, parameters, weights, needed))
@@ -177,14 +177,16 @@ def _refuse_count(value: str, count: int) -> NoReturn:
 FASTEST = "token"  # what `auto` takes where texts need not be reproducible
 
 
-def as_verification(name: str) -> Verification | None:
-    """Return the verification of that name; None for "auto", which is chosen for each request.
+def as_verification(value: object) -> Verification | None:
+    """Return the verification of a name, or the one that is given; None for "auto", which is chosen for each request.
 
     Raises:
         ConfigurationError: there is no such verification.
     """
-    require_known("verification", [name], ["auto", *VERIFICATIONS])
-    return VERIFICATIONS.get(name)
+    if isinstance(value, Verification):
+        return value
+    require_known("verification", [str(value)], ["auto", *VERIFICATIONS])
+    return VERIFICATIONS.get(str(value))
 
 
 def usable_verification(verification: Verification, certain: bool) -> Verification:

@@ -26,6 +26,7 @@ from unisono.combine.base import target_law
 from unisono.combine.positions import GivenScores, Positions
 from unisono.decoding.drafting import Proposer
 from unisono.decoding.engine import Engine
+from unisono.decoding.events import Accepted, Drawn, Replaced, commits
 from unisono.decoding.row import Row
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS, Verification
@@ -209,18 +210,30 @@ def contexts(
     return tuple(member.context(Reading(tuple(prompt)), warp or Warp()) for member, prompt in pairs)
 
 
+class _Commits:
+    """A listener that collects what a row commits."""
+
+    hears: Sequence[type] = (Accepted, Replaced, Drawn)
+
+    def __init__(self) -> None:
+        self.found: list[Commit] = []
+
+    def observe(self, event: Accepted | Replaced | Drawn) -> None:
+        self.found += commits(event)
+
+
 def rounds(row: Row) -> Generator[list[Commit], None, None]:
-    """Run a row alone; yields what each step of the engine committed. Closing it cancels the row."""
-    found: list[Commit] = []
-    engine, row._take = Engine(row.lineup), found.extend
+    """Run a row alone; yield what each step of the engine committed, without log-probabilities. Closing cancels the row."""
+    engine, listener = Engine(row.lineup), _Commits()
+    row.listen(listener)
     engine.submit(row)
     try:
         while not row.finished:
             engine.step()
             if row.error is not None:
                 raise row.error
-            yield list(found)
-            found.clear()
+            yield list(listener.found)
+            listener.found.clear()
     finally:
         engine.cancel(row)
 

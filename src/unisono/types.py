@@ -30,7 +30,7 @@ Origin = Literal["accepted", "redrawn", "drawn", "forced"]
 
 @dataclass(frozen=True)
 class Commit:
-    """One token of the output and how it came about.
+    """One token of the output and where it comes from.
 
     origin: "accepted", a proposal that was accepted; "redrawn", drawn in the place of a rejected proposal; "drawn", drawn
     from a target law where nothing was proposed; "forced", the only token that a constraint left. member: the index of the
@@ -47,7 +47,7 @@ class Commit:
 
     @property
     def looked_up(self) -> bool:
-        """Whether the token, or the one it replaces, was copied from the text so far."""
+        """Whether the token, or the rejected one that it replaces, was copied from the text so far."""
         return self.proposer == "lookup"
 
 

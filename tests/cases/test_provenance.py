@@ -85,8 +85,8 @@ def traced(commits: list[Commit], **options: Any) -> str:
 def test_the_trace_without_colours_has_a_mark_for_each_origin():
     a, b = (tokenizer().encode(text)[0] for text in ("a", "b"))
     commits = [
-        Commit(a, "accepted", 1), Commit(a, "accepted"), Commit(a, "drawn"), Commit(a, "redrawn", 0, proposed=b),
-        Commit(a, "redrawn", proposed=b),
+        Commit(a, "accepted", 1), Commit(a, "accepted", proposer="lookup"), Commit(a, "drawn"),
+        Commit(a, "redrawn", 0, proposed=b), Commit(a, "redrawn", proposed=b, proposer="lookup"),
     ]  # fmt: skip
     legend, body = traced(commits).split("\n")
     assert body == "[1]a[+]a[=]a[~0 'b']a[~+ 'b']a"
@@ -96,7 +96,7 @@ def test_the_trace_without_colours_has_a_mark_for_each_origin():
 def test_the_trace_in_colours_strikes_out_what_was_replaced():
     """Underlined: looked up. Reversed: redrawn, behind the proposal."""
     a, newline = tokenizer().encode("a")[0], tokenizer().encode("\n")[0]
-    commits = [Commit(a, "accepted"), Commit(a, "redrawn", 0, proposed=newline)]
+    commits = [Commit(a, "accepted", proposer="lookup"), Commit(a, "redrawn", 0, proposed=newline)]
     body = traced(commits, force_terminal=True, color_system="standard", no_color=False).split("\n")[1]
     assert body == "\x1b[4;90ma\x1b[0m\x1b[2;9;36m\\n\x1b[0m\x1b[7;36ma\x1b[0m"
 

@@ -31,7 +31,7 @@ def test_a_profile_says_where_the_time_goes(run, tmp_path: Path):
     found = run("bench", "--profile", "--schedule", "cos:1,1", "--text", str(texts), *SHORT, "--output", str(output))
     assert found.code == 0, found.err
     shares = json.loads(output.read_text())["profiles"]["cos:1,1"]["shares"]
-    assert {"forward code-m", "forward code-n", "warp", "combine", "verify", "bookkeeping"} <= set(shares)
+    assert {"forward code-m", "forward code-n", "combine", "verify", "bookkeeping"} <= set(shares)
     assert sum(shares.values()) == pytest.approx(1)
 
 

@@ -166,9 +166,11 @@ def observed(
     combination = combination or combine.weighted([1.0 for _ in lineup.combined])
     method = Method(combination, replace(schedule, turn=turn), verification, proposer)
     options = Task(contexts(members, prompts), warp or Warp(), tokens, **task)  # type: ignore[arg-type]
-    run.row = Row(lineup, method, options, noise)
-    for commits in rounds(run.row):
-        run.rounds.append(commits)
+    committed: list[Commit] = []
+    run.row = Row(lineup, method, options, noise, committed.extend)
+    for _ in rounds(run.row):
+        run.rounds.append(list(committed))
+        committed.clear()
         after_round(run.row)
     return run
 

@@ -1,30 +1,33 @@
-"""Where a round's time goes: forwards per member, warp, combine, verify, and the bookkeeping around them.
+"""Where the time of a round goes: forward passes per member, the combined law, verification, and the rest.
 
-The parts are timed from outside, by wrapping what the engine calls for the while; each part's time excludes that of
-parts called within it. On a GPU a part's time is that of its launches, unless it waits.
+A second ensemble decodes with the same members, combination and verification, each in a wrapper that takes the time. The
+time of a part excludes the parts that it calls. The warp counts to the combination where the combination reads warped laws
+or warps its own scores, and to the bookkeeping where a member proposes. On a GPU a part's time is that of its launches,
+unless the part waits for the device.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
-from unittest.mock import patch
 
 from rich.table import Table
+from torch import Tensor
 
+from unisono.combine.base import Combination, Traits
+from unisono.combine.positions import Positions
 from unisono.ensemble import Ensemble
+from unisono.members.base import Member
 from unisono.params import SamplingParams
-from unisono.sampling.logits_edits import EditedWarp
-from unisono.sampling.warp import Warp
+from unisono.sampling.warp import AnyWarp
 
 BOOKKEEPING = "bookkeeping"
 
 
 @dataclass
 class Profile:
-    """Seconds and calls of each part. `total` is wall time, `tokens` what was decoded in it."""
+    """Seconds and calls of each part. total: wall time in seconds. tokens: how many were decoded in that time."""
 
     total: float = 0.0
     tokens: int = 0
@@ -33,7 +36,7 @@ class Profile:
     _running: threading.local = field(default_factory=threading.local, repr=False)
 
     def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, with its time counted to the part and taken from the part that calls it."""
+        """Return the function, wrapped: its time counts to this part, and not to the part that calls it."""
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             inner = getattr(self._running, "inner", 0.0)
@@ -49,47 +52,95 @@ class Profile:
         return wrapped
 
     def shares(self) -> dict[str, float]:
-        """Each part's share of the wall time; what no part accounts for is bookkeeping.
+        """Return each part's share of the wall time; the time outside of all parts is bookkeeping.
 
-        Members that run at the same time, as under `parallel`, may add up to more than all.
+        The shares of members that run at the same time, as under `parallel`, may add up to more than 1.
         """
         rest = self.total - sum(self.seconds.values())
         return {part: spent / self.total for part, spent in {**self.seconds, BOOKKEEPING: rest}.items()}
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {"shares": self.shares(), "calls": self.calls, "tokens": self.tokens, "seconds": self.total}
 
 
-@contextmanager
-def profiled(ensemble: Ensemble, **overrides: Any) -> Iterator[Profile]:
-    """Count the time of everything that the ensemble decodes in the while, by the method that `overrides` choose."""
-    method, profile = ensemble.method(**overrides), Profile()
-    with ExitStack() as stack:
-        for member in ensemble.members:
-            stack.enter_context(patch.object(member, "score", profile.timed(f"forward {member.name}", member.score)))
-        for kind, part in ((Warp, "warp"), (EditedWarp, "warp"), (type(method.combination), "combine")):
-            stack.enter_context(patch.object(kind, "__call__", profile.timed(part, kind.__call__)))
-        verification = method.verification
-        decide = verification.decide
-        object.__setattr__(verification, "decide", profile.timed("verify", decide))  # it is frozen
-        stack.callback(object.__setattr__, verification, "decide", decide)
-        started = time.perf_counter()
-        yield profile
-        profile.total = time.perf_counter() - started
+class TimedMember:
+    """A member whose forward passes are timed."""
+
+    def __init__(self, member: Member, profile: Profile) -> None:
+        self._member = member
+        self.score = profile.timed(f"forward {member.name}", member.score)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._member, name)
+
+
+class TimedCombination(Combination):
+    """A combination whose law is timed."""
+
+    def __init__(self, combination: Combination, profile: Profile) -> None:
+        self._combination, self._profile = combination, profile
+        self._law = profile.timed("combine", combination.law)
+        self._odds = profile.timed("combine", combination.odds)
+        for name in ("reads", "prompts", "drawn_by", "checked"):
+            setattr(self, name, getattr(combination, name))
+
+    @property
+    def name(self) -> str:
+        return self._combination.name
+
+    def check(self, members: int) -> None:
+        self._combination.check(members)
+
+    def needed(self, members: int) -> tuple[int, ...]:
+        return self._combination.needed(members)
+
+    def scores(self, logits: Sequence[Tensor]) -> Tensor | None:
+        return self._combination.scores(logits)
+
+    def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        law: Tensor = self._law(positions, warp)
+        return law
+
+    def odds(self, positions: Positions) -> Tensor:
+        odds: Tensor = self._odds(positions)
+        return odds
+
+    def traits(self, warp: AnyWarp) -> Traits:
+        return self._combination.traits(warp)
+
+
+def timed(ensemble: Ensemble, profile: Profile, params: SamplingParams, **overrides: Any) -> Ensemble:
+    """Return an ensemble that decodes as the given one does for these arguments, and counts the time of its parts.
+
+    It has the same members: do not close it.
+    """
+    method = ensemble.method(params, **overrides)
+    members: Any = tuple(TimedMember(member, profile) for member in ensemble.members)
+    verification = replace(method.verification, decide=profile.timed("verify", method.verification.decide))
+    return Ensemble(
+        replace(ensemble.lineup, members=members),
+        ensemble.prompts,
+        TimedCombination(method.combination, profile),
+        method.schedule,
+        verification,
+    )
 
 
 def measure(ensemble: Ensemble, prompts: Sequence[str], params: SamplingParams, **overrides: Any) -> Profile:
-    """The profile of decoding the prompts, each by itself, after a short warm-up."""
+    """Return the profile of decoding the prompts one after the other, after a short warm-up."""
     ensemble.generate(prompts[0], SamplingParams(max_tokens=8), **overrides)
-    with profiled(ensemble, **overrides) as profile:
-        for prompt in prompts:
-            profile.tokens += sum(len(result.token_ids) for result in ensemble.generate(prompt, params, **overrides))
+    profile = Profile()
+    measured = timed(ensemble, profile, params, **overrides)
+    started = time.perf_counter()
+    for prompt in prompts:
+        profile.tokens += sum(len(result.token_ids) for result in measured.generate(prompt, params))
+    profile.total = time.perf_counter() - started
     return profile
 
 
 def table(profile: Profile) -> Table:
-    """For a terminal; per token, since rounds differ in length."""
+    """Return the profile as a table for a terminal, per token, since rounds differ in length."""
     found = Table("part", "share", "ms/token", "calls/token")
     for part, share in sorted(profile.shares().items(), key=lambda item: -item[1]):
         milliseconds = 1000 * share * profile.total / profile.tokens

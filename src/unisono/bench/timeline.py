@@ -1,14 +1,34 @@
-"""One run as it happened: when which member ran on how many tokens, and which tokens came of it."""
+"""One run in time: when each member ran and on how many tokens, and when tokens were committed."""
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any
-from unittest.mock import patch
 
+from unisono.decoding.events import Accepted, Drawn, Forward, Replaced, commits
 from unisono.ensemble import Ensemble
-from unisono.members.base import Work
 from unisono.params import SamplingParams
+
+
+class Watch:
+    """A listener of the engine and of one row.
+
+    forwards: [member, start, end, tokens read] each, in seconds since the watch was made. commits: the time of each commit.
+    """
+
+    hears: Sequence[type] = (Forward, Accepted, Replaced, Drawn)
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self.forwards: list[list[float]] = []
+        self.commits: list[float] = []
+
+    def observe(self, event: Forward | Accepted | Replaced | Drawn) -> None:
+        """Keep the time of the event."""
+        if isinstance(event, Forward):
+            start = event.start - self._started
+            self.forwards += [[member, start, start + event.seconds, event.tokens] for member in event.members]
+        else:
+            self.commits += [time.perf_counter() - self._started] * len(commits(event))
 
 
 def timeline(ensemble: Ensemble, prompt: str, params: SamplingParams, **overrides: Any) -> dict[str, Any]:
@@ -16,30 +36,21 @@ def timeline(ensemble: Ensemble, prompt: str, params: SamplingParams, **override
 
     Returns:
         members: names. forwards: [member, start, end, tokens read] each, in seconds since the start. commits: [time,
-        origin, member that proposed] each, `origin` as in `Commit`. method: what was used.
+        origin, member that proposed] each, `origin` as in `Commit`. method: the names of what was used.
     """
     ensemble.generate(prompt, SamplingParams(max_tokens=8), progress=False, **overrides)
-    forwards: list[list[float]] = []
-    commits: list[list[Any]] = []
-    with ExitStack() as stack:
-        started = time.perf_counter()
-        for index, member in enumerate(ensemble.members):
-            stack.enter_context(patch.object(member, "score", _watched(index, member.score, forwards, started)))
-        for piece in ensemble.stream(prompt, params, **overrides):
-            if piece.commit:
-                commits.append([time.perf_counter() - started, piece.commit.origin, piece.commit.member])
-            else:
-                result = piece.result
-    assert result is not None
-    method = " ".join((result.combination, result.schedule, result.verification))
-    return {"members": ensemble.names, "forwards": forwards, "commits": commits, "method": method}
-
-
-def _watched(index: int, score: Any, forwards: list[list[float]], started: float) -> Any:
-    def watched(work: Sequence[Work]) -> Any:
-        begun = time.perf_counter() - started
-        found = score(work)
-        forwards.append([index, begun, time.perf_counter() - started, sum(len(item.tokens) for item in work)])
-        return found
-
-    return watched
+    (request,) = ensemble.start(prompt, params, **overrides)
+    watch = Watch()
+    request.listen(watch)
+    ensemble.engine.listen(watch)
+    try:
+        result = request.run(ensemble.engine)
+    finally:
+        ensemble.engine.unlisten(watch)
+    pairs = zip(watch.commits, result.commits, strict=False)  # a stop string may cut off the last tokens
+    return {
+        "members": ensemble.names,
+        "forwards": watch.forwards,
+        "commits": [[when, commit.origin, commit.member] for when, commit in pairs],
+        "method": " ".join((result.combination, result.schedule, result.verification)),
+    }

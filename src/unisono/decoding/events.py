@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from unisono.decoding.proposals import Name
+from unisono.decoding.proposals import FORCED, Name
 from unisono.members.base import Scores
 from unisono.transfer import Token
+from unisono.types import Commit, Origin
 
 LOG = logging.getLogger("unisono.events")
 
@@ -123,6 +124,22 @@ class StepEnded:
 
     outside: float
     drafted: int
+
+
+def commits(event: Accepted | Replaced | Drawn) -> list[Commit]:
+    """Return the tokens that an event tells of as commits, without log-probabilities."""
+    if isinstance(event, Accepted):
+        pairs = zip(event.tokens, event.proposers, strict=True)
+        return [_commit(token, "forced" if by == FORCED else "accepted", by) for token, by in pairs]
+    if isinstance(event, Replaced):
+        return [_commit(event.token, "redrawn", event.proposer, event.proposed)]
+    return [Commit(event.token, "drawn")]
+
+
+def _commit(token: int, origin: Origin, proposer: Name, proposed: int | None = None) -> Commit:
+    if isinstance(proposer, int):
+        return Commit(token, origin, proposer, proposed=proposed)
+    return Commit(token, origin, proposed=proposed, proposer=None if proposer == FORCED else proposer)
 
 
 class Listener(Protocol):

@@ -1,4 +1,4 @@
-"""A request of a client on its way through a worker: its rows, and the queue that its answer reads."""
+"""A client's request in a worker: its rows, and the queue from which its answer is read."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from unisono.types import Commit, Piece, Result
 
 @dataclass(frozen=True)
 class Update:
-    """What one step added to one choice of the answer. `result` is there once, in the last one."""
+    """What one step added to one choice of the answer. Only the last update has a `result`."""
 
     choice: int
     pieces: Sequence[Piece]
@@ -32,10 +32,11 @@ class Update:
 
 @dataclass
 class Choice:
-    """One row of a job. `served` is when it last got tokens, None before the first; `result` is there at its end.
+    """One row of a job.
 
-    Settlings are counted and observed as they happen: between two looks at the row there may be several, for whoever
-    scores a prompt with the same engine steps it too.
+    tally: counts the row's settlings as they happen. Between two calls of `take` there may be several, since the engine
+    also steps for rows that score prompts. served: when the row last got tokens; None before the first. result: there once
+    the row has ended.
     """
 
     request: Request
@@ -45,23 +46,15 @@ class Choice:
     result: Result | None = None
 
     def __post_init__(self) -> None:
-        self._emit = self.request.row.emit
-        self.request.row.emit = self._settled
-
-    def _settled(self, commits: list[Commit]) -> int | None:
-        self.tally.add(self.request.row.stats)  # of the settlings before
-        if self.observer is not None:
-            self.observer.note(commits)
-        return self._emit(commits)
+        self.request.listen(self.tally)
 
     def take(self, started: float) -> tuple[list[Piece], dict[str, Any]]:
-        """What was added since it was last asked, and what the observer tells of the step that began at `started`.
+        """Return the pieces since the last call, and the observer's description of the step that began at `started`.
 
         Raises the error that ended the row.
         """
-        row, pieces = self.request.row, self.request.drain()
-        if pieces and pieces[-1].result is not None:
-            self.tally.add(row.stats)
+        pieces = self.request.drain()
+        if pieces:
             self.result = pieces[-1].result
         if self.observer is None:
             return pieces, {}
@@ -70,7 +63,7 @@ class Choice:
 
 
 class Lonely:
-    """Rows without a job, and what waits for their end. Made in the event loop's thread."""
+    """Rows without a job, and a future for their end. Made in the event loop's thread."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = rows
@@ -78,7 +71,7 @@ class Lonely:
         self.over: asyncio.Future[None] = self._loop.create_future()
 
     def send(self, error: Exception | None) -> None:
-        """Tell who waits that they have ended. Called in any thread."""
+        """Set the result of `over`, or the error that ended the rows. Called in any thread."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._end, error)
 
@@ -92,16 +85,16 @@ class Lonely:
 
 
 class CancelledError(Exception):
-    """Nobody waits for the answer any more."""
+    """The client has left, so its request ends."""
 
 
 class Job:
-    """Lives in two threads: the worker's steps its rows, the event loop's reads `updates`.
+    """A request in two threads: the worker's thread steps its rows, the event loop's thread reads `updates`.
 
     Args:
         requests: one per choice of the answer.
-        observer: of the only choice, if the client wants to see how its tokens come about.
-        deadline: when it is to be given up, as `time.perf_counter` tells.
+        observer: of the only choice, if the client asked for a trace.
+        deadline: when the job is given up, as `time.perf_counter` tells.
     """
 
     def __init__(
@@ -116,9 +109,9 @@ class Job:
         self._queue: asyncio.Queue[list[Update] | Exception] = asyncio.Queue()
 
     async def updates(self) -> AsyncIterator[Update]:
-        """What the steps add, until every choice has its result.
+        """Yield what each step adds, until every choice has its result.
 
-        Raises whatever ended the job before: an error of a row, `CancelledError`, a time limit.
+        Raises the error that ended the job early: an error of a row, `CancelledError`, or a time limit.
         """
         left = len(self.choices)
         while left:
@@ -130,16 +123,16 @@ class Job:
                 yield update
 
     def put(self, found: list[Update] | Exception) -> None:
-        """Hand something to whoever reads `updates`. Called in the event loop's thread."""
+        """Give `updates` the next updates or the error. Called in the event loop's thread."""
         self._queue.put_nowait(found)
 
     def send(self, found: list[Update] | Exception) -> None:
-        """The same from any thread."""
+        """Give `updates` the next updates or the error. Called in any thread."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.put, found)
 
     def collect(self, started: float) -> list[Update]:
-        """What the step that began at `started` and just ended added. Called in the worker's thread.
+        """Return what the step added that began at `started` and just ended. Called in the worker's thread.
 
         Raises the error that ended a row.
         """

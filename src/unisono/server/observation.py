@@ -1,4 +1,4 @@
-"""What the playground shows of a request: what each member said at each token, and who ran when."""
+"""What the playground shows of a request: the members' laws at each token, and when each member ran."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Heard, filled
+from unisono.combine.base import target_law
+from unisono.combine.positions import GivenScores, Positions
+from unisono.decoding.events import Accepted, Drawn, Replaced, Scored, commits
 from unisono.decoding.row import Row
 from unisono.sampling.warp import Warp
 from unisono.tokens.token_text import token_text
@@ -15,13 +17,14 @@ from unisono.types import Commit
 
 
 class Observer:
-    """Watches one row, which runs as it would without. It listens to the row's frontier, which forgets what members said
-    about a position as soon as a token is committed there.
+    """A listener of one row. It changes neither the text nor the forward passes of the row.
 
     Args:
-        candidates: how many of the most probable tokens to tell of each position.
+        candidates: how many of the most probable tokens are shown for each position.
         since: when the request came, as `time.perf_counter` tells.
     """
+
+    hears: Sequence[type] = (Scored, Accepted, Replaced, Drawn)
 
     def __init__(self, tokenizer: Any, row: Row, candidates: int, since: float) -> None:
         self._tokenizer = tokenizer
@@ -30,30 +33,28 @@ class Observer:
         self._since = since
         nothing = tuple(0 for _ in row.lineup.everyone)
         self._before = (nothing, nothing, (0,))
-        # Per token that is being committed; with the member drawn for it
-        self._said: deque[tuple[Heard, int | None]] = deque()
+        self._logits: list[dict[int, Tensor]] = [{} for _ in nothing]  # per member, [V] by open position
         self._noted: deque[dict[str, Any]] = deque()
-        frontier, accept, replace = row.frontier, row.frontier.accept, row.frontier.replace
+        row.listen(self)
 
-        def accepting(count: int) -> Any:
-            self._listen(count)
-            return accept(count)
-
-        def replacing(token: int) -> None:
-            self._listen(1)
-            replace(token)
-
-        frontier.accept, frontier.replace = accepting, replacing  # type: ignore[method-assign]
-
-    def note(self, commits: Sequence[Commit]) -> None:
-        """Tokens are being committed: keep what was said there."""
-        self._noted.extend(self._token(commit, *self._said.popleft()) for commit in commits)
+    def observe(self, event: Scored | Accepted | Replaced | Drawn) -> None:
+        """Keep the scores of open positions; describe each token that is committed."""
+        if isinstance(event, Scored):
+            self._logits[event.member].update(enumerate(event.scores.logits, event.first))
+            return
+        first = event.first if isinstance(event, Accepted) else event.position
+        for position, commit in enumerate(commits(event), first):
+            scored = [logits.pop(position, None) for logits in self._logits]
+            self._noted.append(self._token(commit, scored, self._row.drawn(position)))
+        if not isinstance(event, Accepted):  # later positions follow another token now and are scored again
+            for logits in self._logits:
+                logits.clear()
 
     def look(self, count: int, start: float, end: float) -> dict[str, Any]:
-        """What the last step did: the `unisono` field of a chunk; empty if the row did nothing.
+        """Return the `unisono` field of a chunk, which describes the last step; empty if the row did nothing.
 
         Args:
-            count: how many tokens it added. start: of the step. end: of the step.
+            count: how many tokens the step added. start, end: of the step, as `time.perf_counter` tells.
         """
         now = (
             tuple(member.forwards for member in self._row.stats.members),
@@ -66,7 +67,7 @@ class Observer:
         self._before = now
         if not any(ran) and not count:
             return {}
-        tokens = [self._noted.popleft() for _ in range(count)]
+        tokens = [self._noted.popleft() for _ in range(min(count, len(self._noted)))]
         turn = {
             "start_ms": self._milliseconds(start),
             "end_ms": self._milliseconds(end),
@@ -81,20 +82,14 @@ class Observer:
     def _milliseconds(self, when: float) -> float:
         return round(1000 * (when - self._since), 3)
 
-    def _listen(self, count: int) -> None:
-        """Keep each member's scores of the first positions; None for a member that has not scored one."""
-        row = self._row
-        scores = [row.frontier.scores(member, count) for member in row.lineup.everyone]
-        for k in range(count):
-            heard = [each[k] if k < len(each) else None for each in scores]
-            self._said.append((heard, row.needs.drawn(k) if row.needs.draws else None))
-
-    @torch.inference_mode()
-    def _token(self, commit: Commit, said: Heard, drawn: int | None) -> dict[str, Any]:
-        laws = [None if logits is None else Warp()(logits.clone()) for logits in said]
-        combined = self._combined(said) if drawn is None else laws[drawn]
-        order = combined if combined is not None else torch.stack([law for law in laws if law is not None]).mean(0)
-        ids = order.sort(descending=True).indices[: self._candidates].tolist()
+    def _token(self, commit: Commit, scored: Sequence[Tensor | None], drawn: int | None) -> dict[str, Any]:
+        laws = [None if logits is None else Warp()(logits) for logits in scored]
+        combined = self._combined(scored) if drawn is None else laws[drawn]
+        known = [law for law in laws if law is not None]
+        ids: list[int] = []
+        if known:
+            order = torch.stack(known).mean(0) if combined is None else combined
+            ids = order.sort(descending=True).indices[: self._candidates].tolist()
         candidates = [
             {
                 **self._named(token),
@@ -116,12 +111,18 @@ class Observer:
     def _named(self, token: int) -> dict[str, Any]:
         return {"id": token, "text": token_text(self._tokenizer, token)}
 
-    def _combined(self, said: Heard) -> Tensor | None:
-        """The combined law at temperature 1; None if nobody needed to know it, as where a member was drawn."""
+    def _combined(self, scored: Sequence[Tensor | None]) -> Tensor | None:
+        """Return the combined law [V] at temperature 1; None if the scores do not fix it, or if it reads more."""
         combination, warp = self._row.method.combination, Warp()
-        own = [said[member] for member in self._row.lineup.combined]
-        alone = [None if logits is None else logits.unsqueeze(0).clone() for logits in own]
-        whole = all(own[member] is not None for member in combination.needed(len(own)))
-        if whole or (combination.early(warp) and bool(combination.fixed(alone, warp))):
-            return combination(filled(alone), warp)[0]
-        return None
+        own = [scored[member] for member in self._row.lineup.combined]
+        some = next((logits for logits in own if logits is not None), None)
+        if some is None or combination.reads:
+            return None
+        heard = frozenset(member for member, logits in enumerate(own) if logits is not None)
+        filled = [GivenScores((some if logits is None else logits).unsqueeze(0), warp) for logits in own]
+        positions = Positions(filled, heard)
+        if not heard.issuperset(combination.needed(len(own))):
+            certainty = combination.traits(warp).certainty
+            if certainty is None or not bool(certainty.fixed(positions, warp)):
+                return None
+        return target_law(combination, positions, warp)[0]

@@ -1,37 +1,57 @@
-"""A row's settlings one by one, from what its statistics grow by: vLLM's `speculative_decoding` object."""
+"""The settlings of one row, counted from its events: vLLM's `speculative_decoding` object."""
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from unisono.types import Stats
+from unisono.decoding.events import Accepted, Proposed, Replaced, RolledBack, Scored
+from unisono.decoding.proposals import FORCED
 
 
 class Tally:
-    """drafted and accepted have one entry per settling that decided proposals: how many it decided or made void, and how
-    many of those it accepted.
+    """A listener of one row. It counts the settlings that decided proposals; forced tokens count as no proposals.
+
+    drafted and accepted have one entry per such settling. drafted: the number of proposals that it accepted or rejected, and
+    of those that it discarded behind a rejected one. accepted: the number of proposals that it accepted.
     """
+
+    hears: Sequence[type] = (Scored, Proposed, Accepted, Replaced, RolledBack)
 
     def __init__(self) -> None:
         self.drafted: list[int] = []
         self.accepted: list[int] = []
-        self._open = 0  # proposals that wait to be decided
-        self._before = (0, 0, 0)
+        self._forced: set[int] = set()  # positions of the forced proposals
+        self._settling = False  # whether the last entry can still grow
 
-    def add(self, stats: Stats) -> None:
-        """Count one step of the row whose statistics these are."""
-        now = (stats.verified, stats.accepted, sum(member.proposed for member in stats.members))
-        decided, accepted, proposed = (after - before for after, before in zip(now, self._before, strict=True))
-        self._before = now
-        gone = 0
-        if decided:
-            gone = decided if decided == accepted else self._open  # a rejection voids all proposals behind it
-            self.drafted.append(gone)
-            self.accepted.append(accepted)
-        self._open += proposed - gone
+    def observe(self, event: Scored | Proposed | Accepted | Replaced | RolledBack) -> None:
+        """Count what the event tells: a settling ends where the row is scored again, or gets a proposal."""
+        if isinstance(event, Accepted):
+            count = sum(proposer != FORCED for proposer in event.proposers)
+            self._count(count, count)
+        elif isinstance(event, Replaced):
+            self._count(1, 0)
+        elif isinstance(event, RolledBack):
+            positions = range(event.first, event.first + event.count)
+            if self._settling and self.drafted[-1] > self.accepted[-1]:  # not behind the end of the text
+                self._count(len(positions) - len(self._forced.intersection(positions)), 0)
+            self._forced.difference_update(positions)
+        else:
+            self._settling = False
+            if isinstance(event, Proposed) and event.proposer == FORCED:
+                self._forced.add(event.position)
+
+    def _count(self, drafted: int, accepted: int) -> None:
+        if not drafted:
+            return
+        if not self._settling:
+            self.drafted.append(0)
+            self.accepted.append(0)
+            self._settling = True
+        self.drafted[-1] += drafted
+        self.accepted[-1] += accepted
 
     def summary(self) -> dict[str, Any]:
-        """vLLM's `speculative_decoding` object without its lists per step."""
+        """Return vLLM's `speculative_decoding` object without its lists per step."""
         steps, drafted, accepted = len(self.drafted), sum(self.drafted), sum(self.accepted)
         longest = max(self.drafted, default=0)
         return {
@@ -45,7 +65,7 @@ class Tally:
         }
 
     def detail(self) -> dict[str, Any]:
-        """The same, with a histogram for each draft length and an entry for each step."""
+        """Return the summary with a histogram for each draft length and an entry for each settling."""
         by_length = {
             str(length): _histogram(
                 [a for d, a in zip(self.drafted, self.accepted, strict=True) if d == length], length
@@ -57,6 +77,6 @@ class Tally:
 
 
 def _histogram(accepted: Sequence[int], longest: int) -> list[int]:
-    """How many settlings accepted 0, 1, ... `longest` proposals."""
+    """Return how many settlings accepted 0, 1, ... `longest` proposals."""
     counts = Counter(accepted)
     return [counts[number] for number in range(longest + 1)]
