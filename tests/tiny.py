@@ -29,8 +29,8 @@ from transformers import (
     Qwen3Config,
 )
 
+from tests.laws import law_of
 from unisono import Ensemble, SamplingParams
-from unisono.combine.base import target_law
 from unisono.sampling.warp import Warp
 
 VOCABULARY = 199
@@ -221,7 +221,7 @@ def with_merges(*pairs: str) -> Any:
 
 def law(combination: Any, logits: Sequence[Tensor], temperature: float = 1.0) -> Tensor:
     """The law that a combination makes of the members' logits."""
-    return target_law(combination, [each.clone() for each in logits], Warp(temperature=temperature))
+    return law_of(combination, logits, Warp(temperature=temperature))
 
 
 def metaspace_tokenizer() -> Any:

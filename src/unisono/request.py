@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unisono.combine.base import Combination
 from unisono.decoding.engine import Engine
+from unisono.decoding.events import Listener
 from unisono.decoding.row import Row
 from unisono.decoding.schedules import standard
 from unisono.decoding.spec import Method, Task
@@ -79,6 +80,10 @@ class Request:
         self._prompt = prompt
         self._pieces: deque[Piece] = deque()
         self._result: Result | None = None
+
+    def listen(self, listener: Listener) -> None:
+        """Give the listener the events of the request's row that it hears (see `unisono.decoding.events`)."""
+        self.row.listen(listener)
 
     @property
     def rows(self) -> list[Row]:

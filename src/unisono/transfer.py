@@ -4,12 +4,14 @@ A drafted token stays where it was drawn until its verification is fetched, so a
 drafts are and however many rows settle.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+T = TypeVar("T")
 Token = int | Tensor  # an id, or a tensor [] that holds it on a device
 
 
@@ -47,3 +49,34 @@ def fetch(tensors: Sequence[Tensor]) -> list[list[Any]]:
     for tensor, piece in zip(tensors, pieces, strict=True):
         values.append(piece.to(tensor.dtype).view(tensor.shape).tolist())
     return values
+
+
+def fetch_fields(values: list[T]) -> list[T]:
+    """Return copies of dataclasses and lists in which each tensor has become its values, after a single wait."""
+    answers = iter(fetch(list(_tensors(values))))
+    filled: list[T] = _filled(values, answers)
+    return filled
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    for part in _parts(value):
+        yield from _tensors(part)
+
+
+def _filled(value: Any, answers: Iterator[list[Any]]) -> Any:
+    if isinstance(value, Tensor):
+        return next(answers)
+    parts = [_filled(part, answers) for part in _parts(value)]
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **dict(zip((each.name for each in fields(value)), parts, strict=True)))
+    return parts if isinstance(value, list) else value
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, each.name) for each in fields(value)]
+    return []

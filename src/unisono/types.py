@@ -25,15 +25,16 @@ SHORT = reprlib.Repr()
 SHORT.maxstring = 50
 
 FinishReason = Literal["stop", "length"]
-Origin = Literal["accepted", "redrawn", "drawn"]
+Origin = Literal["accepted", "redrawn", "drawn", "forced"]
 
 
 @dataclass(frozen=True)
 class Commit:
     """One token of the output and how it came about.
 
-    `member` proposed the token (`origin` "accepted") or `proposed`, the token that it replaces ("redrawn"); None if that was
-    looked up in the text, and for a token drawn from a target law that was known before anything was proposed ("drawn").
+    origin: "accepted", a proposal that was accepted; "redrawn", drawn in the place of a rejected proposal; "drawn", drawn
+    from a target law where nothing was proposed; "forced", the only token that a constraint left. member: the index of the
+    member that made the proposal; None if no member did. proposer: the name of the proposer that is no member, as "lookup".
     """
 
     token: int
@@ -42,11 +43,12 @@ class Commit:
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()  # the most probable tokens here with their log-probabilities
     proposed: int | None = None  # the rejected proposal that a redrawn token replaces
+    proposer: str | None = None
 
     @property
     def looked_up(self) -> bool:
         """Whether the token, or the one it replaces, was copied from the text so far."""
-        return self.member is None and self.origin != "drawn"
+        return self.proposer == "lookup"
 
 
 @dataclass
@@ -95,40 +97,52 @@ def _increase(counts: list[int], index: int) -> None:
 class Stats:
     """What one request cost. All counts end with the text: a token cut off behind it counts nowhere.
 
-    lookup: what was proposed from the text. plans: turns by the schedule that `auto` followed in them. rounds: turns in which
+    members, proposers: what each member did, and each proposer that is no member. plans: turns by the schedule that `auto` followed in them. rounds: turns in which
     something was run and decided. seconds: wall time since the row was admitted, waiting for other rows included. outside:
     the row's share of the time that steps spent outside of members' forwards.
     """
 
     members: list[MemberStats] = field(default_factory=list)
-    lookup: MemberStats = field(default_factory=lambda: MemberStats("lookup"))
+    proposers: list[MemberStats] = field(default_factory=lambda: [MemberStats("lookup")])
     plans: dict[str, int] = field(default_factory=dict)
     tokens: int = 0
     rounds: int = 0
     seconds: float = 0.0
     outside: float = 0.0
 
-    def count(self, proposers: Sequence[int | None], accepted: int, tokens: int) -> None:
+    @property
+    def lookup(self) -> MemberStats:
+        """What was proposed from the text."""
+        return self.of("lookup")
+
+    def of(self, proposer: int | str) -> MemberStats:
+        """Return the counts of a proposer: the index of a member, or a name."""
+        if isinstance(proposer, int):
+            return self.members[proposer]
+        return next((each for each in self.proposers if each.name == proposer), MemberStats(proposer))
+
+    def count(self, proposers: Sequence[int | str], accepted: int, tokens: int) -> None:
         """Count a verified block.
 
         Args:
-            proposers: the member behind each decided proposal, None for one that was looked up. accepted: how many of the
-                first ones stand. tokens: how many were committed; one more than `accepted` where a proposal was replaced,
-                or one drawn behind the last.
+            proposers: of each decided proposal; what a constraint forced counts for no proposer.
+            accepted: how many of the first proposals were accepted.
+            tokens: how many were committed; one more than `accepted` where a proposal was replaced, or a token was drawn
+                behind the last one.
         """
         self.tokens += tokens
-        for index, member in [*enumerate(self.members), (None, self.lookup)]:
-            decided = [position for position, proposer in enumerate(proposers) if proposer == index]
-            member.count(decided, sum(position < accepted for position in decided))
+        for proposer in dict.fromkeys(proposers):
+            decided = [position for position, each in enumerate(proposers) if each == proposer]
+            self.of(proposer).count(decided, sum(position < accepted for position in decided))
 
     @property
     def verified(self) -> int:
         """Proposals that were decided."""
-        return sum(each.decided for each in (*self.members, self.lookup))
+        return sum(each.decided for each in (*self.members, *self.proposers))
 
     @property
     def accepted(self) -> int:
-        return sum(each.accepted for each in (*self.members, self.lookup))
+        return sum(each.accepted for each in (*self.members, *self.proposers))
 
     @property
     def acceptance(self) -> float | None:
@@ -153,7 +167,8 @@ class Stats:
         """Plain values for JSON: what was counted, and what follows from it."""
         members = [asdict(each) | {"decided": each.decided, "accepted": each.accepted} for each in self.members]
         derived = ("verified", "accepted", "acceptance", "inside", "tokens_per_round", "tokens_per_second")
-        return asdict(self) | {"members": members} | {name: getattr(self, name) for name in derived}
+        found = asdict(self) | {"members": members, "lookup": asdict(self.lookup)}
+        return found | {name: getattr(self, name) for name in derived}
 
 
 @dataclass(frozen=True, repr=False)

@@ -12,8 +12,7 @@ from tests import tiny
 from tests.batching.test_engine import make_row
 from tests.hf import caches, hf_members
 from unisono import Ensemble, RequestError, SamplingParams
-from unisono.combine import Combination, as_combination
-from unisono.combine.base import Logits
+from unisono.combine import Combination, Positions, as_combination
 from unisono.decoding import Schedule, cos, parallel, standard
 from unisono.decoding.engine import Engine
 from unisono.decoding.row import Row
@@ -64,8 +63,8 @@ class Narrow(Combination):
 
     name = "narrow"
 
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        return warp(logits[0][..., :-1])
+    def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        return warp(positions.scores[0].logits[..., :-1])
 
 
 def test_a_law_of_the_wrong_size_is_its_rows_error():
@@ -76,7 +75,9 @@ def test_a_law_of_the_wrong_size_is_its_rows_error():
     engine, good = Engine(lineup), make_row(members, standard(), 1, 5)
     engine.submit(bad, good)
     engine.run(good)
-    with pytest.raises(ConfigurationError, match="combination narrow must return a law of 3 tokens"):
+    with pytest.raises(
+        ConfigurationError, match=r"combination narrow must return a law of shape \(1, 3\), not: \(1, 2\)"
+    ):
         engine.run(bad)
 
 

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
+from tests.laws import law_of
 from unisono import combine
-from unisono.combine.base import target_law
 from unisono.decoding import cos, parallel, speculative, standard
 from unisono.sampling.logits_edits import EditedWarp, Edits
 from unisono.sampling.warp import Warp
@@ -41,7 +41,7 @@ def brute_force(members, combination, warp, edits):
             prefix = list(sequence[:position])
             logits = [member.law((*PROMPT, *prefix)).log().unsqueeze(0) for member in members]
             edited = EditedWarp(warp, edits, PROMPT, [prefix])
-            probability *= float(target_law(combination, logits, edited)[0, token])
+            probability *= float(law_of(combination, logits, edited)[0, token])
         law[sequence] = probability
     return law
 

@@ -97,9 +97,9 @@ def test_a_combination_that_cannot_be_hashed_is_refused():
         def name(self) -> str:
             return "mutable"
 
-        def __call__(self, logits: Any, warp: Any) -> Tensor:
-            law: Tensor = warp(logits[0])
-            return law
+        def scores(self, logits: Any) -> Tensor:
+            first: Tensor = logits[0]
+            return first
 
     with pytest.raises(ConfigurationError, match="combination mutable must be hashable"):
         Ensemble.load(list(tiny.models("llama")), Mutable())

@@ -11,8 +11,7 @@ from torch import Tensor
 from tests import tiny
 from tests.hf import cached
 from unisono import ConfigurationError, Ensemble, MemberError, RequestError, SamplingParams, cli
-from unisono.combine import Combination
-from unisono.combine.base import Logits
+from unisono.combine import Combination, Positions
 from unisono.decoding.engine import Engine
 from unisono.members.base import Scores, Work
 from unisono.members.hf.member import HFMember
@@ -90,7 +89,7 @@ def test_a_member_that_fails_is_everybodys_error(changes: dict[str, Any], monkey
 class Wrong(Combination):
     name = "wrong"
 
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
+    def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
         raise ZeroDivisionError
 
 

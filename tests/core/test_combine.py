@@ -6,9 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.laws import law_of
 from tests.strategies import laws
-from unisono.combine import Combination, contrastive, contrastive_masked, custom, only, product, weighted
-from unisono.combine.base import target_law
+from unisono.combine import (
+    Combination,
+    cascade,
+    contrastive,
+    contrastive_masked,
+    custom,
+    only,
+    product,
+    realign,
+    weighted,
+)
 from unisono.errors import ConfigurationError
 from unisono.sampling.warp import AnyWarp, Warp
 
@@ -54,8 +64,8 @@ def test_weighted_warp_first_is_the_mixture_of_warped_laws(warp: AnyWarp):
     """`r = sum_i w_i warp(l_i)`; weights are relative."""
     a, b, c = members(3)
     wanted = 0.5 * warp(a) + 0.3 * warp(b) + 0.2 * warp(c)
-    assert same(weighted([0.5, 0.3, 0.2])([a, b, c], warp), wanted)
-    assert same(weighted([5, 3, 2])([a, b, c], warp), wanted)
+    assert same(law_of(weighted([0.5, 0.3, 0.2]), [a, b, c], warp), wanted)
+    assert same(law_of(weighted([5, 3, 2]), [a, b, c], warp), wanted)
 
 
 @ALL_WARPS
@@ -63,19 +73,21 @@ def test_weighted_combine_first_is_the_warped_mixture(warp: AnyWarp):
     """`r = warp(log sum_i w_i softmax(l_i))`: tempering the mixture is not mixing the tempered."""
     a, b, c = members(3)
     mixture = 0.5 * torch.softmax(a, -1) + 0.3 * torch.softmax(b, -1) + 0.2 * torch.softmax(c, -1)
-    found = weighted([0.5, 0.3, 0.2], order="combine-first")([a, b, c], warp)
+    found = law_of(weighted([0.5, 0.3, 0.2], order="combine-first"), [a, b, c], warp)
     assert same(found, warp(mixture.log()))
-    assert same(found, weighted([0.5, 0.3, 0.2])([a, b, c], warp)) == (warp == Warp())
+    assert same(found, law_of(weighted([0.5, 0.3, 0.2]), [a, b, c], warp)) == (warp == Warp())
 
 
 def test_orders_by_hand():
     """Two members at temperature 1/2, top-k 1: mixing the truncated keeps two tokens, truncating the mixture one."""
     a, b = torch.tensor([[0.6, 0.4]]).log(), torch.tensor([[0.2, 0.8]]).log()
     half = torch.tensor([[0.36 / 0.52, 0.16 / 0.52]]), torch.tensor([[0.04 / 0.68, 0.64 / 0.68]])
-    assert torch.allclose(weighted([1, 1])([a, b], Warp(0.5)), (half[0] + half[1]) / 2)
-    assert torch.allclose(weighted([1, 1], "combine-first")([a, b], Warp(0.5)), torch.tensor([[0.16, 0.36]]) / 0.52)
-    assert torch.allclose(weighted([1, 1])([a, b], Warp(top_k=1)), torch.tensor([[0.5, 0.5]]))
-    assert torch.allclose(weighted([1, 1], "combine-first")([a, b], Warp(top_k=1)), torch.tensor([[0.0, 1.0]]))
+    assert torch.allclose(law_of(weighted([1, 1]), [a, b], Warp(0.5)), (half[0] + half[1]) / 2)
+    assert torch.allclose(
+        law_of(weighted([1, 1], "combine-first"), [a, b], Warp(0.5)), torch.tensor([[0.16, 0.36]]) / 0.52
+    )
+    assert torch.allclose(law_of(weighted([1, 1]), [a, b], Warp(top_k=1)), torch.tensor([[0.5, 0.5]]))
+    assert torch.allclose(law_of(weighted([1, 1], "combine-first"), [a, b], Warp(top_k=1)), torch.tensor([[0.0, 1.0]]))
 
 
 @ALL_WARPS
@@ -83,8 +95,8 @@ def test_product_is_the_normalised_product_of_powers(warp: AnyWarp):
     """`r ∝ prod_i p_i ** w_i`, then warped; exponents are not normalised."""
     a, b, c = members(3)
     p, q, s = (torch.softmax(logits, -1) for logits in (a, b, c))
-    assert same(product([0.5, 0.3, 0.2])([a, b, c], warp), warp((p**0.5 * q**0.3 * s**0.2).log()))
-    assert same(product([1, 1, 1])([a, b, c], Warp()), norm(p * q * s))
+    assert same(law_of(product([0.5, 0.3, 0.2]), [a, b, c], warp), warp((p**0.5 * q**0.3 * s**0.2).log()))
+    assert same(law_of(product([1, 1, 1]), [a, b, c], Warp()), norm(p * q * s))
 
 
 @ALL_WARPS
@@ -92,8 +104,8 @@ def test_contrastive_is_the_ratio_of_expert_and_amateur(warp: AnyWarp):
     """`r ∝ p_expert / p_amateur ** mu`, then warped; the expert is listed first."""
     expert, amateur = members(2)
     ratio = torch.softmax(expert, -1) / torch.softmax(amateur, -1) ** 0.3
-    assert same(contrastive(0.3)([expert, amateur], warp), warp(ratio.log()))
-    assert same(contrastive(0.0)([expert, amateur], warp), warp(expert))
+    assert same(law_of(contrastive(0.3), [expert, amateur], warp), warp(ratio.log()))
+    assert same(law_of(contrastive(0.0), [expert, amateur], warp), warp(expert))
 
 
 @ALL_WARPS
@@ -104,7 +116,7 @@ def test_contrastive_masked_keeps_what_the_expert_finds_plausible(warp: AnyWarp)
     kept = p >= 0.2 * p.amax(-1, keepdim=True)
     assert 0 < int(kept.sum()) < kept.numel()
     scores = torch.where(kept, p**1.5 / q**0.5, torch.zeros(())).log()
-    assert same(contrastive_masked(0.2, 0.5)([expert, amateur], warp), warp(scores))
+    assert same(law_of(contrastive_masked(0.2, 0.5), [expert, amateur], warp), warp(scores))
 
 
 @ALL_WARPS
@@ -112,7 +124,7 @@ def test_only_is_the_law_of_one_member(warp: AnyWarp):
     """`r = warp(l_i)`: the others may propose but have no say, and are not needed."""
     logits = members(3)
     for index in range(3):
-        assert same(only(index)(logits, warp), warp(logits[index]))
+        assert same(law_of(only(index), logits, warp), warp(logits[index]))
         assert only(index).needed(3) == (index,)
     assert weighted([1, 1, 1]).needed(3) == (0, 1, 2)
 
@@ -120,7 +132,7 @@ def test_only_is_the_law_of_one_member(warp: AnyWarp):
 def test_custom_is_what_the_function_returns():
     """A function gets one tensor per member and the warp; its law is used as it is, its name reported."""
     logits = members(2)
-    assert same(custom(even_mixture)(logits, Warp(0.5)), even_mixture(logits, Warp(0.5)))
+    assert same(law_of(custom(even_mixture), logits, Warp(0.5)), even_mixture(logits, Warp(0.5)))
     assert custom(even_mixture).name == "even_mixture"
     assert custom(even_mixture).needed(2) == (0, 1)
 
@@ -132,7 +144,7 @@ def test_a_law_that_is_nearly_normalised_is_normalised():
         custom(lambda logits, warp: 0.9995 * warp(logits[0])),
         custom(lambda logits, warp: warp(logits[0]).bfloat16()),
     ):
-        found = law(logits, Warp())
+        found = law_of(law, logits, Warp())
         assert found.dtype == torch.float64
         assert (found.sum(-1) - 1).abs().max() < 1e-12
         assert (found - Warp()(logits[0])).abs().max() < 5e-3
@@ -144,9 +156,9 @@ def test_every_combination_gives_laws_row_by_row(combination: Combination, warp:
     """The law at a position is the same alone and beside others; it sums to 1; the members' scores are left alone."""
     logits = members(2, seed=5)
     before = [member.clone() for member in logits]
-    law = combination(logits, warp)
+    law = law_of(combination, logits, warp)
     assert (law.sum(-1) - 1).abs().max() < 1e-12
-    assert same(law, torch.stack([combination([a, b], warp) for a, b in zip(*logits, strict=True)]))
+    assert same(law, torch.cat([law_of(combination, [a[None], b[None]], warp) for a, b in zip(*logits, strict=True)]))
     assert all(torch.equal(member, copy) for member, copy in zip(logits, before, strict=True))
 
 
@@ -155,8 +167,8 @@ def test_every_combination_gives_laws_row_by_row(combination: Combination, warp:
 def test_a_constant_added_to_a_members_logits_changes_nothing(combination: Combination, warp: AnyWarp):
     """Logits mean the same whatever their normalisation, for every member by itself."""
     a, b = members(2, seed=6)
-    shifted = combination([a + 17, b - torch.arange(4.0, dtype=torch.float64)[:, None]], warp)
-    assert (shifted - combination([a, b], warp)).abs().max() < 1e-12
+    shifted = law_of(combination, [a + 17, b - torch.arange(4.0, dtype=torch.float64)[:, None]], warp)
+    assert (shifted - law_of(combination, [a, b], warp)).abs().max() < 1e-12
 
 
 @ALL_WARPS
@@ -165,14 +177,16 @@ def test_a_member_of_weight_zero_changes_nothing(warp: AnyWarp, order: str):
     """With weight 0 in a mixture a member may even rule tokens out that the others want."""
     a, b, c = members(3, seed=7)
     c[:, ::2] = -INF
-    assert same(weighted([0.7, 0.3, 0], order)([a, b, c], warp), weighted([0.7, 0.3], order)([a, b], warp))
+    assert same(
+        law_of(weighted([0.7, 0.3, 0], order), [a, b, c], warp), law_of(weighted([0.7, 0.3], order), [a, b], warp)
+    )
 
 
 @ALL_WARPS
 def test_an_exponent_of_zero_changes_nothing(warp: AnyWarp):
     """A factor to the power 0 leaves a product as it is, where that factor is possible at all."""
     a, b, c = members(3, seed=8)
-    assert same(product([0.7, 0.3, 0])([a, b, c], warp), product([0.7, 0.3])([a, b], warp))
+    assert same(law_of(product([0.7, 0.3, 0]), [a, b, c], warp), law_of(product([0.7, 0.3]), [a, b], warp))
 
 
 @ALL_WARPS
@@ -180,7 +194,7 @@ def test_members_may_be_listed_in_any_order(warp: AnyWarp):
     """Permuting members together with their weights changes nothing."""
     a, b, c = members(3, seed=9)
     for build in (weighted, lambda w: weighted(w, order="combine-first"), product):
-        assert same(build([0.5, 0.3, 0.2])([a, b, c], warp), build([0.2, 0.5, 0.3])([c, a, b], warp))
+        assert same(law_of(build([0.5, 0.3, 0.2]), [a, b, c], warp), law_of(build([0.2, 0.5, 0.3]), [c, a, b], warp))
 
 
 @ALL_WARPS
@@ -188,8 +202,8 @@ def test_equal_members_give_their_own_law(warp: AnyWarp):
     """A mixture, geometric mean or masked contrast of a member with itself is that member."""
     (a,) = members(1, seed=10)
     for combination in (*FOR_ANY[:3], contrastive_masked(1e-9, 0.5), only(1)):
-        assert (combination([a, a], warp) - warp(a)).abs().max() < 1e-13
-    assert same(contrastive(0.25)([a, a], Warp()), torch.softmax(0.75 * a, -1))
+        assert (law_of(combination, [a, a], warp) - warp(a)).abs().max() < 1e-13
+    assert same(law_of(contrastive(0.25), [a, a], Warp()), torch.softmax(0.75 * a, -1))
 
 
 @ALL
@@ -198,7 +212,7 @@ def test_tokens_that_some_members_rule_out(combination: Combination, warp: AnyWa
     """-inf in any member's logits never becomes nan; what all members rule out has no mass."""
     a, b = members(2, seed=11)
     a[:, :2], b[:, 1:4] = -INF, -INF
-    law = target_law(combination, [a, b], warp)
+    law = law_of(combination, [a, b], warp)
     assert (law.sum(-1) - 1).abs().max() < 1e-12
     assert bool((law >= 0).all())
     assert bool((law[:, 1] == 0).all())
@@ -211,9 +225,9 @@ def test_one_member_that_rules_a_token_out_has_a_veto_on_logits(warp: AnyWarp):
     for first, second in ((a.clone(), b), (a, b.clone())):
         (first if first is not a else second)[:, 3] = -INF
         for combination in (product([0.7, 0.3]), product([1, 0]), contrastive(0.3), contrastive(-0.3)):
-            assert bool((combination([first, second], warp)[:, 3] == 0).all())
-        assert bool((contrastive_masked(1e-6)([first, second], warp)[:, 3] == 0).all())
-        assert bool((weighted([1, 1])([first, second], Warp())[:, 3] > 0).all())
+            assert bool((law_of(combination, [first, second], warp)[:, 3] == 0).all())
+        assert bool((law_of(contrastive_masked(1e-6), [first, second], warp)[:, 3] == 0).all())
+        assert bool((law_of(weighted([1, 1]), [first, second], Warp())[:, 3] > 0).all())
 
 
 @given(st.integers(2, 6).flatmap(lambda size: st.tuples(*[laws(size)] * 3)), st.sampled_from([Warp(), Warp(0.5)]))
@@ -223,8 +237,8 @@ def test_mixtures_of_any_laws(triple: tuple[Tensor, ...], warp: Warp):
     mixture = 0.5 * triple[0] + 0.3 * triple[1] + 0.2 * triple[2]
     power = 1 / warp.temperature
     mixed = sum(w * norm(law**power) for w, law in zip((0.5, 0.3, 0.2), triple, strict=True))
-    assert (weighted([0.5, 0.3, 0.2])(logits, warp)[0] - mixed).abs().max() < 1e-12
-    found = weighted([0.5, 0.3, 0.2], "combine-first")(logits, warp)[0]
+    assert (law_of(weighted([0.5, 0.3, 0.2]), logits, warp)[0] - mixed).abs().max() < 1e-12
+    found = law_of(weighted([0.5, 0.3, 0.2], "combine-first"), logits, warp)[0]
     assert (found - norm(mixture**power)).abs().max() < 1e-12
 
 
@@ -232,9 +246,9 @@ def test_mixtures_of_any_laws(triple: tuple[Tensor, ...], warp: Warp):
 def test_temperature_zero_is_the_best_token_at_temperature_one(combination: Combination):
     """At T=0 the law is one-hot at the largest entry of the combination at T=1 without truncation."""
     logits = members(2, rows=100)
-    best = combination(logits, Warp()).argmax(-1)
+    best = law_of(combination, logits, Warp()).argmax(-1)
     for warp in (Warp(0), Warp(0, top_k=1, top_p=0.1, min_p=0.9)):
-        law = target_law(combination, logits, warp)
+        law = law_of(combination, logits, warp)
         assert torch.equal(law, torch.nn.functional.one_hot(best, 7).double())
 
 
@@ -242,16 +256,25 @@ def test_temperature_zero_follows_the_combination_not_a_member():
     """Both orders agree at T=0, also where the best token of the mixture is the best of neither member."""
     a, b = torch.tensor([[0.5, 0.4, 0.1]]).log(), torch.tensor([[0.1, 0.4, 0.5]]).log()
     for order in ("warp-first", "combine-first"):
-        assert torch.equal(target_law(weighted([1, 1], order), [a, b], Warp(0)), torch.tensor([[0.0, 1, 0]]))
+        assert torch.equal(law_of(weighted([1, 1], order), [a, b], Warp(0)), torch.tensor([[0.0, 1, 0]]))
     tied = torch.tensor([[0.3, 0.35, 0.35]]).log()
     for combination in FOR_TWO[:4]:
-        assert torch.equal(target_law(combination, [tied, tied], Warp(0)), torch.tensor([[0.0, 1, 0]]))
+        assert torch.equal(law_of(combination, [tied, tied], Warp(0)), torch.tensor([[0.0, 1, 0]]))
 
 
 def test_weights_of_members():
     """The weight that decides between proposers of equal size is the member's own."""
-    assert [weighted([3, 1]).weight(i) for i in (0, 1)] == [0.75, 0.25]
-    assert [product([2, 1]).weight(i) for i in (0, 1)] == [2, 1]
+    weights = {
+        weighted([3, 1]): [0.75, 0.25],
+        product([2, 1]): [2, 1],
+        contrastive(0.3): [1, 0],
+        realign(1.5): [1.5, 0.5],
+        cascade("opt"): [0, 0],
+        only(1): [0, 0],
+        custom(even_mixture): [0, 0],
+    }
+    for combination, wanted in weights.items():
+        assert [combination.traits(Warp()).weight(member) for member in (0, 1)] == wanted, combination.name
 
 
 INVALID = pytest.mark.parametrize("build", [weighted, product])
@@ -335,4 +358,4 @@ def test_number_of_members_is_checked(combination: Combination, wrong: tuple[int
 def test_a_function_that_returns_no_law_is_refused(function):
     """What is not a law of the right shape is an error that names the function."""
     with pytest.raises(ConfigurationError, match="lambda"):
-        custom(function)(members(2), Warp())
+        law_of(custom(function), members(2), Warp())

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.laws import law_of
 from unisono.combine import (
     Combination,
     as_combination,
@@ -182,7 +183,7 @@ def test_a_function_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.syspath_prepend(tmp_path)
     logits = [torch.tensor([[0.0, 1.0]]), torch.tensor([[2.0, 0.0]])]
     found = as_combination("own_law:second", 2)
-    assert torch.allclose(found(logits, Warp()), Warp()(logits[1]))
+    assert torch.allclose(law_of(found, logits, Warp()), Warp()(logits[1]))
     assert found.name == "second"
     with pytest.raises(ConfigurationError, match="not_installed_anywhere"):
         parse("needy_law:law")

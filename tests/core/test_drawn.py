@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.core.helpers import HistoryMember, observed, schedules
+from tests.laws import law_of
 from unisono.auto.static import drafting_ahead
 from unisono.combine import drawn, weighted
 from unisono.decoding import Schedule, View, cos, parallel, risky, speculative, standard
@@ -93,7 +94,7 @@ def test_standard_and_log_probabilities_run_every_member():
         for position, commit in enumerate(run.commits):
             prefix = (0, *run.tokens[:position])
             logits = [member.law(prefix).log() for member in pair]
-            wanted = weighted([1, 3])(logits, law)[commit.token].log()
+            wanted = law_of(weighted([1, 3]), logits, law)[commit.token].log()
             assert commit.logprob == pytest.approx(float(wanted), abs=1e-9)
             assert len(commit.top) == 2
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.core.helpers import HistoryMember, observed
+from tests.laws import certain, fixed, heard_by, law_of
 from unisono.combine import (
     Combination,
     cascade,
@@ -22,7 +23,7 @@ from unisono.combine import (
     realign,
     weighted,
 )
-from unisono.combine.base import Heard, filled, target_law
+from unisono.combine.base import target_law
 from unisono.combine.cosd import Fusion
 from unisono.combine.tree import FORMAT, read_tree
 from unisono.decoding import cos, speculative, standard
@@ -78,7 +79,7 @@ def test_fusion_moves_mass_as_the_rule_says(warp: Warp, count: int, kind: str, t
     rule = by_tree if kind == "tree" else lambda u, v: u < 0.45 and v > 0.7 * u
     combination = cosd_tree(tree_file) if kind == "tree" else cosd(0.45, 0.7)
     logits = members(count)
-    found = target_law(combination, logits, warp)
+    found = law_of(combination, logits, warp)
     moved = 0
     for row in range(len(logits[0])):
         plain = [torch.softmax(each[row], -1) for each in logits]
@@ -95,7 +96,7 @@ def test_greedy_cosd_is_the_papers_loop_where_the_draft_leads():
     The paper replaces the draft's top token alone; the law also moves the mass of the others, which may outweigh it.
     """
     logits = members(2, rows=2000)
-    found = target_law(cosd(), logits, Warp(0)).argmax(-1).tolist()
+    found = law_of(cosd(), logits, Warp(0)).argmax(-1).tolist()
     different = 0
     for row, token in enumerate(found):
         q, p = (torch.softmax(each[row], -1) for each in logits)
@@ -111,9 +112,9 @@ def test_greedy_cosd_is_the_papers_loop_where_the_draft_leads():
 def test_cosd_by_hand():
     """Token 0 is sure enough, token 2 is unsure but the assistant is no surer, the rest moves to token 1."""
     q, p = torch.tensor([[0.5, 0.1, 0.1, 0.3]]), torch.tensor([[0.3, 0.4, 0.2, 0.1]])
-    law = cosd(0.5, 0.5)([q.log(), p.log()], Warp())
+    law = law_of(cosd(0.5, 0.5), [q.log(), p.log()], Warp())
     torch.testing.assert_close(law, torch.tensor([[0.5, 0.5, 0.0, 0.0]]))
-    law = cosd(0.5, 1.5)([q.log(), p.log()], Warp())
+    law = law_of(cosd(0.5, 1.5), [q.log(), p.log()], Warp())
     torch.testing.assert_close(law, torch.tensor([[0.5, 0.2, 0.0, 0.3]]))
 
 
@@ -121,7 +122,7 @@ def test_a_later_assistant_is_asked_only_where_no_earlier_rule_fired():
     """The first assistant takes what it is sure of; the second one the rest, at another top token."""
     q = torch.tensor([[0.4, 0.3, 0.2, 0.1]])
     first, second = torch.tensor([[0.1, 0.25, 0.35, 0.3]]), torch.tensor([[0.1, 0.1, 0.1, 0.7]])
-    law = cosd(0.5, 1.0)([each.log() for each in (q, first, second)], Warp())
+    law = law_of(cosd(0.5, 1.0), [each.log() for each in (q, first, second)], Warp())
     # 0 (.4 > .35): kept by the first, moved by the second; 1 and 3: moved to 2; 2: the first's own, moved by the second
     torch.testing.assert_close(law, torch.tensor([[0.0, 0.0, 0.4, 0.6]]))
 
@@ -130,23 +131,23 @@ def test_banned_tokens_are_no_replacement():
     """The assistant's top token is the top one among those that edits allow."""
     logits = [torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log(), torch.tensor([[0.05, 0.05, 0.2, 0.7]]).log()]
     warp = EditedWarp(Warp(), Edits(bias={3: -1e9}), (0,), [()])
-    assert cosd(0.5, 0.2)(logits, warp)[0, 3] == 0
-    assert cosd(0.5, 0.2)(logits, warp)[0, 2] > 0.9
+    assert law_of(cosd(0.5, 0.2), logits, warp)[0, 3] == 0
+    assert law_of(cosd(0.5, 0.2), logits, warp)[0, 2] > 0.9
     # What it says of that token is read without the edits: .2, which is less than the draft's .4 and .3
-    torch.testing.assert_close(cosd(0.5, 1.0)(logits, warp)[0], torch.tensor([4 / 9, 3 / 9, 2 / 9, 0.0]))
+    torch.testing.assert_close(law_of(cosd(0.5, 1.0), logits, warp)[0], torch.tensor([4 / 9, 3 / 9, 2 / 9, 0.0]))
 
 
 def test_an_assistant_to_whom_everything_possible_is_banned_replaces_nothing():
     """It has no top token; the draft's law stays as it is."""
     logits = [torch.tensor([[0.4, 0.3, 0.2, 0.1]]).log(), torch.tensor([[0.9, 0.1, 0.0, 0.0]]).log()]
     warp = EditedWarp(Warp(), Edits(allowed=(2, 3)), (0,), [()])
-    torch.testing.assert_close(cosd(0.5, 0.1)(logits, warp)[0], torch.tensor([0.0, 0.0, 2 / 3, 1 / 3]))
+    torch.testing.assert_close(law_of(cosd(0.5, 0.1), logits, warp)[0], torch.tensor([0.0, 0.0, 2 / 3, 1 / 3]))
 
 
 def test_no_possible_token_is_not_a_law():
     """The draft leaves nothing: nan, which the engine turns into an error, whatever the assistant says."""
     logits = [torch.full((1, 4), -torch.inf), torch.zeros(1, 4)]
-    assert bool(cosd()(logits, Warp()).isnan().all())
+    assert bool(law_of(cosd(), logits, Warp()).isnan().all())
 
 
 @pytest.mark.parametrize("broken", [0, 1])
@@ -157,7 +158,7 @@ def test_a_member_whose_scores_are_not_numbers_is_not_covered_for(warp: Warp, br
     logits[broken] = torch.full((1, 3), torch.nan)
     asking_both = [cosd(0.8), nudge(0.8), gate([1, 1], 0.8), gate([1, 1], 0.1, by="entropy"), cascade("chow", 0.2)]
     for combination in (*asking_both, cascade("opt", 0.5), cascade("tokenv3", 0.5), realign(0.5), guidance(1.5)):
-        assert bool(target_law(combination, logits, warp).isnan().all()), combination.name
+        assert bool(law_of(combination, logits, warp).isnan().all()), combination.name
 
 
 def test_tokens_at_a_threshold():
@@ -165,19 +166,19 @@ def test_tokens_at_a_threshold():
     q, p = (torch.tensor([values], dtype=torch.float64).log() for values in ([0.5, 0.25, 0.25], [0.25, 0.125, 0.625]))
     half = [float(torch.softmax(logits, -1).max()) for logits in (q, p)]
     assert half[0] == 0.5  # exactly, or this test says nothing
-    kept, moved = cosd(0.5, 0.5)([q, p], Warp()), cosd(0.51, 0.5)([q, p], Warp())
+    kept, moved = law_of(cosd(0.5, 0.5), [q, p], Warp()), law_of(cosd(0.51, 0.5), [q, p], Warp())
     assert [round(float(law[0, 0]), 9) for law in (kept, moved)] == [0.5, 0.0]
-    assert float(cosd(1, half[1] / 0.5)([q, p], Warp())[0, 0]) == 0.5
-    assert cosd(0.5).fixed([q, None], Warp()).tolist() == [False]
-    assert cosd(0.5).fixed([torch.tensor([[1.0, 0.0, 0.0]]).log(), None], Warp()).tolist() == [True]
-    assert cosd(0.5).certain([q, None], Warp(), torch.tensor([0]), Warp()(q)).tolist() == [True]
+    assert float(law_of(cosd(1, half[1] / 0.5), [q, p], Warp())[0, 0]) == 0.5
+    assert fixed(cosd(0.5), [q, p], (0,), Warp()).tolist() == [False]
+    assert fixed(cosd(0.5), [torch.tensor([[1.0, 0.0, 0.0]]).log(), p], (0,), Warp()).tolist() == [True]
+    assert certain(cosd(0.5), [q, p], (0,), Warp(), torch.tensor([0]), Warp()(q)[:, 0]).tolist() == [True]
     for combination in (nudge(0.5), gate([0, 1], 0.5), cascade("chow", 0.5)):
-        assert torch.equal(combination([q, p], Warp()), Warp()(q)), combination.name
+        assert torch.equal(law_of(combination, [q, p], Warp()), Warp()(q)), combination.name
     level = torch.tensor([[0.25, 0.5, 0.25]], dtype=torch.float64).log()  # as sure as q: the small model is kept
-    assert torch.equal(cascade("opt", 0.0)([q, level], Warp()), Warp()(q))
-    assert torch.equal(cascade("tokenv3", 0.5)([level, q], Warp()), Warp()(level))  # p(v) = .5 max p is trusted
+    assert torch.equal(law_of(cascade("opt", 0.0), [q, level], Warp()), Warp()(q))
+    assert torch.equal(law_of(cascade("tokenv3", 0.5), [level, q], Warp()), Warp()(level))  # p(v) = .5 max p is trusted
     entropy = float(torch.special.entr(torch.softmax(q, -1)).sum())
-    assert torch.equal(gate([0, 1], entropy, by="entropy")([q, p], Warp()), Warp()(q))
+    assert torch.equal(law_of(gate([0, 1], entropy, by="entropy"), [q, p], Warp()), Warp()(q))
 
 
 def test_the_ends_of_the_parameters():
@@ -204,8 +205,8 @@ def test_the_ends_of_the_parameters():
     ]
     for combination, wanted in ends:
         given = [*logits, logits[1]] if combination == proxy(0.0) else logits
-        torch.testing.assert_close(combination(given, Warp()), wanted, atol=1e-12, rtol=0, msg=combination.name)
-    opt = cascade("opt", 0.0)(logits, Warp())
+        torch.testing.assert_close(law_of(combination, given, Warp()), wanted, atol=1e-12, rtol=0, msg=combination.name)
+    opt = law_of(cascade("opt", 0.0), logits, Warp())
     surer = (first.amax(-1) >= second.amax(-1)).unsqueeze(-1)
     torch.testing.assert_close(opt, torch.where(surer, first, second), atol=1e-12, rtol=0)
 
@@ -228,7 +229,7 @@ def test_cascades_are_their_equations(warp: Warp, alpha: float):
     logits = members(2)
     kept = {"chow": 0, "opt": 0, "tokenv3": 0}
     plainly = Warp() if warp.greedy else warp
-    found = {rule: target_law(cascade(rule, alpha), logits, warp) for rule in kept}
+    found = {rule: law_of(cascade(rule, alpha), logits, warp) for rule in kept}
     for row in range(len(logits[0])):
         q, p = (torch.softmax(each[row], -1) for each in logits)
         small, large = (plainly(each[row]) for each in logits)
@@ -250,9 +251,9 @@ def test_gates_follow_the_base_where_it_is_sure(warp: Warp):
     logits = members(2)
     plainly = Warp() if warp.greedy else warp
     found = {
-        "nudge": target_law(nudge(0.4), logits, warp),
-        "confidence": target_law(gate([3, 1], 0.4), logits, warp),
-        "entropy": target_law(gate([3, 1], 1.2, by="entropy"), logits, warp),
+        "nudge": law_of(nudge(0.4), logits, warp),
+        "confidence": law_of(gate([3, 1], 0.4), logits, warp),
+        "entropy": law_of(gate([3, 1], 1.2, by="entropy"), logits, warp),
     }
     sure_rows = dict.fromkeys(found, 0)
     for row in range(len(logits[0])):
@@ -280,9 +281,9 @@ def test_steering_is_arithmetic_on_logits(warp: Warp):
         (guidance(1.8), [a, b], b.log_softmax(-1) + 1.8 * (a.log_softmax(-1) - b.log_softmax(-1))),
         (context_aware(0.5), [a, b], 1.5 * a - 0.5 * b),
     ):
-        found = target_law(combination, logits, warp)
+        found = law_of(combination, logits, warp)
         torch.testing.assert_close(found, warp(wanted), atol=1e-12, rtol=0)
-        shifted = target_law(combination, [logits[0] + 3, *logits[1:]], warp)
+        shifted = law_of(combination, [logits[0] + 3, *logits[1:]], warp)
         torch.testing.assert_close(found, shifted, atol=1e-12, rtol=0)
 
 
@@ -316,10 +317,6 @@ def lazy(tree: str) -> list[tuple[Combination, int]]:
     return [(each, 2) for each in two] + [(each, 3) for each in three]
 
 
-def heard_by(logits: list[Tensor], who: tuple[int, ...]) -> Heard:
-    return [member if index in who else None for index, member in enumerate(logits)]
-
-
 @pytest.mark.parametrize("index", range(9))
 def test_a_fixed_law_is_the_full_one_whoever_has_scored(index: int, tree_file: str):
     """Whatever the silent members will say: their logits are drawn anew, and include very sure ones."""
@@ -329,12 +326,11 @@ def test_a_fixed_law_is_the_full_one_whoever_has_scored(index: int, tree_file: s
         logits = members(count, seed, spread=5.0)
         for size in range(1, count + 1):
             for who in itertools.combinations(range(count), size):
-                heard = heard_by(logits, who)
-                fixed = combination.fixed(heard, warp)
-                assert fixed.shape == (len(logits[0]),)
-                assert bool(fixed.all()) if size == count else True
-                early += int(fixed.sum()) if size < count else 0
-                guessed = target_law(combination, filled(heard), warp)
+                known = fixed(combination, logits, who, warp)
+                assert known.shape == (len(logits[0]),)
+                assert bool(known.all()) if size == count else True
+                early += int(known.sum()) if size < count else 0
+                guessed = target_law(combination, heard_by(logits, who, warp), warp)
                 for other in range(3):
                     said = [
                         member if index in who else fresh
@@ -342,8 +338,8 @@ def test_a_fixed_law_is_the_full_one_whoever_has_scored(index: int, tree_file: s
                             zip(logits, members(count, 100 + other, spread=40.0), strict=True)
                         )
                     ]
-                    full = target_law(combination, said, warp)
-                    torch.testing.assert_close(guessed[fixed], full[fixed], atol=1e-12, rtol=0)
+                    full = law_of(combination, said, warp)
+                    torch.testing.assert_close(guessed[known], full[known], atol=1e-12, rtol=0)
     assert early > 0, "never lazy"
 
 
@@ -356,35 +352,36 @@ def test_a_certain_proposal_is_never_rejected(index: int, tree_file: str):
         logits = members(count)
         laws = warp(logits[0])
         x = torch.multinomial(laws, 1, generator=torch.Generator().manual_seed(3)).squeeze(-1)
-        certain = combination.certain(heard_by(logits, (0,)), warp, x, laws)
-        assert 0 < int(certain.sum()) < len(x)
+        chances = laws.gather(-1, x.unsqueeze(-1)).squeeze(-1)
+        stands = certain(combination, logits, (0,), warp, x, chances)
+        assert 0 < int(stands.sum()) < len(x)
         for seed in range(3):
-            full = combination([logits[0], *members(count, 50 + seed, spread=40.0)[1:]], warp)
-            here = full.gather(-1, x.unsqueeze(-1)) - laws.gather(-1, x.unsqueeze(-1))
-            assert float(here[certain].min()) > -1e-12
+            full = law_of(combination, [logits[0], *members(count, 50 + seed, spread=40.0)[1:]], warp)
+            here = full.gather(-1, x.unsqueeze(-1)).squeeze(-1) - chances
+            assert float(here[stands].min()) > -1e-12
         plain = torch.softmax(logits[0], -1).gather(-1, x.unsqueeze(-1)).squeeze(-1)
         if combination == cosd():
-            assert torch.equal(certain, plain >= 0.5)
+            assert torch.equal(stands, plain >= 0.5)
         # A proposal that another member drew from a law of its own is certain only as far as the draft's mass goes
-        eager = torch.full_like(laws, 1.001)
-        assert not bool(combination.certain(heard_by(logits, (0,)), warp, x, eager).any())
-        assert not bool(combination.certain(heard_by(logits, (1,)), warp, x, laws).any())
+        eager = torch.full_like(chances, 1.001)
+        assert not bool(certain(combination, logits, (0,), warp, x, eager).any())
+        assert not bool(certain(combination, logits, (1,), warp, x, chances).any())
 
 
 def test_logit_combinations_need_everybody():
-    logits = members(2)
     for combination in (realign(0.5), guidance(1.5), cascade("opt", 0.5), cascade("tokenv3", 0.5)):
         for warp in WARPS:
-            assert not bool(combination.fixed([logits[0], None], warp).any())
-            assert bool(combination.fixed(logits, warp).all())
+            assert combination.traits(warp).certainty is None
+            assert combination.needed(2) == (0, 1)
 
 
 def test_weighted_is_certain_only_by_more_than_the_missing_weight():
     """Two equal members never are; a leader of .8 is where its two best tokens are .25 or more apart."""
-    logits: list[Tensor | None] = [torch.tensor([[0.7, 0.3], [0.6, 0.4]]).log(), None]
-    assert weighted([0.8, 0.2]).fixed(logits, Warp(0)).tolist() == [True, False]
-    assert weighted([0.5, 0.5]).fixed([torch.tensor([[1.0, 0.0]]).log(), None], Warp(0)).tolist() == [False]
-    assert weighted([0.8, 0.2]).fixed(logits, Warp(0.1)).tolist() == [False, False]
+    logits, sure = [torch.tensor([[0.7, 0.3], [0.6, 0.4]]).log()] * 2, [torch.tensor([[1.0, 0.0]]).log()] * 2
+    assert fixed(weighted([0.8, 0.2]), logits, (0,), Warp(0)).tolist() == [True, False]
+    assert weighted([0.5, 0.5]).traits(Warp(0)).certainty is None
+    assert fixed(weighted([0.49, 0.51]), sure, (0,), Warp(0)).tolist() == [False]
+    assert fixed(weighted([0.8, 0.2]), logits, (0,), Warp(0.1)).tolist() == [False, False]
 
 
 def test_a_tree_is_read_as_written(tree_file: str):
@@ -425,7 +422,7 @@ def test_greedy_text_does_not_depend_on_the_draft_length(combination: Combinatio
     tokens = [0]
     for _ in range(40):
         logits = [member.law(tokens).log().unsqueeze(0) for member in members]
-        tokens.append(int(target_law(combination, logits, Warp(0)).argmax()))
+        tokens.append(int(law_of(combination, logits, Warp(0)).argmax()))
     replaced = 0
     for schedule in (standard(), *(speculative(length) for length in (1, 2, 4, 7)), cos(1, 1), cos(3, 2)):
         run = observed(members, schedule, KeyedNoise(0, 0), 40, combination, Warp(0))

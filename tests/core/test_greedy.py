@@ -3,9 +3,9 @@
 import pytest
 
 from tests.core.helpers import HistoryMember, observed, schedules
+from tests.laws import law_of
 from unisono import combine
 from unisono.combine import Combination
-from unisono.combine.base import target_law
 from unisono.decoding import Schedule, standard
 from unisono.sampling.noise import KeyedNoise
 from unisono.sampling.warp import Warp
@@ -66,7 +66,7 @@ def test_standard_takes_the_best_token_of_the_combination(count: int):
         run = observed(members, standard(), KeyedNoise(1), TOKENS, combination, GREEDY)
         prefix = list(PROMPT)
         for token in run.tokens:
-            laws = target_law(combination, [member.law(prefix).log() for member in members], Warp())
+            laws = law_of(combination, [member.law(prefix).log() for member in members], Warp())
             assert token == int(laws.argmax())
             prefix.append(token)
         assert len(set(run.tokens)) > 10

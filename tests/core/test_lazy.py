@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from tests.core.helpers import HistoryMember, Run, observed
-from unisono.combine import Combination, cascade, cosd, gate, nudge, weighted
-from unisono.combine.base import target_law
+from tests.laws import fixed, law_of
+from unisono.combine import Combination, Positions, cascade, cosd, gate, nudge, weighted
 from unisono.combine.cosd import Cosd
 from unisono.combine.mixtures import Weighted
 from unisono.decoding import Schedule, cos, parallel, risky, speculative, standard
@@ -81,8 +81,8 @@ def test_others_are_spared(combination: Combination):
 def undecided(combination: Combination, base: Tensor, warp: Warp) -> bool:
     """Whether the other member could change the law, from the definitions: every sure answer it may give is tried."""
     answers = [torch.eye(3, dtype=torch.float64)[token] for token in range(3)]
-    laws = [target_law(combination, [base.log(), (answer + 1e-300).log()], warp) for answer in answers]
-    laws.append(target_law(combination, [base.log(), torch.full((3,), 1 / 3, dtype=torch.float64).log()], warp))
+    laws = [law_of(combination, [base.log(), (answer + 1e-300).log()], warp) for answer in answers]
+    laws.append(law_of(combination, [base.log(), torch.full((3,), 1 / 3, dtype=torch.float64).log()], warp))
     return any(float((law - laws[0]).abs().max()) > 1e-9 for law in laws)
 
 
@@ -144,9 +144,8 @@ def test_a_certain_leader_of_a_mixture():
 def test_a_lead_within_rounding_is_not_certain():
     """m(v1) - m(v2) = 1 - W exactly: the missing member may still draw level."""
     logits = torch.tensor([[0.75, 0.25]], dtype=torch.float64).log()
-    for weight, fixed in ((2 / 3, False), (2 / 3 + 1e-7, False), (2 / 3 + 1e-4, True)):
-        found = weighted([weight, 1 - weight]).fixed([logits, None], Warp(0))
-        assert found.tolist() == [fixed]
+    for weight, wanted in ((2 / 3, False), (2 / 3 + 1e-7, False), (2 / 3 + 1e-4, True)):
+        assert fixed(weighted([weight, 1 - weight]), [logits, logits], (0,), Warp(0)).tolist() == [wanted]
 
 
 def test_parallel_may_be_lazy_too():
@@ -155,26 +154,26 @@ def test_parallel_may_be_lazy_too():
 
 
 def leader_always_certain(patch: pytest.MonkeyPatch) -> None:
-    """Whoever leads the members that have scored has won."""
+    """The best token of the members that have scored is taken for the best token of the mixture."""
     patch.setattr(
-        Weighted,
-        "fixed",
-        lambda self, heard, warp: torch.ones(len(heard[0] if heard[0] is not None else heard[1]), dtype=torch.bool),
+        Weighted, "fixed", lambda self, positions, warp: torch.ones(len(positions.scores[0].logits), dtype=torch.bool)
     )
 
 
 def proposals_always_certain(patch: pytest.MonkeyPatch) -> None:
     """No assistant is asked about a proposal."""
-    patch.setattr(Cosd, "certain", lambda self, heard, warp, tokens, laws: torch.ones(len(tokens), dtype=torch.bool))
+    patch.setattr(
+        Cosd, "certain", lambda self, positions, warp, tokens, chances: torch.ones(len(tokens), dtype=torch.bool)
+    )
 
 
 def kept_is_enough(patch: pytest.MonkeyPatch) -> None:
-    """A proposal that the rule keeps is certain, though it was drawn more often than the draft says it."""
+    """A proposal that the rule keeps is taken for certain, though its law gave it more mass than the draft does."""
 
-    def certain(self: Cosd, heard: list[Tensor], warp: Warp, tokens: Tensor, laws: Tensor) -> Tensor:
-        if heard[0] is None:
+    def certain(self: Cosd, positions: Positions, warp: Warp, tokens: Tensor, chances: Tensor) -> Tensor:
+        if 0 not in positions.heard:
             return torch.zeros(len(tokens), dtype=torch.bool)
-        return ~self.replaceable(torch.softmax(heard[0], -1)).gather(-1, tokens.unsqueeze(-1))[:, 0]
+        return ~self.replaceable(positions.scores[0].raw).gather(-1, tokens.unsqueeze(-1))[:, 0]
 
     patch.setattr(Cosd, "certain", certain)
 

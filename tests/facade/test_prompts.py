@@ -129,8 +129,8 @@ class Reversed(Combination):
     def name(self) -> str:
         return "reversed"
 
-    def __call__(self, logits, warp):
-        return warp(logits[1])
+    def scores(self, logits):
+        return logits[1]
 
 
 @pytest.mark.parametrize("negative", [OTHER, list(ids(OTHER)), Chat(MESSAGES)])

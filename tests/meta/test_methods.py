@@ -24,6 +24,8 @@ def test_every_combination_has_its_page(name: str):
 @pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "cosd_tree"])
 def test_every_example_runs(name: str, capsys: pytest.CaptureFixture[str]):
-    (code,) = re.findall(r"```python\n(.*?)```", (PAGES / f"{name}.md").read_text(encoding="utf-8"), re.DOTALL)
-    exec(compile(code, f"docs/methods/{name}.md", "exec"), {"__name__": "example"})
-    assert capsys.readouterr().out.strip()
+    examples = re.findall(r"```python\n(.*?)```", (PAGES / f"{name}.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert examples
+    for code in examples:
+        exec(compile(code, f"docs/methods/{name}.md", "exec"), {"__name__": "example"})
+        assert capsys.readouterr().out.strip()

@@ -74,23 +74,23 @@ def _run() -> int:
     except Abort:
         return INTERRUPTED
     except Exception as error:
-        if told := _of_a_function(error):
+        if told := _of_a_combination(error):
             return _fail(told)
         if not isinstance(error, OSError):
             raise
         return _unwritten(error)
 
 
-def _of_a_function(error: Exception) -> str | None:
-    """What a function of the user, given as a combination, has raised, and where; None if it was not one."""
-    selection = sys.modules.get("unisono.combine.selection")
+def _of_a_combination(error: Exception) -> str | None:
+    """Return the message of an error that a user's combination has raised, and its place; None for any other error."""
+    base = sys.modules.get("unisono.combine.base")
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    calls = [frame for frame in frames if selection and frame.f_code is selection.Custom.__call__.__code__]
-    if not calls:
+    calls = [frame.f_locals["combination"] for frame in frames if base and frame.f_code is base.target_law.__code__]
+    if not calls or not calls[-1].checked:
         return None
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{os.path.basename(place.filename)}, line {place.lineno}"
-    return f"combination {calls[-1].f_locals['self'].name} failed ({type(error).__name__}: {error}; {where})"
+    return f"combination {calls[-1].name} failed ({type(error).__name__}: {error}; {where})"
 
 
 def _unwritten(error: OSError) -> int:

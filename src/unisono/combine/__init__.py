@@ -1,7 +1,8 @@
-"""Combinations: what the members say at a position -> the law the output follows.
+"""Combinations: from the members' scores at a position to the target law there.
 
 `weighted`, `drawn`, `product`, `contrastive`, `contrastive_masked`, `proxy`, `realign`, `guidance`, `context_aware`,
-`cosd`, `cosd_tree`, `cascade`, `nudge`, `gate`, `only`, or any function of your own. `docs/methods/` has a page for each.
+`cosd`, `cosd_tree`, `cascade`, `nudge`, `gate`, `only`, or a function or subclass of `Combination` that a user writes.
+`docs/methods/` has a page for each.
 """
 
 from unisono.combine.base import Combination
@@ -11,11 +12,13 @@ from unisono.combine.gates import gate, nudge
 from unisono.combine.logits import contrastive, contrastive_masked, product
 from unisono.combine.mixtures import drawn, weighted
 from unisono.combine.parse import as_combination, parse
+from unisono.combine.positions import Positions
 from unisono.combine.selection import custom, only
 from unisono.combine.steering import context_aware, guidance, proxy, realign
 
 __all__ = [
     "Combination",
+    "Positions",
     "as_combination",
     "cascade",
     "context_aware",

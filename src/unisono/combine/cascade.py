@@ -1,6 +1,6 @@
-"""Speculative cascades: a small model's law where a rule trusts it, the large one's elsewhere (arXiv 2405.19261).
+"""Speculative cascades: the law of a small model where a rule accepts it, a large model's elsewhere (arXiv 2405.19261).
 
-Rules read probabilities at temperature 1; what they choose between is warped.
+Rules read probabilities at temperature 1 without edits. The laws between which a rule chooses are warped.
 """
 
 from collections.abc import Callable
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination, Logits, share
+from unisono.combine.base import Combination, OwnCombination, share
 from unisono.combine.gates import Gate
+from unisono.combine.positions import Positions
 from unisono.errors import require_known
 from unisono.sampling.warp import AnyWarp
 
@@ -19,7 +20,7 @@ ROLES = "the small model and the large one"
 
 @dataclass(frozen=True)
 class Chow(Gate):
-    """The small model where its largest probability is at least `1 - alpha` (equation 2)."""
+    """The law of the small model where its largest probability is at least `1 - alpha` (equation 2)."""
 
     roles = ROLES
     alpha: float
@@ -33,8 +34,8 @@ class Chow(Gate):
 
 
 @dataclass(frozen=True)
-class Opt(Combination):
-    """The small model where `max q >= max p - alpha TV(p, q)` (equation 10)."""
+class Opt(OwnCombination):
+    """The law of the small model where `max q >= max p - alpha TV(p, q)` (equation 10)."""
 
     roles = ROLES
     alpha: float
@@ -43,17 +44,17 @@ class Opt(Combination):
     def name(self) -> str:
         return f"cascade:rule=opt,alpha={self.alpha:g}"
 
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        small, large = (torch.softmax(member, -1) for member in logits)
+    def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        small, large = (member.raw for member in positions.scores)
         variation = (small - large).abs().sum(-1) / 2
         kept = small.amax(-1) >= large.amax(-1) - self.alpha * variation
-        law = torch.where(kept.unsqueeze(-1), warp(logits[0]), warp(logits[1]))
-        return law + 0 * variation.unsqueeze(-1)  # nan if either member's scores are, though the other one is chosen
+        law = torch.where(kept.unsqueeze(-1), positions.scores[0].law, positions.scores[1].law)
+        return law + 0 * variation.unsqueeze(-1)  # nan if the scores of either member are nan
 
 
 @dataclass(frozen=True)
-class TokenV3(Combination):
-    """`q(v) 1[v in A] + q(not A) p(v)` with `A = {v: p(v) >= (1 - alpha) max p}` (equation 15)."""
+class TokenV3(OwnCombination):
+    """The law `q(v) 1[v in A] + q(not A) p(v)` with `A = {v: p(v) >= (1 - alpha) max p}` (equation 15)."""
 
     roles = ROLES
     alpha: float
@@ -62,23 +63,22 @@ class TokenV3(Combination):
     def name(self) -> str:
         return f"cascade:rule=tokenv3,alpha={self.alpha:g}"
 
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        large = torch.softmax(logits[1], -1)
-        trusted = large >= (1 - self.alpha) * large.amax(-1, keepdim=True)
-        small = warp(logits[0])
-        rest = torch.where(trusted, 0.0, small).sum(-1, keepdim=True)
-        return torch.where(trusted, small, 0.0) + rest * warp(logits[1])
+    def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        small, large = positions.scores
+        trusted = large.raw >= (1 - self.alpha) * large.raw.amax(-1, keepdim=True)
+        rest = torch.where(trusted, 0.0, small.law).sum(-1, keepdim=True)
+        return torch.where(trusted, small.law, 0.0) + rest * large.law
 
 
 RULES: dict[str, Callable[[float], Combination]] = {"chow": Chow, "opt": Opt, "tokenv3": TokenV3}
 
 
 def cascade(rule: str = "chow", alpha: float = 0.3) -> Combination:
-    """A speculative cascade of a small model, listed first, and a large one (arXiv 2405.19261).
+    """Return a speculative cascade of a small model, which is listed first, and a large model (arXiv 2405.19261).
 
     Args:
-        rule: "chow" (equation 2), "opt" (10) or "tokenv3" (15).
-        alpha: lenience in [0, 1]: larger keeps the small model more often.
+        rule: "chow" (equation 2), "opt" (equation 10) or "tokenv3" (equation 15).
+        alpha: the tolerance, in [0, 1]. A larger value follows the small model more often.
 
     Raises:
         ConfigurationError: the rule is unknown, or alpha is not in [0, 1].

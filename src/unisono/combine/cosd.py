@@ -1,95 +1,103 @@
-"""Collaborative speculative decoding: a draft, and assistants that replace its tokens by their own top token.
+"""Collaborative speculative decoding: assistants replace tokens of a draft model by their own most probable token.
 
-Wang et al., "Speculate, then Collaborate", arXiv 2502.08020: the paper's rule and tree, as laws. The one idea: what the
-rule does to each token the draft may say moves that token's mass, so the law of the outcome is known, and any schedule
-can sample it. Rules read probabilities at temperature 1; the mass that is moved is warped.
+Wang et al., "Speculate, then Collaborate", arXiv 2502.08020. Here the paper's rule and tree are laws: where the rule replaces
+a token of the draft, the probability of this token moves to the assistant's token. So the target law is known, and any
+schedule can sample it. Rules read probabilities at temperature 1 without edits; the probabilities that move are warped.
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination, Heard, Logits, finite
+from unisono.combine.base import Traits, finite
+from unisono.combine.certainty import EarlyCombination
+from unisono.combine.positions import MemberScores, Positions
 from unisono.combine.tree import Tree, read_tree
 from unisono.errors import ConfigurationError
-from unisono.sampling.warp import AnyWarp
+from unisono.sampling.warp import AnyWarp, Warp
 
-ROUNDING = 1e-6  # a law computed in another batch may differ by so much
+ROUNDING = 1e-6  # laws that are computed in different batches may differ by so much
 
 
-class Fusion(Combination):
-    """A draft (member 0) whose tokens the first assistant replaces whose rule fires; later ones are not asked."""
-
-    leading = 1.0
+class Fusion(EarlyCombination):
+    """A draft (member 0) and assistants. The first assistant whose rule applies to a token of the draft replaces it."""
 
     @abstractmethod
     def replaces(self, draft: Tensor, assistant: Tensor) -> Tensor:
-        """Whether the assistant replaces a token: bool, broadcast of both arguments.
+        """Return which tokens of the draft the assistant replaces: bool [N, V].
 
         Args:
-            draft: the draft's probabilities [..., V]. assistant: the assistant's of its own top token [..., 1].
+            draft: the draft's probabilities [N, V]. assistant: the probability of the assistant's top token [N, 1].
         """
 
     @abstractmethod
     def replaceable(self, draft: Tensor) -> Tensor:
-        """Whether some assistant may replace a token of these probabilities: bool [..., V]."""
+        """Return which tokens some assistant could replace, given the draft's probabilities [N, V]: bool [N, V]."""
 
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        settled, open_mass = self._move(logits, warp, warp(logits[0]))
-        law = settled + open_mass
-        return torch.where(open_mass.isnan().any(-1, keepdim=True), torch.nan, law)
+    def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        moved, kept = self._move(positions.scores, warp)
+        return torch.where(kept.isnan().any(-1, keepdim=True), torch.nan, moved + kept)
 
     def check(self, members: int) -> None:
         if members < 2:
             raise ConfigurationError(f"{self.name} takes the draft and at least one assistant, not: {members} member")
 
-    def opener(self) -> int:
-        return 0
+    def traits(self, warp: AnyWarp) -> Traits:
+        return Traits(certainty=self, opener=0, weights=(1.0,))
 
-    def early(self, warp: AnyWarp) -> bool:
-        return True
-
-    def fixed(self, heard: Heard, warp: AnyWarp) -> Tensor:
-        if heard[0] is None or all(member is not None for member in heard):
-            return super().fixed(heard, warp)
-        said = heard[: heard.index(None)]
-        mass = (warp.untempered() if warp.greedy else warp)(heard[0])
-        settled, rest = self._move([member for member in said if member is not None], warp, mass)
-        open_mass = torch.where(self.replaceable(torch.softmax(heard[0], -1)), rest, 0.0)
-        undecided = open_mass.sum(-1)
+    def fixed(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        """Return where the assistants that have not scored cannot change the law: bool [N]."""
+        scores, heard = positions.scores, positions.heard
+        count = next((member for member in range(len(scores)) if member not in heard), len(scores))
+        if count in (0, len(scores)):
+            return super().fixed(positions, warp)
+        moved, kept = self._move(scores[:count], warp)
+        undecided = torch.where(self.replaceable(scores[0].raw), kept, 0.0)
+        total = undecided.sum(-1)
         if not warp.greedy:
-            return undecided == 0
-        # All undecided mass may end on one token: the largest must lead by more
-        best = (settled + rest - open_mass).topk(2, -1).values
-        return best[..., 0] - best[..., 1] > undecided + ROUNDING
+            return total == 0
+        # All undecided mass could move to one token, so the best token must lead by more than that
+        best = (moved + kept - undecided).topk(2, -1).values
+        return best[..., 0] - best[..., 1] > total + ROUNDING
 
-    def certain(self, heard: Heard, warp: AnyWarp, tokens: Tensor, laws: Tensor) -> Tensor:
-        if heard[0] is None or warp.greedy:
-            return super().certain(heard, warp, tokens, laws)
-        x = tokens.unsqueeze(-1)
-        kept = ~self.replaceable(torch.softmax(heard[0], -1)).gather(-1, x)
-        enough = warp(heard[0]).gather(-1, x) >= laws.gather(-1, x) * (1 - ROUNDING)
+    def certain(self, positions: Positions, warp: AnyWarp, tokens: Tensor, chances: Tensor) -> Tensor:
+        """Return where no assistant can replace the proposal and the draft gives it at least `chances`: bool [N]."""
+        if 0 not in positions.heard or warp.greedy:
+            return super().certain(positions, warp, tokens, chances)
+        draft, x = positions.scores[0], tokens.unsqueeze(-1)
+        kept = ~self.replaceable(draft.raw).gather(-1, x)
+        enough = draft.law.gather(-1, x) >= chances.unsqueeze(-1) * (1 - ROUNDING)
         return (kept & enough).squeeze(-1)
 
-    def _move(self, logits: Logits, warp: AnyWarp, mass: Tensor) -> tuple[Tensor, Tensor]:
-        """What the assistants among `logits` make of the draft's warped mass [..., V]: (moved to them, left in place)."""
-        draft, moved = torch.softmax(logits[0], -1), torch.zeros_like(mass)
-        for member in logits[1:]:
-            # Its top token among those that edits allow; where they allow none, that is nan, and no rule fires
-            top = warp.untempered()(member).max(-1, keepdim=True)
-            probability = torch.softmax(member, -1).gather(-1, top.indices)
-            fires = self.replaces(draft, probability) & ~top.values.isnan()
-            fires = fires.scatter(-1, top.indices, False)
-            moved = moved.scatter_add(-1, top.indices, torch.where(fires, mass, 0.0).sum(-1, keepdim=True))
-            mass = mass.masked_fill(fires, 0.0) + 0 * probability  # nan if the assistant's scores are
+    def _move(self, scores: Sequence[MemberScores], warp: AnyWarp) -> tuple[Tensor, Tensor]:
+        """Return the draft's law in two parts [N, V]: the mass that assistants have moved, and the mass that stays."""
+        draft, mass = scores[0].raw, scores[0].law
+        moved = torch.zeros_like(mass)
+        for member in scores[1:]:
+            # Where edits allow no token of the assistant, its top probability is nan, and it replaces nothing
+            top = _allowed(member, warp).max(-1, keepdim=True)
+            probability = member.raw.gather(-1, top.indices)
+            replaced = self.replaces(draft, probability) & ~top.values.isnan()
+            replaced = replaced.scatter(-1, top.indices, False)
+            moved = moved.scatter_add(-1, top.indices, torch.where(replaced, mass, 0.0).sum(-1, keepdim=True))
+            mass = mass.masked_fill(replaced, 0.0) + 0 * probability  # nan if the assistant's scores are nan
         return moved, mass
+
+
+def _allowed(member: MemberScores, warp: AnyWarp) -> Tensor:
+    """Return the member's law [N, V] at temperature 1, with edits."""
+    plain = warp.untempered()
+    if plain == Warp():
+        return member.raw
+    return member.law if warp.greedy or warp == plain else plain(member.logits)
 
 
 @dataclass(frozen=True)
 class Cosd(Fusion):
-    """See `cosd`."""
+    """The combination that `cosd` makes."""
 
     alpha: float
     beta: float
@@ -106,11 +114,11 @@ class Cosd(Fusion):
 
 
 def cosd(alpha: float = 0.5, beta: float = 0.5) -> Cosd:
-    """CoSD-Rule: the draft's token x becomes the assistant's top token y iff `x != y`, `p_draft(x) < alpha` and
-    `p_assistant(y) > beta p_draft(x)` (arXiv 2502.08020). The draft is listed first.
+    """Return CoSD-Rule (arXiv 2502.08020). The first member is the draft, the others are assistants.
 
-    As a law: `r(v) = q(v) keep(v) + 1[v = y] sum_u q(u) (1 - keep(u))`. With several assistants, the first whose rule
-    fires moves the token.
+    The assistant's top token y replaces the draft's token x if `x != y`, `p_draft(x) < alpha` and
+    `p_assistant(y) > beta p_draft(x)`. The law is `r(v) = q(v) keep(v) + 1[v = y] sum_u q(u) (1 - keep(u))`, where q is the
+    draft's law. With several assistants, the first one whose rule applies to a token replaces it.
 
     Raises:
         ConfigurationError: alpha or beta is negative or not finite.
@@ -123,7 +131,7 @@ def cosd(alpha: float = 0.5, beta: float = 0.5) -> Cosd:
 
 @dataclass(frozen=True)
 class CosdTree(Fusion):
-    """See `cosd_tree`."""
+    """The combination that `cosd_tree` makes."""
 
     file: str
     tree: Tree
@@ -140,12 +148,12 @@ class CosdTree(Fusion):
 
 
 def cosd_tree(file: str) -> CosdTree:
-    """CoSD-Tree: a decision tree on `(p_draft(x), p_assistant(y))` says which tokens are replaced (arXiv 2502.08020).
+    """Return CoSD-Tree: a decision tree on `(p_draft(x), p_assistant(y))` replaces tokens of the draft (arXiv 2502.08020).
 
     Args:
-        file: JSON as `unisono fit-tree` writes it.
+        file: a JSON file as `unisono fit-tree` writes it.
 
     Raises:
-        ConfigurationError: the file cannot be read or holds no such tree.
+        ConfigurationError: the file cannot be read, or holds no such tree.
     """
     return CosdTree(str(file), read_tree(file))

@@ -1,4 +1,4 @@
-"""Combinations that follow a base where it is sure of itself, and something else where it is not."""
+"""Combinations that follow a base model where the base is confident, and another law elsewhere."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -7,47 +7,49 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination, Heard, Logits, finite, relative_weights, require_count, share
+from unisono.combine.base import Traits, finite, relative_weights, require_count, share
+from unisono.combine.certainty import EarlyCombination
+from unisono.combine.positions import Positions
 from unisono.errors import ConfigurationError, require_known
 from unisono.sampling.warp import AnyWarp
 
 MEASURES = ("confidence", "entropy")
 
 
-class Gate(Combination):
-    """The base (member 0) where it is sure, which it decides alone; otherwise another law."""
-
-    leading = 1.0
+class Gate(EarlyCombination):
+    """The law of the base (member 0) where the base is confident; another law elsewhere."""
 
     @abstractmethod
     def sure(self, base: Tensor) -> Tensor:
-        """Where the base is sure: probabilities at temperature 1 [..., V] -> bool [...].
+        """Return where the base is confident: bool [N].
 
-        Where they are nan, it is: then the base's own law says so, and no other member covers for a broken one.
+        Where the probabilities are nan the answer is True. Then the law is nan and decoding raises an error, instead of
+        replacing a broken base by the other members without notice.
+
+        Args:
+            base: the probabilities of the base at temperature 1 [N, V].
         """
 
-    def otherwise(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        """The law [..., V] where it is not; that of the second member if nothing else is said."""
-        return warp(logits[1])
+    def otherwise(self, positions: Positions) -> Tensor:
+        """Return the law [N, V] for positions where the base is not confident; by default the second member's."""
+        return positions.scores[1].law
 
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        sure = self.sure(torch.softmax(logits[0], -1)).unsqueeze(-1)
-        return torch.where(sure, warp(logits[0]), self.otherwise(logits, warp))
+    def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        base = positions.scores[0]
+        return torch.where(self.sure(base.raw).unsqueeze(-1), base.law, self.otherwise(positions))
 
-    def fixed(self, heard: Heard, warp: AnyWarp) -> Tensor:
-        everybody = super().fixed(heard, warp)
-        return everybody if heard[0] is None else everybody.to(heard[0].device) | self.sure(torch.softmax(heard[0], -1))
+    def fixed(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        """Return where the base is confident or all needed members have scored: bool [N]."""
+        complete = super().fixed(positions, warp)
+        return complete | self.sure(positions.scores[0].raw) if 0 in positions.heard else complete
 
-    def opener(self) -> int:
-        return 0
-
-    def early(self, warp: AnyWarp) -> bool:
-        return True
+    def traits(self, warp: AnyWarp) -> Traits:
+        return Traits(certainty=self, opener=0, weights=(1.0,))
 
 
 @dataclass(frozen=True)
 class Nudge(Gate):
-    """See `nudge`."""
+    """The combination that `nudge` makes."""
 
     roles = "the base and the model that nudges it"
     threshold: float
@@ -61,8 +63,10 @@ class Nudge(Gate):
 
 
 def nudge(threshold: float = 0.3) -> Nudge:
-    """Nudging: the base, unless its largest probability is below the threshold: then the nudging model's law
-    (arXiv 2410.09300, whose nudging model goes on to the end of the word; here the base is asked at every token).
+    """Return nudging (arXiv 2410.09300): the law of the base, or the nudging model's where the base is not confident.
+
+    The base is not confident where its largest probability is below the threshold. In the paper the nudging model continues to
+    the end of the word; here the base decides again at every token.
 
     Raises:
         ConfigurationError: the threshold is not in [0, 1].
@@ -72,7 +76,7 @@ def nudge(threshold: float = 0.3) -> Nudge:
 
 @dataclass(frozen=True)
 class Mixed(Gate):
-    """See `gate`."""
+    """The combination that `gate` makes."""
 
     weights: tuple[float, ...]
     threshold: float
@@ -89,8 +93,8 @@ class Mixed(Gate):
         entropy: Tensor = torch.special.entr(base).sum(-1)
         return ~(entropy > self.threshold)
 
-    def otherwise(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        laws = [weight * warp(logits[member]) for member, weight in enumerate(self.weights) if weight > 0]
+    def otherwise(self, positions: Positions) -> Tensor:
+        laws = [weight * positions.scores[member].law for member, weight in enumerate(self.weights) if weight > 0]
         return torch.stack(laws).sum(0)
 
     def check(self, members: int) -> None:
@@ -101,16 +105,17 @@ class Mixed(Gate):
 
 
 def gate(weights: Sequence[float], threshold: float | None = None, by: str = "confidence") -> Mixed:
-    """A gated ensemble: the base, member 0, where it is sure; the weighted mixture of all where it is not.
+    """Return a gated ensemble: the law of the base (member 0) where it is confident, the weighted mixture elsewhere.
 
     Args:
-        weights: of the mixture, one per member, relative.
-        threshold: by confidence, the base is sure from this largest probability on (default 0.5, as in GaC, arXiv
-            2406.12585); by entropy, up to this entropy in nats (default 1).
+        weights: the weights of the mixture, one per member. They are divided by their sum.
+        threshold: with `by="confidence"`, the base is confident where its largest probability is at least this (default 0.5,
+            as in GaC, arXiv 2406.12585). With `by="entropy"`, it is confident where its entropy in nats is at most this
+            (default 1).
         by: "confidence" or "entropy".
 
     Raises:
-        ConfigurationError: weights are wrong, the measure is unknown, or the threshold is out of its range.
+        ConfigurationError: the weights are wrong, the measure is unknown, or the threshold is out of its range.
     """
     values = relative_weights(weights, "gate")
     require_known("measure of gate", [by], MEASURES)

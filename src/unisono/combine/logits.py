@@ -1,4 +1,4 @@
-"""Combinations of the members' logits. All combine first and temper and truncate the outcome."""
+"""Combinations of the members' logits. Each combines the logits first; the warp then acts on the combined logits."""
 
 import math
 from collections.abc import Sequence
@@ -7,26 +7,33 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination, Logits, finite, finite_weights, require_count
+from unisono.combine.base import OwnCombination, Traits, finite, finite_weights, require_count
 from unisono.errors import ConfigurationError
 from unisono.sampling.warp import AnyWarp
 
 PAIR = "the expert and the amateur"
 
 
-def linear(logits: Logits, coefficients: Sequence[float]) -> Tensor:
-    """`sum_i c_i l_i` [..., V]; -inf wherever any member's logit is, whatever its coefficient."""
+def linear(logits: Sequence[Tensor], coefficients: Sequence[float]) -> Tensor:
+    """Return `sum_i c_i l_i` [..., V]. It is -inf wherever the logit of any member is, even with a coefficient of 0."""
     total = logits[0] * coefficients[0]
     for coefficient, member in zip(coefficients[1:], logits[1:], strict=True):
         total = total.add_(member, alpha=coefficient)
-    # 0 * -inf and inf - inf are nan, and -(-inf) is inf: a token that one member rules out is ruled out
+    # Here 0 * -inf and inf - inf have given nan, and -(-inf) has given inf
     impossible = torch.stack([member.isneginf() for member in logits]).any(0)
     return total.masked_fill_(impossible, -torch.inf)
 
 
+class Steered(OwnCombination):
+    """A combination whose first member counts as the whole law: among members of equal size, the first one proposes."""
+
+    def traits(self, warp: AnyWarp) -> Traits:
+        return Traits(weights=(1.0,))
+
+
 @dataclass(frozen=True)
-class Product(Combination):
-    """See `product`."""
+class Product(OwnCombination):
+    """The combination that `product` makes."""
 
     weights: tuple[float, ...]
 
@@ -34,22 +41,23 @@ class Product(Combination):
     def name(self) -> str:
         return "product:" + ",".join(f"{weight:g}" for weight in self.weights)
 
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        # Normalising constants of the members shift all logits alike and vanish in the softmax
-        return warp(linear(logits, self.weights))
+    def scores(self, logits: Sequence[Tensor]) -> Tensor:
+        # The normalising constants of the members shift all logits equally, so the softmax removes them
+        return linear(logits, self.weights)
 
     def check(self, members: int) -> None:
         require_count("product", len(self.weights), members)
 
-    def weight(self, member: int) -> float:
-        return self.weights[member]
+    def traits(self, warp: AnyWarp) -> Traits:
+        return Traits(weights=self.weights)
 
 
 def product(weights: Sequence[float]) -> Product:
-    """Product of experts, or log-linear pool: `r ∝ prod_i p_i ** w_i`.
+    """Return the product of experts, or log-linear pool: `r ∝ prod_i p_i ** w_i`.
 
     Args:
-        weights: exponents, one per member, 0 or more: sum 1 for a geometric mean, 1 each for a product of experts.
+        weights: the exponents, one per member, 0 or more. Exponents that sum to 1 give the geometric mean; exponents of 1
+            give the product of experts.
 
     Raises:
         ConfigurationError: weights are negative, all zero or not finite.
@@ -58,23 +66,24 @@ def product(weights: Sequence[float]) -> Product:
 
 
 @dataclass(frozen=True)
-class Contrastive(Combination):
-    """See `contrastive`."""
+class Contrastive(Steered):
+    """The combination that `contrastive` makes."""
 
     roles = PAIR
-    leading = 1.0
     mu: float
 
     @property
     def name(self) -> str:
         return f"contrastive:{self.mu:g}"
 
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        return warp(linear(logits, (1.0, -self.mu)))
+    def scores(self, logits: Sequence[Tensor]) -> Tensor:
+        return linear(logits, (1.0, -self.mu))
 
 
 def contrastive(mu: float = 0.1) -> Contrastive:
-    """Contrastive decoding as in CoS: `r = softmax(l_expert - mu * l_amateur)`, expert first (arXiv 2502.01662).
+    """Return contrastive decoding as in CoS: `r = softmax(l_expert - mu * l_amateur)` (arXiv 2502.01662).
+
+    The first member is the expert, the second one the amateur.
 
     Raises:
         ConfigurationError: mu is not finite.
@@ -83,11 +92,10 @@ def contrastive(mu: float = 0.1) -> Contrastive:
 
 
 @dataclass(frozen=True)
-class ContrastiveMasked(Combination):
-    """See `contrastive_masked`."""
+class ContrastiveMasked(Steered):
+    """The combination that `contrastive_masked` makes."""
 
     roles = PAIR
-    leading = 1.0
     alpha: float
     beta: float
 
@@ -95,16 +103,18 @@ class ContrastiveMasked(Combination):
     def name(self) -> str:
         return f"contrastive_masked:alpha={self.alpha:g},beta={self.beta:g}"
 
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
+    def scores(self, logits: Sequence[Tensor]) -> Tensor:
         expert = logits[0]
         least = expert.amax(-1, keepdim=True) + math.log(self.alpha)
         scores = linear(logits, (1 + self.beta, -self.beta))
-        return warp(scores.masked_fill_(expert < least, -torch.inf))
+        return scores.masked_fill_(expert < least, -torch.inf)
 
 
 def contrastive_masked(alpha: float = 0.1, beta: float = 0.5) -> ContrastiveMasked:
-    """Contrastive decoding with a plausibility mask: `(1 + beta) l_expert - beta l_amateur` over the tokens with
-    `p_expert >= alpha max p_expert`; the rest have no mass (O'Brien & Lewis, arXiv 2309.09117). Expert first.
+    """Return contrastive decoding with a plausibility mask (O'Brien & Lewis, arXiv 2309.09117).
+
+    The law is the softmax of `(1 + beta) l_expert - beta l_amateur` over the tokens with `p_expert >= alpha max p_expert`. All
+    other tokens have probability 0. The first member is the expert, the second one the amateur.
 
     Raises:
         ConfigurationError: alpha is outside (0, 1], or beta is not finite.

@@ -1,23 +1,25 @@
-"""Linear mixtures of the members' probabilities, mixed at each position or drawn from."""
+"""Linear mixtures of the members' laws: computed at each position, or sampled by drawing one member per position."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination, Heard, Logits, relative_weights, require_count
+from unisono.combine.base import Traits, relative_weights, require_count
+from unisono.combine.certainty import EarlyCombination
+from unisono.combine.positions import Positions
 from unisono.errors import require_known
 from unisono.sampling.warp import AnyWarp
 
 ORDERS = ("warp-first", "combine-first")
-ROUNDING = 1e-6  # a mixture added up in another order may differ by so much
+ROUNDING = 1e-6  # mixtures that are summed in different orders may differ by so much
 
 
 @dataclass(frozen=True)
-class Weighted(Combination):
-    """See `weighted`."""
+class Weighted(EarlyCombination):
+    """The mixture that `weighted` makes. Its weights sum to 1."""
 
     kind: ClassVar[str] = "weighted"
     weights: tuple[float, ...]
@@ -28,39 +30,46 @@ class Weighted(Combination):
         suffix = "" if self.order == ORDERS[0] else f",order={self.order}"
         return f"{self.kind}:" + ",".join(f"{weight:g}" for weight in self.weights) + suffix
 
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        if self.order == "warp-first":
-            return self._mix([warp(member) for member in logits])
-        mixture = self._mix([torch.softmax(member, -1) for member in logits])
-        return warp(mixture.log())
-
     def check(self, members: int) -> None:
         require_count(self.kind, len(self.weights), members)
 
     def needed(self, members: int) -> tuple[int, ...]:
         return tuple(member for member in range(members) if self.weights[member] > 0)
 
-    def equivalent(self, warp: AnyWarp) -> Combination:
-        return self if warp.greedy or self.order != ORDERS[0] else Drawn(self.weights)
+    def scores(self, logits: Sequence[Tensor]) -> Tensor | None:
+        if self._warps_first:
+            return None
+        return self._mix([torch.softmax(member, -1) for member in logits]).log()
 
-    def early(self, warp: AnyWarp) -> bool:
-        return warp.greedy and self.order == ORDERS[0] and sorted(self.weights)[0] < 0.5
+    def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        if self._warps_first:
+            return self._mix([member.law for member in positions.scores])
+        return super().law(positions, warp)
 
-    def fixed(self, heard: Heard, warp: AnyWarp) -> Tensor:
-        """At temperature 0 a leader is certain that no weight that is still missing can overtake."""
-        everybody = super().fixed(heard, warp)
-        if not warp.greedy or self.order != "warp-first" or bool(everybody.all()):
-            return everybody
-        said = [(weight, member) for weight, member in zip(self.weights, heard, strict=True) if member is not None]
-        mixture = torch.stack([weight * warp.untempered()(member) for weight, member in said]).sum(0)
+    def traits(self, warp: AnyWarp) -> Traits:
+        early = warp.greedy and self._warps_first and min(self.weights) < 0.5
+        other = Drawn(self.weights) if self._warps_first and not warp.greedy else None
+        return Traits(certainty=self if early else None, weights=self.weights, equivalent=other)
+
+    def fixed(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        """Return where the law is known: bool [N].
+
+        At temperature 0 it is known where the best token leads by more than the weights of the missing members.
+        """
+        complete = super().fixed(positions, warp)
+        if not warp.greedy or not self._warps_first or bool(complete.all()):
+            return complete
+        heard = sorted(positions.heard)
+        mixture = torch.stack([self.weights[member] * positions.scores[member].law for member in heard]).sum(0)
         best = mixture.topk(2, -1).values
-        return best[..., 0] - best[..., 1] > 1 - sum(weight for weight, _ in said) + ROUNDING
+        return best[..., 0] - best[..., 1] > 1 - sum(self.weights[member] for member in heard) + ROUNDING
 
-    def weight(self, member: int) -> float:
-        return self.weights[member]
+    @property
+    def _warps_first(self) -> bool:
+        return self.order == ORDERS[0]
 
-    def _mix(self, laws: list[Tensor]) -> Tensor:
-        # In place on the first product: laws are [K, V], and this runs for every token
+    def _mix(self, laws: Sequence[Tensor]) -> Tensor:
+        # The first product is a new tensor, so adding to it in place changes no law and saves an allocation per member
         mixture = laws[0] * self.weights[0]
         for weight, law in zip(self.weights[1:], laws[1:], strict=True):
             mixture = mixture.add_(law, alpha=weight)
@@ -68,12 +77,12 @@ class Weighted(Combination):
 
 
 def weighted(weights: Sequence[float], order: str = "warp-first") -> Weighted:
-    """Weighted ensemble: `r = sum_i w_i p_i` (CoS, arXiv 2502.01662; DIVERSED's static ensemble, everywhere exact).
+    """Return the weighted ensemble `r = sum_i w_i p_i` (CoS, arXiv 2502.01662; also DIVERSED's static ensemble).
 
     Args:
-        weights: one per member, 0 or more; they are relative and normalised to sum 1.
-        order: "warp-first" tempers and truncates each member, then mixes; "combine-first" mixes the members'
-            probabilities at temperature 1, then tempers and truncates the mixture. The laws differ.
+        weights: one per member, 0 or more. They are divided by their sum.
+        order: "warp-first" tempers and truncates the law of each member, then mixes these laws. "combine-first" mixes the
+            members' laws at temperature 1, then tempers and truncates the mixture. The two orders give different laws.
 
     Raises:
         ConfigurationError: weights are negative, all zero or not finite, or the order is unknown.
@@ -85,24 +94,29 @@ def weighted(weights: Sequence[float], order: str = "warp-first") -> Weighted:
 
 @dataclass(frozen=True)
 class Drawn(Weighted):
-    """See `drawn`."""
+    """The mixture that `drawn` makes: one member is drawn for each position, with fixed odds."""
 
     kind = "drawn"
+    drawn_by = ()
 
-    def odds(self, warp: AnyWarp) -> tuple[float, ...]:
-        return () if warp.greedy else self.weights
+    def odds(self, positions: Positions) -> Tensor:
+        """Return the weights for each position: [N, M], float64. Without any scores, N is 1."""
+        count = len(positions.scores[0].logits) if positions.scores else 1
+        return torch.tensor(self.weights, dtype=torch.float64).expand(count, -1)
+
+    def traits(self, warp: AnyWarp) -> Traits:
+        return replace(super().traits(warp), equivalent=None)
 
 
 def drawn(weights: Sequence[float]) -> Drawn:
-    """A weighted ensemble by drawing: at each position one member, drawn by the weights, decides alone (Mixture-like
-    Ensemble, arXiv 2605.00419).
+    """Return the ensemble that draws one member for each position, by the weights (Mixture-like Ensemble, arXiv 2605.00419).
 
-    Texts have the law of `weighted(weights)`, warp-first, since a mixture is what one draws from by drawing a component
-    first; but only one member is needed per token. At temperature 0 a drawn member's favourite is neither the mixture's
-    nor a sample of it: there this is `weighted`, and follows the mixture's. Log-probabilities are those of the mixture.
+    The drawn member alone gives the target law of the position, so only one member is needed per token. Texts have the same
+    law as those of `weighted(weights)` with the order "warp-first". At temperature 0 no member is drawn: the text is that of
+    `weighted(weights)`. Log-probabilities are those of the mixture.
 
     Args:
-        weights: one per member, 0 or more; they are relative and normalised to sum 1.
+        weights: one per member, 0 or more. They are divided by their sum.
 
     Raises:
         ConfigurationError: weights are negative, all zero or not finite.

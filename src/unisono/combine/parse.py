@@ -1,4 +1,4 @@
-"""From what a user writes to a combination: `weighted:0.7,0.3`, `contrastive:mu=0.2`, `my_module:my_function`."""
+"""Make a combination of what a user writes: `weighted:0.7,0.3`, `contrastive:mu=0.2`, `my_module:my_function`."""
 
 import difflib
 import importlib
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unisono.combine.base import Combination
+from unisono.combine.base import Combination, require_reads
 from unisono.combine.cascade import cascade
 from unisono.combine.cosd import cosd, cosd_tree
 from unisono.combine.gates import gate, nudge
@@ -19,7 +19,7 @@ from unisono.errors import ConfigurationError, unknown
 
 @dataclass(frozen=True)
 class Form:
-    """How a combination is written: with one value per member or with values for `keys`, in order or by name."""
+    """How a user writes a combination: with one value per member, or with values for `keys`, in their order or by name."""
 
     build: Callable[..., Combination]
     keys: Mapping[str, Callable[[str], Any]]
@@ -46,14 +46,16 @@ FORMS = {
 
 
 def as_combination(value: object, members: int) -> Combination:
-    """A combination of `members` members from what a user may pass: an object, a text, a function, or None.
+    """Return the combination of so many members that a user means by an object, a text, a function or None.
 
-    None is the uniform weighted ensemble.
+    None gives the weighted ensemble with equal weights.
 
     Raises:
-        ConfigurationError: it is none of these, or does not fit the number of members.
+        ConfigurationError: the value is none of these, does not fit the number of members, or names something unknown in
+            `reads`.
     """
     combination = _build(value, members)
+    require_reads(combination)
     combination.check(members)
     try:
         hash(combination)  # rows with equal combinations are computed together
@@ -67,29 +69,40 @@ def as_combination(value: object, members: int) -> Combination:
 def _build(value: object, members: int) -> Combination:
     if value is None:
         return weighted([1.0] * members)
-    if isinstance(value, Combination):
-        return value
     if isinstance(value, str):
         return parse(value, members)
     if any(value is form.build for form in FORMS.values()):
         raise ConfigurationError("a combination must be called with its parameters, as in combine.weighted([0.7, 0.3])")
-    if callable(value):
-        return custom(value)
+    if isinstance(value, Combination) or callable(value):
+        return _given(value)
     raise ConfigurationError(f"a combination is a name, an object of unisono.combine or a function, not: {value!r}")
 
 
+def _given(value: Any) -> Combination:
+    """Return the combination that an object or a function of the user is."""
+    if isinstance(value, Combination):
+        return value
+    if isinstance(value, type) and issubclass(value, Combination):
+        raise ConfigurationError(
+            f"combination {value.__name__} is a class; give an object of it: {value.__name__}(...)"
+        )
+    return custom(value)
+
+
 def parse(text: str, members: int = 2) -> Combination:
-    """`name`, `name:value,key=value` or `module:function`; without weights, the members' are equal and sum to 1.
+    """Return the combination that a text names: `name`, `name:value,key=value` or `module:function`.
+
+    A text without weights gives equal weights that sum to 1. Instead of a function, a module may hold an object of a subclass
+    of `Combination`.
 
     Raises:
-        ConfigurationError: the name, a key or a value is not understood.
+        ConfigurationError: the name, a key or a value is unknown or wrong.
     """
     name, _, rest = text.partition(":")
     if name in FORMS:
         return _written(name, FORMS[name], rest, members)
     if rest:
-        found = _imported(name, rest)
-        return found if isinstance(found, Combination) else custom(found)
+        return _given(_imported(name, rest))
     raise unknown("combination", text, FORMS)
 
 
@@ -139,7 +152,7 @@ def _value(name: str, convert: Callable[[str], Any], text: str) -> Any:
         raise ConfigurationError(f"combination {name} needs {kind}, not: {text!r}") from None
 
 
-def _imported(module: str, attribute: str) -> Callable[..., Any]:
+def _imported(module: str, attribute: str) -> object:
     try:
         found = importlib.import_module(module)
     except (Exception, SystemExit) as error:  # a user's module may raise anything
@@ -151,9 +164,9 @@ def _imported(module: str, attribute: str) -> Callable[..., Any]:
         raise ConfigurationError(
             f"unknown combination: {module!r}; {hint} (there is no module of that name either)"
         ) from None
-    function: Callable[..., Any] | None = getattr(found, attribute, None)
-    if function is None:
+    value: object = getattr(found, attribute, None)
+    if value is None:
         raise ConfigurationError(f"combination {module}:{attribute}: the module has no {attribute!r}")
-    if not callable(function):
+    if not (callable(value) or isinstance(value, Combination)):
         raise ConfigurationError(f"combination {module}:{attribute} is not a function")
-    return function
+    return value

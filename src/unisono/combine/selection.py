@@ -1,29 +1,26 @@
-"""Combinations that follow one member at a time, and the ones users write themselves."""
+"""The combination that follows one member, and the combination that a user writes as a function."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination, LawFunction, Logits
+from unisono.combine.base import Combination, LawFunction, OwnCombination, Traits
+from unisono.combine.positions import Positions
 from unisono.errors import ConfigurationError, require_count
 from unisono.sampling.warp import AnyWarp
 
 
 @dataclass(frozen=True)
-class Only(Combination):
-    """See `only`."""
+class Only(OwnCombination):
+    """The combination that `only` makes."""
 
     member: int
 
     @property
     def name(self) -> str:
         return f"only:{self.member}"
-
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        return warp(logits[self.member])
 
     def check(self, members: int) -> None:
         if self.member >= members:
@@ -32,9 +29,15 @@ class Only(Combination):
     def needed(self, members: int) -> tuple[int, ...]:
         return (self.member,)
 
+    def scores(self, logits: Sequence[Tensor]) -> Tensor:
+        return logits[self.member]
+
+    def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        return positions.scores[self.member].law
+
 
 def only(member: int) -> Only:
-    """The law of one member; the others only propose. This is plain speculative decoding.
+    """Return the law of one member; the other members only propose. This is plain speculative decoding.
 
     Raises:
         ConfigurationError: `member` is not an index.
@@ -44,7 +47,7 @@ def only(member: int) -> Only:
 
 @dataclass(frozen=True)
 class Custom(Combination):
-    """A law written by the user; what it returns is checked at every call."""
+    """A user's function. What the function returns is checked and normalised at every call."""
 
     function: LawFunction
 
@@ -52,33 +55,22 @@ class Custom(Combination):
     def name(self) -> str:
         return getattr(self.function, "__qualname__", type(self.function).__name__)
 
-    def widened(self, logits: Logits) -> list[Tensor]:
-        return [member.clone() for member in logits]  # the function may hold tensors of the members' type
+    def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        # Clones, since the function may write to what it is given
+        return self.function([member.logits.clone() for member in positions.scores], warp)
 
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        law = self.function(list(logits), warp)
-        if not isinstance(law, Tensor) or law.shape != logits[0].shape:
-            found = tuple(law.shape) if isinstance(law, Tensor) else type(law).__name__
-            raise ConfigurationError(
-                f"combination {self.name} must return a law of shape {tuple(logits[0].shape)}, not: {found}"
-            )
-        total = law.sum(-1)
-        valid = torch.isfinite(law).all() & (law >= 0).all() & ((total - 1).abs() < 1e-3).all()
-        if not bool(valid):
-            raise ConfigurationError(
-                f"combination {self.name} must return probabilities that are 0 or more and sum to 1; "
-                "end it with `warp(scores)` or normalise it"
-            )
-        # Normalised here, or its rounding errors would be accepted by one schedule and redrawn by another
-        law = law.to(logits[0].dtype)
-        return law / law.sum(-1, keepdim=True)
+    def traits(self, warp: AnyWarp) -> Traits:
+        return Traits(widened=False)  # the function may hold tensors of the members' type
 
 
 def custom(function: Callable[[list[Tensor], AnyWarp], Tensor]) -> Custom:
-    """Any function `(logits: one [..., V] per member, warp) -> law [..., V]`; `warp` turns logits into a law.
+    """Return the combination of a function `(logits, warp) -> law [N, V]`.
+
+    The function gets a list of logits [N, V], one tensor per member, and the warp, which turns logits into a law.
 
     Raises:
-        ConfigurationError: it is no function of two arguments; and, when decoding, that what it returns is no law.
+        ConfigurationError: the argument is not a function of two arguments. The same error is raised during decoding if the
+            function returns something that is not a law.
     """
     if not callable(function):
         raise ConfigurationError(f"custom takes a function, not: {function!r}")

@@ -1,35 +1,38 @@
-"""Combinations that steer a model by the difference of two laws: other models', or its own under another prompt."""
+"""Combinations that add the difference of two members' logits to the logits of a model.
 
+The two members are other models, or the model itself with two prompts.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from unisono.combine.base import Combination, Logits, finite
-from unisono.combine.logits import linear
+from unisono.combine.base import OwnCombination, Traits, finite
+from unisono.combine.logits import Steered, linear
 from unisono.sampling.warp import AnyWarp
 
 
 @dataclass(frozen=True)
-class Proxy(Combination):
-    """See `proxy`."""
+class Proxy(Steered):
+    """The combination that `proxy` makes."""
 
     roles = "the base, the expert and the anti-expert"
     takes = 3
-    leading = 1.0
     alpha: float
 
     @property
     def name(self) -> str:
         return f"proxy:{self.alpha:g}"
 
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        return warp(linear(logits, (1.0, self.alpha, -self.alpha)))
+    def scores(self, logits: Sequence[Tensor]) -> Tensor:
+        return linear(logits, (1.0, self.alpha, -self.alpha))
 
 
 def proxy(alpha: float = 1.0) -> Proxy:
-    """Proxy-tuning: `r = softmax(l_base + alpha (l_expert - l_antiexpert))` (DExperts, arXiv 2105.03023; 2401.08565).
+    """Return proxy-tuning: `r = softmax(l_base + alpha (l_expert - l_antiexpert))` (DExperts, arXiv 2105.03023; 2401.08565).
 
-    Members: the base, a small tuned expert, the same small model untuned.
+    The members are the base, a small tuned model (the expert), and the same small model untuned (the anti-expert).
 
     Raises:
         ConfigurationError: alpha is not finite.
@@ -38,8 +41,8 @@ def proxy(alpha: float = 1.0) -> Proxy:
 
 
 @dataclass(frozen=True)
-class Realign(Combination):
-    """See `realign`."""
+class Realign(OwnCombination):
+    """The combination that `realign` makes."""
 
     roles = "the aligned model and its reference"
     lam: float
@@ -48,18 +51,19 @@ class Realign(Combination):
     def name(self) -> str:
         return f"realign:{self.lam:g}"
 
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        return warp(linear(logits, (self.lam, 1 - self.lam)))
+    def scores(self, logits: Sequence[Tensor]) -> Tensor:
+        return linear(logits, (self.lam, 1 - self.lam))
 
-    def weight(self, member: int) -> float:
-        return abs(self.lam if member == 0 else 1 - self.lam)
+    def traits(self, warp: AnyWarp) -> Traits:
+        return Traits(weights=(abs(self.lam), abs(1 - self.lam)))
 
 
 def realign(lam: float = 0.5) -> Realign:
-    """Decoding-time realignment: `r = softmax(lam l_aligned + (1 - lam) l_reference)` (DeRa, arXiv 2402.02992).
+    """Return decoding-time realignment: `r = softmax(lam l_aligned + (1 - lam) l_reference)` (DeRa, arXiv 2402.02992).
 
     Args:
-        lam: strength of the alignment: 0 is the reference, 1 the aligned model, above 1 goes beyond it.
+        lam: the strength of the alignment. 0 gives the reference, 1 the aligned model; a value above 1 aligns more strongly
+            than the aligned model.
 
     Raises:
         ConfigurationError: lam is not finite.
@@ -68,11 +72,10 @@ def realign(lam: float = 0.5) -> Realign:
 
 
 @dataclass(frozen=True)
-class Guidance(Combination):
-    """See `guidance`."""
+class Guidance(Steered):
+    """The combination that `guidance` makes."""
 
     roles = "one model listed twice, the second one for the negative prompt"
-    leading = 1.0
     prompts = ("prompt", "negative")
     scale: float
 
@@ -80,18 +83,18 @@ class Guidance(Combination):
     def name(self) -> str:
         return f"guidance:{self.scale:g}"
 
-    def __call__(self, logits: Logits, warp: AnyWarp) -> Tensor:
-        return warp(linear(logits, (self.scale, 1 - self.scale)))
+    def scores(self, logits: Sequence[Tensor]) -> Tensor:
+        return linear(logits, (self.scale, 1 - self.scale))
 
 
 def guidance(scale: float = 1.5) -> Guidance:
-    """Classifier-free guidance: `r = softmax(scale l_prompt + (1 - scale) l_negative)` (arXiv 2306.17806).
+    """Return classifier-free guidance: `r = softmax(scale l_prompt + (1 - scale) l_negative)` (arXiv 2306.17806).
 
-    One model reads two prompts: its first copy the prompt, its second the `negative_prompt` of the parameters, by
-    default the prompt's last token, as in transformers.
+    One model is listed twice. The first member reads the prompt. The second member reads the `negative_prompt` of the
+    parameters; without one it reads the last token of the prompt, as in transformers.
 
     Args:
-        scale: 1 is the model alone; above, its output leans away from what it says to the negative prompt.
+        scale: 1 gives the model alone. A value above 1 makes tokens that are probable after the negative prompt less probable.
 
     Raises:
         ConfigurationError: scale is not finite.
@@ -100,9 +103,10 @@ def guidance(scale: float = 1.5) -> Guidance:
 
 
 def context_aware(alpha: float = 0.5) -> Guidance:
-    """Context-aware decoding: `r = softmax((1 + alpha) l_context - alpha l_without)` (arXiv 2305.14739).
+    """Return context-aware decoding: `r = softmax((1 + alpha) l_context - alpha l_without)` (arXiv 2305.14739).
 
-    This is `guidance(1 + alpha)`: the prompt holds context and question, the negative prompt the question alone.
+    This is `guidance(1 + alpha)`. The prompt contains the context and the question; the negative prompt contains only the
+    question.
 
     Raises:
         ConfigurationError: alpha is not finite.

@@ -1,4 +1,4 @@
-"""A decision tree over the probabilities of a draft's and an assistant's token, evaluated on tensors."""
+"""A decision tree on two probabilities: that of a token of the draft, and that of the assistant's top token."""
 
 import json
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ from unisono.errors import ConfigurationError
 
 FORMAT = "unisono-cosd-tree-1"
 FEATURES = ("p_draft", "p_assistant")
-LARGEST = 1e9  # of a threshold; nan is not below it, and an integer of any length can be compared
+LARGEST = 1e9  # thresholds must be smaller; this refuses nan, and integers that are too long for a float
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """The end of a path: whether the token is replaced."""
+    """The end of a path: it says whether the token is replaced."""
 
     replace: bool
 
 
 @dataclass(frozen=True)
 class Tree:
-    """An inner node: `feature <= threshold` goes to `low`, anything else to `high`."""
+    """An inner node. `feature <= threshold` leads to `low`; any other value leads to `high`."""
 
     feature: str
     threshold: float
@@ -33,16 +33,20 @@ class Tree:
     high: "Tree | Leaf"
 
     def __call__(self, draft: Tensor, assistant: Tensor | None) -> Tensor:
-        """Whether tokens are replaced: bool, broadcast of both tensors; without the assistant, whether they may be."""
+        """Return which tokens are replaced: bool [N, V]. Without the assistant, return which could be replaced.
+
+        Args:
+            draft: the draft's probabilities [N, V]. assistant: the probability of the assistant's top token [N, 1].
+        """
         low, high = (_decide(node, draft, assistant) for node in (self.low, self.high))
         value = draft if self.feature == "p_draft" else assistant
         if value is None:
             return low | high
-        # Thresholds are doubles, as in scikit-learn, which compares its float32 features with them
+        # As in scikit-learn, which compares float32 features with thresholds that are doubles
         return torch.where(value.double() <= self.threshold, low, high)
 
     def features(self) -> set[str]:
-        """Those that some path looks at."""
+        """Return the features that some path compares."""
         below = [node.features() for node in (self.low, self.high) if isinstance(node, Tree)]
         return {self.feature}.union(*below)
 
@@ -54,7 +58,7 @@ def _decide(node: Tree | Leaf, draft: Tensor, assistant: Tensor | None) -> Tenso
 
 
 def rules(node: Tree | Leaf, depth: int = 0) -> Iterator[str]:
-    """The tree as if-then lines."""
+    """Yield the lines of the tree as text: `if`, `else` and what they decide."""
     indent = "    " * depth
     if isinstance(node, Leaf):
         yield f"{indent}{'replace by the assistant' if node.replace else 'keep the draft'}"
@@ -66,12 +70,16 @@ def rules(node: Tree | Leaf, depth: int = 0) -> Iterator[str]:
 
 
 def write_tree(tree: Tree, file: str | Path, **notes: Any) -> None:
-    """Save a tree as JSON, with anything that says where it comes from."""
+    """Save a tree as JSON. `notes` are saved beside the tree; they say how the tree was made."""
     Path(file).write_text(json.dumps({"format": FORMAT, "tree": asdict(tree), **notes}, indent=1) + "\n")
 
 
 def read_tree(file: str | Path) -> Tree:
-    """The tree in a JSON file; ConfigurationError if the file cannot be read, or is not what `write_tree` writes."""
+    """Return the tree that `write_tree` saved in a file.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or `write_tree` did not write it.
+    """
     try:
         content: Any = json.loads(Path(file).read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,79 +1,260 @@
-"""Propose: a member drafts tokens for all rows that want some, without waiting for its device."""
+"""Draft: proposers propose tokens for all rows that want some, without waiting for a device."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from unisono.decoding.laws import KeptScores, Span, cells
+from unisono.decoding.policy import MemberLaws
+from unisono.decoding.prompt_lookup import Lookup
+from unisono.decoding.proposals import Draft, Name, Proposal
 from unisono.decoding.row import Row
 from unisono.decoding.targets import alike
+from unisono.errors import ConfigurationError
 from unisono.sampling.noise import Purpose
 from unisono.sampling.sampler import draw
-from unisono.transfer import known_tokens
+from unisono.sampling.warp import AnyWarp
+from unisono.transfer import known_tokens, on_host
 
 
-def propose(index: int, drafts: dict[Row, int], score: Callable[[Sequence[Row]], Sequence[Row]]) -> None:
-    """The member proposes so many tokens per row: the first from what it has scored, the rest one forward each.
+@dataclass(frozen=True)
+class GivenLaw:
+    """The law that a proposer of a user draws from, as a policy sees it."""
+
+    law: Tensor
+    raw: Tensor
+
+
+class OwnLaw:
+    """What one member says at one position, of the laws of several rows."""
+
+    def __init__(self, kept: KeptScores, index: int) -> None:
+        self._kept, self._index = kept, index
+
+    @property
+    def law(self) -> Tensor:
+        return self._kept.law[self._index]
+
+    @property
+    def raw(self) -> Tensor:
+        return self._kept.raw[self._index]
+
+
+@dataclass(frozen=True, eq=False)
+class Seat:
+    """What a proposer sees of one row, behind the row's last proposal. It cannot change the row.
+
+    proposer: the proposer's own name. steps: how many steps it may take.
+    """
+
+    row: Row
+    proposer: Name
+    steps: int
+
+    @property
+    def tokens(self) -> list[int]:
+        """The prompt, the text and the open proposals. Waits for drafts that are on a device."""
+        return [*self.row.task.prompt, *self.row.frontier.committed, *self.open_tokens]
+
+    @property
+    def open_tokens(self) -> list[int]:
+        """The open proposals. Waits for drafts that are on a device."""
+        return [int(proposal.token) for proposal in self.open]
+
+    @property
+    def open(self) -> Sequence[Proposal]:
+        return self.row.frontier.proposals
+
+    @property
+    def room(self) -> int:
+        """How many more tokens may be proposed before the end of the row."""
+        return self.row.frontier.room
+
+    @property
+    def text(self) -> Lookup:
+        """An index of the row's tokens."""
+        return self.row.text
+
+    @property
+    def warp(self) -> AnyWarp:
+        """What turns logits [1, V] at the next position into a law."""
+        return self.row.laws.warp([self.row.frontier.open])
+
+    def scores(self, member: int) -> KeptScores | None:
+        """Return what a member says behind the last proposal (logits, law, raw: [1, V]); None if it has not scored that."""
+        if self.row.frontier.scored(member) <= self.row.frontier.open:
+            return None
+        return KeptScores(cells([Span(self.row.laws, [self.row.frontier.open])], member))
+
+    def willing(self, scores: MemberLaws) -> bool:
+        """Whether the row's policy wants a proposal from these laws to be drawn."""
+        return self.row.policy.draws(self.open, self.proposer, scores)
+
+    def copies(self, run: int) -> int:
+        """Return how many tokens the row's policy wants that were found by a run of `run` tokens."""
+        return self.row.policy.copies(self.open, run)
+
+    def draw(self, law: Tensor, behind: int = 0) -> int | None:
+        """Return a token drawn from a law [V]; None if the row's policy does not want one.
+
+        Under the verification `coupled`, the noise of the position's target draws it.
+
+        Args:
+            behind: how many tokens of the same draft are in front of the token.
+        """
+        if not self.willing(GivenLaw(law, law)):
+            return None
+        purpose = self.row.method.verification.proposing
+        return int(draw(law.unsqueeze(0), purpose, [self.row.names(self.row.frontier.open + behind)]))
+
+    def pick(self, law: Tensor) -> int:
+        """Return an index drawn from any law [N] that is not one of tokens, as of pairs; once per position and round."""
+        return int(draw(law.unsqueeze(0), Purpose.PICK, [self.row.names()]))
+
+
+class Proposer(Protocol):
+    """Proposes tokens for rows, with no member's scores or with those that are there.
+
+    name: how a turn names it, and statistics.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def propose(self, seats: Sequence[Seat]) -> Sequence[Draft | None]:
+        """Return a draft for each row, or None for a row that has to go on without.
+
+        It is asked again until it has taken the steps of the turn.
+        """
+        ...
+
+
+class MemberProposer:
+    """A member that proposes one token per step, from what it has scored."""
+
+    def __init__(self, member: int) -> None:
+        self._member = member
+
+    def propose(self, seats: Sequence[Seat]) -> list[Draft | None]:
+        drafts: dict[Row, Draft] = {}
+        for group in alike([seat.row for seat in seats], lambda row: (row.laws.key, row.method.verification.proposing)):
+            own = [seat for seat in seats if seat.row in set(group)]
+            try:
+                drafts.update(self._drafted(own))
+            except Exception as error:  # rows with processors of their own are groups of their own
+                for row in group:
+                    row.fail(error)
+        return [drafts.get(seat.row) for seat in seats]
+
+    def _drafted(self, seats: Sequence[Seat]) -> dict[Row, Draft]:
+        kept = KeptScores(cells([Span(seat.row.laws, [seat.row.frontier.open]) for seat in seats], self._member))
+        places = [place for place, seat in enumerate(seats) if seat.willing(OwnLaw(kept, place))]
+        if not places:
+            return {}
+        chosen = [seats[place].row for place in places]
+        laws = [None] * len(chosen)
+        if seats[0].row.task.warp.greedy:
+            tokens = kept.best()[places] if len(places) < len(seats) else kept.best()
+        else:
+            law = _possible(kept.law if len(places) == len(seats) else kept.law[places])
+            tokens = draw(law, chosen[0].method.verification.proposing, [row.names() for row in chosen])
+            laws = list(law.unbind())
+        drawn = zip(chosen, known_tokens(tokens), laws, strict=True)
+        return {row: Draft((token,), (law,), self._member) for row, token, law in drawn}
+
+
+def _possible(laws: Tensor) -> Tensor:
+    """Return the laws [R, V], with any law in the place of one that edits leave no token.
+
+    That is exact, since it is the law that is kept with the proposal.
+    """
+    if on_host(laws) and not bool(laws[:, 0].isnan().any()):
+        return laws
+    return laws.nan_to_num(1 / laws.shape[-1])
+
+
+class TextProposer:
+    """Proposes the tokens that followed the last ones where they stood before, in the prompt or the text."""
+
+    name = "lookup"
+
+    def propose(self, seats: Sequence[Seat]) -> list[Draft | None]:
+        return [self._found(seat) for seat in seats]
+
+    def _found(self, seat: Seat) -> Draft | None:
+        open = seat.open_tokens
+        found, run = seat.text.find(open, min(seat.steps, seat.room))
+        found = found[: seat.copies(run)] if found else []
+        if not found or any(map(seat.row.frontier.is_end, open)):
+            return None
+        return Draft(found, [None] * len(found), self.name, seat.steps)
+
+
+TEXT = TextProposer()
+
+
+def propose(name: Name, wanted: dict[Row, int], score: Callable[[Sequence[Row]], Sequence[Row]]) -> None:
+    """Let a proposer take so many steps for each row. A row for which it fails, fails alone.
 
     Args:
-        score: runs the member on what the rows have proposed; returns those that it has scored then.
+        score: runs the proposing member on what the rows have proposed; returns the rows that it has scored then.
     """
-    left = {row: count for row, count in drafts.items() if count > 0}
-    while left:
-        rows, laws = _willing(index, *_laws(index, list(left)))
-        going_on = _draw(index, rows, laws) if rows else []
-        unfinished = [row for row in going_on if left[row] > 1]
-        scored = score(unfinished) if unfinished else []
-        left = {row: left[row] - 1 for row in scored}
+    left = {row: steps for row, steps in wanted.items() if steps > 0}
+    while left := {row: steps for row, steps in left.items() if not (row.finished or row.frontier.closed)}:
+        drafts = _drafts(name, [Seat(row, name, steps) for row, steps in left.items()])
+        again = {row: left[row] - draft.steps for row, draft in drafts.items() if _extended(row, draft, left[row])}
+        left = {row: steps for row, steps in again.items() if steps > 0 and row.policy.goes_on(row.frontier.proposals, name)}
+        if left and isinstance(name, int):
+            scored = set(score(list(left)))
+            left = {row: steps for row, steps in left.items() if row in scored}
 
 
-def _laws(index: int, rows: Sequence[Row]) -> tuple[list[Row], Tensor]:
-    """The member's laws [R, V] behind the last proposals of the rows, without those whose own processor fails."""
-    warped: list[Row] = []
-    laws: list[Tensor] = []
-    for group in alike(rows, lambda row: row.warp_key()):
-        try:
-            warp = group[0].warp(group[0].frontier.open, 1)
-            laws.append(warp(torch.stack([row.frontier.law_source(index) for row in group])))
-            warped += group
-        except Exception as error:  # rows with processors of their own are groups of their own
-            for row in group:
-                row.fail(error)
-    if not laws:
-        return [], torch.empty(0)
-    together = laws[0] if len(laws) == 1 else torch.cat(laws)
-    # Edits may leave the proposer no token; any law will do to propose from, if it is the one that is kept
-    return warped, together.nan_to_num(1 / together.shape[-1])
+def _drafts(name: Name, seats: Sequence[Seat]) -> dict[Row, Draft]:
+    proposer = _proposer(seats[0].row, name)
+    if isinstance(name, int):
+        seats = [seat for seat in seats if seat.row.frontier.scored(name) > seat.row.frontier.open]
+        if not seats:
+            return {}
+    try:
+        found = list(proposer.propose(seats))
+        if len(found) != len(seats):
+            raise ConfigurationError(f"proposer {name} must return {len(seats)} drafts, not: {len(found)}")
+    except Exception as error:  # of a user, for all rows at once
+        for seat in seats:
+            seat.row.fail(error)
+        return {}
+    return {seat.row: draft for seat, draft in zip(seats, found, strict=True) if draft is not None}
 
 
-def _willing(index: int, rows: list[Row], laws: Tensor) -> tuple[list[Row], Tensor]:
-    """Without the rows where the member's next proposal is not worth deciding."""
-    places = [place for place, row in enumerate(rows) if row.starts(index, laws[place])]
-    return (rows, laws) if len(places) == len(rows) else ([rows[place] for place in places], laws[places])
+def _proposer(row: Row, name: Name) -> Proposer | MemberProposer:
+    if isinstance(name, int):
+        return MemberProposer(name)
+    return next((each for each in row.lineup.proposers if each.name == name), TEXT)
 
 
-def _draw(index: int, rows: Sequence[Row], laws: Tensor) -> list[Row]:
-    """Draw a proposal for each row; those behind which more is worth proposing."""
-    purposes = {row.method.verification.proposing for row in rows}
-    drawn = _drawn(rows, laws, purposes.pop()) if len(purposes) == 1 else _drawn_apart(rows, laws)
-    going_on = []
-    for row, token, law in zip(rows, known_tokens(drawn), laws, strict=True):
-        ended = row.propose(index, token, law)
-        if not ended:
-            going_on.append(row)
-    return going_on
+def _extended(row: Row, draft: Draft, steps: int) -> bool:
+    """Propose a draft; whether the row goes on."""
+    try:
+        if not isinstance(draft.proposer, int):
+            _require_draft(row, draft, steps)
+        row.extend(draft)
+    except Exception as error:  # the draft, or the row's constraint
+        row.fail(error)
+    return not row.finished
 
 
-def _drawn(rows: Sequence[Row], laws: Tensor, purpose: Purpose) -> Tensor:
-    return draw(laws, purpose, [row.names() for row in rows])
-
-
-def _drawn_apart(rows: Sequence[Row], laws: Tensor) -> Tensor:
-    """Rows whose verifications want proposals of different kinds."""
-    tokens = torch.empty(len(rows), dtype=torch.long, device=laws.device)
-    for purpose in Purpose:
-        group = [index for index, row in enumerate(rows) if row.method.verification.proposing is purpose]
-        if group:
-            places = torch.tensor(group, device=laws.device)
-            tokens[places] = _drawn([rows[index] for index in group], laws[places], purpose)
-    return tokens
+def _require_draft(row: Row, draft: Draft, steps: int) -> None:
+    """Raise ConfigurationError for a draft that cannot be decided: a proposer of a user may return anything."""
+    problem = f"proposer {draft.proposer} gave a draft that cannot be taken: "
+    if not 1 <= draft.steps <= steps:
+        raise ConfigurationError(f"{problem}{draft.steps} steps, where 1 to {steps} were asked for")
+    if len(draft.tokens) != len(draft.laws) or not len(draft.tokens):
+        raise ConfigurationError(f"{problem}{len(draft.tokens)} tokens with {len(draft.laws)} laws")
+    for token, law in zip(draft.tokens, draft.laws, strict=True):
+        if not 0 <= int(token) < row.vocabulary:
+            raise ConfigurationError(f"{problem}token {int(token)} is outside of the vocabulary of {row.vocabulary}")
+        if law is not None and (law.shape != (row.vocabulary,) or not bool(law[int(token)] > 0)):
+            raise ConfigurationError(f"{problem}token {int(token)} has no mass in the law that it names")

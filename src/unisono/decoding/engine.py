@@ -1,9 +1,9 @@
-"""The decode loop, for all rows at once: admit, ask the schedules, run a member, settle, propose.
+"""The decode loop, for all rows at once: admit, ask the policies, run a member, settle, draft.
 
-One loop for every method. One turn runs per step, that of the member (or members, under `parallel`) that most rows
-wait for; the others wait, which changes their speed but not their order of turns, hence not their text. Within a step
-whatever is the same for several rows is done once: the member's forward, and the laws of rows with the same
-combination and warp, their verification, and the wait for the device.
+One loop for every method. One turn runs per step: that of the member (or members, under `parallel`) that most rows wait
+for. The other rows wait, which changes their speed but not their order of turns, so their text does not change. Work that
+is the same for several rows is done once in a step: the member's forward pass, the laws of rows with the same combination
+and warp, their verification, and the wait for the device.
 """
 
 import threading
@@ -13,9 +13,10 @@ from enum import IntEnum
 
 import torch
 
-from unisono.auto.measurements import Experience
 from unisono.decoding.admission import Admission
 from unisono.decoding.drafting import propose
+from unisono.decoding.events import Forward, Listener, Listeners, StepBegan, StepEnded
+from unisono.decoding.policy import Turn
 from unisono.decoding.row import Row
 from unisono.decoding.settling import settle
 from unisono.errors import ConfigurationError, MemberError, RequestError
@@ -43,14 +44,12 @@ class Engine:
         lineup: whose order contexts and draft lengths follow.
         rows: the most rows that run at the same time; more wait.
         memory: bytes that the members' caches may take together.
-        experience: is told what steps take; a fresh one by default.
     """
 
-    def __init__(
-        self, lineup: Lineup, rows: int = ROWS, memory: int = 2**40, experience: Experience | None = None
-    ) -> None:
+    def __init__(self, lineup: Lineup, rows: int = ROWS, memory: int = 2**40) -> None:
         self._lineup = lineup
-        self._experience = experience or Experience(lineup.parameters)
+        self._listeners = Listeners()
+        self._permanent: list[Listener] = []
         self._admission = Admission(lineup, rows, memory)
         self._running: list[Row] = []
         self._lock = threading.RLock()
@@ -74,6 +73,18 @@ class Engine:
                 self._release()
                 for member in self._lineup.members:
                     member.release()
+
+    def listen(self, listener: Listener) -> None:
+        """Give the listener the engine's events that it hears, until `unlisten`. Schedules listen while their rows run."""
+        with self._lock:
+            self._permanent.append(listener)
+            self._listeners.add(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Give the listener no more events."""
+        with self._lock:
+            self._permanent = [each for each in self._permanent if each is not listener]
+            self._listeners.remove(listener)
 
     def submit(self, *rows: Row) -> None:
         """Let rows run as soon as there is room; those that are submitted together are in line together.
@@ -123,7 +134,7 @@ class Engine:
             self._stepping, self._inside, self._drafted, started = True, 0.0, 0, time.perf_counter()
             try:
                 self._admit()
-                self._experience.begin(max(1, len(self._running)))
+                self._listeners.tell(StepBegan, max(1, len(self._running)))
                 members, rows = self._busiest()
                 if rows:
                     self._turn(members, rows)
@@ -152,6 +163,7 @@ class Engine:
 
     def _start(self, row: Row) -> None:
         self._running.append(row)
+        self._listeners.add(row.method.schedule)
         row.started = time.perf_counter()
 
     def _release(self) -> None:
@@ -164,10 +176,17 @@ class Engine:
                     heir.inherit(row)
                     self._start(heir)
                 row.close()
+                self._forget(row.method.schedule)
+
+    def _forget(self, schedule: Listener) -> None:
+        """The schedule hears nothing more once none of its rows run."""
+        listening = (*self._permanent, *(row.method.schedule for row in self._running))
+        if schedule.hears and all(each is not schedule for each in listening):
+            self._listeners.remove(schedule)
 
     def _count_time(self, rows: Sequence[Row], started: float) -> None:
         now = time.perf_counter()
-        self._experience.costs.add_step(now - started - self._inside, self._drafted)
+        self._listeners.tell(StepEnded, now - started - self._inside, self._drafted)
         for row in rows:
             row.stats.seconds = now - row.started
             row.stats.outside += (now - started - self._inside) / len(rows)
@@ -192,66 +211,90 @@ class Engine:
         return members, groups[members]
 
     def _turn(self, members: tuple[int, ...], rows: list[Row]) -> None:
-        """The members score; rows whose positions are scored then settle and propose."""
+        """The members score; rows whose positions are scored then settle and draft."""
         turns = {row: row.turn() for row in rows}
-        read = self._score(members, rows)
+        read = self._score(members, rows, twins=True)
         ready = [row for row in rows if read[row] is not Progress.UNFINISHED and not row.finished]
         committed = settle(ready)
         for row in ready:
             row.end_round()
         open = {row: row.frontier.open for row in ready}
-        rooms = {row: row.draft_room(members[0], turns[row].propose) for row in ready}
-        propose(members[0], rooms, lambda drafting: self._draft(members[0], drafting))
-        for row in ready:
-            row.look_up(turns[row].lookup)
-        drafts = {row: row.frontier.open - open[row] for row in ready}
-        _settle_early([row for row in ready if drafts[row]])
+        self._propose({row: turns[row] for row in ready})
+        drafted = [row for row in ready if row.frontier.open > open[row]]
+        early = [row for row in drafted if row.needs.certainty is not None and not row.finished]
+        if early:  # what nobody else is needed for
+            settle(early)
+            for row in early:
+                row.next_names()
         for row in rows:
             row.waited = 0
         for row in ready:
-            if read[row] is Progress.NOTHING and not (committed.get(row) or drafts[row] or row.finished):
+            if read[row] is Progress.NOTHING and not (committed.get(row) or row in drafted or row.finished):
                 problem = f"makes no progress: {turns[row]} (does it mind view.room?)"
                 row.fail(ConfigurationError(f"schedule {row.method.schedule.name} {problem}"))
 
-    def _score(self, members: Sequence[int], rows: Sequence[Row]) -> dict[Row, Progress]:
-        """The members read what they have not read of the rows, several of them at the same time."""
-        started = time.perf_counter()
-        if not members[1:]:
-            outcomes = [self._forward(members[0], rows)]
-        else:
-            outcomes = list(self._pool.map(lambda member: self._forward(member, rows), members))
-        self._inside += time.perf_counter() - started
-        return {row: max(outcome[row] for outcome in outcomes) for row in rows}
+    def _propose(self, turns: dict[Row, Turn]) -> None:
+        """Proposers take the steps of the rows' turns, one proposer behind the other."""
+        for place in range(max((len(turn.drafts) for turn in turns.values()), default=0)):
+            drafts = {row: turn.drafts[place] for row, turn in turns.items() if len(turn.drafts) > place}
+            for name in dict.fromkeys(name for name, _ in drafts.values()):
+                steps = {row: count for row, (each, count) in drafts.items() if each == name}
+                propose(name, steps, lambda rows, name=name: self._draft(name, rows))
 
     def _draft(self, member: int, rows: Sequence[Row]) -> list[Row]:
-        """The rows whose last proposal the member has scored."""
+        """Return the rows whose last proposal the member has scored."""
         self._drafted += 1
         return [row for row, made in self._score([member], rows).items() if made is Progress.SCORED]
 
-    def _forward(self, index: int, rows: Sequence[Row]) -> dict[Row, Progress]:
-        """One forward of a member for all rows that it has something to read of."""
-        work = {row: item for row in rows if (item := row.work(index)) is not None}
-        if not work:
-            return dict.fromkeys(rows, Progress.NOTHING)
+    def _score(self, members: Sequence[int], rows: Sequence[Row], twins: bool = False) -> dict[Row, Progress]:
+        """The members read what they have not read of the rows; those with weights of their own at the same time.
+
+        Args:
+            twins: a member takes along its twins that a row's first undecided position still needs.
+        """
         started = time.perf_counter()
-        member = self._lineup.members[index]
+        groups = list(dict.fromkeys(self._lineup.together(member) if twins else (member,) for member in members))
+        wanted = [_wanted(group, members, rows) for group in groups]
+        if not groups[1:]:
+            outcomes = [self._forward(wanted[0])]
+        else:
+            outcomes = list(self._pool.map(self._forward, wanted))
+        self._inside += time.perf_counter() - started
+        return {row: max(outcome.get(row, Progress.NOTHING) for outcome in outcomes) for row in rows}
+
+    def _forward(self, wanted: Sequence[tuple[Row, int]]) -> dict[Row, Progress]:
+        """One forward pass of a member, or of twins, for all rows that it has something to read of."""
+        jobs = [(row, index, work) for row, index in wanted if (work := row.work(index)) is not None]
+        if not jobs:
+            return {}
+        started = time.perf_counter()
+        works = [work for *_, work in jobs]
+        member = self._lineup.members[jobs[0][1]]
         try:
-            scores = member.score(list(work.values()))
-            _require_scores(member, list(work.values()), scores)
+            scores = member.score(works)
+            _require_scores(member, works, scores)
         except Exception as error:
-            for row in work:
+            for row, *_ in jobs:
                 row.fail(error)
-            return dict.fromkeys(rows, Progress.NOTHING)
+            return {}
         seconds = time.perf_counter() - started
-        width = max(max(item.keep, item.read + len(item.tokens)) for item in work.values())
-        self._experience.costs.add(index, len(work), width, seconds)
-        share = seconds / len(work)
-        for row, said in zip(work, scores, strict=True):
-            row.frontier.add_scores(index, said)
-            row.stats.members[index].forwards += 1
-            row.stats.members[index].seconds += share
-        scored = dict.fromkeys(rows, Progress.NOTHING)
-        return scored | {row: Progress.SCORED if item.keep else Progress.UNFINISHED for row, item in work.items()}
+        ran = tuple(dict.fromkeys(index for _, index, _ in jobs))
+        width = max(max(work.keep, work.read + len(work.tokens)) for work in works)
+        read = sum(work.read + len(work.tokens) for work in works)
+        rows = len(dict.fromkeys(row for row, *_ in jobs))
+        self._listeners.tell(Forward, ran, rows, width, read, seconds, started)
+        made: dict[Row, Progress] = {}
+        for (row, index, work), said in zip(jobs, scores, strict=True):
+            row.add_scores(index, said, 1, seconds / len(jobs))
+            made[row] = max(made.get(row, Progress.NOTHING), Progress.SCORED if work.keep else Progress.UNFINISHED)
+        return made
+
+
+def _wanted(group: tuple[int, ...], members: Sequence[int], rows: Sequence[Row]) -> list[tuple[Row, int]]:
+    """Which members of a group of twins have to score which rows."""
+    return [
+        (row, member) for member in group for row in rows if member in members or member in row.needs.missing(0)
+    ]
 
 
 def _require_scores(member: Member, work: Sequence[Work], scores: Sequence[Scores]) -> None:
@@ -262,12 +305,3 @@ def _require_scores(member: Member, work: Sequence[Work], scores: Sequence[Score
         raise MemberError(f"member {member.name} must return logits of the shapes {wanted}, not: {found}")
     if any(each.logits.dtype not in (torch.float32, torch.float64) for each in scores):
         raise MemberError(f"member {member.name} must return logits in float32 or float64")
-
-
-def _settle_early(rows: Sequence[Row]) -> None:
-    """Decide what a member drafted that nobody else is needed for."""
-    early = [row for row in rows if row.needs.may_know_early and not row.finished]
-    if early:
-        settle(early)
-        for row in early:
-            row.next_names()

@@ -1,46 +1,69 @@
-"""A row's frontier: what is committed, what is proposed, and what each member has scored of it.
+"""A row's frontier: what is committed, what is proposed, what each member has scored of it, and what may follow.
 
-The only mutable state of decoding besides the members' caches. It knows units and tensors, neither models nor prompts: a
-row feeds members with `units`, and the engine puts what they say into `add_scores`.
+The only mutable state of decoding besides the members' caches. It knows tokens and tensors, neither models nor prompts.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from unisono.decoding.proposals import FORCED, Proposal
+from unisono.errors import RequestError
 from unisono.members.base import Scores
+from unisono.sampling.constraint import Constraint
 from unisono.transfer import Token
 
+Place = tuple[Tensor, int]  # a row of a tensor that several positions share
 
-@dataclass(frozen=True)
-class Proposal:
-    """An uncommitted token, the very law [V] it was drawn from, and the member that drew it; None if it was looked up.
 
-    trust: what a pilot tells proposals apart by, to learn how often they stand.
+class Said:
+    """What one member says at one open position: its scores there, and the laws that were made of them.
+
+    logits: where its logits [V] are. law, raw: where its laws [V] are, once they were made; nothing writes to them.
     """
 
-    token: Token
-    law: Tensor
-    member: int | None
-    trust: object = None
+    __slots__ = ("index", "law", "raw", "scores")
+
+    def __init__(self, scores: Scores, index: int) -> None:
+        self.scores, self.index = scores, index
+        self.law: Place | None = None
+        self.raw: Place | None = None if scores.raw is None else (scores.raw, index)
+
+    @property
+    def logits(self) -> Place:
+        return self.scores.logits, self.index
+
+
+def joined(places: Sequence[Place]) -> Tensor:
+    """Return the rows at these places as one tensor [N, V]; without a copy where they are neighbours in one tensor."""
+    first, start = places[0]
+    if all(base is first and index == start + offset for offset, (base, index) in enumerate(places)):
+        return first[start : start + len(places)]
+    return torch.stack([base[index].to(first.device) for base, index in places])
 
 
 class Frontier:
     """Open positions of one row, counted from the first one that is not committed.
 
     Args:
-        members: how many score and propose.
+        members: how many score.
+        limit: the most tokens of the row.
+        ends: tokens behind which nothing follows.
+        constraint: what may follow; it belongs to this row and stands behind the last open proposal that it allows.
     """
 
-    def __init__(self, members: int) -> None:
+    def __init__(
+        self, members: int, limit: int = 2**31, ends: frozenset[int] = frozenset(), constraint: Constraint | None = None
+    ) -> None:
         self.committed: list[int] = []
         self.proposals: list[Proposal] = []
-        # Per member, [V] for each position it has scored
-        self._scores: list[list[Tensor]] = [[] for _ in range(members)]
-        self._raw: dict[int, list[Tensor]] = {}  # the same laws without a warp, of members that warp by themselves
-        self._like = torch.empty(0)  # scores of any position, for tensors like them
+        self.said: list[list[Said]] = [[] for _ in range(members)]  # per member, of each position that it has scored
+        self.constraint = constraint
+        self._masks: list[Tensor] = []  # of each open position that the constraint has come to
+        self._lost = False  # whether the constraint forbids the last proposal
+        self._limit, self._ends = limit, ends
 
     @property
     def position(self) -> int:
@@ -52,61 +75,119 @@ class Frontier:
         """How many proposals there are; the position behind the last one is open too, but has none."""
         return len(self.proposals)
 
+    @property
+    def room(self) -> int:
+        """How many more tokens may be proposed before the end of the row."""
+        return self._limit - len(self.committed) - len(self.proposals)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing may follow the last proposal: the row is full, or the proposal is an end, or forbidden."""
+        return self.room <= 0 or self._lost or bool(self.proposals and self.is_end(self.proposals[-1].token))
+
+    def is_end(self, token: Token) -> bool:
+        """Whether a token is known to end the text; one that is still on a device is not."""
+        return isinstance(token, int) and token in self._ends
+
+    def positions(self, free: bool = True) -> int:
+        """Return how many open positions are of interest: those of proposals, and the one behind the last proposal.
+
+        Nothing follows a proposed end, nor a proposal that the constraint forbids.
+
+        Args:
+            free: whether a token may be drawn behind the last proposal.
+        """
+        most = min(self.open + (free and not self._lost), self._limit - self.position)
+        for offset, proposal in enumerate(self.proposals):
+            if self.is_end(proposal.token):
+                return min(most, offset + 1)
+        return most
+
     def scored(self, member: int) -> int:
-        """How many open positions the member has scored, from the first on."""
-        return len(self._scores[member])
+        """Return how many open positions the member has scored, from the first one on."""
+        return len(self.said[member])
 
-    def scores(self, member: int, count: int) -> list[Tensor]:
-        """The member's logits [V] at each of the first `count` open positions."""
-        return self._scores[member][:count]
+    def forced(self, offset: int) -> bool:
+        """Whether the constraint forces the token at an open position."""
+        return offset < len(self.proposals) and self.proposals[offset].proposer == FORCED
 
-    def raw(self, member: int, count: int) -> list[Tensor] | None:
-        """The member's laws [V] without a warp at the first `count` open positions; None if its scores have them."""
-        return self._raw[member][:count] if member in self._raw else None
-
-    def law_source(self, member: int) -> Tensor:
-        """The member's logits [V] at the position behind the last proposal."""
-        return self._scores[member][self.open]
+    def mask(self, offset: int) -> Tensor:
+        """Return what the constraint allows at an open position: bool [V]."""
+        return self._masks[offset]
 
     def units(self, first: int, end: int) -> list[Token]:
-        """The generated units from index `first` up to `end`, open proposals included."""
+        """Return the generated tokens from index `first` up to `end`, open proposals included."""
         proposals = self.proposals[max(0, first - self.position) : max(0, end - self.position)]
         return [*self.committed[first:end], *(proposal.token for proposal in proposals)]
 
     def add_scores(self, member: int, scores: Scores) -> None:
         """Append what the member says at the next positions that it has not scored."""
-        self._scores[member].extend(scores.logits.unbind(0))
-        if scores.raw is not None:
-            self._raw.setdefault(member, []).extend(scores.raw.unbind(0))
-        if len(scores.logits):
-            self._like = scores.logits
+        self.said[member].extend(Said(scores, index) for index in range(len(scores.logits)))
 
-    def propose(self, proposal: Proposal) -> None:
+    def begin(self) -> list[Proposal]:
+        """Let the constraint come to the first position; return what it forces there."""
+        return self._arrive() if self.constraint is not None and not self._masks and not self.committed else []
+
+    def propose(self, proposal: Proposal) -> list[Proposal]:
+        """Append a proposal; return it with those that the constraint forces behind it.
+
+        Raises:
+            RequestError: the constraint allows no token at the next position, or forbids the one that it forces.
+        """
         self.proposals.append(proposal)
-
-    def propose_certain(self, tokens: Sequence[int], trust: object = None) -> None:
-        """Propose tokens that nobody drew: each law is one-hot. Some position must have been scored before."""
-        laws = self._like.new_zeros(len(tokens), self._like.shape[-1])
-        laws.scatter_(-1, torch.tensor(tokens, device=laws.device).unsqueeze(-1), 1.0)
-        for token, law in zip(tokens, laws, strict=True):
-            self.propose(Proposal(token, law, None, trust))
+        if self.constraint is None:
+            return [proposal]
+        self._lost = not self.constraint.accept(int(proposal.token))
+        return [proposal, *self._arrive()]
 
     def reveal(self, tokens: Sequence[int]) -> None:
         """The first proposals are these tokens; they may have been on a device so far."""
         shown = zip(self.proposals, tokens, strict=False)
         self.proposals[: len(tokens)] = [replace(proposal, token=token) for proposal, token in shown]
 
-    def accept(self, count: int) -> list[Proposal]:
+    def accept(self, count: int) -> None:
         """Commit the first `count` proposals, which are revealed; scores of later positions stay valid."""
-        accepted, self.proposals = self.proposals[:count], self.proposals[count:]
-        self.committed.extend(int(proposal.token) for proposal in accepted)
-        for scores in (*self._scores, *self._raw.values()):
-            del scores[:count]
-        return accepted
+        self.committed.extend(int(proposal.token) for proposal in self.proposals[:count])
+        for kept in (self.proposals, self._masks, *self.said):
+            del kept[:count]
 
-    def replace(self, token: int) -> None:
-        """Commit a token at the first open position; everything proposed or scored there and later is void."""
+    def replace(self, token: int) -> list[Proposal]:
+        """Commit a token at the first open position; all that is proposed or scored there and later is void.
+
+        Returns:
+            The proposals that the constraint forces behind the token.
+        """
+        void = len(self.proposals) - self._lost
         self.committed.append(token)
-        self.proposals.clear()
-        for scores in (*self._scores, *self._raw.values()):
-            scores.clear()
+        for kept in (self.proposals, self._masks, *self.said):
+            kept.clear()
+        if self.constraint is None:
+            return []
+        self._lost = False
+        if void:
+            self.constraint.rollback(void)
+        if self.is_end(token) or self.room <= 0:
+            return []
+        if not self.constraint.accept(token):
+            raise RequestError(f"the constraint does not accept token {token}, which its mask allows")
+        return self._arrive()
+
+    def _arrive(self) -> list[Proposal]:
+        """Keep the masks of the positions that the constraint has come to; propose what it forces there, and return it."""
+        made: list[Proposal] = []
+        constraint = self.constraint
+        while constraint is not None and not self.closed:
+            position = self.position + self.open
+            mask, token = constraint.mask(), constraint.forced()
+            if not bool(mask.any()):
+                raise RequestError(f"the constraint allows no token behind generated token {position}")
+            self._masks.append(mask)
+            if token is None:
+                break
+            if not (0 <= token < len(mask) and bool(mask[token])) or not constraint.accept(token):
+                raise RequestError(
+                    f"the constraint forces token {token} behind generated token {position}, which it forbids there"
+                )
+            made.append(Proposal(token, None, FORCED))
+            self.proposals.append(made[-1])
+        return made

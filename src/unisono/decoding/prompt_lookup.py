@@ -1,6 +1,7 @@
 """Prompt lookup: what followed the last tokens where they stood before (Saxena 2023, "prompt lookup decoding").
 
-A proposer without a model: its law is one-hot, so a proposal stands with the probability that the target gives it.
+A proposer without a model: what it proposes is treated as given, so a proposal is accepted with the probability that the
+target gives it.
 """
 
 from collections.abc import Sequence
@@ -9,27 +10,25 @@ LENGTHS = (4, 3, 2)  # of the runs of tokens that are looked up, in this order
 
 
 class Lookup:
-    """The text of one row, committed tokens only, with an index of its runs.
+    """The text of one row, with an index of its runs of tokens.
 
     Args:
         prompt: what the text begins with.
+        committed: the generated tokens; the list grows while the row runs, and is read when something is looked up.
     """
 
-    def __init__(self, prompt: Sequence[int]) -> None:
+    def __init__(self, prompt: Sequence[int], committed: Sequence[int] = ()) -> None:
+        self._prompt, self._committed = prompt, committed
         self._text: list[int] = []
         self._places: dict[tuple[int, ...], int] = {}  # run -> where it was followed last
-        self._prompt = len(prompt)
-        self._append(prompt)
-
-    def read(self, committed: Sequence[int]) -> None:
-        """Append what was committed since the last call."""
-        self._append(committed[len(self._text) - self._prompt :])
 
     def find(self, open: Sequence[int], most: int) -> tuple[list[int], int]:
-        """Up to `most` tokens that may follow the text and the open ones, and how long a run they were found by.
+        """Return up to `most` tokens that may follow the text and the open tokens, and the length of the run they follow.
 
-        No tokens, found by 0, if the end was not seen before.
+        No tokens and 0, if the end of the text was not seen before.
         """
+        self._append(self._prompt[len(self._text) :])
+        self._append(self._committed[len(self._text) - len(self._prompt) :])
         text = [*self._text[-LENGTHS[0] :], *open]
         for length in LENGTHS:
             place = self._places.get(tuple(text[-length:])) if len(text) >= length else None
@@ -38,7 +37,7 @@ class Lookup:
         return [], 0
 
     def _copied(self, place: int, open: Sequence[int], most: int) -> list[int]:
-        """Tokens from there on; a copy may run into its own beginning, as in text that repeats itself at once."""
+        """Return tokens from there on; a copy may run into its own beginning, as in text that repeats itself at once."""
         known = len(self._text)
         found = [*open]
         for source in range(place, place + most):

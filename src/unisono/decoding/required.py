@@ -1,63 +1,82 @@
-"""Who is needed where: the members without whose scores the law of an open position is not known."""
+"""Which members are required where: those without whose scores the law of an open position is not known."""
 
 from collections.abc import Iterator
 
 import torch
 
-from unisono.decoding.frontier import Frontier
-from unisono.decoding.spec import Method, Task
+from unisono.combine.base import Certainty, static_odds
+from unisono.decoding.laws import RowLaws, Span, read
+from unisono.decoding.spec import Method
 from unisono.sampling.noise import Noise, Purpose
 
-AHEAD = 16  # positions behind the last proposal for which a schedule may know the member that is drawn
+AHEAD = 16  # positions behind the last proposal for which a policy may know the member that is drawn
+Heard = tuple[tuple[int, ...], bool]  # the members that have scored a position, and whether it has a proposal
 
 
 class Needs:
-    """What the open positions of one row need.
+    """What the open positions of one row need. Positions are counted from the first one that is not committed."""
 
-    Args:
-        frontier: the row's. combined: the members that the combination is of.
-    """
-
-    def __init__(self, method: Method, task: Task, frontier: Frontier, noise: Noise, combined: range) -> None:
-        self.all = method.combination.needed(len(combined))
-        self._lazy = method.schedule.lazy and task.logprobs is None
-        self._odds = torch.tensor(method.combination.odds(task.warp), dtype=torch.float64)
-        self._drawn: list[int] = []  # per generated token, the member drawn for it
-        self._heard: dict[int, object] = {}  # per open position, what was looked at in vain
-        self._fixed: set[int] = set()  # positions whose law nobody can change
-        self._certain: set[int] = set()  # positions whose proposal stands, whatever the others say
-        self.may_know_early = self._lazy and not self.draws and method.combination.early(task.warp)
-        self._frontier, self._noise, self._limit = frontier, noise, task.limit
-
-    @property
-    def draws(self) -> bool:
-        """Whether the law of each position is that of a member drawn for it."""
-        return len(self._odds) > 0
+    def __init__(self, method: Method, laws: RowLaws, noise: Noise) -> None:
+        combination, task = method.combination, laws.task
+        self.all = combination.needed(laws.members)
+        self.draws = combination.drawn_by is not None and not task.warp.greedy
+        self.odds = static_odds(combination, laws.members, task.warp)
+        raw = task.logprobs is not None and not task.processed
+        self._whole = raw or "loglikelihood" in combination.reads  # forced positions are scored too
+        self._lazy = method.schedule.lazy and task.logprobs is None and "loglikelihood" not in combination.reads
+        self._laws, self._frontier, self._noise = laws, laws.frontier, noise
+        self._odds = torch.tensor(self.odds, dtype=torch.float64)
+        self._drawn: dict[int, int] = {}  # by position in the text: the member drawn for it
+        self._heard: dict[int, Heard] = {}  # by position in the text: what was looked at in vain
+        self._fixed: set[int] = set()  # positions in the text whose law no other member can change
+        self._certain: set[int] = set()  # positions in the text whose proposal is accepted, whatever other members score
+        self.certainty: Certainty | None = None
+        if self._lazy and not self.draws:
+            self.certainty = combination.traits(task.warp).certainty
 
     def drawn(self, offset: int) -> int:
-        """The member drawn for an open position, counted from the first one."""
+        """Return the member drawn for an open position; the members that its odds read must have scored it."""
         position = self._frontier.position + offset
-        while len(self._drawn) <= position:
-            self._drawn.append(self._noise.draw(self._odds, Purpose.MEMBER, len(self._drawn), 0))
+        if position not in self._drawn:
+            self._drawn[position] = self._noise.draw(self._position_odds(offset), Purpose.MEMBER, position, 0)
         return self._drawn[position]
 
+    def _position_odds(self, offset: int) -> torch.Tensor:
+        if self.odds:
+            return self._odds
+        heard = [each for each in range(self._laws.members) if self._frontier.scored(each) > offset]
+        odds: torch.Tensor = self._laws.combination.odds(read([Span(self._laws, [offset])], heard))[0].double()
+        return odds
+
     def upcoming(self) -> tuple[int, ...]:
-        """The members drawn for all open positions and some behind them; none if none are drawn."""
-        if not (self.draws and self._lazy):
+        """Return the members drawn for open positions and some behind them, as far as they are known in advance."""
+        if not (self.draws and self._lazy) or self._laws.combination.drawn_by:
             return ()
-        most = min(self._frontier.open + AHEAD, self._limit - self._frontier.position)
+        ahead = AHEAD if self.odds else 1  # odds that read the text need the tokens in front
+        most = min(self._frontier.open + ahead, self._frontier.room + self._frontier.open)
         return tuple(self.drawn(offset) for offset in range(most))
 
     def missing(self, offset: int) -> tuple[int, ...]:
-        """The members that have to score an open position before it can be decided."""
+        """Return the members that have to score an open position before it can be decided."""
         position = self._frontier.position + offset
-        if position in self._fixed or position in self._certain:
+        if position in self._fixed or position in self._certain or not self.counts(offset):
             return ()
-        needed = (self.drawn(offset),) if self.draws and self._lazy else self.all
-        return tuple(member for member in needed if self._frontier.scored(member) <= offset)
+        return tuple(member for member in self._needed(offset) if self._frontier.scored(member) <= offset)
+
+    def _needed(self, offset: int) -> tuple[int, ...]:
+        if not (self.draws and self._lazy):
+            return self.all
+        readers = self._laws.combination.drawn_by or ()
+        if any(self._frontier.scored(member) <= offset for member in readers):
+            return readers
+        return (self.drawn(offset),)
+
+    def counts(self, offset: int) -> bool:
+        """Whether the law of an open position has to be computed: not where a constraint forces the token."""
+        return self._whole or not self._frontier.forced(offset)
 
     def unsure(self) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Open positions that only some of the needed members have scored, with these, if that is new."""
+        """Open positions that only some of the needed members have scored, with these members, if that is new."""
         most = max(self._frontier.scored(member) for member in self.all)
         for offset in range(most):
             heard = tuple(member for member in self.all if self._frontier.scored(member) > offset)
@@ -66,7 +85,7 @@ class Needs:
                 yield offset, heard
 
     def learn(self, offset: int, heard: tuple[int, ...], fixed: bool, certain: bool) -> None:
-        """What these members' scores say about an open position."""
+        """Keep what these members' scores say about an open position."""
         position = self._frontier.position + offset
         self._heard[position] = heard, offset < self._frontier.open
         if fixed:
@@ -75,15 +94,17 @@ class Needs:
             self._certain.add(position)
 
     def forget(self) -> None:
-        """A token was redrawn: what was learnt about later positions is void."""
+        """A token was replaced: what was learnt about later positions is void, and so are odds that read the text."""
         self._heard.clear()
         self._fixed.clear()
         self._certain.clear()
+        if not self.odds:
+            self._drawn.clear()
 
     def unscored(self, offset: int) -> bool:
-        """Whether an open position is decided without its law: its proposal stands in any case."""
+        """Whether an open position is decided without its law: its proposal is accepted in any case."""
         return self._frontier.position + offset in self._certain
 
     def known(self, positions: int) -> int:
-        """How many of the first open positions can be decided."""
+        """Return how many of the first open positions can be decided."""
         return next((offset for offset in range(positions) if self.missing(offset)), positions)

@@ -1,30 +1,27 @@
 """A row: one running sequence, its frontier, its slots in the members, its noise.
 
-A row decides nothing about time: the engine says when a member has scored it, when it settles and when it proposes.
-So what a row becomes depends on its request and seed alone, never on the rows beside it.
+A row decides nothing about time: the engine says when a member has scored it, when it settles and when it drafts. So what
+a row becomes depends on its request and seed alone, never on the rows beside it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import torch
-from torch import Tensor
-
-from unisono.auto.policy import Guide
-from unisono.decoding.frontier import Frontier, Proposal
+from unisono.decoding.events import Accepted, Drawn, Ended, Listener, Listeners, Measured, Proposed, Replaced, RolledBack, Scored
+from unisono.decoding.frontier import Frontier
+from unisono.decoding.laws import RowLaws
+from unisono.decoding.policy import RowRequest, Turn, View, checked
+from unisono.decoding.prompt_lookup import Lookup
+from unisono.decoding.proposals import FORCED, Draft, Name, Proposal
 from unisono.decoding.required import Needs
-from unisono.decoding.schedules import Turn, View, checked
 from unisono.decoding.slots import CHUNK, Slots
 from unisono.decoding.spec import Method, Settled, Task
 from unisono.decoding.verification import Block
 from unisono.errors import RequestError
-from unisono.members.base import Work
+from unisono.members.base import Scores, Work
 from unisono.members.lineup import Lineup
-from unisono.sampling.logits_edits import EditedWarp
 from unisono.sampling.noise import Noise
 from unisono.sampling.sampler import Names
-from unisono.sampling.warp import AnyWarp
-from unisono.transfer import Token
 from unisono.types import Commit, MemberStats, Stats
 
 GIVEN = 2**22  # the most logits of a member that a row with given tokens keeps at once
@@ -34,7 +31,8 @@ class Row:
     """See the module.
 
     Args:
-        emit: is given what each settling commits; None to go on, else the row has ended with that many of these tokens.
+        take: is given what each settling commits; returns None to go on, else how many of these tokens the text takes
+            before it ends.
     """
 
     def __init__(
@@ -43,43 +41,74 @@ class Row:
         method: Method,
         task: Task,
         noise: Noise,
-        emit: Callable[[list[Commit]], int | None] = lambda commits: None,
+        take: Callable[[list[Commit]], int | None] = lambda commits: None,
     ) -> None:
-        self.method = method
-        self.task = task
-        self.lineup = lineup
-        self.frontier = Frontier(len(task.contexts))
-        (text,) = lineup.proposers
+        self.lineup, self.method, self.task = lineup, method, task
+        constraint = None if task.constraint is None else task.constraint.copy()
+        self.frontier = Frontier(len(task.contexts), task.limit, task.ends, constraint)
+        combination, combined = method.combination, len(lineup.combined)
+        likelihoods: list[list[float]] = [[] for _ in lineup.combined if "loglikelihood" in combination.reads]
+        self.laws = RowLaws(task, combination, combined, self.frontier, task.edits.watched(), likelihoods)
+        self.needs = Needs(method, self.laws, noise)
+        self.text = Lookup(task.prompt, self.frontier.committed)
+        self.slots = Slots(lineup, task.contexts, "features" in combination.reads)
         compiled = [member.facts.get("compiled") == "yes" for member in lineup.members]
-        self.stats = Stats(list(map(MemberStats, lineup.names, compiled)), MemberStats(text))
-        self.slots = Slots(lineup, task.contexts)
+        self.stats = Stats(list(map(MemberStats, lineup.names, compiled)), list(map(MemberStats, lineup.proposer_names)))
         self.error: Exception | None = None
-        self.needs = Needs(method, task, self.frontier, noise, lineup.combined)
         self.submitted = self.finished = False
         self.waited = 0  # steps since it was last served
         self.started = 0.0  # when it was admitted
         self.siblings: Sequence[Row] = ()  # the samples of one prompt, itself included, in order
+        self.before: Sequence[Row] = ()  # rows that must have ended before this one starts
+        self._noise, self._take = noise, take
         self._turn: Turn | None = None
         self._last: int | None = None  # the member that ran last
-        self.guide = Guide(method, task, self.frontier, self.needs)
-        self._noise = noise
-        self._edits = task.edits.watched()
         self._round = 0  # how often it has settled
-        self.emit = emit
+        self.policy = method.schedule.policy(self._request())
+        self.listeners = Listeners(self.policy)
         self._offer()
+
+    def _request(self) -> RowRequest:
+        return RowRequest(
+            combination=self.method.combination,
+            warp=self.task.warp,
+            verification=self.method.verification.name,
+            proposer=self.method.proposer,
+            needed=self.needs.all,
+            odds=self.needs.odds,
+            ends=self.task.ends,
+            plain=self.laws.plain,
+            text=self.text,
+        )
 
     @property
     def vocabulary(self) -> int:
         """Size V of all laws."""
         return self.lineup.vocabulary
 
+    def listen(self, listener: Listener) -> None:
+        """Give the listener the row's events that it hears, from now on."""
+        self.listeners.add(listener)
+
+    def drawn(self, position: int) -> int | None:
+        """Return the member drawn for an open position; None if no member is drawn."""
+        return self.needs.drawn(position - self.frontier.position) if self.needs.draws else None
+
     def ready(self) -> bool:
         """Whether it may start: samples of one prompt wait until the first of them has read it."""
+        if not all(row.finished for row in self.before):
+            return False
         first = next((row for row in self.siblings if row.submitted and not row.finished), self)
         return first is self or first.frontier.position > 0
 
     def open(self) -> None:
-        """Take a slot in every member, with the prompt in it as far as a sibling has read it."""
+        """Take a slot in every member, with the prompt in it as far as a sibling has read it.
+
+        Raises whatever ended a row that had to end before.
+        """
+        for row in self.before:
+            if row.error is not None:
+                raise row.error
         self.slots.open(next((row.slots for row in self.siblings if row.slots), None))
 
     def heir(self) -> "Row | None":
@@ -96,22 +125,24 @@ class Row:
         self.slots.close()
 
     def turn(self) -> Turn:
-        """Whom the schedule wants next; it is asked once per round."""
+        """Return what the policy wants next; it is asked once per round."""
         if self._turn is None:
-            scored = tuple(self.frontier.scored(member) for member in self.lineup.everyone)
+            self._proposed(self.frontier.begin())  # not in the constructor, before anyone can listen
             frontier = self.frontier
-            room = self.task.limit - frontier.position - frontier.open
-            view = View(
-                frontier.open, scored, self.needs.missing(0), self._proposer(), room, drawn=self.needs.upcoming()
+            scored = tuple(frontier.scored(member) for member in self.lineup.everyone)
+            needed = self.needs.missing(0) or self.needs.all
+            view = View(frontier.open, scored, needed, self._proposer(), frontier.room, self.needs.upcoming())
+            self._turn = checked(
+                self.policy.turn(view), self.method.schedule.name, self.lineup.everyone, self.lineup.proposer_names
             )
-            self._turn = checked(self.guide.turn(view), self.method.schedule.name, self.lineup.everyone)
         return self._turn
 
     def end_round(self) -> None:
         """The turn was taken: what could be settled is."""
         if self._turn is not None:
             self._last = self._turn.members[-1]
-            self.guide.count(self.stats.plans)
+            if plan := self.policy.following:
+                self.stats.plans[plan] = self.stats.plans.get(plan, 0) + 1
         self._turn = None
         self.stats.rounds += 1
         self.next_names()
@@ -121,37 +152,34 @@ class Row:
         self._round += 1
 
     def work(self, member: int) -> Work | None:
-        """What the member must do to score all open positions within the limit; None if it has scored them."""
+        """Return what the member must do to score all open positions within the limit; None if it has scored them."""
         return self.slots.work(member, self.frontier, self._positions())
 
-    def warp_key(self) -> object:
-        """Rows with equal keys may be warped together."""
-        return self.task.warp if self.task.edits.nothing else self
-
-    def warp(self, first: int, count: int) -> AnyWarp:
-        """What turns logits at `count` open positions, from `first` on, into laws."""
-        if self.task.edits.nothing:
-            return self.task.warp
-        proposed = [int(proposal.token) for proposal in self.frontier.proposals]
-        prefixes = [self.frontier.committed + proposed[:position] for position in range(first, first + count)]
-        return EditedWarp(self.task.warp, self._edits, self.task.prompt, prefixes)
+    def add_scores(self, member: int, scores: Scores, forwards: int, seconds: float) -> None:
+        """A member has scored the next positions, in so many forward passes; `seconds` is the row's share of their time."""
+        first = self.frontier.position + self.frontier.scored(member)
+        self.frontier.add_scores(member, scores)
+        self.stats.members[member].forwards += forwards
+        self.stats.members[member].seconds += seconds
+        if len(scores.logits):
+            self.listeners.tell(Scored, member, first, scores)
 
     def known(self) -> int:
-        """How many leading positions can be settled: proposals with a known target, and the position behind them."""
+        """Return how many leading positions can be settled: proposals with a known target, and the position behind."""
         return self.needs.known(self._positions())
 
     def block(self, known: int) -> Block:
-        """What there is to decide at the first open positions, whose targets are known."""
+        """Return what there is to decide at the first open positions, whose targets are known."""
         proposals = self.frontier.proposals[:known]
         return Block(
-            self._names(self.frontier.position, len(proposals)),
+            self.names(0, len(proposals)),
             [proposal.token for proposal in proposals],
             [proposal.law for proposal in proposals],
             free=len(proposals) < known,
         )
 
     def settle(self, settled: Settled) -> int:
-        """Commit and emit what was decided; returns how many tokens.
+        """Commit what was decided; returns how many tokens.
 
         Raises:
             RequestError: the token to commit has no law, or the row has ended and a processor turns out to keep state.
@@ -162,73 +190,46 @@ class Row:
                 f"{self.frontier.position + settled.accepted}: each is ruled out by some member or mask, or scores are "
                 "not numbers"
             )
-        self.guide.learn(settled)
         self.frontier.reveal(settled.tokens)
-        proposers = [proposal.member for proposal in self.frontier.proposals[: len(settled.tokens)]]
-        commits = self._commit(settled, proposers)
-        ended = self.emit(commits) if commits else None
+        commits = self._commits(settled)
+        ended = self._take(commits) if commits else None
         kept = len(commits) if ended is None else ended
-        decided = proposers[: min(kept, settled.accepted + (settled.follows is not None))]
-        self.stats.count(decided, min(kept, settled.accepted), kept)
-        self.finished = ended is not None or self.frontier.position >= self.task.limit
-        if self.finished:
-            self._edits.check()
-        self._offer()
+        self._tell(settled, kept)
+        decided = [proposal.proposer for proposal in self.frontier.proposals[: min(kept, len(settled.tokens))]]
+        self.stats.count(decided[: settled.committed], min(kept, settled.accepted), kept)
+        for likelihood, values in zip(self.laws.loglikelihood, settled.likelihoods, strict=False):
+            likelihood.extend(values)
+        self._advance(settled, ended is not None)
         return len(commits)
 
-    def draft_room(self, member: int, count: int) -> int:
-        """How many of `count` tokens the member can propose now; 0 if what it scored has become void."""
-        if self.finished or self.frontier.scored(member) <= self.frontier.open:
-            return 0
-        return min(count, self.task.limit - self.frontier.position - self.frontier.open)
+    def names(self, offset: int | None = None, count: int = 1) -> Names:
+        """Return what choices at `count` positions are called, from an open position on; by default, from the next one."""
+        offset = self.frontier.open if offset is None else offset
+        return Names(self._noise, self.frontier.position + offset, self._round, count, self.task.warp.greedy)
 
-    def names(self) -> Names:
-        """What the choice of the next proposal is called."""
-        return self._names(self.frontier.position + self.frontier.open, 1)
-
-    def starts(self, member: int, law: Tensor) -> bool:
-        """Whether what the member would propose next, drawn from the law [V], is worth deciding; asked before it is drawn."""
-        return self.guide.starts(member, law)
-
-    def propose(self, member: int, token: Token, law: Tensor) -> bool:
-        """The member has drawn a token from the law; true if nothing is worth proposing behind it."""
-        if not self.task.edits.nothing:
-            token = int(token)  # the one place that waits for a draft: its tokens decide about laws
-        self.frontier.propose(Proposal(token, law, member, self.guide.trust))
-        self.stats.members[member].proposed += 1
-        # Whatever follows an end would be thrown away; what was drawn stays a proposal, so this is unbiased
-        return self._is_end(token) or self.guide.stops(member)
-
-    def look_up(self, most: int) -> None:
-        """Propose up to `most` tokens that followed the last ones where they stood before."""
-        room = self.task.limit - self.frontier.position - self.frontier.open
-        found, run = self.guide.find(0 if self.finished else min(most, room))
-        if found:
-            self.frontier.propose_certain(found, ("lookup", run))
-        self.stats.lookup.proposed += len(found)
-
-    def _is_end(self, token: Token) -> bool:
-        """Whether a token is known to end the text; one that is still on a device is not."""
-        return isinstance(token, int) and token in self.task.ends
+    def extend(self, draft: Draft) -> None:
+        """Propose the tokens of a draft, up to where nothing may follow or the constraint forces another token."""
+        first, added = self.frontier.open, 0
+        for token, law in zip(draft.tokens, draft.laws, strict=True):
+            if self.frontier.closed or self.frontier.open != first + added:
+                break
+            # The one place that waits for a draft: laws may read its tokens
+            token = int(token) if self.laws.on_host else token
+            self._proposed(self.frontier.propose(Proposal(token, law, draft.proposer)))
+            added += 1
+        self.stats.of(draft.proposer).proposed += added
+        if draft.scores is not None and isinstance(draft.proposer, int) and added == len(draft.tokens):
+            self.add_scores(draft.proposer, draft.scores, draft.forwards, draft.seconds)
 
     def fail(self, error: Exception) -> None:
-        """End the row with an error, for whoever waits for it."""
+        """End the row with an error, which is raised where somebody waits for the row."""
         self.error, self.finished = error, True
 
-    def _names(self, position: int, count: int) -> Names:
-        return Names(self._noise, position, self._round, count, self.task.warp.greedy)
-
     def _positions(self) -> int:
-        """Open positions that are of interest: the proposals, and the one behind them where a token may be drawn.
-
-        Nothing follows a proposed end: it is the last token, or it is replaced.
-        """
-        most = min(self.frontier.open + (not self.task.given), self.task.limit - self.frontier.position)
-        ends = (offset for offset, each in enumerate(self.frontier.proposals) if self._is_end(each.token))
-        return min(most, next(ends, most) + 1)
+        return self.frontier.positions(free=not self.task.given)
 
     def _proposer(self) -> int:
-        """The default proposer; of several as good as it, the one after the member that ran last.
+        """Return the default proposer; of several as good as it, the one after the member that ran last.
 
         So rows of a batch alternate in step, whichever of them had a rejection.
         """
@@ -243,25 +244,71 @@ class Row:
             return
         most = max(1, min(CHUNK, GIVEN // self.vocabulary))
         for token in self.task.given[self.frontier.position :][:most]:
-            self.frontier.propose(Proposal(token, torch.empty(0), 0))
+            self.frontier.propose(Proposal(token, None, 0))
 
-    def _commit(self, settled: Settled, proposers: Sequence[int | None]) -> list[Commit]:
-        accepted, follows = settled.accepted, settled.follows
-        self.frontier.accept(accepted)
+    def _proposed(self, proposals: Sequence[Proposal]) -> None:
+        """Tell the last proposals of the frontier."""
+        first = self.frontier.position + self.frontier.open - len(proposals)
+        for offset, proposal in enumerate(proposals):
+            self.listeners.tell(Proposed, first + offset, proposal.token, proposal.proposer)
+
+    def _commits(self, settled: Settled) -> list[Commit]:
+        proposals, accepted = self.frontier.proposals, settled.accepted
         commits = [
-            Commit(token, "accepted", member)
-            for token, member in zip(settled.tokens[:accepted], proposers[:accepted], strict=True)
+            _commit(int(proposal.token), "accepted", proposal.proposer) for proposal in proposals[:accepted]
         ]
-        if follows is not None:
-            self.frontier.replace(follows)
+        if settled.follows is not None and accepted < len(settled.tokens):
+            rejected = proposals[accepted]
+            commits.append(_commit(settled.follows, "redrawn", rejected.proposer, int(rejected.token)))
+        elif settled.follows is not None:
+            commits.append(Commit(settled.follows, "drawn"))
+        if settled.logprobs:
+            pairs = zip(commits, settled.logprobs, strict=True)
+            commits = [replace(each, logprob=logprob, top=top) for each, (logprob, top) in pairs]
+        return commits
+
+    def _tell(self, settled: Settled, kept: int) -> None:
+        """Tell what was decided, as far as the text takes it."""
+        tell, first, proposals = self.listeners.tell, self.frontier.position, self.frontier.proposals
+        accepted = min(kept, settled.accepted)
+        for member, values in enumerate(settled.measured):
+            tell(Measured, member, first, *([each[part] for each in values[:kept]] for part in (0, 1)))
+        if accepted and self.listeners.hear(Accepted):
+            stand = proposals[:accepted]
+            tell(Accepted, first, [int(each.token) for each in stand], [each.proposer for each in stand])
+        decided = accepted
+        if settled.follows is not None and kept > settled.accepted:
+            if accepted < len(settled.tokens):
+                rejected = proposals[accepted]
+                tell(Replaced, first + accepted, int(rejected.token), rejected.proposer, settled.follows)
+                decided += 1
+            else:
+                tell(Drawn, first + accepted, settled.follows)
+        void = len(proposals) - decided
+        if void and (settled.follows is not None or kept < settled.accepted):
+            tell(RolledBack, first + decided, void)
+
+    def _advance(self, settled: Settled, ended: bool) -> None:
+        """Change the row to what was decided."""
+        self.frontier.accept(settled.accepted)
+        full = self.frontier.position + (settled.follows is not None) >= self.task.limit
+        self.finished = ended or full
+        if self.finished:
+            self.frontier.constraint = None  # nothing follows
+        if settled.follows is not None:
+            forced = self.frontier.replace(settled.follows)
             self.slots.cut(self.frontier.position - 1)  # nobody has read the token itself
             self.needs.forget()
-            if accepted < len(settled.tokens):
-                commits.append(Commit(follows, "redrawn", proposers[accepted], proposed=settled.tokens[accepted]))
-            else:
-                commits.append(Commit(follows, "drawn"))
-        if settled.logprobs:
-            commits = [
-                replace(each, logprob=p, top=top) for each, (p, top) in zip(commits, settled.logprobs, strict=True)
-            ]
-        return commits
+            self._proposed(forced)
+        if self.finished:
+            self.listeners.tell(Ended, self.stats.tokens)
+            self.laws.edits.check()
+        self._offer()
+
+
+def _commit(token: int, origin: str, proposer: Name, proposed: int | None = None) -> Commit:
+    if proposer == FORCED:
+        return Commit(token, "forced")
+    if isinstance(proposer, int):
+        return Commit(token, origin, proposer, proposed=proposed)
+    return Commit(token, origin, None, proposed=proposed, proposer=proposer)

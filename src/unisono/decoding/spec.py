@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from unisono.combine.base import Combination
-from unisono.decoding.schedules import Schedule
+from unisono.decoding.policy import Schedule
 from unisono.decoding.verification import Verification
 from unisono.members.base import Context
+from unisono.sampling.constraint import Constraint
 from unisono.sampling.logits_edits import Edits
 from unisono.sampling.warp import Warp
 
@@ -40,6 +41,7 @@ class Task:
     of the law that tokens are drawn from, instead of the combination at temperature 1 without edits and truncation.
     given: if not empty, the tokens to commit, whatever their laws: they are to be scored, under the verification `given`.
     prefix: how many tokens at the beginning of the first member's context are no part of the prompt, but its own.
+    constraint: what may follow, in its state before the first token; each row moves a copy.
     """
 
     contexts: tuple[Context, ...]
@@ -51,6 +53,7 @@ class Task:
     processed: bool = False
     given: tuple[int, ...] = ()
     prefix: int = 0
+    constraint: Constraint | None = None
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -62,10 +65,11 @@ class Task:
 class Settled:
     """What was decided about a block.
 
-    tokens: its proposals. accepted: how many of the first ones stand. follows: the token behind these, if one was drawn.
-    lawless: its target law was none. logprobs: of each committed token, with the most probable ones there. overlaps: per
-    member and committed position that it scored, how much of the target its law covered and how sure it was; empty if that
-    was not measured.
+    tokens: its proposals. accepted: how many of the first ones are accepted. follows: the token behind these, if one was
+    drawn. lawless: its target law was none. logprobs: of each committed token, with the most probable ones there. measured:
+    per member, [overlap with the target, largest probability] of its law at each committed position that it has scored;
+    empty if that was not measured. likelihoods: per member, its raw log-probability of each committed token; empty if the
+    combination does not read that.
     """
 
     tokens: Sequence[int]
@@ -73,4 +77,10 @@ class Settled:
     follows: int | None = None
     lawless: bool = False
     logprobs: Sequence[tuple[float, tuple[tuple[int, float], ...]]] = ()
-    overlaps: Sequence[Sequence[tuple[float, float]]] = ()
+    measured: Sequence[Sequence[tuple[float, float]]] = ()
+    likelihoods: Sequence[Sequence[float]] = ()
+
+    @property
+    def committed(self) -> int:
+        """How many tokens were decided."""
+        return self.accepted + (self.follows is not None)

@@ -1,8 +1,7 @@
-"""The laws of open positions: targets of those that everybody has scored, and what is certain before everybody has.
+"""The target laws of open positions, and what is known of them before all needed members have scored.
 
-Certain are laws that nobody can change any more, and proposals nobody can have rejected. One evaluation for all rows that
-are combined and warped alike and have heard the same members. It costs one more wait for a device, and only where a
-combination can be certain of anything.
+One evaluation serves all rows that are combined and warped alike. Looking for what is known early costs one more wait for
+a device, and happens only for combinations that can know something early.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,117 +10,105 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unisono.combine.base import Combination, Heard, target_law
+from unisono.combine.base import target_law
+from unisono.decoding.laws import KeptScores, Span, cells, log_probabilities, read, read_raw
 from unisono.decoding.row import Row
 from unisono.errors import ConfigurationError
-from unisono.sampling.warp import AnyWarp, Warp, surely
+from unisono.sampling.warp import Warp
 from unisono.transfer import fetch, token_tensor
+
+MOST = 2**25  # the most logits of a member that are combined at once
 
 
 @dataclass(frozen=True)
-class Span:
-    """Neighbouring open positions of a row that the same members have scored, not all that are needed."""
+class Unsure:
+    """Neighbouring open positions of a row that the same members have scored, but not all that are needed."""
 
     row: Row
     first: int
     count: int
     heard: tuple[int, ...]
 
-    def logits(self, member: int) -> list[Tensor]:
-        return self.row.frontier.scores(member, self.first + self.count)[self.first :]
-
-    def proposed(self) -> int:
-        """How many of the positions have a proposal."""
-        return max(0, min(self.count, self.row.frontier.open - self.first))
+    @property
+    def span(self) -> Span:
+        return Span(self.row.laws, range(self.first, self.first + self.count))
 
 
 def look(rows: Sequence[Row]) -> None:
-    """Tell each row which of its open positions have become certain."""
-    groups: dict[object, list[Span]] = {}
-    for span in [span for row in rows for span in _spans(row)]:
-        row = span.row
-        groups.setdefault((row.method.combination, row.warp_key(), _tokenwise(row), span.heard), []).append(span)
-    for spans in groups.values():
+    """Tell each row which of its open positions are known although not all needed members have scored them."""
+    groups: dict[object, list[Unsure]] = {}
+    for each in [each for row in rows for each in _unsure(row)]:
+        row = each.row
+        key = (row.method.combination, row.laws.key, row.method.verification.tokenwise, each.heard)
+        groups.setdefault(key, []).append(each)
+    for group in groups.values():
         try:
-            _look(spans)
+            _look(group)
         except Exception as error:  # rows with processors of their own are groups of their own
-            for span in spans:
-                span.row.fail(error)
+            for each in group:
+                each.row.fail(error)
 
 
-def _spans(row: Row) -> list[Span]:
-    if row.finished or not row.needs.may_know_early:
+def _unsure(row: Row) -> list[Unsure]:
+    if row.finished or row.needs.certainty is None:
         return []
-    spans: list[Span] = []
+    found: list[Unsure] = []
     for offset, heard in row.needs.unsure():
-        last = spans[-1] if spans else None
+        last = found[-1] if found else None
         if last is not None and last.heard == heard and last.first + last.count == offset:
-            spans[-1] = Span(row, last.first, last.count + 1, heard)
+            found[-1] = Unsure(row, last.first, last.count + 1, heard)
         else:
-            spans.append(Span(row, offset, 1, heard))
-    return spans
+            found.append(Unsure(row, offset, 1, heard))
+    return found
 
 
-def _tokenwise(row: Row) -> bool:
-    return row.method.verification.tokenwise
-
-
-def _look(spans: Sequence[Span]) -> None:
-    row = spans[0].row
-    combination, warp = row.method.combination, row.warp(spans[0].first, spans[0].count)
-    heard = _heard(spans)
-    flags = [combination.fixed(heard, warp)]
-    if _tokenwise(row) and any(span.proposed() for span in spans):
-        flags.append(_certain(spans, combination, heard, warp))
+def _look(group: Sequence[Unsure]) -> None:
+    row, spans = group[0].row, [each.span for each in group]
+    certainty = row.needs.certainty
+    assert certainty is not None
+    positions, warp = read(spans, group[0].heard), row.laws.warp(spans[0].offsets)
+    flags = [certainty.fixed(positions, warp)]
+    proposals = [
+        row.frontier.proposals[offset] if offset < row.frontier.open else None
+        for row, offsets in ((each.row, each.span.offsets) for each in group)
+        for offset in offsets
+    ]
+    if row.method.verification.tokenwise and any(proposals):
+        device = positions.scores[group[0].heard[0]].logits.device
+        tokens = token_tensor([0 if each is None else each.token for each in proposals], device)
+        laws = [None if each is None else each.law for each in proposals]
+        some = next((law for law in laws if law is not None), None)
+        chances = torch.ones(len(laws), device=device) if some is None else torch.stack(
+            [some.new_ones(()) if law is None else law.to(device)[token] for law, token in zip(laws, tokens, strict=True)]
+        )
+        there = torch.tensor([each is not None for each in proposals], device=device)
+        flags.append(certainty.certain(positions, warp, tokens, chances).to(device) & there)
     answers = fetch([flag.long() for flag in flags])
     at = 0
-    for span in spans:
-        for offset in range(span.first, span.first + span.count):
-            span.row.needs.learn(offset, span.heard, bool(answers[0][at]), any(answer[at] for answer in answers[1:]))
+    for each in group:
+        for offset in each.span.offsets:
+            each.row.needs.learn(offset, each.heard, bool(answers[0][at]), any(answer[at] for answer in answers[1:]))
             at += 1
-
-
-def _heard(spans: Sequence[Span]) -> Heard:
-    stacked = {
-        member: torch.stack([each for span in spans for each in span.logits(member)]) for member in spans[0].heard
-    }
-    device = stacked[spans[0].heard[0]].device
-    return [stacked[member].to(device) if member in stacked else None for member in spans[0].row.lineup.combined]
-
-
-def _certain(spans: Sequence[Span], combination: Combination, heard: Heard, warp: AnyWarp) -> Tensor:
-    """Positions whose proposal stands in any case; those without one do not count."""
-    some = next(logits for logits in heard if logits is not None)
-    nothing = torch.zeros_like(some[0])
-    proposals = [span.row.frontier.proposals[span.first : span.first + span.count] for span in spans]
-    padded = [[*each, *[None] * (span.count - span.proposed())] for each, span in zip(proposals, spans, strict=True)]
-    flat = [proposal for each in padded for proposal in each]
-    tokens = token_tensor([0 if proposal is None else proposal.token for proposal in flat], some.device)
-    laws = torch.stack([nothing if proposal is None else proposal.law.to(some.device) for proposal in flat])
-    there = torch.tensor([proposal is not None for proposal in flat], device=some.device)
-    return combination.certain(heard, warp, tokens, laws).to(some.device) & there
-
-
-MOST = 2**25  # the most logits of a member that are combined in one go
 
 
 @dataclass(frozen=True)
 class Known:
-    """A row and its target laws [K, V] at the first open positions; those for log-probabilities if it asked for them.
+    """A row and what is known at its first open positions.
 
-    overlaps: per member [up to K, 2], see `Settled`, if the row is curious.
+    targets: [K, V]. plain: the law [K, V] for log-probabilities, if the row asked for them. measured: per member [up to
+    K, 2], see `Settled`, if the policy asked for it.
     """
 
     row: Row
     targets: Tensor
     plain: Tensor | None
-    overlaps: Sequence[Tensor] = ()
+    measured: Sequence[Tensor] = ()
 
 
 def known_laws(rows: Iterable[Row]) -> list[Known]:
-    """The laws at the leading open positions of each row that are known; rows that are combined alike together.
+    """Return the laws at the leading open positions of each row that are known; rows that are combined alike together.
 
-    A row whose own combination or processor fails, fails alone.
+    A row whose own combination, constraint or processor fails, fails alone.
     """
     return [known for group in alike(rows, _law_key) for part in _parts(group) for known in _laws(part)]
 
@@ -136,135 +123,158 @@ def alike(rows: Iterable[Row], key: Callable[[Row], object]) -> Iterator[list[Ro
 
 def _law_key(row: Row) -> object:
     task = row.task
-    return row.method.combination, row.warp_key(), task.logprobs is not None, task.processed, bool(task.given)
+    return row.method.combination, row.laws.key, task.logprobs is not None, task.processed, bool(task.given)
 
 
-def _parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Rows in portions of at most `MOST` logits."""
-    part: list[Row] = []
+def _parts(rows: Sequence[Row]) -> Iterator[list[tuple[Row, int]]]:
+    """Rows with the number of known positions, in portions of at most `MOST` logits."""
+    part: list[tuple[Row, int]] = []
     size = 0
     for row in rows:
-        more = 0 if row.finished else row.known() * row.vocabulary
+        known = 0 if row.finished else row.known()
+        more = known * row.vocabulary
         if part and size + more > MOST:
             yield part
             part, size = [], 0
         if more:
-            part.append(row)
+            part.append((row, known))
             size += more
     if part:
         yield part
 
 
-def _laws(rows: Sequence[Row]) -> list[Known]:
-    """The laws of rows with the same combination and warp."""
+def _laws(part: Sequence[tuple[Row, int]]) -> list[Known]:
+    """Return the laws of rows with the same combination and warp."""
     try:
-        return _combined(rows)
+        return _combined(part)
     except Exception as error:  # a user's combination or processor may raise anything
-        if len(rows) > 1:  # whose fault is it? alone, the others may be fine
-            return [known for row in rows for known in _laws([row])]
-        rows[0].fail(error)
+        if len(part) > 1:  # alone, the other rows may be fine
+            return [known for each in part for known in _laws([each])]
+        part[0][0].fail(error)
         return []
 
 
-def _combined(rows: Sequence[Row]) -> list[Known]:
-    row, sizes = rows[0], [row.known() for row in rows]
-    warp = row.warp(0, sizes[0])
-    plain = None if row.task.logprobs is None else _reported(rows, sizes, warp)
-    targets = plain if plain is not None and row.task.given else _targets(rows, sizes, warp)
-    if targets.shape != (sum(sizes), row.vocabulary):
-        name, shape = row.method.combination.name, tuple(targets.shape)
+def _combined(part: Sequence[tuple[Row, int]]) -> list[Known]:
+    row, sizes = part[0][0], [size for _, size in part]
+    plain = None if row.task.logprobs is None else _reported(part)
+    targets = plain if plain is not None and row.task.given else _targets(part)
+    reported = [None] * len(part) if plain is None else torch.split(plain, sizes)
+    columns = zip(part, torch.split(targets, sizes), reported, strict=True)
+    return [Known(row, laws, own, _measured(row, laws)) for (row, _), laws, own in columns]
+
+
+def _targets(part: Sequence[tuple[Row, int]]) -> Tensor:
+    """Return the laws that tokens are drawn from: [sum of sizes, V]."""
+
+    def computed(spans: Sequence[Span]) -> Tensor:
+        row = part[0][0]
+        if row.needs.draws:
+            return _drawn_laws(part)
+        positions = read(spans, row.needs.all)
+        return _law(row, target_law(row.method.combination, positions, row.laws.warp(spans[0].offsets)))
+
+    targets = _with_forced(part, computed)
+    return _with_certain(part, targets) if part[0][0].needs.certainty is not None else targets
+
+
+def _law(row: Row, law: Tensor) -> Tensor:
+    if law.shape[-1] != row.vocabulary:
+        name, shape = row.method.combination.name, tuple(law.shape)
         raise ConfigurationError(f"combination {name} must return a law of {row.vocabulary} tokens, not: {shape}")
-    reported = [None] * len(rows) if plain is None else torch.split(plain, sizes)
-    columns = zip(rows, torch.split(targets, sizes), reported, strict=True)
-    return [Known(row, laws, plain, _overlaps(row, laws)) for row, laws, plain in columns]
+    return law
 
 
-def _targets(rows: Sequence[Row], sizes: Sequence[int], warp: AnyWarp) -> Tensor:
-    """What tokens are drawn from: [sum of sizes, V]."""
-    if rows[0].needs.draws:
-        return warp(_drawn_logits(rows, sizes))
-    targets = target_law(rows[0].method.combination, _known_logits(rows, sizes), warp)
-    return _certainly(rows, sizes, targets) if rows[0].needs.may_know_early else targets
+def _with_forced(part: Sequence[tuple[Row, int]], computed: Callable[[Sequence[Span]], Tensor]) -> Tensor:
+    """Return laws [sum of sizes, V]: one-hot where a constraint forces the token, computed elsewhere."""
+    if all(row.frontier.constraint is None for row, _ in part):
+        return computed([Span(row.laws, range(size)) for row, size in part])
+    forced = [row.frontier.forced(offset) for row, size in part for offset in range(size)]
+    spans = [
+        Span(row.laws, [offset for offset in range(size) if not row.frontier.forced(offset)]) for row, size in part
+    ]
+    spans = [span for span in spans if span.offsets]
+    laws = computed(spans) if spans else None
+    tokens = [row.frontier.proposals[each].token for row, size in part for each in range(size) if row.frontier.forced(each)]
+    some = torch.zeros(1, part[0][0].vocabulary) if laws is None else laws[:1]
+    found = some.new_zeros(len(forced), some.shape[-1])
+    places = torch.tensor(forced, device=some.device)
+    found[places, token_tensor(tokens, some.device)] = 1
+    if laws is not None:
+        found[~places] = laws
+    return found
 
 
-def _certainly(rows: Sequence[Row], sizes: Sequence[int], targets: Tensor) -> Tensor:
-    """The targets, with what certain proposals were drawn from in their place, so that they are accepted."""
-    start = 0
-    for row, size in zip(rows, sizes, strict=True):
+def _with_certain(part: Sequence[tuple[Row, int]], targets: Tensor) -> Tensor:
+    """Return the targets, with what certain proposals were drawn from in their place, so that they are accepted."""
+    start, copied = 0, False
+    for row, size in part:
         for offset in range(size):
-            if row.needs.unscored(offset):
-                targets[start + offset] = row.frontier.proposals[offset].law
+            if not row.needs.unscored(offset):
+                continue
+            if not copied:  # the targets may be laws that are kept
+                targets, copied = targets.clone(), True
+            proposal = row.frontier.proposals[offset]
+            if proposal.law is not None:
+                targets[start + offset] = proposal.law
+            else:
+                targets[start + offset] = 0
+                targets[start + offset, proposal.token] = 1
         start += size
     return targets
 
 
-def _reported(rows: Sequence[Row], sizes: Sequence[int], warp: AnyWarp) -> Tensor:
-    """What log-probabilities are of: the combination, whoever is drawn; [sum of sizes, V]."""
-    combination = rows[0].method.combination
-    if rows[0].task.processed:
-        return target_law(combination, _known_logits(rows, sizes), warp)
-    raw = rows[0].lineup.warps
-    return target_law(combination, combination.widened(_known_logits(rows, sizes, raw)), Warp())
+def _reported(part: Sequence[tuple[Row, int]]) -> Tensor:
+    """Return what log-probabilities are of: the combination, whichever member is drawn; [sum of sizes, V]."""
+    row = part[0][0]
+    combination, heard = row.method.combination, row.needs.all
+    if row.task.processed:
+
+        def processed(spans: Sequence[Span]) -> Tensor:
+            return target_law(combination, read(spans, heard), row.laws.warp(spans[0].offsets))
+
+        return _with_forced(part, processed)
+    spans = [Span(row.laws, range(size)) for row, size in part]
+    widened = combination.traits(row.task.warp).widened
+    positions = read_raw(spans, heard, widened)
+    return _law(row, target_law(combination, positions, Warp()))
 
 
-def _drawn_logits(rows: Sequence[Row], sizes: Sequence[int]) -> Tensor:
-    """Logits [sum of sizes, V] of the member drawn for each position."""
-    each: list[Tensor] = []
-    for row, size in zip(rows, sizes, strict=True):
+def _drawn_laws(part: Sequence[tuple[Row, int]]) -> Tensor:
+    """Return the laws [sum of sizes, V] of the members drawn for the positions."""
+    found = []
+    for row, size in part:
         for offset in range(size):
-            member = row.needs.drawn(offset)
-            each.append(row.frontier.scores(member, size)[offset])
-    device = each[0].device
-    return torch.stack([logits.to(device) for logits in each])
+            if not row.frontier.forced(offset):
+                found += cells([Span(row.laws, [offset])], row.needs.drawn(offset))
+    return KeptScores(found).law
 
 
-def _known_logits(rows: Sequence[Row], sizes: Sequence[int], raw: bool = False) -> list[Tensor]:
-    """Per member, logits [sum of sizes, V]; where a member was not needed, another one's, which make no difference.
+def _measured(row: Row, targets: Tensor) -> list[Tensor]:
+    """Per member [up to K, 2]: the chance that its proposal would be accepted, and its law's largest probability.
 
-    Args:
-        raw: those of the laws without a warp, of members that warp by themselves.
+    Empty unless the policy wants to know. Positions that a constraint forces are left out, with all behind them.
     """
-    needed = rows[0].needs.all
-    stacked: dict[int, Tensor] = {}
-    for member in needed:
-        each: list[Tensor] = []
-        for row, size in zip(rows, sizes, strict=True):
-            each += _filled(row, member, size, raw)
-        device = stacked[needed[0]].device if stacked else each[0].device
-        stacked[member] = torch.stack([logits.to(device) for logits in each])
-    some = stacked[needed[0]]
-    return [stacked.get(member, some) for member in rows[0].lineup.combined]
-
-
-def _filled(row: Row, member: int, size: int, raw: bool) -> list[Tensor]:
-    """The member's logits at the first positions; of the first member that scored them where it has not."""
-    scores = _said(row, member, size, raw)
-    for offset in range(len(scores), size):
-        heard = next(other for other in row.needs.all if row.frontier.scored(other) > offset)
-        scores.append(_said(row, heard, size, raw)[offset])
-    return scores
-
-
-def _said(row: Row, member: int, size: int, raw: bool) -> list[Tensor]:
-    laws = row.frontier.raw(member, size) if raw else None
-    return row.frontier.scores(member, size) if laws is None else [law.log() for law in laws]
-
-
-def _overlaps(row: Row, targets: Tensor) -> list[Tensor]:
-    """Per member [up to K, 2]: the chance that what it would propose stands, and how sure it is, if the row wants to know.
-
-    Where a proposal is certain, its law stands for the target.
-    """
-    if not row.guide.curious(len(targets)):
+    count = next((offset for offset in range(len(targets)) if row.frontier.forced(offset)), len(targets))
+    if not row.policy.measures(count):
         return []
     each = []
     for member in row.lineup.everyone:
-        scores = row.frontier.scores(member, len(targets))
-        if scores:
-            together = torch.stack(scores)
-            laws = row.warp(0, len(scores))(together).to(targets.device)
-            surest = surely(together, laws, row.task.warp.greedy).to(targets.device)
-            each.append(torch.stack([torch.minimum(laws, targets[: len(scores)]).sum(-1), surest], -1))
+        scored = min(count, row.frontier.scored(member))
+        if scored:
+            kept = KeptScores(cells([Span(row.laws, range(scored))], member), targets.device)
+            law = kept.law
+            overlaps = torch.minimum(law, targets[:scored]).sum(-1)
+            if row.task.warp.greedy:  # the law that proposals are drawn from is one-hot
+                overlaps = targets[:scored].gather(-1, kept.best().unsqueeze(-1))[:, 0]
+            each.append(torch.stack([overlaps, law.amax(-1)], -1))
         else:
             each.append(targets.new_empty(0, 2))
     return each
+
+
+def likelihoods(known: Known, committed: Tensor) -> list[Tensor]:
+    """Per member, its raw log-probability of the token committed at each known position: float64 [K]."""
+    row = known.row
+    if not row.laws.loglikelihood:
+        return []
+    return [log_probabilities(row.frontier.said[m][: len(known.targets)], committed) for m in row.lineup.combined]

@@ -23,13 +23,13 @@ from unisono.transfer import Token, token_tensor
 class Block:
     """The first open positions of one row, as many as have a known target.
 
-    names: of the row's choices, one for each proposal. tokens: the proposals. laws: [V] each, what they
-    were drawn from. free: whether one more position is known, behind the last proposal.
+    names: of the row's choices, one for each proposal. tokens: the proposals. laws: [V] each, what the proposals were drawn
+    from; None for a proposal that is treated as given. free: whether one more position is known, behind the last proposal.
     """
 
     names: Names
     tokens: Sequence[Token]
-    laws: Sequence[Tensor]
+    laws: Sequence[Tensor | None]
     free: bool
 
     @property
@@ -63,21 +63,52 @@ class Verification:
     tokenwise: bool = False
 
 
-def acceptance(r: Tensor, s: Tensor, x: Tensor) -> Tensor:
-    """Probability of accepting each proposal: min(1, r(x) / s(x)) (Leviathan et al. 2023, algorithm 1).
-
-    Args:
-        r, s: laws [K, V]. x: proposals [K], each with s(x) > 0.
-    """
-    x = x.unsqueeze(-1)
-    return (r.gather(-1, x) / s.gather(-1, x)).squeeze(-1).clamp(max=1)
-
-
-def residual(r: Tensor, s: Tensor) -> Tensor:
-    """Law of the token that replaces a rejected one: norm((r - s)+), or r where that is zero in floating point."""
-    rest = (r - s).clamp(min=0)
+def _normalised(rest: Tensor, r: Tensor) -> Tensor:
+    """Return the law of the token that replaces a rejected one: norm((r - s)+), or r where that is zero in floating point."""
     mass = rest.sum(-1, keepdim=True)
     return torch.where(mass > 0, rest / mass, r)
+
+
+class Drafts:
+    """The proposals of all blocks beside their known positions; a free position has none.
+
+    The law s of a proposal that is treated as given is one-hot, and is never made.
+    """
+
+    def __init__(self, targets: Tensor, blocks: Sequence[Block]) -> None:
+        self.tokens = token_tensor(padded_tokens(blocks), targets.device)
+        laws = [law for block in blocks for law in (*block.laws, *[None] * block.free)]
+        drawn = [law.to(targets.device) for law in laws if law is not None]
+        self._laws = torch.stack(drawn) if drawn else None  # [D, V], of the drawn ones
+        places, seen = [], 0
+        for law in laws:
+            places.append(max(0, seen + (law is not None) - 1))
+            seen += law is not None
+        self._places = torch.tensor(places, device=targets.device)  # [N], where the law of each position is
+        self._drawn = None if len(drawn) == len(laws) else torch.tensor(
+            [law is not None for law in laws], device=targets.device
+        )
+
+    def chances(self) -> Tensor | float:
+        """Return s(x) of each known position: [N]; 1 where the proposal is given, or there is none."""
+        if self._laws is None:
+            return 1.0
+        chances = self._laws[self._places, self.tokens]
+        return chances if self._drawn is None else torch.where(self._drawn, chances, 1.0)
+
+    def left(self, weighted: Tensor, at: Tensor) -> Tensor:
+        """Return (w r - s)+ at some of the known positions: [B, V].
+
+        Args:
+            weighted: w r [B, V], w being 1 at most. at: which positions, [B].
+        """
+        if self._laws is None:
+            return weighted.scatter(-1, self.tokens[at].unsqueeze(-1), 0.0)
+        drawn = (weighted - self._laws[self._places[at]]).clamp(min=0)
+        if self._drawn is None:
+            return drawn
+        given = weighted.scatter(-1, self.tokens[at].unsqueeze(-1), 0.0)
+        return torch.where(self._drawn[at].unsqueeze(-1), drawn, given)
 
 
 def decide_tokens(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
@@ -90,15 +121,16 @@ def decide_tokens(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
     if not any(block.tokens for block in blocks):
         tokens = draw(targets, Purpose.TARGET, names)
         return Decisions(torch.zeros_like(tokens), tokens)
-    laws = _stacked_laws(targets, blocks)
+    drafts = Drafts(targets, blocks)
     sizes = [block.known for block in blocks]
-    proposed = token_tensor(padded_tokens(blocks), targets.device)
-    chances = acceptance(targets, laws, proposed)
+    # min(1, r(x) / s(x)) (Leviathan et al. 2023, algorithm 1)
+    chances = (targets.gather(-1, drafts.tokens.unsqueeze(-1))[:, 0] / drafts.chances()).clamp(max=1)
     if any(block.free for block in blocks):
         chances = chances.masked_fill(_free(blocks, targets), 0)
     accepted = leading(_padded(chances, sizes), names)
     ends = _ends(accepted, sizes)
-    rest = _behind(residual(targets[ends], laws[ends]), targets, blocks, ends)
+    at = targets[ends]
+    rest = _behind(_normalised(drafts.left(at, ends), at), targets, blocks, ends)
     return Decisions(accepted, redraw(rest, accepted, names, [block.free for block in blocks]))
 
 
@@ -113,22 +145,22 @@ def decide_blocks(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
     if not any(block.tokens for block in blocks):
         tokens = draw(targets, Purpose.TARGET, names)
         return Decisions(torch.zeros_like(tokens), tokens)
-    laws = _stacked_laws(targets, blocks)
+    drafts = Drafts(targets, blocks)
     sizes = [block.known for block in blocks]
-    worth = _worth(targets, laws, blocks)
+    worth = _worth(targets, drafts, blocks)
     rows, places = _places(sizes, targets)
-    accepted = last(_standing(targets, laws, worth, rows, places)[:, 1:], names)
+    accepted = last(_standing(targets, drafts, worth, rows, places)[:, 1:], names)
     ends = _ends(accepted, sizes)
     weights = worth.gather(-1, accepted.unsqueeze(-1)).to(targets.dtype)
-    rest = _behind(residual(weights * targets[ends], laws[ends]), targets, blocks, ends)
+    at = weights * targets[ends]
+    rest = _behind(_normalised(drafts.left(at, ends), at), targets, blocks, ends)
     return Decisions(accepted, redraw(rest, accepted, names, [block.free for block in blocks]))
 
 
-def _worth(targets: Tensor, laws: Tensor, blocks: Sequence[Block]) -> Tensor:
+def _worth(targets: Tensor, drafts: Drafts, blocks: Sequence[Block]) -> Tensor:
     """The weights w of the first i proposals of each block: float64 [B, K + 1]."""
-    tokens = token_tensor(padded_tokens(blocks), targets.device).unsqueeze(-1)
-    ratios = targets.gather(-1, tokens).double() / laws.gather(-1, tokens)
-    ratios = ratios[:, 0].nan_to_num(0).masked_fill(_free(blocks, targets), 0)
+    ratios = targets.gather(-1, drafts.tokens.unsqueeze(-1))[:, 0].double() / drafts.chances()
+    ratios = ratios.nan_to_num(0).masked_fill(_free(blocks, targets), 0)
     most = max(len(block.tokens) for block in blocks)
     logs = _padded(ratios, [block.known for block in blocks])[:, :most].log().cumsum(-1)
     logs = torch.cat([torch.zeros_like(logs[:, :1]), logs], -1)
@@ -136,10 +168,11 @@ def _worth(targets: Tensor, laws: Tensor, blocks: Sequence[Block]) -> Tensor:
     return (logs - logs.cummax(-1).values).exp()
 
 
-def _standing(targets: Tensor, laws: Tensor, worth: Tensor, rows: Tensor, places: Tensor) -> Tensor:
+def _standing(targets: Tensor, drafts: Drafts, worth: Tensor, rows: Tensor, places: Tensor) -> Tensor:
     """The chance that the first i proposals of each block stand if no more do: float64 [B, K + 1]."""
     weights = worth[rows, places]
-    left = (weights.to(targets.dtype).unsqueeze(-1) * targets - laws).clamp(min=0).sum(-1).double()
+    weighted = weights.to(targets.dtype).unsqueeze(-1) * targets
+    left = drafts.left(weighted, torch.arange(len(targets), device=targets.device)).sum(-1).double()
     chances = torch.where(weights < 1, left / (left + 1 - weights), 1)
     # Where there is no law, the text ends with an error if it gets that far: with what it is worth, as at a block's end
     chances = torch.where(targets[:, 0].isnan(), weights, chances)
@@ -203,13 +236,6 @@ def _padded(values: Tensor, sizes: list[int]) -> Tensor:
     if len(set(sizes)) == 1:
         return values.view(len(sizes), -1)
     return pad_sequence(list(torch.split(values, sizes)), batch_first=True)
-
-
-def _stacked_laws(targets: Tensor, blocks: Sequence[Block]) -> Tensor:
-    """What the proposals were drawn from, one per known position; zeros at a free one: [N, V]."""
-    nothing = torch.zeros_like(targets[0])
-    each = [law for block in blocks for law in (*block.laws, *[nothing] * block.free)]
-    return torch.stack([law.to(targets.device) for law in each])
 
 
 VERIFICATIONS = {

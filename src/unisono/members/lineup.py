@@ -15,14 +15,14 @@ class Lineup:
     """The members of the combination, and who else proposes.
 
     members: those of the combination as listed, and behind them those that only propose. drafters: how many these are.
-    proposers: names of what proposes without slots and scores. twins: groups of members, by index, whose work one call of
+    proposers: what else proposes, without slots and scores, besides the text (see `decoding.drafting.Proposer`). twins: groups of members, by index, whose work one call of
     `score` can hold, since they share weights and slot numbers. sampling: values of `SamplingParams` that a request has which
     says nothing of them. ends: units that end a text for the members' tokenizers.
     """
 
     members: tuple[Member, ...]
     drafters: int = 0
-    proposers: tuple[str, ...] = ("lookup",)
+    proposers: tuple[Any, ...] = ()
     twins: tuple[tuple[int, ...], ...] = ()
     sampling: Mapping[str, Any] = field(default_factory=dict, hash=False)
     ends: frozenset[int] = frozenset()
@@ -40,6 +40,11 @@ class Lineup:
     @property
     def names(self) -> list[str]:
         return [member.name for member in self.members]
+
+    @property
+    def proposer_names(self) -> tuple[str, ...]:
+        """The names of what proposes without being a member; the first one is the text."""
+        return "lookup", *(proposer.name for proposer in self.proposers)
 
     @property
     def labels(self) -> list[str]:

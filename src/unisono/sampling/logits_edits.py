@@ -86,14 +86,19 @@ class Edits:
         return logits - self.presence * (counts > 0) - self.frequency * counts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EditedWarp:
-    """A `Warp` behind edits, for the K open positions of one row; used like a `Warp`."""
+    """A `Warp` behind edits and masks, for the K open positions of one row; used like a `Warp`.
+
+    generated: per position, the tokens behind the prompt; not read where nothing is edited. masks: bool [K, V], which
+    tokens a constraint allows, or None.
+    """
 
     warp: Warp
     edits: Edits
     prompt: Sequence[int]
     generated: Sequence[Sequence[int]]
+    masks: Tensor | None = None
 
     @property
     def greedy(self) -> bool:
@@ -105,7 +110,11 @@ class EditedWarp:
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Logits [K, V] -> law [K, V]."""
-        return self.warp(self.edits(logits, self.prompt, self.generated))
+        if not self.edits.nothing:
+            logits = self.edits(logits, self.prompt, self.generated)
+        if self.masks is not None:
+            logits = logits.masked_fill(~self.masks.to(logits.device), -torch.inf)
+        return self.warp(logits)
 
 
 def _counts(tokens: Sequence[int], size: int) -> Tensor:

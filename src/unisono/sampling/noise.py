@@ -5,8 +5,8 @@ key is (seed, sample) and whose counter spells the rest, so there is no state to
 to keep, and the same numbers on every device.
 
 `TARGET` and `MEMBER` define the realised text: per position one vector of exponential variates, and the number that
-draws a member. They are the same in every round, free for every schedule to look at. `PROPOSE`, `ACCEPT` and `RESIDUAL`
-only realise the text: each name is used once (asserted), since using one twice biases the output.
+draws a member. They are the same in every round, free for every schedule to look at. `PROPOSE`, `ACCEPT`, `RESIDUAL` and
+`PICK` only realise the text: each name is used once (asserted), since using one twice biases the output.
 
 A row's `Noise` answers one question at a time; `choices` asks for many rows at once and gets the same answers.
 """
@@ -23,13 +23,14 @@ KEPT = 2**20  # the most exponential variates that a row keeps: what it proposed
 
 
 class Purpose(IntEnum):
-    """What a choice is for. `PROPOSE`, `ACCEPT` and `RESIDUAL` are lanes of the numbers of a position and round."""
+    """What a choice is for. `PICK`, `PROPOSE`, `ACCEPT` and `RESIDUAL` are lanes of the numbers of a position and round."""
 
     TARGET = 0
     PROPOSE = 1
     ACCEPT = 2
     RESIDUAL = 3
     MEMBER = 4
+    PICK = 5  # a choice of a proposer that is no token of a law
 
 
 UNIFORM = 1  # in the place of a purpose in the counter, for all lanes
@@ -92,7 +93,7 @@ class KeyedNoise:
             raw = self._raw([position, UNIFORM, round, 0], LANES * count)
             self._block = block
             self._lanes = _open_unit(raw)
-        return self._lanes[purpose::LANES]
+        return self._lanes[0 if purpose is Purpose.PICK else purpose :: LANES]
 
     def exponentials(self, position: int, size: int) -> np.ndarray:
         """The `TARGET` vector of a position: `size` float64 exponential variates, always the same."""

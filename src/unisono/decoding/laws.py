@@ -1,0 +1,256 @@
+"""The laws of members at open positions, and what a combination reads there.
+
+A member's law at a position is made once and kept with its scores until the position is committed or void: proposals,
+targets, early decisions and measurements read it. Nothing writes to a kept law; whatever changes one takes a copy. Laws of
+rows that are warped alike are made together.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from unisono.combine.base import Combination
+from unisono.combine.positions import GivenScores, MemberScores, Positions
+from unisono.decoding.frontier import Frontier, Place, Said, joined
+from unisono.decoding.spec import Task
+from unisono.sampling.logits_edits import EditedWarp, Edits
+from unisono.sampling.warp import AnyWarp, Warp
+
+
+@dataclass(frozen=True, eq=False)
+class RowLaws:
+    """How the members' scores become laws in one row.
+
+    members: how many the combination is of. edits: those of the row. loglikelihood: per member, its raw log-probability of
+    each committed token, where the combination reads it. prompt_loglikelihood: the same of each token of the member's own
+    prompt behind the first one; filled before the row runs.
+    """
+
+    task: Task
+    combination: Combination
+    members: int
+    frontier: Frontier
+    edits: Edits
+    loglikelihood: Sequence[list[float]] = field(default_factory=list)
+    prompt_loglikelihood: Sequence[Sequence[float]] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether one warp serves all positions: nothing edits or masks logits."""
+        return self.task.edits.nothing and self.frontier.constraint is None
+
+    @property
+    def on_host(self) -> bool:
+        """Whether proposed tokens are needed on the host, since laws read them."""
+        return not self.plain or bool(self.combination.reads)
+
+    @cached_property
+    def law_is_raw(self) -> bool:
+        """Whether a member's law is its raw law: nothing is edited, masked, tempered or truncated, or temperature is 0."""
+        return self.plain and (self.task.warp.greedy or self.task.warp == Warp())
+
+    @property
+    def key(self) -> object:
+        """Rows with equal keys may be warped together."""
+        return self.task.warp if self.plain else self
+
+    def warp(self, offsets: Sequence[int]) -> AnyWarp:
+        """Return what turns logits at open positions into laws; its calls take one row of logits per position."""
+        if self.plain:
+            return self.task.warp
+        prefixes = [self.tokens(offset) for offset in offsets] if not self.task.edits.nothing else []
+        masks = None
+        if self.frontier.constraint is not None:
+            masks = torch.stack([self.frontier.mask(offset) for offset in offsets])
+        return EditedWarp(self.task.warp, self.edits, self.task.prompt, prefixes, masks)
+
+    def tokens(self, offset: int) -> list[int]:
+        """Return the generated tokens in front of an open position, open proposals included."""
+        return [*self.frontier.committed, *(int(each.token) for each in self.frontier.proposals[:offset])]
+
+    def likelihood(self, member: int, offsets: Sequence[int]) -> list[Tensor]:
+        """Return the member's raw log-probabilities of the tokens in front of each position: float64 [tokens] each."""
+        count = max(offsets)
+        known = torch.tensor(self.loglikelihood[member], dtype=torch.float64)
+        if count:
+            proposed = [int(each.token) for each in self.frontier.proposals[:count]]
+            said = self.frontier.said[member][:count]
+            known = torch.cat([known, log_probabilities(said, proposed).to(known.device)])
+        return [known[: self.frontier.position + offset] for offset in offsets]
+
+
+def log_probabilities(said: Sequence[Said], tokens: Sequence[int] | Tensor) -> Tensor:
+    """Return the raw log-probability of one token per position: float64 [N]."""
+    if said[0].scores.raw is not None:
+        logs = joined([(each.scores.raw, each.index) for each in said if each.scores.raw is not None]).double().log()
+    else:
+        logs = torch.log_softmax(joined([each.logits for each in said]).double(), -1)
+    ids = torch.as_tensor(tokens, device=logs.device)
+    return logs.gather(-1, ids.unsqueeze(-1))[:, 0]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Open positions of one row."""
+
+    laws: RowLaws
+    offsets: Sequence[int]
+
+
+Cell = tuple[RowLaws, int, Said]  # a position and what one member says there
+
+
+class KeptScores:
+    """`MemberScores` of what one member, or several, have said at N positions of rows with the same key (see `RowLaws`)."""
+
+    def __init__(self, cells: Sequence[Cell], device: torch.device | None = None) -> None:
+        self._cells, self._device = cells, device
+
+    @property
+    def device(self) -> torch.device:
+        """Where the scores are."""
+        return self._cells[0][2].scores.logits.device
+
+    @cached_property
+    def logits(self) -> Tensor:
+        return self._placed(joined([said.logits for _, _, said in self._cells]))
+
+    @cached_property
+    def law(self) -> Tensor:
+        missing = [cell for cell in self._cells if cell[2].law is None]
+        if missing:
+            warp = self._warp(missing)
+            made = warp(joined([said.logits for _, _, said in missing]))
+            for index, (_, _, said) in enumerate(missing):
+                said.law = made, index
+        return self._placed(joined([said.law for _, _, said in self._cells if said.law is not None]))
+
+    @cached_property
+    def raw(self) -> Tensor:
+        missing = [said for _, _, said in self._cells if said.raw is None]
+        if missing and self._cells[0][0].law_is_raw:
+            _ = self.law
+            for said in missing:
+                said.raw = said.law
+        elif missing:
+            made = torch.softmax(joined([said.logits for said in missing]), -1)
+            for index, said in enumerate(missing):
+                said.raw = made, index
+        return self._placed(joined([said.raw for _, _, said in self._cells if said.raw is not None]))
+
+    @property
+    def features(self) -> Tensor:
+        """The member's hidden states: [N, D]."""
+        found = [_feature(said) for _, _, said in self._cells]
+        return self._placed(joined(found))
+
+    def best(self) -> Tensor:
+        """Return the token that the member prefers at each position, at temperature 0: [N]."""
+        wanted = [(said.scores.wanted, said.index) for _, _, said in self._cells if said.scores.wanted is not None]
+        if wanted:
+            return joined(wanted)
+        # With edits their law at temperature 1 is needed in any case, and its order is that of the edited logits
+        return (self.logits if self._cells[0][0].plain else self.law).argmax(-1)
+
+    def _warp(self, cells: Sequence[Cell]) -> AnyWarp:
+        laws = cells[0][0]
+        warp = laws.warp([offset for _, offset, _ in cells])
+        return warp.untempered() if warp.greedy else warp
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return tensor if self._device is None else tensor.to(self._device)
+
+
+def _feature(said: Said) -> Place:
+    assert said.scores.features is not None  # the row asked for them
+    return said.scores.features, said.index
+
+
+def cells(spans: Iterable[Span], member: int, instead: Sequence[int] = ()) -> list[Cell]:
+    """Return what a member says at the positions; where it has not scored, what the first of the others says there.
+
+    Args:
+        instead: the members whose scores may stand in.
+    """
+    found = []
+    for span in spans:
+        said = span.laws.frontier.said
+        for offset in span.offsets:
+            source = next(each for each in (member, *instead) if len(said[each]) > offset)
+            found.append((span.laws, offset, said[source][offset]))
+    return found
+
+
+def read(spans: Sequence[Span], heard: Sequence[int]) -> Positions:
+    """Return what a combination reads at positions of rows with the same combination and key.
+
+    Args:
+        heard: the members that may have scored there; for each other member, and where one of these has not scored a
+            position, another one's scores are given.
+    """
+    laws = spans[0].laws
+    if not heard:
+        return Positions((), frozenset(), **_more(spans, {}))
+    kept = {member: KeptScores(cells(spans, member, heard)) for member in heard}
+    first = kept[heard[0]]
+    if len({each.device for each in kept.values()}) > 1:
+        kept = {member: KeptScores(each._cells, first.device) for member, each in kept.items()}
+    scores: list[MemberScores] = [kept.get(member, first) for member in range(laws.members)]
+    return Positions(scores, frozenset(heard), **_more(spans, kept))
+
+
+def read_raw(spans: Sequence[Span], heard: Sequence[int], widened: bool) -> Positions:
+    """Return what a combination reads for log-probabilities: raw laws in the place of warped ones.
+
+    Args:
+        widened: in float64, whose laws do not underflow.
+    """
+    laws = spans[0].laws
+    kept = {member: KeptScores(cells(spans, member, heard)) for member in heard}
+    device = kept[heard[0]].device
+    given = {member: GivenScores(_raw_logits(each, widened).to(device), Warp()) for member, each in kept.items()}
+    scores: list[MemberScores] = [given.get(member, given[heard[0]]) for member in range(laws.members)]
+    return Positions(scores, frozenset(heard), **_more(spans, kept))
+
+
+def _raw_logits(kept: KeptScores, widened: bool) -> Tensor:
+    """Return a copy of the logits of the raw laws."""
+    own = kept._cells[0][2].scores.raw is None
+    logits = kept.logits if own else kept.raw.log()
+    return logits.double() if widened and logits.dtype != torch.float64 else logits.clone()
+
+
+def _more(spans: Sequence[Span], kept: dict[int, KeptScores]) -> dict[str, object]:
+    """Return the arguments of `Positions` besides scores, as far as the combination reads them."""
+    laws = spans[0].laws
+    reads, members = laws.combination.reads, range(laws.members)
+    if not reads:
+        return {}
+    found: dict[str, object] = {}
+    if "tokens" in reads:
+        found["tokens"] = _each(spans, lambda span: [span.laws.tokens(offset) for offset in span.offsets])
+        found["prompt"] = _each(spans, lambda span: [span.laws.task.prompt] * len(span.offsets))
+    if "loglikelihood" in reads:
+        found["loglikelihood"] = [
+            _each(spans, lambda span, member=member: span.laws.likelihood(member, span.offsets)) for member in members
+        ]
+    if "prompt_loglikelihood" in reads:
+        found["prompt_loglikelihood"] = [
+            _each(spans, lambda span, member=member: [_prompt(span.laws, member)] * len(span.offsets))
+            for member in members
+        ]
+    if "features" in reads:
+        some = next(iter(kept.values())).features
+        found["features"] = [kept[m].features if m in kept else some.new_empty(len(some), 0) for m in members]
+    return found
+
+
+def _prompt(laws: RowLaws, member: int) -> Tensor:
+    return torch.tensor(laws.prompt_loglikelihood[member], dtype=torch.float64)
+
+
+def _each(spans: Sequence[Span], read: Callable[[Span], list[object]]) -> list[object]:
+    return [each for span in spans for each in read(span)]
