@@ -18,7 +18,7 @@ from unisono.auto.planner import drawn as drawing
 from unisono.auto.policy import Auto, AutoPolicy
 from unisono.combine import Combination, cascade, contrastive, drawn, only, product, weighted
 from unisono.decoding import Policy, RowRequest, Schedule, Turn, View, cos, relay, risky, speculative, standard
-from unisono.decoding.events import Forward, StepBegan, StepEnded
+from unisono.decoding.events import Forward, Proposed, StepBegan, StepEnded
 from unisono.decoding.row import Row
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.members.table import TableMember
@@ -349,6 +349,8 @@ def test_auto_of_a_request():
 class Peeking(Policy):
     """Proposes again where the discarded second token was a 1, else lets the target draw."""
 
+    hears = (Proposed,)
+
     def __init__(self) -> None:
         self.second: int | None = None
 
@@ -357,10 +359,9 @@ class Peeking(Policy):
             return Turn((0,), ((0, 2 if self.second is None else 1),))
         return Turn((1,))
 
-    def goes_on(self, open, proposer) -> bool:
-        if len(open) == 2:
-            self.second = int(open[1].token)
-        return True
+    def observe(self, event: Proposed) -> None:
+        if self.second is None and event.position == 1:
+            self.second = int(event.token)
 
 
 @pytest.mark.statistical
