@@ -18,10 +18,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from unisono.combine import as_combination
+from unisono.combine import Combination, as_combination
 from unisono.combine.base import target_law
+from unisono.combine.positions import GivenScores, Positions
+from unisono.decoding.drafting import Proposer
 from unisono.decoding.engine import Engine
 from unisono.decoding.row import Row
 from unisono.decoding.spec import Method, Task
@@ -30,6 +33,7 @@ from unisono.members.base import Context, Member, Reading
 from unisono.members.lineup import Lineup
 from unisono.members.table import TableMember
 from unisono.methods import as_schedule
+from unisono.sampling.constraint import Constraint
 from unisono.sampling.logits_edits import EditedWarp, Edits
 from unisono.sampling.noise import Noise, Purpose
 from unisono.sampling.warp import Warp
@@ -119,19 +123,27 @@ class EnumeratingNoise:
         self._options: list[int] = []  # how many there were
         self._probability = 1.0
         self._races: dict[int, Race] = {}  # what is known of the race of each position
-        self._members: dict[int, int] = {}  # the member drawn for each position
+        self._members: dict[int, tuple[float, float]] = {}  # where the number lies that draws each position's member
 
     def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
         if purpose is Purpose.MEMBER:
-            if position not in self._members:
-                self._members[position] = self._choose(law.tolist())
-            return self._members[position]
+            return self._member(law.tolist(), position)
         if purpose is Purpose.TARGET:
             race = self._races.setdefault(position, Race())
             winner = self._choose(race.chances(law.tolist()))
             race.settle(law.tolist(), winner)
             return winner
         return self._choose(law.tolist())
+
+    def _member(self, odds: list[float], position: int) -> int:
+        """The member that the position's one number draws: what is known of the number is an interval."""
+        low, high = self._members.get(position, (0.0, 1.0))
+        ends = [0.0, *itertools.accumulate(odds)]
+        parts = [(max(low, start), min(high, end)) for start, end in itertools.pairwise(end / ends[-1] for end in ends)]
+        chances = [max(0.0, end - start) / (high - low) for start, end in parts]
+        member = self._choose(chances)
+        self._members[position] = parts[member]
+        return member
 
     def leading(self, probabilities: Tensor, position: int, round: int) -> int:
         passed, laws = 1.0, []
@@ -173,14 +185,18 @@ def decode(  # noqa: PLR0913 - what a test varies, by name
     verification: Verification = VERIFICATIONS["token"],
     edits: Edits | None = None,
     drafters: int = 0,
+    constraint: Constraint | None = None,
+    proposers: Sequence[Proposer] = (),
+    twins: Sequence[tuple[int, ...]] = (),
 ) -> Tokens:
     """One run of the real decode loop: `tokens` token ids. The last `drafters` members only propose."""
-    lineup = Lineup(tuple(members), drafters)
+    lineup = Lineup(tuple(members), drafters, tuple(proposers), tuple(twins))
     count = len(lineup.combined)
     law = as_combination(combination, count)
     plan = as_schedule(schedule, lineup.parameters, law.needed(count))
     method, warp = Method(law, plan, verification, proposer), warp or Warp()
-    task = Task(contexts(members, warp=warp), lineup.remaining(warp), tokens, edits=edits or Edits())
+    remaining = lineup.remaining(warp)
+    task = Task(contexts(members, warp=warp), remaining, tokens, edits=edits or Edits(), constraint=constraint)
     return tuple(commit.token for commits in rounds(Row(lineup, method, task, noise)) for commit in commits)
 
 
@@ -196,7 +212,7 @@ def contexts(
 def rounds(row: Row) -> Generator[list[Commit], None, None]:
     """Run a row alone; yields what each step of the engine committed. Closing it cancels the row."""
     found: list[Commit] = []
-    engine, row.emit = Engine(row.lineup), found.extend
+    engine, row._take = Engine(row.lineup), found.extend
     engine.submit(row)
     try:
         while not row.finished:
@@ -229,18 +245,55 @@ def brute_force(
     tokens: int,
     warp: Warp | None = None,
     edits: Edits | None = None,
+    constraint: Constraint | None = None,
 ) -> dict[Tokens, float]:
     """The law of the output by its definition: the product of the target laws along each sequence."""
-    target, law = as_combination(combination, len(Lineup(tuple(members)).combined)), {}
-    for sequence in itertools.product(range(members[0].vocabulary), repeat=tokens):
-        probability = 1.0
-        for position, token in enumerate(sequence):
-            prefix = (*PROMPT, *sequence[:position])
-            logits = [member.law(prefix).log().unsqueeze(0) for member in members]
-            edited = EditedWarp(warp or Warp(), edits or Edits(), PROMPT, [sequence[:position]])
-            probability *= float(target_law(target, logits, edited)[0, token])
-        law[sequence] = probability
+    target = as_combination(combination, len(members))
+    law: dict[Tokens, float] = {(): 1.0}
+    for _ in range(tokens):
+        grown: dict[Tokens, float] = {}
+        for prefix, probability in law.items():
+            for token, mass in enumerate(_next_law(members, target, prefix, warp or Warp(), edits, constraint)):
+                grown[*prefix, token] = probability * mass
+        law = grown
     return law
+
+
+def _next_law(
+    members: Sequence[ExactMember],
+    target: Combination,
+    text: Tokens,
+    warp: Warp,
+    edits: Edits | None,
+    constraint: Constraint | None,
+) -> list[float]:
+    """The target law behind a text, by its definition."""
+    masks = None
+    if constraint is not None:
+        state = constraint.copy()
+        if not all(state.accept(token) for token in text):
+            return [0.0] * members[0].vocabulary
+        forced = state.forced()
+        masks = (
+            state.mask().unsqueeze(0)
+            if forced is None
+            else torch.eye(members[0].vocabulary, dtype=torch.bool)[[forced]]
+        )
+    edited = EditedWarp(warp, edits or Edits(), PROMPT, [text], masks)
+    before = [(*PROMPT, *text[:position]) for position in range(len(text))]
+    positions = Positions(
+        [GivenScores(member.law((*PROMPT, *text)).log().unsqueeze(0), edited) for member in members],
+        prompt=[PROMPT],
+        tokens=[text],
+        loglikelihood=[
+            [torch.tensor([float(m.law(p)[x].log()) for p, x in zip(before, text, strict=True)], dtype=torch.float64)]
+            for m in members
+        ],
+        prompt_loglikelihood=[[torch.zeros(len(PROMPT) - 1, dtype=torch.float64)] for _ in members],
+        features=[each((*PROMPT, *text)).unsqueeze(0) for m in members if (each := getattr(m, "features", None))],
+    )
+    found: list[float] = target_law(target, positions, edited)[0].tolist()
+    return found
 
 
 def largest_error(
@@ -249,7 +302,8 @@ def largest_error(
     """Largest difference in probability, over all outputs, between the loop and the definition. Options as in `decode`."""
     found = exact_law(members, combination, schedule, tokens, **options)
     combined = [members[index] for index in Lineup(tuple(members), options.get("drafters", 0)).combined]
-    wanted = brute_force(combined, combination, tokens, options.get("warp"), options.get("edits"))
+    definition = {name: options[name] for name in ("warp", "edits", "constraint") if name in options}
+    wanted = brute_force(combined, combination, tokens, **definition)
     return max(abs(found.get(sequence, 0.0) - probability) for sequence, probability in wanted.items())
 
 

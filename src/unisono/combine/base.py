@@ -103,6 +103,9 @@ class Combination(ABC):
 
         At temperature 0 the warp has temperature 1 and truncates nothing: `target_law` takes the most probable token.
         """
+        if self.drawn_by is not None:
+            odds = self.odds(positions)
+            return torch.stack([odds[:, [m]].to(each.law) * each.law for m, each in enumerate(positions.scores)]).sum(0)
         scores = self.scores([each.logits for each in positions.scores])
         if scores is None:
             raise NotImplementedError(f"combination {self.name} must define scores or law")

@@ -206,7 +206,9 @@ def propose(name: Name, wanted: dict[Row, int], score: Callable[[Sequence[Row]],
     while left := {row: steps for row, steps in left.items() if not (row.finished or row.frontier.closed)}:
         drafts = _drafts(name, [Seat(row, name, steps) for row, steps in left.items()])
         again = {row: left[row] - draft.steps for row, draft in drafts.items() if _extended(row, draft, left[row])}
-        left = {row: steps for row, steps in again.items() if steps > 0 and row.policy.goes_on(row.frontier.proposals, name)}
+        left = {
+            row: steps for row, steps in again.items() if steps > 0 and row.policy.goes_on(row.frontier.proposals, name)
+        }
         if left and isinstance(name, int):
             scored = set(score(list(left)))
             left = {row: steps for row, steps in left.items() if row in scored}

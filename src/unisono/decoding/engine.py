@@ -292,9 +292,7 @@ class Engine:
 
 def _wanted(group: tuple[int, ...], members: Sequence[int], rows: Sequence[Row]) -> list[tuple[Row, int]]:
     """Which members of a group of twins have to score which rows."""
-    return [
-        (row, member) for member in group for row in rows if member in members or member in row.needs.missing(0)
-    ]
+    return [(row, member) for member in group for row in rows if member in members or member in row.needs.missing(0)]
 
 
 def _require_scores(member: Member, work: Sequence[Work], scores: Sequence[Scores]) -> None:

@@ -29,7 +29,9 @@ class Needs:
         self._drawn: dict[int, int] = {}  # by position in the text: the member drawn for it
         self._heard: dict[int, Heard] = {}  # by position in the text: what was looked at in vain
         self._fixed: set[int] = set()  # positions in the text whose law no other member can change
-        self._certain: set[int] = set()  # positions in the text whose proposal is accepted, whatever other members score
+        self._certain: set[int] = (
+            set()
+        )  # positions in the text whose proposal is accepted, whatever other members score
         self.certainty: Certainty | None = None
         if self._lazy and not self.draws:
             self.certainty = combination.traits(task.warp).certainty

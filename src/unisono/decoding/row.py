@@ -7,7 +7,18 @@ a row becomes depends on its request and seed alone, never on the rows beside it
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from unisono.decoding.events import Accepted, Drawn, Ended, Listener, Listeners, Measured, Proposed, Replaced, RolledBack, Scored
+from unisono.decoding.events import (
+    Accepted,
+    Drawn,
+    Ended,
+    Listener,
+    Listeners,
+    Measured,
+    Proposed,
+    Replaced,
+    RolledBack,
+    Scored,
+)
 from unisono.decoding.frontier import Frontier
 from unisono.decoding.laws import RowLaws
 from unisono.decoding.policy import RowRequest, Turn, View, checked
@@ -53,7 +64,9 @@ class Row:
         self.text = Lookup(task.prompt, self.frontier.committed)
         self.slots = Slots(lineup, task.contexts, "features" in combination.reads)
         compiled = [member.facts.get("compiled") == "yes" for member in lineup.members]
-        self.stats = Stats(list(map(MemberStats, lineup.names, compiled)), list(map(MemberStats, lineup.proposer_names)))
+        self.stats = Stats(
+            list(map(MemberStats, lineup.names, compiled)), list(map(MemberStats, lineup.proposer_names))
+        )
         self.error: Exception | None = None
         self.submitted = self.finished = False
         self.waited = 0  # steps since it was last served
@@ -254,9 +267,7 @@ class Row:
 
     def _commits(self, settled: Settled) -> list[Commit]:
         proposals, accepted = self.frontier.proposals, settled.accepted
-        commits = [
-            _commit(int(proposal.token), "accepted", proposal.proposer) for proposal in proposals[:accepted]
-        ]
+        commits = [_commit(int(proposal.token), "accepted", proposal.proposer) for proposal in proposals[:accepted]]
         if settled.follows is not None and accepted < len(settled.tokens):
             rejected = proposals[accepted]
             commits.append(_commit(settled.follows, "redrawn", rejected.proposer, int(rejected.token)))

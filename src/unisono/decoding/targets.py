@@ -78,8 +78,15 @@ def _look(group: Sequence[Unsure]) -> None:
         tokens = token_tensor([0 if each is None else each.token for each in proposals], device)
         laws = [None if each is None else each.law for each in proposals]
         some = next((law for law in laws if law is not None), None)
-        chances = torch.ones(len(laws), device=device) if some is None else torch.stack(
-            [some.new_ones(()) if law is None else law.to(device)[token] for law, token in zip(laws, tokens, strict=True)]
+        chances = (
+            torch.ones(len(laws), device=device)
+            if some is None
+            else torch.stack(
+                [
+                    some.new_ones(()) if law is None else law.to(device)[token]
+                    for law, token in zip(laws, tokens, strict=True)
+                ]
+            )
         )
         there = torch.tensor([each is not None for each in proposals], device=device)
         flags.append(certainty.certain(positions, warp, tokens, chances).to(device) & there)
@@ -194,7 +201,9 @@ def _with_forced(part: Sequence[tuple[Row, int]], computed: Callable[[Sequence[S
     ]
     spans = [span for span in spans if span.offsets]
     laws = computed(spans) if spans else None
-    tokens = [row.frontier.proposals[each].token for row, size in part for each in range(size) if row.frontier.forced(each)]
+    tokens = [
+        row.frontier.proposals[each].token for row, size in part for each in range(size) if row.frontier.forced(each)
+    ]
     some = torch.zeros(1, part[0][0].vocabulary) if laws is None else laws[:1]
     found = some.new_zeros(len(forced), some.shape[-1])
     places = torch.tensor(forced, device=some.device)

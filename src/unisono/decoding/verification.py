@@ -77,6 +77,7 @@ class Drafts:
 
     def __init__(self, targets: Tensor, blocks: Sequence[Block]) -> None:
         self.tokens = token_tensor(padded_tokens(blocks), targets.device)
+        self._free = _free(blocks, targets)
         laws = [law for block in blocks for law in (*block.laws, *[None] * block.free)]
         drawn = [law.to(targets.device) for law in laws if law is not None]
         self._laws = torch.stack(drawn) if drawn else None  # [D, V], of the drawn ones
@@ -97,17 +98,19 @@ class Drafts:
         return chances if self._drawn is None else torch.where(self._drawn, chances, 1.0)
 
     def left(self, weighted: Tensor, at: Tensor) -> Tensor:
-        """Return (w r - s)+ at some of the known positions: [B, V].
+        """Return (w r - s)+ at some of the known positions: [B, V]; s is zero at a free position.
 
         Args:
             weighted: w r [B, V], w being 1 at most. at: which positions, [B].
         """
-        if self._laws is None:
-            return weighted.scatter(-1, self.tokens[at].unsqueeze(-1), 0.0)
+        if self._drawn is None and self._laws is not None:
+            return (weighted - self._laws[self._places[at]]).clamp(min=0)
+        x = self.tokens[at].unsqueeze(-1)
+        kept = torch.where(self._free[at].unsqueeze(-1), weighted.gather(-1, x), 0.0)
+        given = weighted.scatter(-1, x, kept)
+        if self._laws is None or self._drawn is None:
+            return given
         drawn = (weighted - self._laws[self._places[at]]).clamp(min=0)
-        if self._drawn is None:
-            return drawn
-        given = weighted.scatter(-1, self.tokens[at].unsqueeze(-1), 0.0)
         return torch.where(self._drawn[at].unsqueeze(-1), drawn, given)
 
 
