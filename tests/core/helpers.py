@@ -1,16 +1,32 @@
 """Members that notice a wrong cache, noise that is scripted, and runs that keep their row."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from unisono import SamplingParams, combine
-from unisono.auto.measurements import Experience
+from unisono.auto.policy import Auto
 from unisono.combine import Combination
-from unisono.decoding import Schedule, Turn, View, cos, lookup, parallel, relay, risky, speculative, standard
+from unisono.combine.base import static_odds
+from unisono.decoding import (
+    Policy,
+    RowRequest,
+    Schedule,
+    Turn,
+    View,
+    cos,
+    lookup,
+    parallel,
+    relay,
+    risky,
+    speculative,
+    standard,
+)
+from unisono.decoding.prompt_lookup import Lookup
 from unisono.decoding.row import Row
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS, Verification
@@ -141,6 +157,44 @@ class Run:
         return tuple(commit.token for commit in self.commits)
 
 
+class Made(Schedule):
+    """A schedule whose policies a function makes; `like`: the schedule that it is otherwise like."""
+
+    def __init__(self, make: Callable[[RowRequest], Policy], like: Schedule | None = None) -> None:
+        like = like or Schedule("made")
+        super().__init__(like.name, None, like.members, like.lazy, like.certain)
+        self._make = make
+
+    def policy(self, request: RowRequest) -> Policy:
+        return self._make(request)
+
+
+def requested(
+    combination: Combination,
+    members: int = 2,
+    warp: Warp | None = None,
+    verification: str = "token",
+    proposer: int = 0,
+    prompt: Sequence[int] = (),
+) -> RowRequest:
+    """What a policy is told of a row whose text begins with a prompt."""
+    warp = warp or Warp()
+    needed, odds = combination.needed(members), static_odds(combination, members, warp)
+    return RowRequest(combination, warp, verification, proposer, needed, odds, frozenset(), True, Lookup(prompt))
+
+
+def recorded(policy: Policy, turns: list[tuple[View, Turn]]) -> Policy:
+    """The policy, which notes its turns."""
+    noted: Any = copy.copy(policy)
+
+    def turn(view: View) -> Turn:
+        turns.append((view, type(policy).turn(noted, view)))
+        return turns[-1][1]
+
+    noted.turn = turn
+    return noted  # type: ignore[no-any-return]
+
+
 def observed(
     members: Sequence[TableMember],
     schedule: Schedule,
@@ -157,14 +211,14 @@ def observed(
 ) -> Run:
     """One run of the real loop; `after_round` is called after every round with its row."""
     run = Run(row=None)  # type: ignore[arg-type]
-
-    def turn(view: View) -> Turn:
-        run.turns.append((view, schedule.turn(view)))
-        return run.turns[-1][1]
-
     lineup = Lineup(tuple(members), drafters)
     combination = combination or combine.weighted([1.0 for _ in lineup.combined])
-    method = Method(combination, replace(schedule, turn=turn), verification, proposer)
+    method = Method(
+        combination,
+        Made(lambda request: recorded(schedule.policy(request), run.turns), schedule),
+        verification,
+        proposer,
+    )
     options = Task(contexts(members, prompts), warp or Warp(), tokens, **task)  # type: ignore[arg-type]
     committed: list[Commit] = []
     run.row = Row(lineup, method, options, noise, committed.extend)
@@ -180,11 +234,11 @@ def chosen(
     *asked: object,
     params: SamplingParams | None = None,
     drafters: int = 0,
-    experience: Experience | None = None,
+    auto: Auto | None = None,
 ) -> Method:
     """The method of members with so many weights, by default for combination, schedule and verification as `asked`."""
     tables = [TableMember(torch.eye(2), parameters=count) for count in parameters]
-    return Methods(Lineup(tuple(tables), drafters), Asked(*asked), experience).choose(Asked(), params)
+    return Methods(Lineup(tuple(tables), drafters), Asked(*asked), auto).choose(Asked(), params)
 
 
 def watch(members: Sequence[TableMember], rows: Sequence[Row]) -> None:

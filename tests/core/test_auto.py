@@ -8,16 +8,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.helpers import HistoryMember, chosen, observed
+from tests.core.helpers import HistoryMember, Made, chosen, observed, requested
 from tests.core.test_mutants import proposals_by_position_alone, reused_names
-from unisono.auto import policy as pilot
+from unisono.auto import policy
 from unisono.auto.acceptance import Rate
-from unisono.auto.measurements import KEPT, Costs, Experience
+from unisono.auto.costs import KEPT, Costs
 from unisono.auto.planner import Plan, Setting, alternating, best, drafted, relayed
 from unisono.auto.planner import drawn as drawing
-from unisono.auto.policy import Kind, Pilot, adaptive
+from unisono.auto.policy import Auto, AutoPolicy
 from unisono.combine import Combination, cascade, contrastive, drawn, only, product, weighted
-from unisono.decoding import Schedule, Turn, View, cos, relay, risky, speculative, standard
+from unisono.decoding import Policy, RowRequest, Schedule, Turn, View, cos, relay, risky, speculative, standard
+from unisono.decoding.events import Forward, Proposed, StepBegan, StepEnded
 from unisono.decoding.row import Row
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.members.table import TableMember
@@ -39,43 +40,45 @@ def members(count: int, vocabulary: int, sparse: bool = False) -> list[HistoryMe
     return [build(vocabulary, seed) for seed in range(1, count + 1)]
 
 
-class Erratic(Pilot):
+class Erratic(AutoPolicy):
     """Chooses by whatever it has seen, discarded tokens included, as the worst measurements could lead it to."""
 
-    def __init__(self, kind: Kind, plans: list[Plan]) -> None:
-        super().__init__(kind, Experience([1] * 4), lambda setting: plans[self._chaos() % len(plans)])
+    def __init__(self, request: RowRequest, plans: list[Plan]) -> None:
+        super().__init__(request, Auto([1] * 4), lambda setting: plans[self._chaos() % len(plans)])
 
     def _chaos(self) -> int:
         seen = sum(rate.value * (7 + index) for index, rate in enumerate(self.confidence._rates._rates.values()))
         return int(1e7 * seen) + 5 * self._rounds
 
-    def curious(self, cheap: bool = True) -> bool:
+    def measures(self, positions: int) -> bool:
         return True
 
     def _further(self, turn: Turn, view: View, worth) -> Turn:
         turn = super()._further(turn, view, worth)
         positions = view.open + (view.room > 0)
-        unread = [member for member in self._kind.needed if view.scored[member] < positions]
-        if turn.propose and unread and not self._kind.odds and self._chaos() % 4 == 0:
-            return replace(turn, members=(unread[self._chaos() % len(unread)],))
+        unread = [member for member in self._request.needed if view.scored[member] < positions]
+        if turn.drafts and unread and not self._request.odds and self._chaos() % 4 == 0:
+            member = unread[self._chaos() % len(unread)]
+            return Turn((member,), ((member, turn.drafts[0][1]),))
         return turn
 
-    def starts(self, frontier, member: int, trust) -> bool:
+    def draws(self, open, proposer, scores) -> bool:
         """By the law and by the tokens that are open, which it may look at: the next one is not drawn yet."""
-        tokens = [int(proposal.token) for proposal in frontier.proposals]
+        super().draws(open, proposer, scores)
+        tokens, trust = [int(proposal.token) for proposal in open], self._trust
         return not self._reads or (self._chaos() + sum(tokens) + (trust[-1] if isinstance(trust, tuple) else 0)) % 3 > 0
 
-    def stops(self, frontier, member: int, run: int) -> bool:
-        tokens = [int(proposal.token) for proposal in frontier.proposals]
-        return (self._chaos() + sum(tokens)) % 3 == 0
+    def goes_on(self, open, proposer) -> bool:
+        tokens = [int(proposal.token) for proposal in open]
+        return (self._chaos() + sum(tokens)) % 3 > 0
 
-    def copies(self, frontier, run: int) -> int:
-        return self._chaos() % 4 if self._kind.looks else 0
+    def copies(self, open, run: int) -> int:
+        super().copies(open, run)
+        return self._chaos() % 4 if self._request.verification != "block" else 0
 
 
-def erratic(combination: Combination, count: int, rule: str, drafters: int = 0, warp: Warp | None = None) -> Schedule:
+def erratic(count: int) -> Schedule:
     """`auto` with its decisions, early stops and look-ups made by chance, as far as the law goes; anew in each round."""
-    combined = count - drafters
     schedules = [
         *(standard(), cos(*[1] * count), cos(*[2] * count), speculative(2), speculative(3)),
         risky(1),
@@ -83,16 +86,13 @@ def erratic(combination: Combination, count: int, rule: str, drafters: int = 0, 
     ]
     plans = [Plan(schedule, 1.0, start) for schedule in schedules for start in (None, 0, count - 1)]
     plans += [Plan(relay(2), 1.0, count - 1)]
-    greedy = warp is not None and warp.greedy
-    odds = combination.odds(warp or Warp())
-    kind = Kind("test", combination.needed(combined), odds, 0, rule == "coupled", rule != "block", greedy)
-    return Schedule("auto", standard().turn, steer=lambda: Erratic(kind, plans))
+    return Made(lambda request: Erratic(request, plans))
 
 
 @pytest.fixture
 def _restless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decides in every round."""
-    monkeypatch.setattr(pilot, "PATIENCE", 1)
+    monkeypatch.setattr(policy, "PATIENCE", 1)
 
 
 @pytest.mark.usefixtures("_restless")
@@ -100,7 +100,7 @@ def _restless(monkeypatch: pytest.MonkeyPatch) -> None:
 @named("rule", [TOKEN, BLOCK])
 def test_the_law_whatever_is_chosen(combination: Combination, rule):
     """Every decision taken by looking at all that happened: the law of four tokens over two letters."""
-    schedule = erratic(combination, 2, rule.name)
+    schedule = erratic(2)
     for proposer in (0, 1):
         options = {"verification": rule, "proposer": proposer}
         assert largest_error(members(2, 2), combination, schedule, 4, **options) < 1e-12
@@ -111,7 +111,7 @@ def test_the_law_whatever_is_chosen(combination: Combination, rule):
 @named("rule", [TOKEN, BLOCK, COUPLED])
 def test_the_law_with_three_members(combination: Combination, rule):
     """As above, with one more member."""
-    schedule = erratic(combination, 3, rule.name)
+    schedule = erratic(3)
     assert largest_error(members(3, 2), combination, schedule, 3, verification=rule) < 1e-12
 
 
@@ -120,7 +120,7 @@ def test_the_law_with_three_members(combination: Combination, rule):
 @named("rule", [TOKEN, BLOCK, COUPLED])
 def test_the_law_with_a_draft_model(combination: Combination, rule):
     """The third member is not in the combination."""
-    schedule = erratic(combination, 3, rule.name, drafters=1)
+    schedule = erratic(3)
     options = {"verification": rule, "proposer": 2, "drafters": 1}
     assert largest_error(members(3, 2), combination, schedule, 3, **options) < 1e-12
 
@@ -129,7 +129,7 @@ def test_the_law_with_a_draft_model(combination: Combination, rule):
 @named("warp", [Warp(0.7, top_k=2), Warp(0.6, top_p=0.8), Warp(0)])
 def test_the_law_of_warped_members(warp: Warp):
     """Three letters, also with some that are impossible."""
-    schedule = erratic(weighted([0.7, 0.3]), 2, "token", warp=warp)
+    schedule = erratic(2)
     assert largest_error(members(2, 3), weighted([0.7, 0.3]), schedule, 3, warp=warp) < 1e-12
     assert largest_error(members(2, 4, sparse=True), weighted([0.7, 0.3]), schedule, 2, warp=warp) < 1e-12
 
@@ -137,14 +137,12 @@ def test_the_law_of_warped_members(warp: Warp):
 @pytest.mark.usefixtures("_restless")
 @named("combination", PAIRS)
 def test_coupled_text_is_that_of_standard(combination: Combination):
-    """Token for token at several temperatures, whatever is chosen, and by the pilot itself with the times of today."""
+    """Token for token at several temperatures, whatever is chosen, and by `auto` itself with the times of today."""
     pair = [HistoryMember.random(5, 1), HistoryMember.random(5, 2, like=HistoryMember.random(5, 1))]
     for seed, warp in enumerate([Warp(), Warp(0.5), Warp(0.7, top_k=2), Warp(0), Warp(1.7)]):
-        kind = Kind("test", combination.needed(2), combination.odds(warp), 0, True, True, warp.greedy)
-        own = adaptive(kind, Experience([1, 1]), standard())
         texts = [
             decode(pair, combination, schedule, KeyedNoise(seed), 40, warp, verification=COUPLED)
-            for schedule in (standard(), erratic(combination, 2, "coupled", warp=warp), own)
+            for schedule in (standard(), erratic(2), Auto([1, 1]))
         ]
         assert texts[0] == texts[1] == texts[2]
 
@@ -155,9 +153,9 @@ def test_what_is_erratic_takes_every_turn():
     plans: dict[str, int] = {}
     looked_up = 0
     for seed in range(4):
-        run = observed(pair, erratic(weighted([0.7, 0.3]), 2, "token"), KeyedNoise(seed), 60)
+        run = observed(pair, erratic(2), KeyedNoise(seed), 60, weighted([0.7, 0.3]))
         stats = run.row.stats
-        looked_up += stats.lookup.accepted
+        looked_up += stats.proposers[0].accepted
         for name, count in stats.plans.items():
             plans[name] = plans.get(name, 0) + count
     assert len(plans) >= 4
@@ -166,16 +164,14 @@ def test_what_is_erratic_takes_every_turn():
 
 def dropped(patch: pytest.MonkeyPatch) -> None:
     """A drafted token that its own law finds unlikely is dropped instead of kept, and the draft ends in front of it."""
-    correct = Row.propose
+    correct = Row.extend
 
-    def propose(self: Row, member: int, token, law) -> bool:
-        ended = correct(self, member, token, law)
-        if self.frontier.open > 1 and float(law[token]) < 0.5:
+    def extend(self: Row, draft) -> None:
+        correct(self, draft)
+        if self.frontier.open > 1 and float(draft.laws[0][draft.tokens[0]]) < 0.5:
             self.frontier.proposals.pop()
-            return True
-        return ended
 
-    patch.setattr(Row, "propose", propose)
+    patch.setattr(Row, "extend", extend)
 
 
 def test_a_token_that_is_dropped_is_caught(monkeypatch: pytest.MonkeyPatch):
@@ -283,18 +279,18 @@ def test_medians_of_what_was_measured():
     costs = Costs([10, 10_000_000])
     assert costs.forward(1, 1, 3)[1] > costs.forward(0, 1, 3)[1] > 0
     for seconds in (90.0, 1.0, 1.1, 50.0):  # the first one is not counted
-        costs.add(0, 1, 1, seconds)
+        costs.add([0], 1, 1, seconds)
     assert costs.forward(0, 1, 1)[1] == 1.1
     assert 1.1 < costs.forward(0, 1, 3)[3] < 1.3
-    costs.add(0, 1, 3, 90.0)
+    costs.add([0], 1, 3, 90.0)
     assert 1.1 < costs.forward(0, 1, 3)[3] < 1.3
-    costs.add(0, 1, 3, 1.0)
+    costs.add([0], 1, 3, 1.0)
     assert costs.forward(0, 1, 3)[3] == 1.1
     assert costs.forward(1, 1, 1)[1] > 1.1  # the larger one has not run: as large as the other was slow
     for _ in range(KEPT):
-        costs.add(0, 1, 1, 3.0)
+        costs.add([0], 1, 1, 3.0)
     assert costs.forward(0, 1, 1)[1] == 3.0
-    costs.add(0, 1, 1000, 1e-9)  # a prompt
+    costs.add([0], 1, 1000, 1e-9)  # a prompt
     assert costs.forward(0, 1, 2)[2] >= 3.0
     assert (costs.turn, costs.draft) == (0.0, 0.0)
     for _ in range(KEPT):
@@ -319,55 +315,53 @@ def test_a_rate_leans_on_the_one_before(numbers: list[float]):
     assert own.value == pytest.approx(0.7, abs=0.01)
 
 
-def pilot_of(costs: list[float], wide: float) -> Pilot:
-    experience = Experience([1] * len(costs))
+def auto_of(costs: list[float], wide: float) -> Auto:
+    """Forwards of `width` tokens have taken each member its cost, and `wide` of it more per token."""
+    auto = Auto([1] * len(costs))
     for member, seconds in enumerate(costs):
         for width in range(1, 17):
-            for _ in range(2):
-                experience.costs.add(member, 1, width, seconds * (1 + wide * width))
-    kind = Kind("kind", (0, 1), (), 0, False, True, False)
-    return Pilot(kind, experience)
+            for _ in range(2):  # the first one is not counted
+                auto.observe(Forward((member,), 1, width, width, seconds * (1 + wide * width), 0.0))
+    return auto
 
 
 def test_it_decides_again_as_the_text_changes():
     """Members that stop to agree stop to propose, and take it up again."""
-    steered, seen = pilot_of([1.0, 1.0], 0.3), []
+    steered, seen = AutoPolicy(requested(weighted([1, 1])), auto_of([1.0, 1.0], 0.3)), []
     view = View(0, (0, 0), (0, 1), 0)
     for agreement in (0.9, 0.0, 0.9):
         for place in range(150):
             steered.turn(view)
             for member in (0, 1):
                 steered.confidence.agreed(member, place, agreement, agreement)
-        seen.append(steered.name)
+        seen.append(steered.following)
     assert seen == ["cos:1,1", "standard", "cos:1,1"]
 
 
 def test_auto_of_a_request():
-    """With an experience the schedule steers; without one it goes by sizes. Blocks are not looked up for."""
-    experience = Experience([1, 1])
-    method = chosen([1, 1], "product", "auto", "auto", experience=experience)
-    assert method.schedule.name == "auto"
-    assert method.schedule.steer is not None
+    """With the schedule `auto`, it is used; without it, one is chosen by sizes."""
+    auto = Auto([1, 1])
+    assert chosen([1, 1], "product", "auto", "auto", auto=auto).schedule is auto
     assert chosen([1, 1], "product", "auto", "auto").schedule.name == "cos:1,1"
-    assert chosen([1, 1], "product", "cos:1,1", "auto", experience=experience).schedule.steer is None
+    assert chosen([1, 1], "product", "cos:1,1", "auto", auto=auto).schedule.name == "cos:1,1"
 
 
-class Peeking(Pilot):
+class Peeking(Policy):
     """Proposes again where the discarded second token was a 1, else lets the target draw."""
 
+    hears = (Proposed,)
+
     def __init__(self) -> None:
-        super().__init__(Kind("peeking", (1,), (), 0, False, False, False), Experience([1, 1]))
         self.second: int | None = None
 
     def turn(self, view: View) -> Turn:
         if view.open == 0 and (self.second is None or self.second == 1):
-            return Turn((0,), 2 if self.second is None else 1)
+            return Turn((0,), ((0, 2 if self.second is None else 1),))
         return Turn((1,))
 
-    def stops(self, frontier, member: int, run: int) -> bool:
-        if frontier.open == 2:
-            self.second = int(frontier.proposals[1].token)
-        return False
+    def observe(self, event: Proposed) -> None:
+        if self.second is None and event.position == 1:
+            self.second = int(event.token)
 
 
 @pytest.mark.statistical
@@ -376,7 +370,7 @@ def test_looking_at_a_discarded_token_needs_the_round(monkeypatch: pytest.Monkey
     after = [[0, 0.5, 0.5]] * 2
     pair = [TableMember(torch.tensor([first, *after])) for first in ([0, 0.5, 0.5], [0, 0.9, 0.1])]
     law = {tokens: mass for tokens, mass in brute_force(pair, only(1), 2).items() if mass > 0}
-    schedule = Schedule("peeking", standard().turn, steer=Peeking)
+    schedule = Made(lambda request: Peeking())
 
     def check() -> None:
         assert_law([decode(pair, only(1), schedule, KeyedNoise(seed), 2) for seed in range(5_000)], law, detects=0.1)
@@ -386,3 +380,47 @@ def test_looking_at_a_discarded_token_needs_the_round(monkeypatch: pytest.Monkey
     proposals_by_position_alone(monkeypatch)
     with pytest.raises(AssertionError, match="L1 distance"):
         check()
+
+
+def test_twins_run_together():
+    """Twins that a position needs count as one forward, a little wider; alone they have nothing to propose to each other."""
+    costs = Costs([10, 10, 1], [(0, 1)])
+    for _ in range(2):
+        costs.add((0, 1), 3, 1, 1.5)
+        costs.add((1,), 1, 1, 1.0)
+    assert costs.forward(0, 6, 1)[1] == costs.forward(1, 6, 1)[1] == 1.5
+    assert costs.forward(0, 1, 1)[1] == 1.0
+    alone = setting([0.9, 0.9], [1, 1])
+    joint = replace(alone, twins={(0, 1): [0.0, *(1.1 + 0.03 * width for width in range(16))]})
+    assert best(alone).schedule.name == "cos:1,1"
+    assert best(joint).schedule.name == "standard"
+    assert joint.standard() == pytest.approx(1.1 + joint.turn)
+    third = replace(setting([0.9, 0.9, 0.9], [1, 1, 1], (0, 1, 2)), start=1, twins=joint.twins)
+    assert third.scorers == (1, 2)
+    assert best(third).seconds < best(replace(third, twins={})).seconds
+
+
+def test_auto_knows_which_twins_a_request_needs():
+    """Not where one of them is drawn for each position."""
+    auto = Auto([1, 1, 1], [(0, 1)])
+    both, one = requested(weighted([1, 1, 1]), 3), requested(drawn([1, 1, 1]), 3)
+    plans: list[Setting] = []
+
+    def choose(setting: Setting) -> Plan:
+        plans.append(setting)
+        return Plan(standard(), 1.0)
+
+    for request in (both, one, requested(only(1), 3)):
+        AutoPolicy(request, auto, choose).turn(View(0, (0, 0, 0), (0,), 0))
+    assert [list(setting.twins) for setting in plans] == [[(0, 1)], [], []]
+
+
+def test_auto_hears_the_engine():
+    """Times of forwards and steps, and how many rows run."""
+    auto = Auto([1])
+    for _ in range(KEPT + 1):
+        auto.observe(StepBegan(3))
+        auto.observe(Forward((0,), 3, 1, 3, 0.5, 0.0))
+        auto.observe(StepEnded(0.25, 0))
+    assert (auto.rows, auto.costs.turn, auto.costs.forward(0, 3, 1)[1]) == (3, 0.25, 0.5)
+    assert set(auto.hears) == {StepBegan, Forward, StepEnded}

@@ -1,22 +1,23 @@
 """Drafting by confidence: what is learnt of sure and unsure proposals, what is worth proposing, and what it saves."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
-from tests.core.helpers import HistoryMember, observed
-from unisono.auto import policy as pilot
+from tests.core.helpers import HistoryMember, Made, observed, requested
+from tests.core.test_auto import auto_of
+from unisono.auto import policy
 from unisono.auto.acceptance import AGREEMENT, GREEDY, LEVELS, SURE, Confidence, Rates, expected, level
-from unisono.auto.draft_length import LOOKED_UP, Worth
-from unisono.auto.measurements import Experience
+from unisono.auto.draft_length import LOOKED_UP, Note, Worth
 from unisono.auto.planner import Plan, Setting
-from unisono.auto.policy import FAR, STRETCH, Kind, Pilot
-from unisono.combine import as_combination, cascade, proxy, weighted
+from unisono.auto.policy import FAR, STRETCH, Auto, AutoPolicy
+from unisono.combine import cascade, drawn, proxy, weighted
 from unisono.combine.base import Combination
-from unisono.decoding import Schedule, Turn, View, cos, speculative, standard
-from unisono.decoding.frontier import Frontier, Proposal
+from unisono.combine.positions import GivenScores
+from unisono.decoding import RowRequest, Schedule, Turn, View, cos, speculative, standard
+from unisono.decoding.events import Accepted, Drawn, Measured, Proposed, Replaced, StepBegan
+from unisono.decoding.proposals import FORCED, Proposal
 from unisono.decoding.row import Row
+from unisono.decoding.schedules import LOOKUP
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError
 from unisono.members.table import TableMember
@@ -39,11 +40,8 @@ def worth(known: Confidence, costs=(1.0, 1.0), wide=0.05, price=1.5, leads=None,
     return Worth(setting, price, known, leads)
 
 
-def frontier(*trusts: object, member: int = 0) -> Frontier:
-    row = Frontier(2)
-    for trust in trusts:
-        row.propose(Proposal(0, torch.ones(1), member, trust))
-    return row
+def notes(*trusts: object) -> list[Note]:
+    return [Note(0, trust) for trust in trusts]
 
 
 def test_members_are_taken_at_their_word_at_first():
@@ -68,13 +66,14 @@ def test_what_falls_behind_a_fall_teaches_nothing():
     known = confidence()
     before = known.stands(("draft", 1, 2), 0.0)
     for _ in range(200):
-        known.decided([CERTAIN, UNSURE, ("draft", 1, 2)], 1)
+        known.decided([CERTAIN], True)
+        known.decided([CERTAIN, UNSURE], False)
     assert known.stands(CERTAIN, 0.0) > 0.99
     assert known.stands(UNSURE, 0.0) < 0.05
     assert known.stands(("draft", 1, 2), 0.0) == before
     assert known.behind([CERTAIN], 0.0) < 0.1  # an unsure one came behind it, and fell
     other = known.behind([("draft", 1, 2)], 0.0)
-    known.decided([("draft", 1, 2), UNSURE], 2)
+    known.decided([("draft", 1, 2), UNSURE], True)
     assert known.behind([("draft", 1, 2)], 0.0) == other  # not of the same member
 
 
@@ -96,20 +95,22 @@ def test_how_a_member_did_last():
 def test_a_sure_member_goes_on_and_an_unsure_one_stops():
     """Drafting costs a forward; it pays while all that is open probably stands."""
     judge = worth(confidence())
-    assert not judge.stops(frontier(CERTAIN), 0, 0)
-    assert judge.stops(frontier(UNSURE), 0, 0)
-    assert judge.stops(frontier(*[("draft", 0, 3)] * 3), 0, 0)
-    assert worth(confidence(), price=1.0).stops(frontier(CERTAIN), 0, 0)  # two members as good: taking turns is as fast
-    assert not worth(confidence(), costs=(0.1, 1.0)).stops(frontier(UNSURE), 0, 0)  # nearly for nothing
+    assert judge.goes_on(notes(CERTAIN), 0, 0)
+    assert not judge.goes_on(notes(UNSURE), 0, 0)
+    assert not judge.goes_on(notes(*[("draft", 0, 3)] * 3), 0, 0)
+    assert not worth(confidence(), price=1.0).goes_on(
+        notes(CERTAIN), 0, 0
+    )  # two members as good: taking turns is as fast
+    assert worth(confidence(), costs=(0.1, 1.0)).goes_on(notes(UNSURE), 0, 0)  # nearly for nothing
 
 
 def test_an_unsure_proposal_is_not_worth_a_dear_place():
     """It costs no forward of its own, but makes another one wider."""
     cheap, dear = worth(confidence()), worth(confidence(), wide=0.6)
-    assert cheap.starts(frontier(), 0, UNSURE)
-    assert not dear.starts(frontier(), 0, UNSURE)
-    assert dear.starts(frontier(), 0, CERTAIN)
-    assert not dear.starts(frontier(*[("draft", 1, 1)] * 3), 0, CERTAIN)
+    assert cheap.starts(notes(), 0, UNSURE)
+    assert not dear.starts(notes(), 0, UNSURE)
+    assert dear.starts(notes(), 0, CERTAIN)
+    assert not dear.starts(notes(*[("draft", 1, 1)] * 3), 0, CERTAIN)
 
 
 def test_who_begins():
@@ -144,9 +145,9 @@ def test_cheap_members_go_before_dear_ones():
 def test_text_that_misleads_is_not_looked_up():
     """A token that falls takes the place of one that would stand."""
     known = confidence()
-    assert 0 < worth(known, wide=0.01).copies(frontier(), 3) <= LOOKED_UP
+    assert 0 < worth(known, wide=0.01).copies(notes(), 3) <= LOOKED_UP
     for place in range(50):
-        known.decided([("lookup", 3)], 0)
+        known.decided([("lookup", 3)], False)
         known.agreed(1, place, 1.0, 1.0)
     assert not worth(known, wide=0.0).copying(3)
     assert worth(known, wide=0.0).copying(4)
@@ -174,15 +175,10 @@ def specialists(count: int) -> list[TableMember]:
 def spent(combination: Combination, costs: list[float], schedule: str) -> float:
     """Seconds of forwards per token, members taking so long each, however many tokens they read."""
     members = specialists(len(costs))
-    experience = Experience([1] * len(costs))
-    for member, seconds in enumerate(costs):
-        for width in range(1, 17):
-            for _ in range(2):  # the first one is not counted
-                experience.costs.add(member, 1, width, seconds * (1 + 0.01 * width))
-    experience.costs.add_step(0.01, 0)
-    kind = Kind("kind", combination.needed(len(costs)), (), 0, False, False, True, combination.opener())
+    auto = auto_of(costs, 0.01)
+    auto.costs.add_step(0.01, 0)
     fixed = cos(*[1] * len(costs)) if schedule == "cos" else standard()
-    plan = Schedule("auto", fixed.turn, steer=lambda: Pilot(kind, experience)) if schedule == "auto" else fixed
+    plan = Made(lambda request: AutoPolicy(request, auto)) if schedule == "auto" else fixed
     run = observed(members, plan, KeyedNoise(0), 200, combination, Warp(0))
     assert len(run.tokens) == 200
     assert all((after - before) % LETTERS == 1 for before, after in zip(run.tokens, run.tokens[1:], strict=False))
@@ -207,59 +203,52 @@ def test_specialists_draft_what_they_know(combination: Combination, costs: list[
 
 def test_only_a_row_alone_drafts_far():
     """A long draft of one row holds up those beside it: they stay within the plan, and two tokens beyond."""
-    experience = Experience([1, 1])
-    kind = Kind("kind", (0, 1), (), 0, False, False, True)
     view = View(0, (0, 0), (0, 1), 0)
-    plans = {length: Plan(cos(length, length), 1.0) for length in (1, 3)}
-    assert Pilot(kind, experience, lambda setting: plans[1]).turn(view).propose == FAR
-    assert Pilot(kind, experience, lambda setting: Plan(standard(), 1.0)).turn(view).propose == 0
-    experience.rows = 4
-    assert Pilot(kind, experience, lambda setting: plans[1]).turn(view).propose == 1
-    other = replace(kind, key="other")
-    assert Pilot(other, experience, lambda setting: plans[3]).turn(view).propose == 3 + STRETCH
+    plans = {length: Plan(cos(length, length), 1.0) for length in (1, 3)} | {0: Plan(standard(), 1.0)}
+
+    def length(rows: int, planned: int) -> int:
+        auto = Auto([1, 1])
+        auto.observe(StepBegan(rows))
+        drafts = AutoPolicy(requested(weighted([1, 1])), auto, lambda setting: plans[planned]).turn(view).drafts
+        return sum(steps for proposer, steps in drafts if proposer != LOOKUP)
+
+    assert [length(1, 1), length(1, 0), length(4, 1), length(4, 3)] == [FAR, 0, 1, 3 + STRETCH]
 
 
 def test_rows_side_by_side_share_a_decision():
     """Those of a kind that decide in the same step; a row alone always decides for itself."""
-    experience, made = Experience([1]), iter(range(100))
+    auto, made = Auto([1]), iter(range(100))
 
     def decided(kind: str) -> int:
-        return experience.shared(kind, lambda: next(made))
+        return auto.shared(kind, lambda: next(made))  # type: ignore[arg-type,return-value]
 
-    experience.begin(3)
+    auto.observe(StepBegan(3))
     assert [decided(kind) for kind in ("one", "one", "other", "one", "other")] == [0, 0, 1, 0, 1]
-    experience.begin(3)
+    auto.observe(StepBegan(3))
     assert [decided(kind) for kind in ("other", "one")] == [2, 3]
-    experience.begin(1)
+    auto.observe(StepBegan(1))
     assert [decided("one") for _ in range(3)] == [4, 5, 6]
 
 
-class Steady(Pilot):
-    """The pilot itself, with times that do not change; plans follow one another by what it has learnt."""
+class Steady(AutoPolicy):
+    """The policy itself, with times that do not change; plans follow one another by what it has learnt."""
 
-    def __init__(self, kind: Kind, costs: list[float], wide: float) -> None:
-        experience = Experience([1] * len(costs))
-        for member, seconds in enumerate(costs):
-            for width in range(1, 17):
-                for _ in range(2):
-                    experience.costs.add(member, 1, width, seconds * (1 + wide * width))
+    def __init__(self, request: RowRequest, costs: list[float], wide: float) -> None:
         count = len(costs)
         schedules = [cos(*[1] * count), speculative(2), cos(*range(1, count + 1)), standard()]
         plans = [Plan(schedule, 1.2, start) for schedule in schedules for start in (None, 0, 1)]
         super().__init__(
-            kind, experience, lambda setting: plans[(self._rounds + int(1e6 * sum(setting.rates))) % len(plans)]
+            request,
+            auto_of(costs, wide),
+            lambda setting: plans[(self._rounds + int(1e6 * sum(setting.rates))) % len(plans)],
         )
 
-    def curious(self, cheap: bool = True) -> bool:
+    def measures(self, positions: int) -> bool:
         return True
 
 
-def steady(name: str, costs: list[float], wide: float, rule: str, warp: Warp) -> Schedule:
-    combination = as_combination(name, len(costs))
-    coupled = rule == "coupled" and not warp.greedy
-    odds, leads = combination.odds(warp), combination.opener()
-    kind = Kind("kind", combination.needed(len(costs)), odds, 0, coupled, rule != "block", warp.greedy, leads)
-    return Schedule("auto", standard().turn, steer=lambda: Steady(kind, costs, wide))
+def steady(costs: list[float], wide: float) -> Schedule:
+    return Made(lambda request: Steady(request, costs, wide))
 
 
 FUSED = [
@@ -276,42 +265,43 @@ TIMES = [([1.0, 1.0], 0.02), ([0.1, 1.0], 0.3), ([1.0, 0.1], 0.02), ([1.0, 1.0],
 
 @pytest.mark.parametrize("name", FUSED)
 @pytest.mark.parametrize("rule", ["token", "block"])
-def test_the_law_of_the_pilot_itself(name: str, rule: str, monkeypatch: pytest.MonkeyPatch):
+def test_the_law_of_the_policy_itself(name: str, rule: str, monkeypatch: pytest.MonkeyPatch):
     """It begins, declines, goes on and stops by laws, times and all it has learnt: the law of three tokens over two letters."""
-    monkeypatch.setattr(pilot, "PATIENCE", 1)
+    monkeypatch.setattr(policy, "PATIENCE", 1)
     pair = [HistoryMember.random(2, seed) for seed in (1, 2)]
     for costs, wide in TIMES:
         for warp in (Warp(), Warp(0)):
-            schedule = steady(name, costs, wide, rule, warp)
+            schedule = steady(costs, wide)
             assert largest_error(pair, name, schedule, 3, warp=warp, verification=VERIFICATIONS[rule]) < 1e-12
 
 
 @pytest.mark.parametrize("name", ["weighted:0.5,0.3,0.2", "proxy:0.5", "cosd:0.6,0.2"])
 @pytest.mark.parametrize("rule", ["token", "block", "coupled"])
-def test_the_law_of_the_pilot_with_three_members(name: str, rule: str, monkeypatch: pytest.MonkeyPatch):
+def test_the_law_of_the_policy_with_three_members(name: str, rule: str, monkeypatch: pytest.MonkeyPatch):
     """Two small members and a large one: the small ones go first, and draft together."""
-    monkeypatch.setattr(pilot, "PATIENCE", 1)
+    monkeypatch.setattr(policy, "PATIENCE", 1)
     three = [HistoryMember.random(2, seed) for seed in (1, 2, 3)]
     for costs in ([1.0, 0.1, 0.1], [0.1, 1.0, 0.1]):
-        schedule = steady(name, costs, 0.05, rule, Warp())
+        schedule = steady(costs, 0.05)
         assert largest_error(three, name, schedule, 2, verification=VERIFICATIONS[rule]) < 1e-12
 
 
 def test_declining_what_was_drawn_is_caught(monkeypatch: pytest.MonkeyPatch):
     """A proposal is declined before it is drawn; looking at the token first would bias the text."""
     pair = [HistoryMember.random(2, seed) for seed in (1, 2)]
-    schedule = steady("weighted:0.7,0.3", [1.0, 1.0], 0.02, "token", Warp())
+    schedule = steady([1.0, 1.0], 0.02)
     assert largest_error(pair, "weighted:0.7,0.3", schedule, 3) < 1e-12
-    correct = Row.propose
+    correct = Row.extend
 
-    def propose(self: Row, member: int, token, law) -> bool:
-        ended = correct(self, member, token, law)
-        if self.frontier.scored(1 - member) <= self.frontier.open - 1 and float(law[token]) < 0.5:
+    def extend(self: Row, draft) -> None:
+        correct(self, draft)
+        other = 1 - draft.proposer if draft.proposer != LOOKUP else 0
+        if draft.laws[0] is None or self.frontier.scored(other) >= self.frontier.open:
+            return
+        if float(draft.laws[0][draft.tokens[0]]) < 0.5:
             self.frontier.proposals.pop()
-            return True
-        return ended
 
-    monkeypatch.setattr(Row, "propose", propose)
+    monkeypatch.setattr(Row, "extend", extend)
     assert largest_error(pair, "weighted:0.7,0.3", schedule, 3) > 1e-3
 
 
@@ -342,14 +332,20 @@ def test_coupled_proposals_stand_less_often_than_laws_overlap():
     assert known.stands(("draft", 0, level(0.6)), 0.0) == pytest.approx((1 / 3 + 1 / 2) / 2, abs=0.01)
 
 
+def steered(plan: Plan, **options) -> AutoPolicy:
+    return AutoPolicy(requested(weighted([1, 1]), **options), auto_of([1.0, 1.0], 0.1), lambda setting: plan)
+
+
+LAWS = GivenScores(torch.zeros(2), Warp(0))
+
+
 def test_a_member_with_nothing_to_read_proposes():
     """Else the turn would do nothing at all, and so would the next one."""
-    kind = Kind("kind", (0, 1), (), 0, False, False, True)
-    steered = Pilot(kind, Experience([1, 1]), lambda setting: Plan(cos(1, 1), 1e-9))
-    steered.turn(View(0, (0, 0), (0, 1), 0))
-    assert not steered.starts(frontier(), 0, UNSURE)
-    steered.turn(View(0, (1, 1), (0, 1), 0))
-    assert steered.starts(frontier(), 0, UNSURE)
+    row = steered(Plan(cos(1, 1), 1e-9))
+    row.turn(View(0, (0, 0), (0, 1), 0))
+    assert not row.draws([], 0, LAWS)
+    row.turn(View(0, (1, 1), (0, 1), 0))
+    assert row.draws([], 0, LAWS)
 
 
 class Refusing(Steady):
@@ -357,33 +353,105 @@ class Refusing(Steady):
 
     def turn(self, view: View) -> Turn:
         super().turn(view)
-        return Turn((0,), 1)
+        return Turn((0,), ((0, 1),))
 
-    def starts(self, *asked: object) -> bool:
+    def draws(self, open, proposer, scores) -> bool:
         return False
 
 
 def test_a_row_without_progress_ends():
     """A refused proposal is none: an error instead of a loop without end."""
     pair = [HistoryMember.random(2, seed) for seed in (1, 2)]
-    kind = Kind("kind", (0, 1), (), 0, False, False, True)
-    schedule = Schedule("auto", standard().turn, steer=lambda: Refusing(kind, [1.0, 1.0], 0.1))
+    schedule = Made(lambda request: Refusing(request, [1.0, 1.0], 0.1))
     with pytest.raises(ConfigurationError, match="makes no progress"):
         observed(pair, schedule, KeyedNoise(0), 4)
 
 
 def test_a_draft_on_a_device_is_not_looked_up(monkeypatch: pytest.MonkeyPatch):
-    """Whether to go on is asked after each token, and looking one up would wait for it."""
-    pair = [HistoryMember.random(2, seed) for seed in (1, 2)]
-    run = observed(pair, steady("weighted", [1.0, 1.0], 0.1, "token", Warp(0)), KeyedNoise(0), 4, warp=Warp(0))
-    guide, looked = run.row.guide, []
-
-    def find(most: int) -> tuple[list[int], int]:
-        looked.append(most)
-        return [], 0
-
-    monkeypatch.setattr(guide, "find", find)
+    """Whether to go on is asked behind each draft, and looking a token up would wait for it."""
+    row = steered(Plan(cos(1, 1), 1.0), prompt=[1, 2, 1, 2])
+    row.turn(View(0, (0, 0), (0, 1), 0))
+    looked = []
+    monkeypatch.setattr(row._request.text, "find", lambda open, most: looked.append(open) or ([], 0))
     for token in (1, torch.tensor(1)):
-        run.row.frontier.proposals = [Proposal(token, torch.ones(2), 0)]
-        guide.stops(0)
-    assert len(looked) == 1
+        row._open[:] = notes(CERTAIN)
+        row.goes_on([Proposal(token, None, 0)], 0)
+    assert looked == [[1]]
+
+
+def test_laws_on_a_device_are_not_waited_for():
+    """Their proposals have no trust, and no further law is made to find that out."""
+
+    class Far:
+        made = 0
+
+        @property
+        def law(self) -> torch.Tensor:
+            self.made += 1
+            return torch.empty(2, device="meta")
+
+        raw = law
+
+    row, far = steered(Plan(cos(3, 3), 1.0)), Far()
+    row.turn(View(0, (0, 0), (0, 1), 0))
+    for place in range(3):
+        assert row.draws([], 0, far)
+        row.observe(Proposed(place, 1, 0))
+    assert far.made == 1
+    assert [note.trust for note in row._open] == [None] * 3
+
+
+def open_trusts(row: AutoPolicy) -> list[object]:
+    return [note.trust for note in row._open]
+
+
+def test_notes_follow_the_proposals():
+    """They come with a proposal, and go when it is decided or rolled back."""
+    row = steered(Plan(cos(3, 3), 1.0))
+    row.turn(View(0, (0, 0), (0, 1), 0))
+    row.draws([], 0, GivenScores(torch.tensor([9.0, 0.0]), Warp()))
+    row.observe(Proposed(0, 0, 0))
+    row.copies([], 3)
+    row.observe(Proposed(1, 0, LOOKUP))
+    row.observe(Proposed(2, 0, FORCED))
+    row.observe(Proposed(3, 0, "another"))
+    assert open_trusts(row) == [CERTAIN, ("lookup", 3), SURE, None]
+    row.observe(Accepted(0, [0], [0]))
+    assert open_trusts(row) == [("lookup", 3), SURE, None]
+    row.observe(Replaced(1, 0, LOOKUP, 1))
+    assert open_trusts(row) == []
+    for name, first in ((CERTAIN, LEVELS[-1]), (("lookup", 3), AGREEMENT)):
+        assert (row.confidence.stands(name, 0.0) > first) == (name == CERTAIN)
+    assert row.confidence.stands(("lookup", 3), 0.0) < AGREEMENT
+
+
+def test_proposals_of_the_drawn_member_are_sure():
+    """By position, as the view told it; they teach nothing, and neither does comparing that member there."""
+    request = requested(drawn([1, 1]))
+    row = AutoPolicy(request, Auto([1, 1]), lambda setting: Plan(cos(2, 2), 1.0))
+    row.observe(Drawn(0, 1))
+    row.turn(View(0, (0, 0), (0, 1), 0, drawn=(1, 0)))
+    for place, member in enumerate((1, 1)):
+        assert row.draws([Proposal(0, None, 1)] * place, member, GivenScores(torch.tensor([9.0, 0.0]), Warp()))
+        row.observe(Proposed(1 + place, 0, member))
+    assert open_trusts(row) == [SURE, ("draft", 1, TOP)]
+    before = row.confidence.agreement(0)
+    row.observe(Measured(0, 1, [0.0, 0.0], [0.5, 0.5]))
+    first = row.confidence.agreement(0)
+    assert first < before
+    row.observe(Measured(0, 2, [0.0], [0.5]))
+    assert first < row.confidence.agreement(0)  # it was not compared, so what is known fades
+
+
+def test_what_is_measured_is_not_counted_twice():
+    """Where members were compared, a decision says nothing more about drafted tokens."""
+    for measured in (False, True):
+        row = steered(Plan(cos(3, 3), 1.0))
+        row.turn(View(0, (0, 0), (0, 1), 0))
+        row.draws([], 0, GivenScores(torch.tensor([9.0, 0.0]), Warp()))
+        row.observe(Proposed(0, 0, 0))
+        before = row.confidence.stands(CERTAIN, 0.0)
+        if measured:
+            row.observe(Measured(0, 0, [], []))
+        row.observe(Replaced(0, 0, 0, 1))
+        assert (row.confidence.stands(CERTAIN, 0.0) == before) is measured

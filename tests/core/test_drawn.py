@@ -9,7 +9,7 @@ from tests.core.helpers import HistoryMember, observed, schedules
 from tests.laws import law_of
 from unisono.auto.static import drafting_ahead
 from unisono.combine import drawn, weighted
-from unisono.decoding import Schedule, View, cos, parallel, risky, speculative, standard
+from unisono.decoding import Schedule, Turn, View, cos, parallel, risky, speculative, standard
 from unisono.decoding.required import Needs
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError
@@ -106,14 +106,13 @@ def view(drawn_members: tuple[int, ...], open: int = 0, needed: tuple[int, ...] 
 def test_blocks_end_just_before_a_risky_position():
     """The draft of member 1 holds as many positions of member 0 as are allowed, and all of its own around them."""
     turn = risky(1).turn(view((0, 1, 1, 0, 1, 0)))
-    assert (turn.members, turn.propose) == ((1,), 3)
-    assert risky(2).turn(view((0, 1, 1, 0, 1, 0))).propose == 5
-    assert risky(3).turn(view((0, 1, 1, 0, 1, 0))).propose == 6
+    assert turn == Turn((1,), ((1, 3),))
+    assert risky(2).turn(view((0, 1, 1, 0, 1, 0))).drafts == ((1, 5),)
+    assert risky(3).turn(view((0, 1, 1, 0, 1, 0))).drafts == ((1, 6),)
     assert risky(0).turn(view((0, 1, 1))).members == (0,)
-    ours = risky(1).turn(view((1, 0), needed=(1,)))
-    assert (ours.members, ours.propose) == ((1,), 0)
+    assert risky(1).turn(view((1, 0), needed=(1,))) == Turn((1,))
     assert risky(2).turn(view((0, 1, 0), open=2)).members == (0,)
-    assert risky(2).turn(view((), needed=(0, 1))).propose == 2  # another combination: all is risky
+    assert risky(2).turn(view((), needed=(0, 1))).drafts == ((1, 2),)  # another combination: all is risky
 
 
 def test_names():

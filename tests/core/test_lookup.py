@@ -1,6 +1,7 @@
 """Proposers outside the combination, the text itself and a draft model: what they propose, and that no law changes."""
 
 import functools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from hypothesis import strategies as st
 from tests.core.helpers import HistoryMember, chosen, observed
 from unisono.combine import Combination, cascade, contrastive, drawn, only, product, weighted
 from unisono.decoding import Schedule, Turn, View, cos, lookup, parallel, risky, speculative, standard
-from unisono.decoding.frontier import Frontier, Proposal
+from unisono.decoding.frontier import Frontier
 from unisono.decoding.prompt_lookup import LENGTHS, Lookup
+from unisono.decoding.proposals import Proposal
+from unisono.decoding.schedules import LOOKUP
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.sampling.noise import KeyedNoise
 from unisono.sampling.warp import Warp
@@ -41,19 +44,22 @@ def test_what_followed_is_found():
     assert text.find([7, 7], 4) == ([], 0)
     assert Lookup([5]).find([], 3) == ([], 0)
     assert Lookup([1, 2, 1, 2]).find([], 5) == ([1, 2, 1, 2, 1], 2)  # a copy that runs into itself
-    growing = Lookup([1, 2])
-    growing.read([3])
-    growing.read([3, 1, 2])
+    committed = [3]
+    growing = Lookup([1, 2], committed)
+    assert growing.find([], 1) == ([], 0)
+    committed += [1, 2]
     assert growing.find([], 1) == ([3], 2)
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=24), st.lists(st.integers(0, 2), max_size=4), st.integers(1, 6))
 def test_a_find_is_a_copy(text: list[int], open: list[int], most: int):
     """What is proposed follows an earlier occurrence of the very tokens in front of it, read in any portions."""
-    index = Lookup(text[:1])
+    committed: list[int] = []
+    index = Lookup(text[:1], committed)
     for end in range(1, len(text) + 1, 3):
-        index.read(text[1:end])
-    index.read(text[1:])
+        committed[:] = text[1:end]
+        index.find(open, most)
+    committed[:] = text[1:]
     found, length = index.find(open, most)
     whole = [*text, *open, *found]
     begin = len(text) + len(open)
@@ -75,8 +81,9 @@ def mixed() -> Schedule:
     def turn(view: View) -> Turn:
         other = view.open % 2
         if view.open in (1, 2) and view.scored[other] < view.open:
-            return Turn((other,), 1, 1)
-        return Turn((view.least_scored(),), 1, 2)
+            return Turn((other,), ((other, 1), (LOOKUP, 1)))
+        member = view.least_scored()
+        return Turn((member,), ((member, 1), (LOOKUP, 2)))
 
     return Schedule("mixed", turn)
 
@@ -144,9 +151,9 @@ def test_proposals_of_the_text_stand_and_fall():
     pair = [HistoryMember.random(3, 1), HistoryMember.random(3, 2)]
     run = observed(pair, lookup(4), KeyedNoise(0), 60, warp=Warp(0.5))
     stats = run.row.stats
-    assert 0 < stats.lookup.accepted < stats.lookup.decided <= stats.lookup.proposed
-    assert stats.verified == stats.lookup.decided + sum(member.decided for member in stats.members)
-    assert any(commit.origin == "accepted" and commit.member is None for commit in run.commits)
+    assert 0 < stats.proposers[0].accepted < stats.proposers[0].decided <= stats.proposers[0].proposed
+    assert stats.verified == stats.proposers[0].decided + sum(member.decided for member in stats.members)
+    assert any(commit.origin == "accepted" and commit.proposer == LOOKUP for commit in run.commits)
 
 
 def test_nothing_is_looked_up_behind_an_end():
@@ -157,7 +164,7 @@ def test_nothing_is_looked_up_behind_an_end():
         assert len(run.tokens) == limit
         for view, turn in run.turns:
             assert view.open <= limit
-            assert turn.lookup == 8
+            assert turn.drafts[1] == (LOOKUP, 8)
 
 
 def test_block_is_off_for_them():
@@ -170,9 +177,8 @@ def test_a_law_that_is_not_the_proposals_own_is_caught(monkeypatch: pytest.Monke
     """The mutant says that the token was drawn evenly."""
     correct = Frontier.propose
 
-    def propose(self: Frontier, proposal: Proposal) -> None:
-        even = torch.full_like(proposal.law, 1 / len(proposal.law))
-        correct(self, proposal if proposal.member is not None else Proposal(proposal.token, even, None))
+    def propose(self: Frontier, proposal: Proposal) -> list[Proposal]:
+        return correct(self, replace(proposal, law=torch.full([2], 0.5)) if proposal.proposer == LOOKUP else proposal)
 
     monkeypatch.setattr(Frontier, "propose", propose)
     assert largest_error(members(2, 2), weighted([0.7, 0.3]), lookup(2), 4) > 1e-3

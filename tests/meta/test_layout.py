@@ -20,6 +20,8 @@ ENDED = {  # what a lineup, backends and contexts have made unnecessary
     "a number of drafters beside the members": r"\bdrafts: int\b",
     "a combination that is asked for its negative prompt": r"\btakes_negative\b",
     "a member that is no member for the type checker": r"\bcast\(Any\b",
+    "parts that are watched by patching them": r"\bunittest\.mock\b|\bmethod-assign\b",
+    "a function that gives anything": r"\bCallable\[\[\], Any\]",
     # A turn's members are who runs, a configuration's are what a user listed: neither tells members and drafters apart
     "members that are counted": r"\blen\(\s*(?!turn\.|config\.)(?:[\w.\[\]]*[._])?members\s*\)",
 }
@@ -48,6 +50,12 @@ def lines_with(pattern: str, paths: list[Path]) -> list[str]:
 def test_what_was_ended_is_gone(pattern: str):
     lineup = SOURCE / "members" / "lineup.py"
     assert lines_with(pattern, [path for path in FILES if path != lineup]) == []
+
+
+def test_the_loop_knows_nothing_of_auto():
+    """`auto` is a schedule like any other: the loop asks its policy, and tells it events."""
+    imports = r"^\s*(from|import) unisono\.auto\b|^\s*from unisono import .*\bauto\b"
+    assert lines_with(imports, sorted((SOURCE / "decoding").rglob("*.py"))) == []
 
 
 def test_only_its_backend_knows_a_class_of_members():

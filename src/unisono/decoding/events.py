@@ -161,9 +161,11 @@ class Listeners:
             self.add(listener)
 
     def add(self, listener: Listener) -> None:
-        """Give the listener the events that it hears, from now on."""
+        """Give the listener the events that it hears, from now on; one that was added before gets each event once."""
         for kind in listener.hears:
-            self._by_kind.setdefault(kind, []).append(listener)
+            heard = self._by_kind.setdefault(kind, [])
+            if all(each is not listener for each in heard):
+                heard.append(listener)
 
     def remove(self, listener: Listener) -> None:
         """Give the listener no more events."""

@@ -180,9 +180,9 @@ def checked(turn: object, schedule: str, members: range, proposers: Sequence[str
         ConfigurationError: it names members or proposers that do not exist, none, or one twice, or negative counts.
     """
     problem = ConfigurationError(f"schedule {schedule} gave a turn that cannot be taken: {turn}")
-    if not (isinstance(turn, Turn) and isinstance(turn.members, tuple) and turn.members):
+    if not (isinstance(turn, Turn) and isinstance(turn.members, tuple) and isinstance(turn.drafts, tuple)):
         raise problem
-    if any(member not in members for member in turn.members):
+    if not turn.members or any(member not in members for member in turn.members):
         raise problem
     for draft in turn.drafts:
         if not (isinstance(draft, tuple) and len(draft) == 2 and isinstance(draft[1], int) and draft[1] >= 0):

@@ -152,7 +152,7 @@ def decide_blocks(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
     sizes = [block.known for block in blocks]
     worth = _worth(targets, drafts, blocks)
     rows, places = _places(sizes, targets)
-    accepted = last(_standing(targets, drafts, worth, rows, places)[:, 1:], names)
+    accepted = last(_standing(targets, drafts, worth, rows, places, _free(blocks, targets))[:, 1:], names)
     ends = _ends(accepted, sizes)
     weights = worth.gather(-1, accepted.unsqueeze(-1)).to(targets.dtype)
     at = weights * targets[ends]
@@ -171,14 +171,14 @@ def _worth(targets: Tensor, drafts: Drafts, blocks: Sequence[Block]) -> Tensor:
     return (logs - logs.cummax(-1).values).exp()
 
 
-def _standing(targets: Tensor, drafts: Drafts, worth: Tensor, rows: Tensor, places: Tensor) -> Tensor:
+def _standing(targets: Tensor, drafts: Drafts, worth: Tensor, rows: Tensor, places: Tensor, free: Tensor) -> Tensor:
     """The chance that the first i proposals of each block stand if no more do: float64 [B, K + 1]."""
     weights = worth[rows, places]
     weighted = weights.to(targets.dtype).unsqueeze(-1) * targets
     left = drafts.left(weighted, torch.arange(len(targets), device=targets.device)).sum(-1).double()
     chances = torch.where(weights < 1, left / (left + 1 - weights), 1)
-    # Where there is no law, the text ends with an error if it gets that far: with what it is worth, as at a block's end
-    chances = torch.where(targets[:, 0].isnan(), weights, chances)
+    # Behind the last proposal; and where there is no law, since the text ends with an error if it gets that far
+    chances = torch.where(free | targets[:, 0].isnan(), weights, chances)
     return worth.index_put((rows, places), chances)
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
@@ -18,6 +18,8 @@ from unisono.members.hf.member import HFMember
 from unisono.members.hf.memory import auto_class, empty_model, require_room
 from unisono.members.hf.options import WHERE, Options
 from unisono.members.source import Source
+
+T = TypeVar("T")
 
 
 def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
@@ -100,7 +102,7 @@ def without_progress_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _attempt(name: str, path: str, load: Callable[[], Any]) -> Any:
+def _attempt(name: str, path: str, load: Callable[[], T]) -> T:
     """Whatever the libraries below raise for a bad model becomes one line that names the model."""
     try:
         return load()
