@@ -141,12 +141,6 @@ class KeptScores:
                 said.raw = made, index
         return self._placed(joined([said.raw for _, _, said in self._cells if said.raw is not None]))
 
-    @property
-    def features(self) -> Tensor:
-        """The member's hidden states: [N, D]."""
-        found = [_feature(said) for _, _, said in self._cells]
-        return self._placed(joined(found))
-
     def best(self) -> Tensor:
         """Return the token that the member prefers at each position, at temperature 0: [N]."""
         wanted = [(said.scores.wanted, said.index) for _, _, said in self._cells if said.scores.wanted is not None]
@@ -162,11 +156,6 @@ class KeptScores:
 
     def _placed(self, tensor: Tensor) -> Tensor:
         return tensor if self._device is None else tensor.to(self._device)
-
-
-def _feature(said: Said) -> Place:
-    assert said.scores.features is not None  # the row asked for them
-    return said.scores.features, said.index
 
 
 def cells(spans: Iterable[Span], member: int, instead: Sequence[int] = ()) -> list[Cell]:
@@ -243,9 +232,26 @@ def _more(spans: Sequence[Span], kept: dict[int, KeptScores]) -> dict[str, objec
             for member in members
         ]
     if "features" in reads:
-        some = next(iter(kept.values())).features
-        found["features"] = [kept[m].features if m in kept else some.new_empty(len(some), 0) for m in members]
+        device = next((each.device for each in kept.values()), torch.device("cpu"))
+        found["features"] = [_features(spans if m in kept else (), m).to(device) for m in members]
     return found
+
+
+def _features(spans: Iterable[Span], member: int) -> Tensor:
+    """Return the member's hidden states [N, D]; zeros at positions that it has not scored."""
+    found: list[Place | None] = []
+    for span in spans:
+        said = span.laws.frontier.said[member]
+        found += [_feature(said[offset]) if offset < len(said) else None for offset in span.offsets]
+    own = next((place for place in found if place is not None), None)
+    if own is None:
+        return torch.zeros(len(found), 0)
+    missing = torch.zeros_like(own[0][:1]), 0
+    return joined([missing if place is None else place for place in found])
+
+
+def _feature(said: Said) -> Place | None:
+    return None if said.scores.features is None else (said.scores.features, said.index)
 
 
 def _prompt(laws: RowLaws, member: int) -> Tensor:
