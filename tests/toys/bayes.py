@@ -11,24 +11,29 @@ from unisono.sampling.warp import AnyWarp
 
 @dataclass(frozen=True)
 class Bayes(Combination):
-    """The law of a text is `sum_i w_i P_i(text)`.
-
-    prompt: whether the members' log-likelihoods of their prompts count too.
-    """
+    """The law of a text is `sum_i w_i P_i(text)`."""
 
     weights: tuple[float, ...] = (0.6, 0.4)
-    prompt: bool = False
     name = "bayes"
     reads = frozenset({"loglikelihood"})
 
     def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
-        logs = torch.stack([_sums(each) for each in positions.loglikelihood], -1)
-        if self.prompt:
-            logs = logs + torch.stack([_sums(each) for each in positions.prompt_loglikelihood], -1)
-        shares = torch.softmax(logs + torch.tensor(self.weights).to(logs).log(), -1)
+        logs = torch.stack([self.evidence(positions, member) for member in range(len(self.weights))], -1)
+        shares = torch.softmax(logs + torch.tensor(self.weights, dtype=torch.float64).log().to(logs), -1)
         laws = torch.stack([each.law for each in positions.scores])
         return (shares.T.unsqueeze(-1).to(laws) * laws).sum(0)
 
+    def evidence(self, positions: Positions, member: int) -> Tensor:
+        """The member's log-likelihood of each text: [N]."""
+        return torch.stack([values.sum() for values in positions.loglikelihood[member]])
 
-def _sums(texts: object) -> Tensor:
-    return torch.stack([values.sum() for values in texts])  # type: ignore[attr-defined]
+
+class BayesOfAll(Bayes):
+    """Counts the members' prompts too, each its own."""
+
+    name = "bayes_of_all"
+    reads = frozenset({"loglikelihood", "prompt_loglikelihood"})
+
+    def evidence(self, positions: Positions, member: int) -> Tensor:
+        prompts = torch.stack([values.sum() for values in positions.prompt_loglikelihood[member]])
+        return super().evidence(positions, member) + prompts

@@ -25,7 +25,7 @@ class FeatureMember(HistoryMember):
 
     def features(self, prefix: Sequence[int]) -> Tensor:
         """The features [D] behind a prefix, by definition."""
-        state = 0
+        state = self.parameters
         for token in prefix:
             state = (17 * state + token + 1) % STATES
         return TABLE[state]
