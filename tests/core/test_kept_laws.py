@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from tests.toys.drawn_by_text import DrawnByFirst
 from tests.toys.feature_gate import FeatureGate, FeatureMember
 from tests.toys.last_two import LastTwo
 from unisono.combine import Combination, Positions, as_combination
+from unisono.combine.base import Traits
 from unisono.decoding import Schedule, cos, lookup, parallel, relay, risky, speculative, standard, targets
 from unisono.decoding.frontier import Place
 from unisono.decoding.row import Row
@@ -84,21 +86,31 @@ def same(kept: Place | None, wanted: Tensor) -> None:
 
 
 def watched(
-    combination: object, schedule: Schedule, rule: Verification, setting: int, members: Sequence[HistoryMember]
+    combination: object,
+    schedule: Schedule,
+    rule: Verification,
+    setting: int,
+    members: Sequence[HistoryMember],
+    seeds: int = 1,
+    drafters: int = 0,
 ) -> int:
-    """Run two rows; return how many kept laws were compared."""
+    """Run some rows; return how many kept laws were compared."""
     warp, edits = SETTINGS[setting]
-    watch, law = Watch(members), as_combination(combination, len(members))
-    for seed in range(2):
+    watch, law = Watch(members), as_combination(combination, len(members) - drafters)
+    for seed in range(seeds):
         observed(
-            members, schedule, KeyedNoise(seed), 8, law, warp, after_round=watch.look,
-            verification=watch.verification(rule), edits=edits,
+            members, schedule, KeyedNoise(seed), 6, law, warp, after_round=watch.look,
+            verification=watch.verification(rule), edits=edits, drafters=drafters,
+            proposer=len(members) - 1 if drafters else 0,
         )  # fmt: skip
     return watch.seen
 
 
+SETTING = pytest.mark.parametrize("setting", [0, 2, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 3))])
+
+
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=str)
-@pytest.mark.parametrize("setting", range(len(SETTINGS)))
+@SETTING
 def test_kept_laws_stay_as_they_were_made(combination: object, setting: int):
     """Every combination under every schedule; the verifications take turns."""
     rules = list(VERIFICATIONS.values())
@@ -106,10 +118,10 @@ def test_kept_laws_stay_as_they_were_made(combination: object, setting: int):
         watched(combination, schedule, rules[(index + setting) % 3], setting, MEMBERS[:2])
         for index, schedule in enumerate(SCHEDULES)
     ]
-    assert min(seen[2:6]) > 0  # what proposes has laws that are kept
+    assert min(seen[2:6]) > 0 or SETTINGS[setting][0].greedy  # what proposes has laws that are kept
 
 
-@pytest.mark.parametrize("setting", range(len(SETTINGS)))
+@SETTING
 def test_kept_laws_of_three_members_stay(setting: int):
     for schedule in (standard(), cos(2, 1, 1), speculative(2), relay(2), erratic(3)):
         for combination in ("proxy:1.0", "weighted:0.6,0.3,0.1"):
@@ -122,7 +134,7 @@ class Writing(Combination):
     name = "writing"
 
     def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
-        law = positions.scores[0].law.clamp_(min=0.01)
+        law = positions.scores[0].law.clamp_(min=0.3)
         return law / law.sum(-1, keepdim=True)
 
 
@@ -131,18 +143,47 @@ def test_a_law_that_writes_is_noticed():
         watched(Writing(), cos(2, 1), VERIFICATIONS["token"], 0, MEMBERS[:2])
 
 
+class FirstAlone(Combination):
+    """Returns the first member's own law. It says that both members are needed, but what is certain is known before."""
+
+    name = "first_alone"
+
+    def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        return positions.scores[0].law
+
+    def traits(self, warp: AnyWarp) -> Traits:
+        return Traits(certainty=self)
+
+    def fixed(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        count = len(positions.scores[0].logits)
+        return torch.full((count,), len(positions.heard) == 2)
+
+    def certain(self, positions: Positions, warp: AnyWarp, tokens: Tensor, chances: Tensor) -> Tensor:
+        if 0 not in positions.heard:
+            return torch.zeros(len(tokens), dtype=torch.bool)
+        return positions.scores[0].law.gather(-1, tokens.unsqueeze(-1))[:, 0] >= chances
+
+    checked = False  # a check would copy the law
+
+
+def first_alone() -> int:
+    """Run a law of two members with proposals of a third one, which is no part of it."""
+    return sum(
+        watched(FirstAlone(), schedule, VERIFICATIONS["token"], 0, MEMBERS, seeds=8, drafters=1)
+        for schedule in (speculative(2), cos(2, 1, 2), relay(2))
+    )
+
+
 def test_targets_are_copied_before_what_is_certain_is_written_into_them(monkeypatch: pytest.MonkeyPatch):
-    """Or a member's own law, which a cascade returns as it is, would become that of a proposal."""
+    """Or a member's own law, which the combination returns as it is, would become that of a proposal."""
+    assert first_alone() > 0
     correct = targets._with_certain
 
-    def written(part, found):  # type: ignore[no-untyped-def]
-        patch = monkeypatch.context()
-        with patch as inner:
+    def uncopied(*arguments: Any) -> Tensor:
+        with monkeypatch.context() as inner:
             inner.setattr(Tensor, "clone", lambda self: self)
-            return correct(part, found)
+            return correct(*arguments)
 
-    monkeypatch.setattr(targets, "_with_certain", written)
+    monkeypatch.setattr(targets, "_with_certain", uncopied)
     with pytest.raises(AssertionError, match="not close"):
-        for combination in COMBINATIONS[:14]:
-            for schedule in SCHEDULES:
-                watched(combination, schedule, VERIFICATIONS["token"], 0, MEMBERS[:2])
+        first_alone()
