@@ -180,7 +180,7 @@ class Worker:
     def _begin(self, job: Job) -> None:
         self._jobs.append(job)
         for choice in job.choices:
-            self.ensemble.engine.submit(choice.request.row)
+            self.ensemble.engine.submit(*choice.request.rows)
 
     def _end(self, job: Job, error: Exception | None) -> None:
         """Free what the job holds, once; an error goes to its reader."""

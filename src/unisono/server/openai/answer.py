@@ -103,7 +103,7 @@ class Answer:
         pairs = zip(order.texts, order.prompts, strict=False)
         with _translated({}):
             echoes = [(t, Echo(order.worker.ensemble, order.combination, prompt, order.top)) for t, prompt in pairs]
-            rows = [each.row for _, each in echoes]
+            rows = [row for _, each in echoes for row in each.rows]
             scoring, gone = asyncio.create_task(order.worker.run(rows)), asyncio.create_task(_gone(request))
             try:
                 left = deadline - time.perf_counter()
@@ -230,10 +230,10 @@ class Echo:
     def __init__(self, ensemble: Ensemble, combination: Combination, prompt: Prepared, top: int) -> None:
         self._tokenizer = ensemble.tokenizer
         self._scoring = ensemble.echo(prompt, top, combine=combination)
-        self.row = self._scoring.row
+        self.rows = self._scoring.rows
         tokens = prompt.contexts[0].tokens
         self._first = [
-            Commit(token, "drawn") for token in tokens[prompt.added : len(tokens) - len(self.row.task.given)]
+            Commit(token, "drawn") for token in tokens[prompt.added : len(tokens) - len(self._scoring.row.task.given)]
         ]
 
     def pieces(self, text: str) -> list[Piece]:
