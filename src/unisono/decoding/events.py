@@ -147,7 +147,7 @@ class Listener(Protocol):
 
     @property
     def hears(self) -> Sequence[type]:
-        """The kinds of events that `observe` is given."""
+        """The kinds of events that `observe` is given; a class attribute is enough."""
         ...
 
     def observe(self, event: Any) -> None:

@@ -15,10 +15,10 @@ class Lineup:
     """The members of the combination, and who else proposes.
 
     members: those of the combination as listed, and behind them those that only propose. drafters: how many these are.
-    proposers: what else
-    proposes, without slots and scores, besides the text (see `decoding.drafting.Proposer`). twins: groups of members, by
-    index, whose work one call of `score` can hold, since they share weights and slot numbers. sampling: values of `SamplingParams` that a request has which
-    says nothing of them. ends: units that end a text for the members' tokenizers.
+    proposers: what else proposes, without slots and scores, besides the text (see `decoding.drafting.Proposer`). twins:
+    groups of members, by index, whose work one call of `score` can hold, since they share weights and slot numbers.
+    sampling: values of `SamplingParams` for a request that gives no parameters. ends: units that end a text for the
+    members' tokenizers.
     """
 
     members: tuple[Member, ...]
