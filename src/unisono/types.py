@@ -99,7 +99,7 @@ class Stats:
 
     members, proposers: what each member did, and each proposer that is no member. plans: turns by the schedule that `auto`
     followed in them. rounds: turns in which something was run and decided. seconds: wall time since the row was
-    admitted, waiting for other rows included. outside: the row's share of the time that steps spent outside of members' forwards.
+    admitted, waiting for other rows included. outside: the row's share of the time that steps spent outside of forwards.
     """
 
     members: list[MemberStats] = field(default_factory=list)

@@ -234,7 +234,7 @@ def test_a_listener_that_raises_is_dropped_and_changes_nothing(schedule: Schedul
     run(row, listeners=[of_engine])
     assert row.frontier.committed == alone.frontier.committed
     assert len(failing.events) == len(of_engine.events) == 3
-    assert [record.name for record in caplog.records] == ["unisono.events"] * 2
+    assert [record.name for record in caplog.records] == ["unisono.decoding.events"] * 2
     assert recorder.letters().endswith("E")
 
 

@@ -18,7 +18,7 @@ from unisono.members.base import Scores
 from unisono.transfer import Token
 from unisono.types import Commit, Origin
 
-LOG = logging.getLogger("unisono.events")
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
