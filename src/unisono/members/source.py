@@ -1,4 +1,4 @@
-"""Where a member comes from: what a user gives for one model."""
+"""What a user specifies for one member."""
 
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -6,20 +6,21 @@ from typing import Any
 
 from unisono.errors import ConfigurationError
 
-ZOO = "zoo:"  # names of bundled models begin with it
+ZOO = "zoo:"  # prefix of the names of bundled models
 PLAIN = "{prompt}"
 KINDS: dict[str, tuple[Any, str]] = {"name": (str | None, "a text"), "prompt": (str, "a text")}
 
 
 @dataclass(frozen=True)
 class Source:
-    """One member, as asked for. `backends.as_source` makes it from what users write.
+    """The specification of one member. `backends.as_source` makes a `Source` from what users write.
 
-    model: local folder, hub id, `zoo:<name>`, any other name that a backend knows, or a loaded model.
-    tokenizer: the model's own by default. A loaded model has none of its own; without one, prompts are token ids.
-    name: how statistics call the member; its model's name by default.
-    prompt: what this member reads instead of the prompt; `{prompt}` in it is the prompt.
-    options: an object of the `options` class of the backend that takes this source; None for the defaults.
+    model: a local folder, hub id, `zoo:<name>`, another name that a backend knows, or a loaded model.
+    tokenizer: by default the one in the model's files. A loaded model has none; without a tokenizer, prompts are token
+    ids.
+    name: the member's name in messages and statistics; by default the name of the model.
+    prompt: a template for this member's prompt; `{prompt}` in it is replaced by the user's prompt.
+    options: an object of the `options` class of the backend that loads this source; None for the defaults.
     """
 
     model: Any
@@ -45,7 +46,7 @@ class Source:
 
     @property
     def called(self) -> str:
-        """The name of the member: the given one, or that of its model."""
+        """Return the name of the member: the given name, or the name of the model."""
         if self.name is not None:
             return self.name
         if isinstance(self.model, str | Path):
@@ -53,13 +54,13 @@ class Source:
         return type(self.model).__name__
 
     def given(self) -> dict[str, Any]:
-        """What differs from the defaults, as the mapping that a user would list: `{"model": ..., "dtype": ...}`."""
+        """Return the fields and options that differ from their defaults, as a user could list them in a mapping."""
         own = changed(self)
         options = own.pop("options", None)
         return own if options is None else {**own, **changed(options)}
 
 
 def changed(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass object that differ from their defaults, or have none."""
+    """Return the fields of a dataclass object that differ from their defaults or have no default."""
     values = {each.name: (getattr(value, each.name), each.default) for each in fields(value)}
     return {name: found for name, (found, default) in values.items() if default is MISSING or found != default}
