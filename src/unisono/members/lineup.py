@@ -54,8 +54,7 @@ class Lineup:
 
     @property
     def rounding(self) -> str | None:
-        """Return the dtype of a member in half precision, where forwards of other widths may flip near-ties; else None.
-        """
+        """Return the dtype of a member in half precision, where forwards of other widths may flip near-ties; else None."""
         types = [member.facts.get("dtype", "") for member in self.members]
         return None if self.deterministic else next((each for each in types if each in HALF), None)
 

@@ -16,8 +16,7 @@ class Source:
     """The specification of one member. `backends.as_source` makes a `Source` from what users write.
 
     model: a local folder, hub id, `zoo:<name>`, another name that a backend knows, or a loaded model.
-    tokenizer: by default the one in the model's files. A loaded model has none; without a tokenizer, prompts are token
-    ids.
+    tokenizer: by default the one in the model's files. A loaded model has none; prompts are then token ids.
     name: the member's name in messages and statistics; by default the name of the model.
     prompt: a template for this member's prompt; `{prompt}` in it is replaced by the user's prompt.
     options: an object of the `options` class of the backend that loads this source; None for the defaults.

@@ -1,8 +1,8 @@
-"""Forwards without Python in them: one compiled function per model, for any number of rows, tokens and positions.
+"""Forwards compiled ahead of time: one function per model for any number of rows, tokens and positions.
 
-The model's forward over the slot cache is exported with symbolic sizes and compiled ahead of time to a shared library
-with the weights frozen in it, packed as the processor wants them. It is kept between runs and loaded in a moment;
-since its sizes are symbols, no shape is ever compiled again.
+The model's forward over the slot cache is exported with symbolic sizes and compiled to a shared library. The library
+contains the weights in the layout that is fastest for the processor. The file is kept between runs and loads quickly.
+Because the sizes are symbols, no further shape is ever compiled.
 """
 
 import ctypes
@@ -28,29 +28,29 @@ from unisono.members.hf.attention import FUSED, attention
 from unisono.members.hf.cache import power
 from unisono.members.hf.step import Step
 
-PAGEOUT = 21  # MADV_PAGEOUT of Linux 5.4 and later: pages that equal their file are dropped, and read again if touched
+PAGEOUT = 21  # MADV_PAGEOUT of Linux 5.4 and later: drops unchanged pages of a file; they are read again on access
 MAPS = Path("/proc/self/maps")
-CACHED = 2**22  # bytes of weights that stay near the processor between two forwards
-ROWS, WIDTH, WINDOW, CAPACITY = 3, 5, 200, 384  # of the example that is traced: unequal, and none of them 0 or 1
+CACHED = 2**22  # bytes of weights that stay in the processor's cache between two forwards
+ROWS, WIDTH, WINDOW, CAPACITY = 3, 5, 200, 384  # sizes of the traced example: all different, none of them 0 or 1
 
 
 class Compiled:
-    """A compiled step: (ids [R, W], starts [R], window, keys, values) -> logits [R, W, V] in float32. Stateless.
+    """A compiled step without state: (ids [R, W], starts [R], window, keys, values) -> logits [R, W, V] in float32.
 
     Args:
-        least: run at least so many tokens at once, padding behind what is asked for.
+        least: the smallest number of tokens for a forward of one row; shorter rows are padded behind.
     """
 
     def __init__(self, path: Path, least: int = 1) -> None:
-        # The loader itself: its wrapper sorts the arguments anew at every call, which costs as much as a small layer
+        # The wrapper of the loader sorts the arguments at every call, which takes as long as a small layer
         self._loader = aoti_load_package(str(path)).loader
         _drop_pages("/data/aotinductor/")
         self.least = least
 
-    idle = 8  # the most slots with nothing to do between two rows of one forward
+    idle = 8  # the largest number of idle slots between two rows of one forward
 
     def frame(self, first: int, last: int, width: int) -> tuple[int, int, int]:
-        """The range of slots and the number of tokens to run: those asked for, padded to the least."""
+        """Return the range of slots and the number of tokens to run; one row is padded to `least` tokens."""
         return first, last, max(width, self.least) if last - first == 1 else width
 
     def __call__(
@@ -61,22 +61,26 @@ class Compiled:
 
 
 def find(step: Step) -> Compiled | None:
-    """The compiled form of a step if an earlier run has left it here."""
+    """Return the compiled form of a step that an earlier run has kept; None if there is none.
+
+    Raises:
+        MemberError: the file cannot be read.
+    """
     if step.model.device.type != "cpu" or not artifact.some():
         return None
     path = artifact.place(step.model, step.context)
     try:
         return Compiled(path, _least(step)) if path.exists() else None
-    except Exception as error:  # whatever the loader raises for a file that was cut short
+    except Exception as error:  # the loader raises many types for a truncated file
         raise MemberError(f"what an earlier run compiled cannot be read, delete it: {path}") from error
 
 
 def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: str) -> Compiled:
-    """Compile a step and keep the result.
+    """Compile a step, keep the file and return the compiled step.
 
     Args:
-        keys, values: per layer any tensor of the form that the cache stores, [*, heads, *, dim].
-        name: shown at a terminal while it takes its time.
+        keys, values: per layer a tensor with the dtype and sizes that the cache stores, [*, heads, *, dim].
+        name: shown in a terminal during compilation.
 
     Raises:
         MemberError: there is no compiler, or it cannot compile this model.
@@ -85,7 +89,7 @@ def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: st
     path = artifact.place(step.model, step.context)
     unfinished = artifact.unfinished(path)
     try:
-        # The compiler's own warnings are about its code, not about the user's
+        # The compiler's warnings are about its own code, not about the user's
         quiet = warnings.catch_warnings(action="ignore")
         with _shown(name), quiet, torch.inference_mode(False), torch.no_grad():
             _compile(step, _example(step, keys, values), unfinished)
@@ -99,14 +103,14 @@ def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: st
 
 
 def discard(step: Step) -> None:
-    """Forget the compiled form of a step."""
+    """Delete the compiled form of a step."""
     artifact.place(step.model, step.context).unlink(missing_ok=True)
 
 
 def _least(step: Step) -> int:
-    """2 where matrix units multiply weights from memory: one token takes them longer than two (benchmarks/step.py).
+    """Return 2 where matrix units multiply weights from memory, since one token takes longer than two there; else 1.
 
-    A rule and no measurement, so that the same machine gives the same bits.
+    This is a fixed rule without measurements, so that a machine always gives the same bits. See benchmarks/step.py.
     """
     large = step.model.num_parameters() * 2 > CACHED
     return 1 + (large and step.model.dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported())
@@ -125,7 +129,7 @@ def _compile(step: Step, example: tuple[Any, ...], path: Path) -> None:
     shapes = ({0: size, 1: size}, {0: size}, {0: size}, stores, stores)
     with attention(step.model, FUSED):
         program = torch.export.export(step, example, dynamic_shapes=shapes, strict=False)
-    # Appended weights can be dropped from memory once they are copied, those in the middle of a library cannot
+    # Weights at the end of the file can be dropped from memory after they are copied; weights inside the library cannot
     with config.patch({"freezing": True, "aot_inductor.force_mmap_weights": True}):
         aoti_compile_and_package(program, package_path=str(path))
 
@@ -139,7 +143,7 @@ def _example(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor]) -> tu
 
 
 def _numbers(count: int) -> Tensor:
-    """0 to count - 1, a piece of a longer list that is made once."""
+    """Return the numbers 0 to count - 1, as a slice of a cached tensor."""
     return _list(power(count))[:count]
 
 
@@ -161,9 +165,9 @@ def _shown(name: str) -> Iterator[None]:
 
 
 def _drop_pages(part: str) -> None:
-    """Drop the resident pages of mapped files whose path contains `part`; elsewhere than on Linux do nothing.
+    """Drop the resident pages of mapped files whose path contains `part`. Do nothing where this is not Linux.
 
-    The loader maps its file and copies the weights out of it, so they would count twice.
+    The loader maps its file and copies the weights out of it; without this call, the weights take memory twice.
     """
     if not MAPS.exists():
         return

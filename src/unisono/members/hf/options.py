@@ -1,4 +1,4 @@
-"""The options of a member that transformers loads."""
+"""The options of a member that is loaded with transformers."""
 
 import os
 import sys
@@ -10,10 +10,10 @@ from unisono.errors import ConfigurationError, require_count, unknown
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 COMPILE = ("auto", "on", "off")
-ATTENTION = ("sdpa", "eager")  # those that take masks from outside
-# Arguments that configuration, tokenizer and model are found and read with
+ATTENTION = ("sdpa", "eager")  # implementations that take a mask as an argument
+# Arguments of `from_pretrained` for configuration, tokenizer and model alike
 WHERE = ("cache_dir", "token", "local_files_only", "subfolder", "revision", "trust_remote_code")
-LEAST = 16  # tokens of a context: a member is tried with some when it is loaded
+LEAST = 16  # the smallest context in tokens: a member is tested with some tokens when it is loaded
 TAKEN = {
     "torch_dtype": "dtype",
     "quantization_config": "quantization",
@@ -38,25 +38,29 @@ KINDS: dict[str, tuple[Any, str]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may say of one member. torch and transformers are imported only for values that need them.
+    """A user's options for one member. torch and transformers are imported only for values that need them.
 
-    dtype: "auto" is the checkpoint's own type, except that half precision on a CPU becomes bfloat16 where the processor
-        has instructions for it and float32 where not; or float32, float16, bfloat16.
-    device, device_map, quantization, revision, trust_remote_code: as `from_pretrained` in transformers takes them;
+    dtype: float32, float16, bfloat16 or "auto". "auto" is the checkpoint's dtype; on a CPU, half precision becomes
+    bfloat16
+        if the processor has instructions for it, else float32.
+    device, device_map, quantization, revision, trust_remote_code: as in `from_pretrained` of transformers;
         `quantization` is a quantization config or its dict.
-    compile: "on" compiles the forwards of few tokens at loading and keeps the result for later runs; "auto" uses what
-        was kept, and with `deterministic` nothing; "off" does neither.
-    context_length: the most tokens of prompt and text, 16 or more; what the model says by default. A model with rotary
-        positions takes more than it says.
-    attn_implementation: "sdpa" or "eager"; by default what transformers takes.
-    cache_dir, token, local_files_only, subfolder, max_memory: as `from_pretrained` takes them. A token is never shown.
-    load_options: further arguments of the model's `from_pretrained`; those of `WHERE`, and all others of this class, go by
-        their own names.
-    deterministic: every row in forwards of its own, so that its logits do not depend, to the last bit, on the rows beside
-        it. Costs what batching gives. Where all members are, the schedule `auto` goes by sizes instead of times.
+    compile: "on" compiles the forwards of few tokens at loading and keeps the result for later runs; "auto" uses a kept
+        result, but not together with `deterministic`; "off" does neither.
+    context_length: the largest number of tokens of prompt and text, 16 or more; by default the model's own limit. A
+    model
+        with rotary positions accepts more than its own limit.
+    attn_implementation: "sdpa" or "eager"; by default the choice of transformers.
+    cache_dir, token, local_files_only, subfolder, max_memory: as in `from_pretrained`. A token is never printed.
+    load_options: further arguments of the model's `from_pretrained`. Arguments in `WHERE` and fields of this class are
+    not
+        allowed here.
+    deterministic: run every row in forwards of its own, so that its logits do not depend on other rows. This loses the
+        speed of batching. If all members are deterministic, the schedule `auto` decides by model sizes instead of
+            times.
 
     Raises:
-        ConfigurationError: a value is wrong, or its device is not here.
+        ConfigurationError: a value is wrong, or the device is not available.
     """
 
     dtype: str = "auto"
@@ -74,14 +78,14 @@ class Options:
     local_files_only: bool = False
     subfolder: str | None = None
     max_memory: Mapping[Any, Any] | None = None
-    load_options: Mapping[str, Any] | None = field(default=None, repr=False)  # proxies may hold passwords
+    load_options: Mapping[str, Any] | None = field(default=None, repr=False)  # `proxies` may contain a password
 
     def __post_init__(self) -> None:
-        torch = sys.modules.get("torch")  # imported by whoever has a dtype of it
+        torch = sys.modules.get("torch")  # has been imported if `dtype` is a torch.dtype
         if torch is not None and isinstance(self.dtype, torch.dtype):
             object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
         given: object = self.compile
-        if isinstance(given, bool):  # YAML reads `on` and `off` so
+        if isinstance(given, bool):  # YAML reads `on` and `off` as booleans
             object.__setattr__(self, "compile", "on" if given else "off")
         for name, (kinds, wanted) in KINDS.items():
             if not isinstance(getattr(self, name), kinds):
@@ -107,7 +111,7 @@ class Options:
 
 
 def _require_token(token: object) -> None:
-    """Its value is in no message; a client of the hub would show one that does not fit into a header."""
+    """Raise ConfigurationError for a token that is no valid HTTP header value. The message does not contain the token."""
     if not isinstance(token, str | bool | None):
         raise ConfigurationError(f"a member's token must be a text, true or false, not: {type(token).__name__}")
     if isinstance(token, str) and not (token.isascii() and token.isprintable() and " " not in token and token):
