@@ -1,4 +1,4 @@
-"""One tokenizer's chat templates: what they want of messages, and conversations as text."""
+"""Write conversations as text with the chat templates of one tokenizer."""
 
 import inspect
 import warnings
@@ -10,22 +10,22 @@ from jinja2 import TemplateError
 from unisono.errors import RequestError
 
 Message = Mapping[str, Any]
-MARK = "qzxprobe"  # a content that no template writes by itself
+MARK = "qzxprobe"  # a content that no template contains
 TURNS = ("user", "assistant")
 LEFT_OUT = "the chat template writes no system messages; they are left out"
-ROLES = ("system", "developer", *TURNS)  # those that probes ask for
+ROLES = ("system", "developer", *TURNS)  # roles that are tested with short conversations
 
 
 class Template:
-    """Conversations as text. What a template wants is found out once, by rendering short conversations with it.
+    """Writes conversations as text. Short test conversations show which roles and forms a template supports.
 
-    A content is handed over as a text or as a list of parts, as the template reads it. A `developer` message becomes a
-    `system` message where the template does not write that role. System messages go in front of the next user's turn where
-    it does not write those. A message that it would leave out is an error.
+    A template gets each content as a text or as a list of parts, whichever form it supports. If it does not write the
+    role `developer`, such messages become `system` messages. If it does not write system messages, they are put in
+    front of the next user's turn. A message that the template would leave out is an error.
 
     Args:
-        tokenizer: of transformers, or None.
-        notify: told in one sentence when messages are moved or left out.
+        tokenizer: a tokenizer of transformers, or None.
+        notify: is called with one sentence when messages are moved or left out.
     """
 
     def __init__(self, tokenizer: Any, notify: Callable[[str], object] = warnings.warn) -> None:
@@ -44,17 +44,17 @@ class Template:
         variables: Mapping[str, Any] | None = None,
         system: bool = True,
     ) -> str:
-        """A conversation as text.
+        """Return a conversation as text.
 
         Args:
-            template: the name of one of the tokenizer's templates, or a text in Jinja; None for the default.
+            template: the name of one of the tokenizer's templates, or a template in Jinja; None for the default.
             opening: write the beginning of the assistant's turn behind the messages.
             continued: leave the last message open, to be continued.
-            variables: what else the template is told.
-            system: False leaves system messages out, with a notice, where the template does not write them.
+            variables: further variables of the template.
+            system: False leaves out system messages, with a notice, if the template does not write them.
 
         Raises:
-            RequestError: there is no such template, a message is malformed, or the template fails or leaves one out.
+            RequestError: the template does not exist, fails or leaves out a message, or a message is malformed.
         """
         source, variables = self._source(template), variables or {}
         self._require_variables(variables)
@@ -69,7 +69,7 @@ class Template:
         return text
 
     def ends(self, template: str | None = None) -> frozenset[int]:
-        """The special token that the template writes behind an assistant's turn, if there is one."""
+        """Return the special token that the template writes behind an assistant's turn, as a set of one id or none."""
         source = self._source(template)
         if source not in self._ends:
             turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": MARK}]
@@ -80,7 +80,7 @@ class Template:
 
     @property
     def _begin(self) -> frozenset[int]:
-        """The token that begins texts, unless it ends them too."""
+        """Return the token that begins texts, as a set; an empty set if the same token ends texts."""
         begin = self._tokenizer.bos_token_id
         return frozenset() if begin in (None, self._tokenizer.eos_token_id) else frozenset([begin])
 
@@ -89,7 +89,6 @@ class Template:
         return token in self._tokenizer.all_special_ids or (added is not None and added.special)
 
     def _source(self, asked: str | None) -> str:
-        """The template's text."""
         own = getattr(self._tokenizer, "chat_template", None)
         if asked is not None and "{" in asked and self._tokenizer is not None:
             return asked
@@ -126,14 +125,14 @@ class Template:
             raise RequestError(f"the chat template cannot write these messages ({problem}); change them") from error
 
     def _attempt(self, source: str, messages: Sequence[Message]) -> str:
-        """The text of a probe, or an empty one where the template fails."""
+        """Return the text of a test conversation, or an empty text if the template fails."""
         try:
             return self._render(source, messages, {})
         except RequestError:
             return ""
 
     def _form(self, source: str, role: str) -> str:
-        """How contents of a role are read: "text", "parts", or "" if a message of that role is not written."""
+        """Return the form of contents of a role, "text" or "parts"; "" if the template does not write that role."""
         if (source, role) not in self._forms:
             self._forms[source, role] = next((f for f in ("text", "parts") if self._is_written(source, role, f)), "")
         return self._forms[source, role]
@@ -147,7 +146,7 @@ class Template:
         return MARK in self._attempt(source, around).casefold()
 
     def _known(self, source: str, messages: Sequence[Message], system: bool) -> list[Message]:
-        """The same in roles that the template writes. One that writes no user's turn alone cannot be probed."""
+        """Return the messages in roles that the template writes; unchanged if it does not write a user's turn alone."""
         if not self._form(source, "user"):
             return list(messages)
         if not self._form(source, "developer"):
@@ -161,7 +160,7 @@ class Template:
         return _merged(messages)
 
     def _shaped(self, source: str, messages: Sequence[Message]) -> list[Message]:
-        """The same with contents in the form that the template reads."""
+        """Return the messages with contents in the form that the template supports."""
         roles = [each["role"] if each["role"] in ROLES else "user" for each in messages]
         pairs = zip(roles, messages, strict=True)
         return [{**each, "content": _as(self._form(source, role), each["content"])} for role, each in pairs]
@@ -169,10 +168,10 @@ class Template:
     def _require_written(
         self, source: str, messages: Sequence[Message], options: Mapping[str, Any], text: str, system: bool
     ) -> None:
-        """Raise RequestError for a message that vanishes; where `system` is False, give notice of one of that role.
+        """Raise RequestError for a message that is left out; only a notice for a system message if `system` is False.
 
-        Templates trim contents, escape them, and drop what was thought in earlier turns. So a content that is not in the text
-        is replaced by another one, and only if that is missing too, the message is left out. Earlier turns may be left out.
+        Templates strip and escape contents and drop the reasoning of earlier turns. So if a content is not found in the
+        text, a mark is put in its place; the message is left out if the mark is missing too. Earlier turns may be so.
         """
         squeezed = _squeezed(text)
         for place, message in enumerate(messages):
@@ -196,7 +195,7 @@ class Template:
 
 
 def _merged(messages: Sequence[Message]) -> list[Message]:
-    """System messages in front of the next user's turn, or as one of their own at the end; blank ones say nothing."""
+    """Return the messages with system messages put in front of the next user's turn, or else into a new last one."""
     found: list[Message] = []
     waiting: list[str] = []
     for message in messages:
@@ -211,7 +210,7 @@ def _merged(messages: Sequence[Message]) -> list[Message]:
 
 
 def _as(form: str, content: Any) -> Any:
-    """A content as a template reads it; nothing of it is lost."""
+    """Return a content in the given form: a text or a list of parts."""
     if form == "parts":
         return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
     return _text(content)

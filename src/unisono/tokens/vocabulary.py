@@ -1,4 +1,4 @@
-"""Do the members speak of the same tokens? Checked by content, not by size."""
+"""The common vocabulary of the members. Their tokens are compared by content, not by their count."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,9 @@ PROBE = "def f(x):\n    return {'naïve': x[0], '日本': 3.14}  # probe\n\nThe 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The common vocabulary: ids 0 .. size - 1, of which `forbidden` ones get no mass.
+    """The common vocabulary: ids 0 .. size - 1. The `forbidden` ids get no probability.
 
-    `partial` names the tokens that only some members know, for a warning.
+    `partial` lists the tokens that only some members know, for a warning.
     """
 
     size: int
@@ -23,17 +23,17 @@ class Vocabulary:
 
 
 def common(names: Sequence[str], tokenizers: Sequence[Any], sizes: Sequence[int]) -> Vocabulary:
-    """The vocabulary that all members share.
+    """Return the vocabulary that all members share.
 
-    Sizes may differ by rows of padding. Added tokens that only some members know get no mass.
+    Sizes may differ by padding rows. Added tokens that only some members know get no probability.
 
     Args:
         names: of the members, for messages.
-        tokenizers: one per member; None where prompts are token ids.
-        sizes: how many logits each member returns.
+        tokenizers: one per member; None if prompts are token ids.
+        sizes: number of logits of each member.
 
     Raises:
-        VocabularyError: ids mean different things to two members; the message names the first such tokens.
+        VocabularyError: an id is a different token for two members; the message names the first such id.
     """
     without = [name for name, tokenizer in zip(names, tokenizers, strict=True) if tokenizer is None]
     if len(without) == len(names):
@@ -69,7 +69,7 @@ def _said(token: str | None) -> str:
 
 
 def _table(tokenizer: Any, size: int) -> dict[int, str]:
-    """Id -> token; ids without a row of logits can never be produced and are left out."""
+    """Return id -> token. Ids without logits can never be generated and are left out."""
     return {index: token for token, index in tokenizer.get_vocab().items() if index < size}
 
 
@@ -94,7 +94,7 @@ def _require_same(
 def _require_same_splits(
     name: str, tokenizer: Any, other_name: str, other: Any, merges: list[Any], other_merges: list[Any]
 ) -> None:
-    """The same tokens may still be put together by other rules; a probe and the merges tell."""
+    """Raise VocabularyError if two tokenizers with the same tokens split a test text differently or merge differently."""
     pairs = [(tokenizer.encode(PROBE, add_special_tokens=False), other.encode(PROBE, add_special_tokens=False))]
     if merges and other_merges:
         pairs.append((merges, other_merges))
@@ -109,6 +109,6 @@ def _require_same_splits(
 
 
 def _merges(tokenizer: Any) -> list[Any]:
-    """The merge rules of a byte-pair tokenizer, or nothing."""
+    """Return the merge rules of a byte-pair tokenizer; an empty list for other tokenizers."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     return json.loads(backend.to_str())["model"].get("merges", []) if backend is not None else []
