@@ -4,7 +4,7 @@ To add a backend, write one class with the methods of `Backend` and call `backen
 """
 
 import functools
-import importlib
+import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,8 +32,7 @@ class Backend(Protocol):
     def options(self) -> type[Any]:
         """Return the class of the options that this backend accepts in addition to the fields of `Source`.
 
-        The class is a frozen dataclass in which every field has a default. It raises ConfigurationError for a wrong
-        value.
+        It is a frozen dataclass with a default for every field, and raises ConfigurationError for a wrong value.
         """
 
     def takes(self, source: Source) -> bool:
@@ -129,6 +128,5 @@ def _backends() -> Iterator[Backend]:
 
 @functools.cache
 def _imported(place: str) -> Backend:
-    module, _, name = place.partition(":")
-    backend: Backend = getattr(importlib.import_module(module), name)()
+    backend: Backend = pkgutil.resolve_name(place)()
     return backend

@@ -48,11 +48,9 @@ class Work:
 
     read: first read at least this many pieces of the context, or all unread pieces if there are fewer; input that
     cannot be split is read whole. tokens: units to append afterwards; the whole context must have been read. A token
-    that was just
-    drafted may still be a tensor on a device: `transfer.token_tensor` accepts both kinds. keep: return scores for the
-    last `keep` positions, up to the position behind the last unit; at most one per unit, plus one if the slot held no
-    unit.
-    committed: how many units of the row are committed; later calls of `rewind` go back to this length at most, or to 0.
+    that was just drafted may still be a tensor on a device: `transfer.token_tensor` accepts both kinds. keep: return
+    scores for the last `keep` positions, up to the one behind the last unit; at most one per unit, plus one if the slot
+    held no unit. committed: number of committed units in the row; later calls of `rewind` keep these units or none.
     features: whether to return hidden states.
     """
 
@@ -93,8 +91,7 @@ class Member(Protocol):
         warps: whether the member applies the warp (temperature, top-k, top-p, min-p) to its logits itself.
         device: the torch device of the logits.
         end_ids: units that end a text.
-        sampling: temperature, top_k, top_p, min_p and repetition_penalty from the model's files, unchecked; often
-            empty.
+        sampling: temperature, top_k, top_p, min_p, repetition_penalty in the model's files, unchecked; often empty.
     """
 
     name: str
@@ -152,9 +149,7 @@ class Member(Protocol):
         """Return how many units the slot holds behind its context."""
 
     def rewind(self, slot: int, length: int) -> None:
-        """Keep at most the first `length` units. The member may keep less, even of the context: check `length` and
-        `unread`.
-        """
+        """Keep the first `length` units or fewer. Even the context may be lost: check `length` and `unread`."""
 
     def score(self, work: Sequence[Work]) -> list[Scores]:
         """Do the work and return one `Scores` per item. A slot occurs once at most; slots of twins may be included."""

@@ -17,8 +17,7 @@ class Lineup:
     members: first the members of the combination in the listed order, then `drafters` members that only propose.
     proposers: names of proposers that have no slots and no scores. twins: groups of member indices; members of a group
     share weights and slot numbers, so one call of `score` accepts work for all of them. sampling: values of
-    `SamplingParams` for requests that do not set them. ends: units that end a text according to the members'
-    tokenizers.
+    `SamplingParams` for requests that do not set them. ends: units that end a text according to the tokenizers.
     """
 
     members: tuple[Member, ...]

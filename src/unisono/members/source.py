@@ -1,5 +1,6 @@
 """What a user specifies for one member."""
 
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,7 @@ class Source:
     def __post_init__(self) -> None:
         if self.model is None or (isinstance(self.model, str) and not self.model):
             raise ConfigurationError(f"a member is a name, a folder or a loaded model, not: {self.model!r}")
-        for name, (kinds, wanted) in KINDS.items():
-            if not isinstance(getattr(self, name), kinds):
-                raise ConfigurationError(f"a member's {name} must be {wanted}, not: {getattr(self, name)!r}")
+        require_kinds(self, KINDS)
         if self.name == "":
             raise ConfigurationError("a member's name must not be empty; leave it out to take the model's")
         if PLAIN not in self.prompt:
@@ -57,6 +56,13 @@ class Source:
         own = changed(self)
         options = own.pop("options", None)
         return own if options is None else {**own, **changed(options)}
+
+
+def require_kinds(value: Any, kinds: Mapping[str, tuple[Any, str]]) -> None:
+    """Raise ConfigurationError for an attribute of the wrong type. kinds: name -> type, and its words for a message."""
+    for name, (wanted, words) in kinds.items():
+        if not isinstance(getattr(value, name), wanted):
+            raise ConfigurationError(f"a member's {name} must be {words}, not: {getattr(value, name)!r}")
 
 
 def changed(value: Any) -> dict[str, Any]:

@@ -195,16 +195,13 @@ class Prompts:
             RequestError: there is no room for a unit.
         """
         found = [(member.room(context, ()), member, context) for member, context in self._with(contexts)]
-        known = [(room, member, context) for room, member, context in found if room is not None]
-        if not known:
-            return UNLIMITED
-        room, member, context = min(known, key=lambda each: each[0])
-        if room < 1:
+        room, member, context = min(found, key=lambda each: UNLIMITED if each[0] is None else each[0])
+        if room is not None and room < 1:
             raise RequestError(
                 f"the prompt is too long: {context.size} tokens for a context of {member.context_length}, which must hold "
                 "the output too"
             )
-        return room
+        return UNLIMITED if room is None else room
 
     def edits(self, params: SamplingParams, ends: frozenset[int]) -> Edits:
         """Return the edits of logits that the parameters describe.

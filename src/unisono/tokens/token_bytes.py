@@ -35,9 +35,7 @@ class TokenBytes:
         self._tokenizer = proxy(tokenizer)
         self._spell = _spell(_steps(getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)))
         level = self._spell is _byte_level  # added tokens do not use the byte alphabet
-        self._added: dict[int, bytes] = (
-            {index: token.content.encode() for index, token in added.items()} if level else {}
-        )
+        self._added: dict[int, bytes] = {index: token.content.encode() for index, token in added.items() if level}
         self._known: dict[int, bytes | None] = {}
         self.exact = self._spell is not None and self._holds()
 
@@ -136,10 +134,6 @@ def _byte_level(piece: str) -> bytes:
 @cache
 def _alphabet() -> dict[str, int]:
     """Return the byte of each character in GPT-2's alphabet: printable Latin-1 as itself, the others from 256 on."""
-    printable = [*_range("!", "~"), *_range("¡", "¬"), *_range("®", "ÿ")]
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # ! to ~, ¡ to ¬, ® to ÿ
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + rank): byte for rank, byte in enumerate(others)}
-
-
-def _range(first: str, last: str) -> range:
-    return range(ord(first), ord(last) + 1)

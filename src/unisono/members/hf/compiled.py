@@ -32,6 +32,7 @@ PAGEOUT = 21  # MADV_PAGEOUT of Linux 5.4 and later: drops unchanged pages of a 
 MAPS = Path("/proc/self/maps")
 CACHED = 2**22  # bytes of weights that stay in the processor's cache between two forwards
 ROWS, WIDTH, WINDOW, CAPACITY = 3, 5, 200, 384  # sizes of the traced example: all different, none of them 0 or 1
+_arange = functools.cache(torch.arange)
 
 
 class Compiled:
@@ -56,7 +57,7 @@ class Compiled:
     def __call__(
         self, ids: Tensor, starts: Tensor, window: int, keys: Sequence[Tensor], values: Sequence[Tensor]
     ) -> Tensor:
-        logits: Tensor = self._loader.run([ids, starts, _numbers(window), *keys, *values])[0]
+        logits: Tensor = self._loader.run([ids, starts, _arange(power(window))[:window], *keys, *values])[0]
         return logits
 
 
@@ -85,7 +86,10 @@ def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: st
     Raises:
         MemberError: there is no compiler, or it cannot compile this model.
     """
-    _require_compiler()
+    try:
+        get_cpp_compiler()
+    except Exception as error:
+        raise MemberError("there is no C++ compiler; install g++, or load with compile='off'") from error
     path = artifact.place(step.model, step.context)
     unfinished = artifact.unfinished(path)
     try:
@@ -116,13 +120,6 @@ def _least(step: Step) -> int:
     return 1 + (large and step.model.dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported())
 
 
-def _require_compiler() -> None:
-    try:
-        get_cpp_compiler()
-    except Exception as error:
-        raise MemberError("there is no C++ compiler; install g++, or load with compile='off'") from error
-
-
 def _compile(step: Step, example: tuple[Any, ...], path: Path) -> None:
     size = torch.export.Dim.DYNAMIC
     stores = [{0: size, 2: size}] * len(example[3])
@@ -135,21 +132,11 @@ def _compile(step: Step, example: tuple[Any, ...], path: Path) -> None:
 
 
 def _example(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor]) -> tuple[Any, ...]:
-    def stores(like: Sequence[Tensor]) -> list[Tensor]:
-        return [torch.zeros(ROWS, each.shape[1], CAPACITY, each.shape[3], dtype=each.dtype) for each in like]
-
-    ids = torch.zeros(ROWS, WIDTH, dtype=torch.long)
-    return ids, torch.arange(ROWS) + 7, torch.arange(WINDOW), stores(keys), stores(values)
-
-
-def _numbers(count: int) -> Tensor:
-    """Return the numbers 0 to count - 1, as a slice of a cached tensor."""
-    return _list(power(count))[:count]
-
-
-@functools.cache
-def _list(count: int) -> Tensor:
-    return torch.arange(count)
+    stores = [
+        [torch.zeros(ROWS, each.shape[1], CAPACITY, each.shape[3], dtype=each.dtype) for each in like]
+        for like in (keys, values)
+    ]
+    return torch.zeros(ROWS, WIDTH, dtype=torch.long), torch.arange(ROWS) + 7, torch.arange(WINDOW), *stores
 
 
 @contextmanager

@@ -13,8 +13,7 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 class Masks:
     """Makes the attention mask of a forward.
 
-    kinds: the kinds of attention in the model's layers, full or sliding. sliding: the size of the sliding window in
-    tokens.
+    kinds: the kinds of attention in the model's layers, full or sliding. sliding: tokens in the sliding window.
     additive: dtype of a mask that is added to attention scores; None for a boolean mask.
     """
 

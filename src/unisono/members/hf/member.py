@@ -97,10 +97,9 @@ class HFMember(TokenMember):
         return self._step is not None
 
     def compile(self, mode: str) -> None:
-        """Use compiled forwards for few tokens: "on" compiles them if necessary, "auto" uses those that an earlier run
-        kept.
+        """Use compiled forwards for few tokens: "on" compiles if necessary, "auto" uses what an earlier run kept.
 
-        If the model cannot be compiled, the member gives a warning and runs as before.
+        If this is not possible, the member warns and runs without them.
         """
         if mode == "off" or self._masks is None:
             if mode == "on":

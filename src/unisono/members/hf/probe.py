@@ -60,8 +60,7 @@ def is_faithful(member: Modelled) -> bool:
 
 
 def shares_forwards(member: Modelled) -> bool:
-    """Return whether rows of unequal length get their model's scores in a shared forward, also beyond the model's
-    windows.
+    """Return whether rows that share a forward get their model's scores, also beyond the model's window.
 
     A long window is tested with a small random model of the same class, so that loading stays fast.
 

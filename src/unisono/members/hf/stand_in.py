@@ -23,8 +23,7 @@ def window(model: PreTrainedModel) -> int:
 
 
 def stand_in(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a random float32 model of the same class with one layer of each kind (at least two) and windows of 8
-    tokens.
+    """Return a random float32 model of the same class: a layer of each kind (at least two), windows of 8 tokens.
 
     An error of the model class is raised as it is.
     """
