@@ -20,7 +20,7 @@ OWN = tuple(each.name for each in fields(Source) if each.name != "options")  # o
 
 
 class Backend(Protocol):
-    """Load members of one kind.
+    """Loads members from one kind of source.
 
     Attributes:
         name: registering a second backend with this name replaces the first one.
@@ -42,23 +42,13 @@ class Backend(Protocol):
         """Raise ConfigurationError or MemberError for errors that can be found before anything is loaded."""
 
     def load(self, source: Source) -> "tuple[Member, Any]":
-        """Return a member with the name `source.called`, and its tokenizer or None.
-
-        Raises:
-            MemberError: the model cannot be loaded.
-        """
+        """Return a member with the name `source.called`, and its tokenizer or None; raise MemberError if this fails."""
 
     def twin(self, member: Any, name: str) -> "Member":
-        """Return a second member of the same ensemble that shares weights, options and slot numbers with `member`.
-
-        One call of `score` of either member accepts work for slots of both.
-        """
+        """Return a second member of the same ensemble. They share weights, options and slots: `score` accepts both."""
 
     def share(self, member: Any, name: str) -> "Member":
-        """Return a member for another ensemble: it shares weights and options with `member` and has its own cache.
-
-        The new member is not restricted to the vocabulary of the first ensemble.
-        """
+        """Return an unrestricted member for another ensemble; it shares weights and options and has its own cache."""
 
 
 _registered: list[Backend] = []
@@ -67,8 +57,7 @@ _registered: list[Backend] = []
 def register(backend: Backend) -> None:
     """Register a backend. It is asked before all others and replaces a registered backend of the same name.
 
-    Raises:
-        ConfigurationError: the object lacks an attribute or method of `Backend`.
+    Raise ConfigurationError if the object lacks an attribute or method of `Backend`.
     """
     wanted = ("name", "options", "takes", "check", "load", "twin", "share")
     lacking = [each for each in wanted if not hasattr(backend, each)]

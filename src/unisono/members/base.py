@@ -49,7 +49,7 @@ class Work:
     read: first read at least this many pieces of the context, or all unread pieces if there are fewer; input that
     cannot be split is read whole. tokens: units to append afterwards; the whole context must have been read. A token
     that was just drafted may still be a tensor on a device: `transfer.token_tensor` accepts both kinds. keep: return
-    scores for the last `keep` positions, up to the one behind the last unit; at most one per unit, plus one if the slot
+    scores for the last `keep` positions, up to the one after the last unit; at most one per unit, plus one if the slot
     held no unit. committed: number of committed units in the row; later calls of `rewind` keep these units or none.
     features: whether to return hidden states.
     """
@@ -119,7 +119,7 @@ class Member(Protocol):
         """Return the context for a prompt. `warp` is the warp of the request."""
 
     def room(self, context: Context, text: Sequence[int]) -> int | None:
-        """Return how many units can still be read behind the context and this text; None for no limit.
+        """Return how many units can still be read after the context and this text; None for no limit.
 
         One unit more can be generated or scored, because the last unit is not read.
         """
@@ -146,7 +146,7 @@ class Member(Protocol):
         """Return how many pieces of the slot's context have not been read."""
 
     def length(self, slot: int) -> int:
-        """Return how many units the slot holds behind its context."""
+        """Return how many units the slot holds after its context."""
 
     def rewind(self, slot: int, length: int) -> None:
         """Keep the first `length` units or fewer. Even the context may be lost: check `length` and `unread`."""

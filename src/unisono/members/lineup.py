@@ -73,7 +73,7 @@ class Lineup:
         return self.members[0].warps
 
     def remaining(self, warp: Warp) -> Warp:
-        """Return the warp that the decode loop applies: plain softmax or argmax if the members warp by themselves."""
+        """Return the warp for the decode loop: `warp`, or only softmax or argmax if the members warp by themselves."""
         return Warp(0 if warp.greedy else 1) if self.warps else warp
 
     @property
@@ -104,10 +104,7 @@ class Lineup:
         return [member.places(context, units) for member, context in zip(self.members, contexts, strict=True)]
 
     def memory(self, slots: int, places: Sequence[int]) -> int:
-        """Return the bytes of all caches with `slots` slots per member; `places`: per member, the places of each slot.
-
-        Twins share one cache, in which every slot is as long as the longest one.
-        """
+        """Return the bytes of all caches with `slots` slots per member. places: size of a slot in each member."""
         return sum(
             self.members[group[0]].memory(slots * len(group), max(places[member] for member in group))
             for group in self.groups

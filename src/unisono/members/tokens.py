@@ -25,9 +25,6 @@ class TokenMember:
 
     A subclass adds the tokens that it scores to `_slots`. A subclass that stores slots elsewhere overrides `_open`,
     `_fork`, `_close`, `_held` and `_cut`.
-
-    Attributes:
-        context_length: as in `Member`.
     """
 
     context_length: int | None

@@ -46,11 +46,7 @@ class Watched:
         return answer
 
     def check(self) -> None:
-        """Repeat the first call.
-
-        Raises:
-            RequestError: the result differs, or the processor fails.
-        """
+        """Repeat the first call; raise RequestError if the result differs or the processor fails."""
         if self._first is None:
             return
         ids, logits, answer = self._first

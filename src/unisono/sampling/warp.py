@@ -99,5 +99,5 @@ def _keep_min_p(logits: Tensor, share: float) -> Tensor:
 
 
 def surely(scores: Tensor, laws: Tensor, greedy: bool) -> Tensor:
-    """Return the largest probability in a member's laws [..., V] as [...]; if greedy, that at temperature 1 instead."""
+    """Return the largest probability [...] at each position: in `laws`, or if greedy, in the softmax of `scores`."""
     return (Warp()(scores) if greedy else laws).amax(-1)

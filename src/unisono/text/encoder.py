@@ -59,15 +59,11 @@ class Encoder:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
     def spellings(self, word: str) -> set[tuple[int, ...]]:
-        """Return the token ids of a word alone and of the word behind a space."""
+        """Return the token ids of a word alone and of the word after a space."""
         return {self.text(text) for text in (word, " " + word.lstrip())}
 
     def chat(self, chat: Chat) -> tuple[int, ...]:
-        """Return the ids of a conversation, up to where the answer begins.
-
-        Raises:
-            RequestError: the chat template does not exist or refuses the messages, or a message is malformed.
-        """
+        """Return the ids of a conversation, up to where the answer begins; errors are as for `Template.write`."""
         text = self.template.write(
             chat.messages,
             chat.chat_template,

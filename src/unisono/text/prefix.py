@@ -37,13 +37,13 @@ class Prefix:
         self._tokenizer, self._rows = tokenizer, rows
 
     def text(self, ids: Ids, text: str) -> Reading:
-        """Return the reading of a text whose token ids without a prefix are `ids`."""
+        """Return the `Reading` of a text whose token ids without a prefix are `ids`."""
         before, behind = self._around
         before = () if ids[: len(before)] == before else before
         return Reading((*before, *ids, *behind), text, len(before))
 
     def pair(self, encode: Callable[[str], Ids], prompt: str, continuation: str) -> tuple[Reading, Ids]:
-        """Return the reading of a prompt and the tokens of its continuation, which are encoded together.
+        """Return the `Reading` of a prompt and the tokens of its continuation, encoded together with the prompt.
 
         Args:
             encode: returns the tokens of a text, without a prefix.
@@ -56,11 +56,7 @@ class Prefix:
         return reading, self.text(whole, prompt).tokens[len(reading.tokens) :]
 
     def empty(self) -> Reading:
-        """Return the reading of an empty prompt.
-
-        Raises:
-            RequestError: the tokenizer has neither a beginning-of-text nor an end-of-text token.
-        """
+        """Return the `Reading` of an empty prompt; raise RequestError if the tokenizer has no BOS and no EOS token."""
         start = self._tokenizer.bos_token_id
         start = self._tokenizer.eos_token_id if start is None else start
         if start is None:
@@ -68,14 +64,14 @@ class Prefix:
         return Reading(self._known((start,)), "", 1)
 
     def chat(self, ids: Ids, first: "Prefix") -> Reading:
-        """Return the reading of a conversation. The template of the member with prefix `first` wrote `ids`."""
+        """Return the `Reading` of a conversation. The template of the member with prefix `first` wrote `ids`."""
         count = first._written(ids)
         before = ids[:count] if self._is_like(first) else self._of_template
         return Reading((*before, *ids[count:]), None, len(before))
 
     @cached_property
     def _around(self) -> tuple[Ids, Ids]:
-        """Return the tokens that the tokenizer puts in front of a text and behind it."""
+        """Return the tokens that the tokenizer puts in front of a text and after it."""
         bare, full = (tuple(self._tokenizer.encode(PROBE, add_special_tokens=added)) for added in (False, True))
         places = [k for k in range(len(full) - len(bare) + 1) if full[k : k + len(bare)] == bare]
         if not places:
@@ -132,21 +128,21 @@ class Prefixes:
         self._members = [Prefix(*member) for member in zip(tokenizers, rows, strict=True)]
 
     def text(self, text: str) -> list[Reading]:
-        """Return the readings of a text, one per member; raise RequestError if the text is empty."""
+        """Return the `Reading` of a text for each member; raise RequestError if the text is empty."""
         if not text:
             raise RequestError("the prompt is empty; give at least one token")
         return self._texts(text)
 
     def chat(self, ids: Ids) -> list[Reading]:
-        """Return the readings of a conversation that was written with the first member's template."""
+        """Return the `Reading` of a conversation, written with the first member's template, for each member."""
         return [member.chat(ids, self._members[0]) for member in self._members]
 
     def empty(self) -> list[Reading]:
-        """Return the readings of an empty prompt before a continuation to score."""
+        """Return the `Reading` of an empty prompt before a continuation to score, for each member."""
         return self._texts("")
 
     def pair(self, prompt: str, continuation: str) -> tuple[list[Reading], Ids]:
-        """Return the readings of a prompt and the tokens of its continuation.
+        """Return the `Reading` of a prompt for each member, and the tokens of its continuation.
 
         As in lm-evaluation-harness, spaces at the end of the prompt are moved to the continuation.
 
@@ -179,8 +175,7 @@ class Prefixes:
 def shortened(readings: Sequence[Reading], units: Sequence[int], longest: int) -> list[Reading]:
     """Return the ends of the prompts, so that each member reads at most `longest` tokens. The last unit is not read.
 
-    Raises:
-        RequestError: the units alone do not fit.
+    Raise RequestError if the units alone do not fit.
     """
     if len(units) > longest:
         raise RequestError(f"a continuation of {len(units)} tokens does not fit a context of {longest}")

@@ -127,10 +127,8 @@ class Prompts:
     def itself(self, prepared: Prepared) -> Prepared | None:
         """Return a prompt prepared to score its own units; None if members of the combination read different prompts.
 
-        Scored are the units behind the prefixes, except the first if a member has nothing in front of it.
-
-        Raises:
-            RequestError: the prompt is too long for a member.
+        The units after the prefixes are scored, except the first if a member has nothing in front of it. Raise
+        RequestError if the prompt is too long for a member.
         """
         contexts, prefixes = prepared.contexts, prepared.prefixes or (0,) * len(prepared.contexts)
         combined = self._lineup.combined
@@ -145,11 +143,7 @@ class Prompts:
         return Prepared(own, units, Warp())
 
     def read(self, prompt: AnyPrompt) -> list[Reading]:
-        """Return what each member reads for a prompt.
-
-        Raises:
-            RequestError: the prompt is of the wrong kind, or an empty text.
-        """
+        """Return what each member reads; raise RequestError for a prompt of the wrong kind or an empty text."""
         if isinstance(prompt, str):
             if self.tokenizer is None:
                 raise RequestError("these members have no tokenizer; give the prompt as a list of token ids")
@@ -163,11 +157,7 @@ class Prompts:
         return self._prefixes.chat(tokens) if isinstance(prompt, Chat) else [Reading(tokens)] * len(self.templates)
 
     def ids(self, prompt: AnyPrompt) -> list[int]:
-        """Return the token ids of a text or a conversation, as the first member reads it.
-
-        Raises:
-            RequestError: as for `prepare`.
-        """
+        """Return the token ids of a text or a conversation, as the first member reads it; errors are as for `read`."""
         if isinstance(prompt, Chat):
             return list(self._encoder.chat(prompt))
         return list(self.read(prompt)[0].tokens)
@@ -179,8 +169,7 @@ class Prompts:
     def split(self, prompts: Prompt | Chat | Sequence[Prompt | Chat]) -> tuple[list[Any], bool]:
         """Return a list of prompts, and whether the argument was one prompt: a text, a chat or a list of ids.
 
-        Raises:
-            RequestError: the argument is neither a prompt nor a list.
+        Raise RequestError if the argument is neither a prompt nor a list.
         """
         found = [prompts] if isinstance(prompts, str | Chat) else listed(prompts)
         if found is None or isinstance(prompts, Set):
@@ -189,11 +178,7 @@ class Prompts:
         return ([ids] if ids else found), isinstance(prompts, str | Chat) or bool(ids)
 
     def room(self, contexts: Sequence[Context]) -> int:
-        """Return how many units the member with the least room can generate.
-
-        Raises:
-            RequestError: there is no room for a unit.
-        """
+        """Return how many units the member with the least room can generate; raise RequestError if there is no room."""
         found = [(member.room(context, ()), member, context) for member, context in self._with(contexts)]
         room, member, context = min(found, key=lambda each: UNLIMITED if each[0] is None else each[0])
         if room is not None and room < 1:
@@ -206,8 +191,7 @@ class Prompts:
     def edits(self, params: SamplingParams, ends: frozenset[int]) -> Edits:
         """Return the edits of logits that the parameters describe.
 
-        Raises:
-            RequestError: an option needs a tokenizer and there is none, or a token is outside the vocabulary.
+        Raise RequestError if an option needs a missing tokenizer or names a token outside the vocabulary.
         """
         if self.tokenizer is None and (params.stop or params.bad_words):
             raise RequestError("stop and bad_words need a tokenizer; use stop_token_ids or logit_bias")
@@ -283,7 +267,7 @@ class Prompts:
                 )
 
     def _check_ids(self, ids: Sequence[int], prefix: int = 0) -> None:
-        """Raise RequestError for an id behind the prefix that some member does not know, or if there are no ids."""
+        """Raise RequestError for an id after the prefix that some member does not know, or if there are no ids."""
         if not ids:
             raise RequestError("the prompt is empty; give at least one token")
         for token in ids[prefix:]:

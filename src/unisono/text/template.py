@@ -48,7 +48,7 @@ class Template:
 
         Args:
             template: the name of one of the tokenizer's templates, or a template in Jinja; None for the default.
-            opening: write the beginning of the assistant's turn behind the messages.
+            opening: write the beginning of the assistant's turn after the messages.
             continued: leave the last message open, to be continued.
             variables: further variables of the template.
             system: False leaves out system messages, with a notice, if the template does not write them.
@@ -69,20 +69,15 @@ class Template:
         return text
 
     def ends(self, template: str | None = None) -> frozenset[int]:
-        """Return the special token that the template writes behind an assistant's turn, as a set of one id or none."""
+        """Return the special token that ends an assistant's turn in the template, as a set of one id or none."""
         source = self._source(template)
         if source not in self._ends:
             turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": MARK}]
             _, found, rest = self._attempt(source, self._shaped(source, turns)).rpartition(MARK)
             ids = self._tokenizer.encode(rest, add_special_tokens=False) if found else []
-            self._ends[source] = frozenset([token for token in ids if self._is_special(token)][:1]) - self._begin
+            begin = {self._tokenizer.bos_token_id} - {self._tokenizer.eos_token_id}  # unless it ends texts too
+            self._ends[source] = frozenset([token for token in ids if self._is_special(token)][:1]) - begin
         return self._ends[source]
-
-    @property
-    def _begin(self) -> frozenset[int]:
-        """Return the token that begins texts, as a set; an empty set if the same token ends texts."""
-        begin = self._tokenizer.bos_token_id
-        return frozenset() if begin in (None, self._tokenizer.eos_token_id) else frozenset([begin])
 
     def _is_special(self, token: int) -> bool:
         added = self._tokenizer.added_tokens_decoder.get(token)
@@ -168,10 +163,10 @@ class Template:
     def _require_written(
         self, source: str, messages: Sequence[Message], options: Mapping[str, Any], text: str, system: bool
     ) -> None:
-        """Raise RequestError for a message that is left out; only a notice for a system message if `system` is False.
+        """Raise RequestError for a message that is left out, or give notice of a system one if `system` is False.
 
         Templates strip and escape contents and drop the reasoning of earlier turns. So if a content is not found in the
-        text, a mark is put in its place; the message is left out if the mark is missing too. Earlier turns may be so.
+        text, a mark is put in its place; the message is left out if the mark is missing too. Earlier turns may be missing.
         """
         squeezed = _squeezed(text)
         for place, message in enumerate(messages):
@@ -195,7 +190,7 @@ class Template:
 
 
 def _merged(messages: Sequence[Message]) -> list[Message]:
-    """Return the messages with system messages put in front of the next user's turn, or else into a new last one."""
+    """Return the messages with each system message put into the next user's turn, or into a new last turn."""
     found: list[Message] = []
     waiting: list[str] = []
     for message in messages:
@@ -229,12 +224,10 @@ def _one_line(error: Exception) -> str:
 
 
 def _require_message(message: object) -> None:
-    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-        raise RequestError(f"a message needs a role and a content, both texts, not: {message!r}")
-    content = message.get("content")
+    role, content = (message.get("role"), message.get("content")) if isinstance(message, Mapping) else (None, None)
     parts = content if isinstance(content, list | tuple) else ()
+    if not isinstance(role, str) or not (isinstance(content, str) or parts):
+        raise RequestError(f"a message needs a role and a content, both texts, not: {message!r}")
     for part in parts:
         if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
             raise RequestError(f'a part of a content is {{"type": "text", "text": "..."}}, not: {part!r}')
-    if not isinstance(content, str) and not parts:
-        raise RequestError(f"a message needs a role and a content, both texts, not: {message!r}")

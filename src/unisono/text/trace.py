@@ -17,7 +17,7 @@ REJECTED = Style(dim=True, strike=True)
 
 class Trace:
     """Prints each token in the colour of the member that proposed it. Tokens copied from the text so far are
-    underlined. A redrawn token is printed in reverse behind the rejected proposal, which is struck out.
+    underlined. A redrawn token is printed in reverse after the rejected proposal, which is struck out.
 
     Without colours (a file, a pipe), a token is printed as `[member]token`, a copied one as `[+]token`, one drawn
     without a proposal as `[=]token`, and a redrawn one as `[~member 'proposal']token`.

@@ -15,8 +15,8 @@ class Transcript:
     Args:
         tokenizer: a tokenizer of transformers, or None.
         context: the last tokens of the prompt.
-        ends: ids that end the text. They are part of `token_ids`, but part of the text only if special tokens are not
-            skipped and `include_stop` is set.
+        ends: ids that end the text. They are part of `token_ids`; they are part of the text only if special tokens are
+            not skipped and `include_stop` is set.
         limit: the largest number of tokens.
     """
 

@@ -67,7 +67,7 @@ class StopStrings:
     def push(self, text: str, armed: bool = True, name: str = "") -> tuple[str, bool]:
         """Add text. Return the text that can be shown, and whether a stop string was found.
 
-        The text behind the stop string is dropped; the stop string is dropped unless it is included.
+        The text after the stop string is dropped; the stop string is dropped unless it is included.
 
         Args:
             armed: whether to search for stop strings that end in this text; they may begin in earlier text.
@@ -106,7 +106,7 @@ class StopStrings:
 
 
 def _find(stop: str, text: str, places: Sequence[int], old: int) -> tuple[int, int] | None:
-    """Return the start and end of the stop string if it ends behind the first `old` characters; else None."""
+    """Return the start and end of the stop string if it ends after the first `old` characters; else None."""
     at = text.find(stop, max(0, bisect_left(places, old) - len(stop) + 1))
     return None if at < 0 else (places[at], places[at + len(stop) - 1] + 1)
 

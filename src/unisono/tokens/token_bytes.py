@@ -33,7 +33,8 @@ class TokenBytes:
         added = getattr(tokenizer, "added_tokens_decoder", {})
         self.special: Mapping[int, str] = {index: token.content for index, token in added.items() if token.special}
         self._tokenizer = proxy(tokenizer)
-        self._spell = _spell(_steps(getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)))
+        decoder = getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)
+        self._spell = None if decoder is None else _spell(_flat(json.loads(decoder.__getstate__())))
         level = self._spell is _byte_level  # added tokens do not use the byte alphabet
         self._added: dict[int, bytes] = {index: token.content.encode() for index, token in added.items() if level}
         self._known: dict[int, bytes | None] = {}
@@ -94,10 +95,6 @@ def is_text(spelled: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _steps(decoder: Any) -> list[dict[str, Any]]:
-    return [] if decoder is None else _flat(json.loads(decoder.__getstate__()))
 
 
 def _flat(step: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,11 +10,10 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-import unisono.members.hf.attention
-import unisono.members.hf.step
+from unisono.members.hf import attention, step
 from unisono.members.hf.facts import context_length
 
-FORM = 2  # raise this number when compiled forwards change in a way that `_sources` do not show
+FORM = 2  # raise this number when compiled forwards change in a way that `sources` do not show
 
 
 def folder() -> Path:
@@ -26,8 +25,7 @@ def folder() -> Path:
 def place(model: PreTrainedModel, context: int | None = None) -> Path:
     """Return the path of the compiled forward of a model on this machine. The file need not exist.
 
-    Args:
-        context: the largest number of tokens that the member holds; by default the model's own limit.
+    `context` is the largest number of tokens that the member holds; by default the model's own limit.
     """
     return folder() / f"{type(model).__name__}-{_key(model, context or context_length(model))}.pt2"
 
@@ -46,20 +44,16 @@ def unfinished(path: Path) -> Path:
 def _key(model: PreTrainedModel, context: int | None) -> str:
     """Return a digest of everything that the compiled forward depends on, including the weights."""
     digest = hashlib.sha256()
-    attention = model.config.get_text_config()._attn_implementation
+    kernel = model.config.get_text_config()._attn_implementation
     versions = (torch.__version__, transformers.__version__)
-    for fact in (FORM, *_sources(), *versions, torch.get_num_threads(), context, attention, *machine()):
+    sources = [Path(str(module.__file__)).read_bytes() for module in (attention, step)]
+    for fact in (FORM, *sources, *versions, torch.get_num_threads(), context, kernel, *machine()):
         digest.update(repr(fact).encode())
     digest.update(model.config.to_json_string(use_diff=False).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:24]
-
-
-def _sources() -> list[bytes]:
-    files = (unisono.members.hf.attention.__file__, unisono.members.hf.step.__file__)
-    return [Path(file).read_bytes() for file in files]
 
 
 def machine() -> tuple[str, str]:

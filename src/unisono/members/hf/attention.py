@@ -21,31 +21,22 @@ LARGE = 2048  # heads times keys: above it, `widened` is faster
 
 
 def fused(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **others: Any,
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, **options: Any
 ) -> tuple[Tensor, None]:
     """Attention with the arguments of transformers: query [R, heads, W, dim], keys and values [R, groups, N, dim].
 
     Args:
         attention_mask: [R, 1, W, N], true where the query sees the key; each query sees at least one key.
-        others: options of the library's kernel.
-
-    Raises:
-        ValueError: an option would change the result.
+        options: of the library's kernel; raise ValueError for an option that would change the result.
     """
-    changing = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if others.get(name) is not None]
+    changing = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if options.get(name) is not None]
     if changing:
         raise ValueError(f"attention with {changing[0]} cannot be fused")
     rows, heads, width, size = query.shape
     groups = key.shape[1]
     queries = _stored(query).float().reshape(rows, groups, heads // groups, width, 1, size)
     keys, values = key.float()[:, :, None, None], value.float()[:, :, None, None]
+    scaling = options.get("scaling")
     scores = (queries * keys).sum(-1) * (size**-0.5 if scaling is None else scaling)
     scores = scores.masked_fill(~attention_mask.unsqueeze(2), torch.finfo(torch.float32).min)
     weights = (scores - scores.amax(-1, keepdim=True)).exp()

@@ -1,7 +1,7 @@
 """A KV cache with one slot per running row. Lowering a slot's length rolls the slot back.
 
 Each layer stores keys and values [slots, heads, capacity, dim]. Each slot has one length for all layers. A forward can
-run any set of slots: new tokens are written behind the length of each slot, and the mask hides everything beyond. A
+run any set of slots: new tokens are written after the length of each slot, and the mask hides everything beyond. A
 rollback lowers a length and moves no data, so other rows do not change. Layers with a sliding window keep all tokens,
 and the mask hides tokens outside the window; so a rollback across the edge of the window is correct.
 
@@ -154,7 +154,7 @@ class SlotCache(Cache):
     def span(self, first: int, last: int, width: int, rows: Sequence[int]) -> Span:
         """Prepare a compiled forward that appends up to `width` tokens to each slot of a range of places.
 
-        The range may include slots that are not in `rows`: tokens written behind their lengths are never read. A
+        The range may include slots that are not in `rows`: tokens written after their lengths are never read. A
         forward must have stored something before, so that the sizes of the layers are known.
         """
         self.reserve(rows)

@@ -39,7 +39,7 @@ class Compiled:
     """A compiled step without state: (ids [R, W], starts [R], window, keys, values) -> logits [R, W, V] in float32.
 
     Args:
-        least: the smallest number of tokens for a forward of one row; shorter rows are padded behind.
+        least: the smallest number of tokens for a forward of one row; shorter rows are padded at the end.
     """
 
     def __init__(self, path: Path, least: int = 1) -> None:
@@ -62,11 +62,7 @@ class Compiled:
 
 
 def find(step: Step) -> Compiled | None:
-    """Return the compiled form of a step that an earlier run has kept; None if there is none.
-
-    Raises:
-        MemberError: the file cannot be read.
-    """
+    """Return the step that an earlier run compiled, or None; raise MemberError if its file cannot be read."""
     if step.model.device.type != "cpu" or not artifact.some():
         return None
     path = artifact.place(step.model, step.context)
@@ -141,11 +137,8 @@ def _example(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor]) -> tu
 
 @contextmanager
 def _shown(name: str) -> Iterator[None]:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("compiling {task.description} (once; kept for later runs)"),
-        TimeElapsedColumn(),
-    )
+    text = TextColumn("compiling {task.description} (once; kept for later runs)")
+    columns = SpinnerColumn(), text, TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         progress.add_task(name, total=None)
         yield

@@ -1,7 +1,7 @@
 """CUDA graphs of a step. A graph is recorded once per bucket of sizes and then replayed by one launch from the host.
 
 A graph has fixed sizes and addresses. Therefore the number of tokens, of rows and of positions is each rounded up to a
-power of two: tokens are padded behind, idle slots run as further rows, and the mask hides positions that are not
+power of two: rows are padded at the end, idle slots run as further rows, and the mask hides positions that are not
 written yet. When the cache moves because it grows, its graphs are recorded again.
 """
 

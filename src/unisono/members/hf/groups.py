@@ -27,19 +27,13 @@ def groups(
         if end == len(short) or (idle is not None and place(short[end].slot) - place(short[end - 1].slot) > idle + 1):
             yield short[start:end]
             start = end
-    if most:
-        yield from _long_groups([item for item in work if len(item.tokens) > most])
-    else:
-        yield from ([item] for item in work)
-
-
-def _long_groups(work: Sequence[Append]) -> Iterator[Sequence[Append]]:
-    widths: dict[int, list[Append]] = {}
+    long: dict[int, list[Append]] = {}
     for item in work:
-        widths.setdefault(padded(len(item.tokens)), []).append(item)
-    for width, items in widths.items():
-        most = max(1, MANY // width)
-        yield from (items[start : start + most] for start in range(0, len(items), most))
+        if len(item.tokens) > most:
+            long.setdefault(padded(len(item.tokens)), []).append(item)
+    for width, items in long.items():
+        count = max(1, MANY // width) if most else 1
+        yield from (items[start : start + count] for start in range(0, len(items), count))
 
 
 def padded(width: int) -> int:

@@ -46,11 +46,7 @@ def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
 
 
 def model_of(member: Member) -> PreTrainedModel:
-    """Return the transformers model of a member, to compare results with those of transformers.
-
-    Raises:
-        MemberError: the member comes from another backend.
-    """
+    """Return the transformers model of a member, to compare results; raise MemberError for a member of another backend."""
     if not isinstance(member, HFMember):
         raise MemberError(f"member {member.name} is no model of transformers; give a folder, a hub id or zoo:NAME")
     return member.model

@@ -34,8 +34,7 @@ class Masks:
         return cls(kinds, window or 0, model.dtype if implementation == "eager" else None)
 
     def __call__(self, positions: Tensor, seen: Tensor) -> Tensor | dict[str, Tensor]:
-        """Return the mask [R, 1, W, N], or one per kind: position p sees the positions up to p (the last `sliding` of
-        them).
+        """Return the mask [R, 1, W, N], or one per kind: position p sees positions up to p (the last `sliding`).
 
         Args:
             positions: [R, W]. seen: [N], the positions of the keys: 0, 1, 2, ...

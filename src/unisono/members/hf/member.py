@@ -159,7 +159,7 @@ class HFMember(TokenMember):
         return other
 
     def isolate(self) -> None:
-        """Run every row in a forward of its own. Warn if other rows can change its scores even so."""
+        """Run every row in a forward of its own. Warn if other rows can still change its scores."""
         self._together = 0
         if not is_isolated(self):
             warnings.warn(
@@ -222,7 +222,7 @@ class HFMember(TokenMember):
             self.close(slot)
 
     def _forward(self, work: Sequence[Append]) -> list[Scores]:
-        """Run one forward. Rows that are shorter than the longest row are padded behind."""
+        """Run one forward. Rows that are shorter than the longest row are padded at the end."""
         width = padded(max(len(item.tokens) for item in work)) if self._masks else len(work[0].tokens)
         first = min(len(item.tokens) - item.keep for item in work)  # no row needs logits before this column
         columns = max(1, width - first)
@@ -263,7 +263,7 @@ class HFMember(TokenMember):
     def _plain(self, work: Sequence[Append], width: int, columns: int, features: bool) -> tuple[Tensor, Tensor | None]:
         """Run the model's own forward; return the last logits [rows, columns, V] and, if requested, hidden states.
 
-        The hidden states [rows, columns, D] are those behind the final norm.
+        The hidden states [rows, columns, D] are those after the final norm.
         """
         device = self.model.device
         selection = self._cache.select([item.slot for item in work], width, device)
@@ -289,6 +289,6 @@ class HFMember(TokenMember):
 
 
 def _ids(tokens: Sequence[Sequence[Token]], width: int, device: torch.device) -> Tensor:
-    """Return the tokens of the rows, padded behind: [rows, width]."""
+    """Return the tokens of the rows, padded at the end: [rows, width]."""
     padded = [token for row in tokens for token in (*row, *[0] * (width - len(row)))]
     return token_tensor(padded, device).view(len(tokens), width)

@@ -62,10 +62,8 @@ def is_faithful(member: Modelled) -> bool:
 def shares_forwards(member: Modelled) -> bool:
     """Return whether rows that share a forward get their model's scores, also beyond the model's window.
 
-    A long window is tested with a small random model of the same class, so that loading stays fast.
-
-    Raises:
-        MemberError: the small model cannot be decoded with a cache beyond its window.
+    A long window is tested with a small random model of the same class, so that loading stays fast. Raise MemberError
+    if the small model cannot be decoded with a cache beyond its window.
     """
     if not is_faithful(member):
         return False
