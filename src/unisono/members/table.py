@@ -33,10 +33,8 @@ class TableMember(TokenMember):
     @classmethod
     def random(cls, vocabulary: int, seed: int, name: str = "table", parameters: int = 1) -> "TableMember":
         """Return a table whose rows are drawn from a flat Dirichlet distribution."""
-        variates = torch.rand(
-            vocabulary, vocabulary, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-        )
-        weights = -variates.log()
+        generator = torch.Generator().manual_seed(seed)
+        weights = -torch.rand(vocabulary, vocabulary, generator=generator, dtype=torch.float64).log()
         return cls(weights / weights.sum(-1, keepdim=True), name, parameters)
 
     @property

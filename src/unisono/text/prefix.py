@@ -86,7 +86,7 @@ class Prefix:
         asked = [{"role": "user", "content": "a"}]
         try:
             text = self._tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
-        except Exception:  # templates raise many types; the first member's template writes the conversation
+        except Exception:  # a template may raise any error; the first member's template writes the conversation
             return self._around[0]
         ids = tuple(self._tokenizer.encode(text, add_special_tokens=False))
         return ids[: self._written(ids)]

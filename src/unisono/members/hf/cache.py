@@ -263,7 +263,5 @@ def power(count: int) -> int:
 
 
 def _doubled(size: int, wanted: int, least: int) -> int:
-    size = max(size, least)
-    while size < wanted:
-        size *= 2
-    return size
+    """Return `size`, or if it is larger, the smallest power of two times `least` that is at least `wanted`."""
+    return max(size, least * power(max(1, -(-wanted // least))))

@@ -68,7 +68,7 @@ def find(step: Step) -> Compiled | None:
     path = artifact.place(step.model, step.context)
     try:
         return Compiled(path, _least(step)) if path.exists() else None
-    except Exception as error:  # the loader raises many types for a truncated file
+    except Exception as error:  # for a truncated file, the loader may raise any error
         raise MemberError(f"what an earlier run compiled cannot be read, delete it: {path}") from error
 
 

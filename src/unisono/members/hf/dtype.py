@@ -8,7 +8,7 @@ from unisono.members.hf.artifact import machine
 
 def default_dtype(config: PreTrainedConfig, device: str) -> torch.dtype:
     """Return the checkpoint's dtype; on a CPU, half precision becomes bfloat16 if it is fast there, else float32."""
-    own = config.dtype or config.get_text_config().dtype or torch.float32  # second: models that read images
+    own = config.dtype or config.get_text_config().dtype or torch.float32  # models that read images set the second one
     if own not in (torch.bfloat16, torch.float16) or not device.startswith("cpu"):
         return own
     return torch.bfloat16 if multiplies_bfloat16() else torch.float32

@@ -1,7 +1,7 @@
 """Load a member and its tokenizer from a `Source`."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,7 @@ def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
             raise MemberError(f"a loaded member must be a transformers model, not: {type(source.model).__name__}")
         return _member(source.model, source), source.tokenizer
     path, name, options = folder or str(source.model), source.called, source.options
-    where: dict[str, Any] = {name: getattr(options, name) for name in WHERE if not folder}
-    where = {name: value for name, value in where.items() if value is not None}
+    where = {} if folder else _given(options, WHERE)
     # Small files that may be wrong are read before the weights
     config = _attempt(name, path, lambda: AutoConfig.from_pretrained(path, **where))
     tokenizer = source.tokenizer or _attempt(name, path, lambda: AutoTokenizer.from_pretrained(path, **where))
@@ -71,9 +70,7 @@ def _load_model(options: Options, name: str, path: str, config: Any, where: dict
     given: dict[str, Any] = {"dtype": dtype, **where, **(options.load_options or {})}
     if options.quantization is not None:
         given["quantization_config"] = options.quantization
-    for key in ("device_map", "max_memory", "attn_implementation"):
-        if getattr(options, key) is not None:
-            given[key] = getattr(options, key)
+    given |= _given(options, ("device_map", "max_memory", "attn_implementation"))
     model: PreTrainedModel
     model, found = auto_class(config).from_pretrained(path, config=config, output_loading_info=True, **given)
     missing = sorted(found["missing_keys"])
@@ -82,6 +79,10 @@ def _load_model(options: Options, name: str, path: str, config: Any, where: dict
     if options.device_map is None and options.quantization is None:
         model.to(device)
     return model
+
+
+def _given(options: Options, names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
 @contextmanager

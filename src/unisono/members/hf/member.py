@@ -134,7 +134,7 @@ class HFMember(TokenMember):
                 self.score([Work(slot, tokens=[0] * width, keep=1) for slot in slots])
                 for slot in slots:
                     self.close(slot)
-        except Exception as error:  # a model that waits for the device cannot be recorded; the type of the error varies
+        except Exception as error:  # a model that waits for the device may raise any error
             self._step = None
             self._warn(" ".join(str(error).split())[:200] or type(error).__name__)
         if self._step is not None and not is_faithful(self):

@@ -55,7 +55,7 @@ def is_faithful(member: Modelled) -> bool:
     """Return whether the member's scores are those of its model."""
     try:
         return _difference(member) <= _tolerance(member)
-    except Exception:  # models raise many types for arguments that they do not support
+    except Exception:  # a model may raise any error for unsupported arguments
         return False
 
 
@@ -71,7 +71,7 @@ def shares_forwards(member: Modelled) -> bool:
         return True
     try:
         small = stand_in(member.model)
-    except Exception:  # model classes raise many types if they cannot be made small
+    except Exception:  # a class that cannot be made small may raise any error
         return False
     return type(member)(small, member.name).masked
 
