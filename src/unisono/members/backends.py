@@ -20,11 +20,7 @@ OWN = tuple(each.name for each in fields(Source) if each.name != "options")  # o
 
 
 class Backend(Protocol):
-    """Loads members from one kind of source.
-
-    Attributes:
-        name: registering a second backend with this name replaces the first one.
-    """
+    """Loads members from one kind of source. Registering a second backend with the same `name` replaces the first one."""
 
     name: str
 

@@ -10,15 +10,12 @@ from unisono.text.template import Template
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation that the members answer.
+    """A conversation that the members answer. Options that contradict each other raise RequestError.
 
     messages: each has a role and a content; the content is a text or a list of text parts. chat_template: the name of
     one of the tokenizer's templates, or a template in Jinja. chat_template_kwargs: variables for the template, such as
     `enable_thinking`. continue_final_message: continue the last message instead of starting a new one.
     add_generation_prompt: whether to write the beginning of the assistant's turn; None: if no message is continued.
-
-    Raises:
-        RequestError: the options contradict each other.
     """
 
     messages: Sequence[Mapping[str, Any]]
