@@ -15,9 +15,10 @@ class Lineup:
     """The members that are combined and everything else that proposes tokens.
 
     members: first the members of the combination in the listed order, then `drafters` members that only propose.
-    proposers: what else proposes, with neither slots nor scores (see `decoding.drafting.Proposer`); looking up the text is always there. twins: groups of member indices; members of a group
-    share weights and slot numbers, so one call of `score` accepts work for all of them. sampling: values of
-    `SamplingParams` for requests that do not set them. ends: units that end a text according to the tokenizers.
+    proposers: what else proposes, with neither slots nor scores (see `decoding.drafting.Proposer`); looking up the
+    text is always there. twins: groups of member indices; members of a group share weights and slot numbers, so one call of
+    `score` accepts work for all of them. sampling: values of `SamplingParams` for requests that do not set them. ends: units
+    that end a text according to the tokenizers.
     """
 
     members: tuple[Member, ...]
