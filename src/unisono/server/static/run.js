@@ -66,7 +66,7 @@ export class Run {
 
   addToken(token) {
     const index = this.tokens.push(token) - 1;
-    if (token.origin !== "drawn") this.decided += 1;
+    if (!["drawn", "forced"].includes(token.origin)) this.decided += 1;
     const shown = token.text.startsWith("bytes:") ? "▯" : token.text;
     const span = make("span", { class: `token ${token.origin} ${proposer(token)}` }, shown);
     if (shown.includes("\n")) span.prepend(make("span", { class: "mark", "aria-hidden": "true" }, "⏎"));
@@ -169,7 +169,7 @@ export class Run {
 export function candidates(token, index, members) {
   const law = token.drawn === null ? "combined" : `${members[token.drawn]}, drawn here`;
   const who = token.looked_up ? "looked up in the text" : token.member === null ? "" : `proposed by ${members[token.member]}`;
-  const told = token.origin === "drawn" ? ["drawn without a proposal"] : token.origin === "accepted" ? [`${who}, accepted`] :
+  const told = token.origin === "drawn" ? ["drawn without a proposal"] : token.origin === "forced" ? ["forced by the constraint"] : token.origin === "accepted" ? [`${who}, accepted`] :
     ["redrawn in place of ", make("code", {}, visible(token.proposed.text)), `, ${who}`];
   const heads = ["token", law, ...members].map((name) => make("th", { scope: "col" }, name));
   const rows = token.candidates.map((candidate) => {
