@@ -20,8 +20,8 @@ LONGEST = 1000  # characters of a reason
 class Access:
     """ASGI middleware that gives each request an id and logs it: client, method, path, status, seconds, id, reason.
 
-    The id is the request's own X-Request-Id, or a new one. `scope["state"]["reason"]` says why a request was refused; the
-    code that refuses the request sets it.
+    The id is the request's own X-Request-Id, or a new one. The code that refuses a request must put the reason into
+    `scope["state"]["reason"]`.
     """
 
     def __init__(self, app: ASGIApp) -> None:

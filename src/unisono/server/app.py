@@ -1,4 +1,4 @@
-"""The FastAPI application: middleware, error handlers, endpoints for the state of the server, the APIs, the playground."""
+"""The FastAPI application: middleware, error handlers, endpoints, and the playground."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

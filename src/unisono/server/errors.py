@@ -1,7 +1,7 @@
 """Errors in OpenAI's JSON shape: status 4xx for a faulty request, 5xx for a fault of the server."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,8 @@ GONE = "the client went away"
 class APIError(Exception):
     """An error that the server sends as the response to a request.
 
-    status: the HTTP status. parameter: the name of the faulty field of the request. code: a fixed word that programs can
-    compare. headers: additional headers of the response.
+    status: the HTTP status. parameter: the name of the faulty field of the request. code: a fixed word for programs.
+    headers: additional headers of the response.
     """
 
     status: int
@@ -37,13 +37,13 @@ class APIError(Exception):
         return {"error": {"message": self.message, "type": kind, "param": self.parameter, "code": self.code}}
 
 
-def refused(error: UnisonoError, fields: Mapping[str, Any] | None = None) -> APIError:
+def refused(error: UnisonoError, fields: Collection[str] = ()) -> APIError:
     """Return an error of the library as an `APIError` with status 400.
 
     Its parameter is the first word of the message, if `fields` (names of the request's fields) contains that word.
     """
     word = re.match(r"\w+", str(error))
-    name = word[0] if word and fields and word[0] in fields else None
+    name = word[0] if word and word[0] in fields else None
     code = "context_length_exceeded" if isinstance(error, RequestError) and "too long" in str(error) else None
     return APIError(400, str(error), name, code)
 

@@ -1,4 +1,4 @@
-"""The served models. Each one is an ensemble with its own decode thread; ensembles share the weights of their members."""
+"""The served models. Each one is an ensemble with a decode thread; ensembles share the weights of their members."""
 
 import logging
 import time
@@ -22,8 +22,8 @@ LOG = logging.getLogger("unisono.server")
 class Model:
     """A collaboration under the name that requests use.
 
-    guided: the worker for requests with `guidance_scale`, whose ensemble has the model twice (for the prompt and for the
-    negative prompt); None unless the model combines exactly one member.
+    guided: the worker for requests with `guidance_scale`. Its ensemble has the member twice: one reads the prompt, the
+    other one the negative prompt. None if the model combines more than one member.
     """
 
     name: str

@@ -19,7 +19,7 @@ ELSEWHERE = (  # prefixes of paths that OpenAI, Anthropic, vLLM, TGI, Ollama and
 
 
 def missing(path: str, known: Collection[str]) -> APIError:
-    """Return the error for an unknown path: status 404, or 307 to the right path if only slashes at the end are too many.
+    """Return the error for an unknown path: status 404, or 307 if the path is right except for slashes at the end.
 
     Args:
         known: the paths of this server.

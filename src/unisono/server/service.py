@@ -25,7 +25,7 @@ class Service:
             raise errors.shutting_down()
 
     async def close(self) -> None:
-        """Refuse new requests, wait for the running ones until `reserve` seconds of the grace time are left, then end them."""
+        """Refuse new requests, let running ones go on for the grace time minus `reserve`, then end them."""
         self.closing = True
         end = time.monotonic() + self.settings.grace - self.settings.reserve
         while any(worker.load for worker in self.models.workers) and time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""The decode thread of an ensemble: it submits rows to the ensemble's engine and steps the engine while there is work."""
+"""The decode thread of an ensemble: it submits rows to the engine and steps the engine while there is work."""
 
 import logging
 import queue
@@ -92,7 +92,7 @@ class Worker:
         self._inbox.put(partial(self._end, job, CancelledError()))
 
     def abort(self, error: errors.APIError) -> None:
-        """End all jobs with an error, and refuse new ones with it. Readers get the error at once, even during a step."""
+        """End all jobs with an error, and refuse new ones with it. Readers get it at once, even during a step."""
         self._refusal = error
         for job in list(self._taken):
             job.send(error)

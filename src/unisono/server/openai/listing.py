@@ -1,4 +1,4 @@
-"""What clients may know of the models: descriptions, token ids, texts."""
+"""Descriptions of models and their tokenizers, and conversion between texts and token ids."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from unisono.tokens.token_text import token_texts
 
 
 def described(model: Model, settings: Settings) -> dict[str, Any]:
-    """An entry of `/v1/models`: OpenAI's fields, and how the members work together."""
+    """Return the model's entry of `/v1/models`: OpenAI's fields, and how the members are combined."""
     ensemble = model.ensemble
     members = [
         {
@@ -29,7 +29,7 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
         "object": "model",
         "created": model.created,
         "owned_by": "unisono",
-        "max_model_len": model.ensemble.lineup.context_length,
+        "max_model_len": ensemble.lineup.context_length,
         "members": members,
         "combination": ensemble.combination().name,
         "schedule": model.config.schedule,
@@ -44,7 +44,11 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
 
 
 def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[str, Any]:
-    """Raises: APIError: 400 unless there is one of prompt and messages."""
+    """Return the token ids of the request's prompt or messages, as vLLM's `/tokenize` does.
+
+    Raises:
+        APIError: 400 unless the request has exactly one of prompt and messages, or if they cannot be tokenized.
+    """
     if (body.prompt is None) == (body.messages is None):
         raise APIError(400, "give either prompt or messages", "prompt")
     tokenizer = _tokenizer(model)
@@ -60,7 +64,11 @@ def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[s
 
 
 def detokenized(body: DetokenizeRequest, model: Model) -> dict[str, str]:
-    """Raises: APIError: 400 for ids outside the vocabulary."""
+    """Return the text of token ids.
+
+    Raises:
+        APIError: 400 if an id is outside the vocabulary.
+    """
     tokenizer, size = _tokenizer(model), model.ensemble.prompts.vocabulary.size
     outside = [token for token in body.tokens if token >= size]
     if outside:
@@ -69,7 +77,7 @@ def detokenized(body: DetokenizeRequest, model: Model) -> dict[str, str]:
 
 
 def tokenizer_info(model: Model) -> dict[str, Any]:
-    """What vLLM's `/tokenizer_info` tells. `add_bos_token`: whether a text gets one that does not begin with it."""
+    """Return what vLLM's `/tokenizer_info` returns. `add_bos_token`: whether a text gets that token."""
     tokenizer = _tokenizer(model)
     names = ("bos_token", "eos_token", "pad_token", "unk_token", "chat_template")
     start = tokenizer.bos_token_id
