@@ -37,7 +37,7 @@ def create_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         for worker in service.models.workers:
-            worker.start()
+            worker.thread.start()
         yield
         await run_in_threadpool(service.models.close, service.settings.reserve / 2)
 
@@ -67,7 +67,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
     @app.get("/health")
     async def health() -> Response:
         """Tell whether every decode thread is alive: status 200 or 500."""
-        alive = all(worker.alive for worker in service.models.workers)
+        alive = all(worker.thread.is_alive() for worker in service.models.workers)
         return JSON({"status": "ok" if alive else "failed"}, 200 if alive else 500)
 
     @app.head("/ready", include_in_schema=False)

@@ -99,7 +99,7 @@ class Models:
         for worker in self.workers:
             worker.stop()
         for worker in self.workers:
-            worker.join(max(0.0, end - time.monotonic()))
+            worker.thread.join(max(0.0, end - time.monotonic()))
 
 
 def _model(name: str, config: Config, settings: Settings, metrics: Metrics, loaded: Loaded, share: int) -> Model:

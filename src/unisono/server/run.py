@@ -1,13 +1,12 @@
 """Runs the server of `unisono serve` until a signal stops it."""
 
 import asyncio
-import contextlib
 import logging
-import os
 import signal
 import socket
 import warnings
-from collections.abc import Iterator
+from concurrent.futures import Future
+from types import FrameType
 
 import uvicorn
 
@@ -30,26 +29,15 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
-        self._closing: asyncio.Task[None] | None = None
+        self._closing: Future[None] | None = None
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, number)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
-
-    def _stop(self, number: signal.Signals) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Close the server at the first signal. At the second one, end the process by the signal's default action."""
-        if self._closing is not None:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
-        self._closing = asyncio.ensure_future(self._close())
+        if self._closing is None:
+            self._closing = asyncio.run_coroutine_threadsafe(self._close(), asyncio.get_running_loop())
+        else:
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
 
     async def _close(self) -> None:
         """Close the service before uvicorn stops. Until then, new requests get status 503."""

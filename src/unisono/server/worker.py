@@ -38,14 +38,7 @@ class Worker:
         self._jobs: list[Job | Lonely] = []  # work that has not ended; of the decode thread
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._open = True
-        self._thread = threading.Thread(target=self._run, name=f"unisono-{meter.model}", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
+        self.thread = threading.Thread(target=self._run, name=f"unisono-{meter.model}", daemon=True)
 
     def require_room(self, rows: int) -> None:
         """Refuse a job of `rows` rows if there is no room for it.
@@ -103,10 +96,6 @@ class Worker:
         self.abort(errors.shutting_down())
         self._inbox.put(self._stop)
 
-    def join(self, seconds: float) -> None:
-        """Wait until the thread has ended, for at most `seconds`."""
-        self._thread.join(seconds)
-
     def waiting(self) -> int:
         """Return how many rows have not been admitted yet."""
         return max(0, self.load - self.running())
@@ -147,15 +136,12 @@ class Worker:
             return
         now = time.perf_counter()
         for job in list(self._jobs):
-            if isinstance(job, Lonely):
-                self._check(job)
-            else:
+            if isinstance(job, Job):
                 self._deliver(job, started, now)
-
-    def _check(self, lonely: Lonely) -> None:
-        failed = next((row.error for row in lonely.rows if row.error is not None), None)
-        if failed is not None or all(row.finished for row in lonely.rows):
-            self._end(lonely, failed)
+                continue
+            failed = next((row.error for row in job.rows if row.error is not None), None)
+            if failed is not None or all(row.finished for row in job.rows):
+                self._end(job, failed)
 
     def _deliver(self, job: Job, started: float, now: float) -> None:
         """Send a job what the step added to it, and end the job if it is complete, late, or has failed."""

@@ -30,11 +30,7 @@ LOG = logging.getLogger("unisono.server")
 
 
 class Answer:
-    """Runs an order and makes the response.
-
-    Args:
-        body: the request. timeout: seconds that the request may take.
-    """
+    """Runs an order and makes the response. The request may take `timeout` seconds."""
 
     def __init__(self, body: Sampling, order: Order, shape: Shape, timeout: float) -> None:
         self._body = body
@@ -58,8 +54,7 @@ class Answer:
         self._order.worker.require_room(max(self._order.rows, len(self._order.texts)))
         await self._read_echoes(request, created + self._timeout)
         if not self._order.limit:
-            choices = [self._whole(index, []) for index in range(len(self._order.prompts))]
-            return sse.JSON(self._completed(choices, 0, None))
+            return self._whole([[] for _ in self._order.prompts])
         job = await self._begin(created)
         watch = asyncio.create_task(self._watch(request, job))
         updates = _checked(job)
@@ -95,7 +90,7 @@ class Answer:
         self._order.worker.release(job)  # does not wait until a stream notices
 
     async def _read_echoes(self, request: Request, deadline: float) -> None:
-        """Set `_echoes` to the prompts' texts, in tokens if log-probabilities are wanted. A row scores each prompt then."""
+        """Set `_echoes`. If log-probabilities are wanted, a row scores each prompt and the echo lists its tokens."""
         order = self._order
         if order.top is None:
             self._echoes = [[Piece(text)] for text in order.texts]
@@ -124,19 +119,18 @@ class Answer:
         found[first.choice].append(first)
         async for update in updates:
             found[update.choice].append(update)
-        tokens = sum(len(update.commits) for some in found for update in some)
-        choices = [self._whole(index, some) for index, some in enumerate(found)]
-        return sse.JSON(self._completed(choices, tokens, report(job, self._body.spec_decode_metrics)))
+        return self._whole(found, report(job, self._body.spec_decode_metrics))
 
-    def _whole(self, index: int, updates: list[Update]) -> dict[str, Any]:
-        pieces = [*self._echo(index), *(piece for update in updates for piece in update.pieces)]
-        reason = updates[-1].result.finish_reason if updates and updates[-1].result else "length"
-        return self._shape.whole(index, pieces, reason)
-
-    def _completed(self, choices: list[dict[str, Any]], tokens: int, metrics: dict[str, Any] | None) -> dict[str, Any]:
-        used = usage(self._prompt_tokens, tokens)
-        found = {**self._identity, "object": self._shape.kind, "choices": choices, "usage": used}
-        return found if metrics is None else {**found, "metrics": metrics}
+    def _whole(self, found: list[list[Update]], metrics: dict[str, Any] | None = None) -> Response:
+        """Return the whole response from the updates of each choice."""
+        choices = []
+        for index, updates in enumerate(found):
+            pieces = [*self._echo(index), *(piece for update in updates for piece in update.pieces)]
+            reason = updates[-1].result.finish_reason if updates and updates[-1].result else "length"
+            choices.append(self._shape.whole(index, pieces, reason))
+        used = usage(self._prompt_tokens, sum(len(update.commits) for updates in found for update in updates))
+        content = {**self._identity, "object": self._shape.kind, "choices": choices, "usage": used}
+        return sse.JSON(content if metrics is None else {**content, "metrics": metrics})
 
     async def _stream(
         self, request: Request, job: Job, first: Update, updates: AsyncIterator[Update], closing: ExitStack
@@ -230,9 +224,8 @@ class Echo:
         self._scoring = ensemble.echo(prompt, top, combine=combination)
         self.row = self._scoring.row
         tokens = prompt.contexts[0].tokens
-        self._first = [
-            Commit(token, "drawn") for token in tokens[prompt.added : len(tokens) - len(self.row.task.given)]
-        ]
+        first = tokens[prompt.added : len(tokens) - len(self.row.task.given)]
+        self._first = [Commit(token, "drawn") for token in first]
 
     def pieces(self, text: str) -> list[Piece]:
         """Return the prompt's text as pieces of one token each. The row must have ended."""

@@ -44,11 +44,7 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
 
 
 def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[str, Any]:
-    """Return the token ids of the request's prompt or messages, as vLLM's `/tokenize` does.
-
-    Raises:
-        APIError: 400 unless the request has exactly one of prompt and messages, or if they cannot be tokenized.
-    """
+    """Return the answer of `/tokenize`. Raise an `APIError` (400) unless there is exactly one of prompt and messages."""
     if (body.prompt is None) == (body.messages is None):
         raise APIError(400, "give either prompt or messages", "prompt")
     tokenizer = _tokenizer(model)
@@ -64,11 +60,7 @@ def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[s
 
 
 def detokenized(body: DetokenizeRequest, model: Model) -> dict[str, str]:
-    """Return the text of token ids.
-
-    Raises:
-        APIError: 400 if an id is outside the vocabulary.
-    """
+    """Return the text of token ids. Raise an `APIError` (400) if an id is outside the vocabulary."""
     tokenizer, size = _tokenizer(model), model.ensemble.prompts.vocabulary.size
     outside = [token for token in body.tokens if token >= size]
     if outside:

@@ -64,11 +64,7 @@ class Order:
 
 
 def chat_order(body: ChatRequest, model: Model, settings: Settings) -> Order:
-    """Return the order for a chat.
-
-    Raises:
-        APIError: 400; it names the field at fault.
-    """
+    """Return the order for a chat. Raise an `APIError` with status 400 that names the field at fault."""
     if None not in (limits := (body.max_tokens, body.max_completion_tokens)) and limits[0] != limits[1]:
         raise APIError(400, "max_tokens and max_completion_tokens differ; give one of them", "max_tokens")
     if body.top_logprobs and not body.logprobs:
@@ -95,7 +91,7 @@ def chat_of(body: Templating, messages: Sequence[Message], settings: Settings) -
     """Return a conversation with the request's options for the chat template.
 
     Raises:
-        APIError: 400 if the request contains a template and the settings do not allow this.
+        APIError: 400 if the request contains a template although the settings do not allow this.
         RequestError: the options contradict each other.
     """
     if body.chat_template is not None and "{" in body.chat_template and not settings.trust_templates:
@@ -106,11 +102,7 @@ def chat_of(body: Templating, messages: Sequence[Message], settings: Settings) -
 
 
 def completion_order(body: CompletionRequest, model: Model, settings: Settings) -> Order:
-    """Return the order for a completion of one prompt or several.
-
-    Raises:
-        APIError: 400; it names the field at fault.
-    """
+    """Return the order for completions. Raise an `APIError` with status 400 that names the field at fault."""
     given: Any = body.prompt
     each = [given] if isinstance(given, str) or isinstance(given[0], int) else given
     try:
@@ -185,11 +177,7 @@ def _decoded(model: Model, ids: Sequence[int]) -> str:
 
 
 def _method(asked: Collaboration | None, model: Model, allowed: Sequence[str]) -> dict[str, Any]:
-    """Return the keyword arguments of `Ensemble.start` for a request's `collaboration`.
-
-    Raises:
-        APIError: 400 if a part is not allowed, is wrong, or does not fit the model; it names the part.
-    """
+    """Return the keyword arguments of `Ensemble.start` for a request's `collaboration`."""
     given = {} if asked is None else asked.model_dump(exclude_none=True)
     for name in given:
         if name not in allowed:
@@ -205,11 +193,7 @@ def _method(asked: Collaboration | None, model: Model, allowed: Sequence[str]) -
 
 
 def _guidance(scale: float, model: Model) -> tuple[Worker, Combination]:
-    """Return the worker whose two members read the prompt and the negative prompt, and the combination of that scale.
-
-    Raises:
-        APIError: 400 if the scale is wrong, or the model cannot be combined by guidance.
-    """
+    """Return the worker whose two members read the prompt and the negative prompt, and the combination."""
     try:
         combination = parse(f"guidance:{scale!r}", 2)
     except UnisonoError as error:
@@ -218,11 +202,9 @@ def _guidance(scale: float, model: Model) -> tuple[Worker, Combination]:
         return model.guided, combination
     if "negative" in model.ensemble.combination().prompts:
         return model.worker, combination
-    message = (
-        f"guidance_scale needs a model of one member, or of two that are combined by guidance; {model.name} has "
-        f"{len(model.ensemble.lineup.combined)} members"
-    )
-    raise APIError(400, message, "guidance_scale")
+    message = "guidance_scale needs a model of one member, or of two that are combined by guidance"
+    members = f"{model.name} has {len(model.ensemble.lineup.combined)} members"
+    raise APIError(400, f"{message}; {members}", "guidance_scale")
 
 
 def _combination(given: dict[str, Any], model: Model) -> Combination:
