@@ -98,12 +98,9 @@ def _add_playground(app: FastAPI) -> None:
 
 def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(errors.APIError)
-    async def refused(_: Request, error: errors.APIError) -> Response:
-        return Refusal(error)
-
     @app.exception_handler(UnisonoError)
-    async def mistaken(_: Request, error: UnisonoError) -> Response:
-        return Refusal(errors.refused(error))
+    async def refused(_: Request, error: errors.APIError | UnisonoError) -> Response:
+        return Refusal(errors.refused(error) if isinstance(error, UnisonoError) else error)
 
     @app.exception_handler(CancelledError)
     async def cancelled(request: Request, _: CancelledError) -> Response:

@@ -41,12 +41,10 @@ class Catalog:
         alone: dict[str, Config] = {}
         for config in self.models.values():
             for source in config.members:
-                name = source.called
-                if name in self.models or (name in alone and alone[name].members != (replace(source, name=None),)):
+                name, own = source.called, (replace(source, name=None),)
+                if name in self.models or (name in alone and alone[name].members != own):
                     raise ConfigurationError(f"member {name} cannot be served alone: another model has its name")
-                alone[name] = Config(
-                    (replace(source, name=None),), sampling=config.sampling, generation_config=config.generation_config
-                )
+                alone[name] = Config(own, sampling=config.sampling, generation_config=config.generation_config)
         return Catalog({**self.models, **alone})
 
 

@@ -1,4 +1,4 @@
-"""Prometheus metrics with vLLM's names behind the prefix `unisono_`. Metrics of a member have the label `member`.
+"""Prometheus metrics: vLLM's names with the prefix `unisono_`. Metrics of a member have the label `member`.
 
 Acceptance rate: `rate(unisono_spec_decode_num_accepted_tokens_total) / rate(unisono_spec_decode_num_draft_tokens_total)`.
 Tokens per round: `rate(unisono_generation_tokens_total) / rate(unisono_spec_decode_num_drafts_total)`.
@@ -20,7 +20,7 @@ MEMBER = ("model_name", "member")
 
 
 class Metrics:
-    """All instruments, in a registry of their own. A counter changes when a request ends, with or without an error."""
+    """All metrics, in a registry of their own. Counters change only when a request ends, with or without an error."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -103,7 +103,7 @@ class Models:
 
 
 def _model(name: str, config: Config, settings: Settings, metrics: Metrics, loaded: Loaded, share: int) -> Model:
-    """Return a model. Its ensembles get one part in `share` of the memory for caches each."""
+    """Return a model. Each of its ensembles may use 1 / `share` of the memory for caches."""
     lineup, prompts = load_members(config.members, {}, loaded, config.draft, config.generation_config, config.threads)
     tokenizer = prompts.tokenizer
     if settings.chat_template is not None and tokenizer is not None and not tokenizer.chat_template:

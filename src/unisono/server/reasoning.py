@@ -38,9 +38,8 @@ class Thoughts:
         self._held = ""  # the beginning of a possible tag
         self._tags = tags or {}
         self._due: deque[tuple[int, str]] = deque()  # positions and tags that the text has not reached
-        self._read = self._shown = (
-            0  # characters of all tokens, and of the text, part of which is held back while a stop string may begin
-        )
+        # Characters of all tokens, and characters of the text, which lacks what a possible stop string holds back
+        self._read = self._shown = 0
 
     def read(self, pieces: Sequence[Piece], last: bool = False) -> tuple[str, str]:
         """Return the thoughts and the answer in these pieces. `last` says that the text ends behind them."""

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from unisono.server.errors import APIError, shutting_down
 from unisono.server.sse import Refusal
 
-OPEN = ("/", "/health", "/ready", "/version")  # no data of requests, and the page of the playground
+OPEN = ("/", "/health", "/ready", "/version")  # need no key: they reveal nothing about requests
 
 
 class Keys:

@@ -15,10 +15,10 @@ LARGEST_PORT = 65535
 class Settings:
     """The settings of the server, which its operator chooses.
 
-    keys: the accepted API keys; without keys the API is open. allow: the parts of `collaboration` that a request may set.
+    keys: the accepted API keys; without keys the API is open. allow: parts of `collaboration` that a request may set.
     rows: the most rows that run at the same time, per model. queue: the most rows that wait, per model.
-    max_body: the largest body of a request in bytes. max_tokens: the largest `max_tokens` of a request; None for as many
-    as the context holds. timeout: seconds that a request may take.
+    max_body: the largest body of a request in bytes. max_tokens: the largest `max_tokens` of a request; None for no
+    limit but the context. timeout: seconds that a request may take.
     grace: seconds from SIGTERM or SIGINT to the exit. Running requests may use all but the last `reserve` seconds.
     chat_template: a Jinja template for members without one. trust_templates: whether a request may contain a template.
     reasoning_parser: `think` moves text between `<think>` and `</think>` from a chat's content to `reasoning_content`.

@@ -46,7 +46,7 @@ class Refusal(JSON):
 
 
 class Stream(StreamingResponse):
-    """A response of server-sent events. At shutdown it ends silently, even if its client does not read."""
+    """A response of server-sent events. If the server stops while a client does not read, it ends without an error."""
 
     media_type = "text/event-stream"
 

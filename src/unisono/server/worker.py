@@ -29,13 +29,13 @@ class Worker:
     def __init__(self, ensemble: Ensemble, meter: Meter, memory: int, limit: int, timeout: float) -> None:
         self.ensemble = ensemble
         self.limit = limit
-        self.load = 0  # rows of taken work that is not released; only the event loop's thread changes it
+        self.load = 0  # rows of submitted jobs that are not released; only the event loop's thread changes it
         self._memory = memory
         self._meter = meter
         self._timeout = timeout
-        self._taken: set[Job | Lonely] = set()  # work that is not released; of the event loop's thread
+        self._taken: set[Job | Lonely] = set()  # submitted and not released; for the event loop's thread
         self._refusal: errors.APIError | None = None  # if set, every new job is refused with it
-        self._jobs: list[Job | Lonely] = []  # work that has not ended; of the decode thread
+        self._jobs: list[Job | Lonely] = []  # begun and not ended; only the decode thread changes it
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._open = True
         self.thread = threading.Thread(target=self._run, name=f"unisono-{meter.model}", daemon=True)

@@ -156,7 +156,7 @@ class Answer:
         return events + self._event([self._shape.delta(index, before)]) if before else events
 
     def _chunks(self, update: Update) -> bytes:
-        """Return the events for an update: a chunk with its tokens, and at the end of a choice one with the reason."""
+        """Return the events of an update: a chunk with the tokens; at the end of a choice, also one with the reason."""
         self._streamed += len(update.commits)
         events, choice = b"", self._shape.delta(update.choice, update.pieces)
         if self._shape.says(choice) or update.observed or (update.commits and self._order.top is not None):
@@ -200,7 +200,7 @@ def _translated() -> Iterator[None]:
 
 
 async def _checked(job: Job) -> AsyncIterator[Update]:
-    """Yield the job's updates. Errors are those of `_translated`."""
+    """Yield the job's updates. Every exception except `CancelledError` becomes an `APIError`."""
     with _translated():
         async for update in job.updates():
             yield update

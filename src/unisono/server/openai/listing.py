@@ -44,7 +44,7 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
 
 
 def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[str, Any]:
-    """Return the answer of `/tokenize`. Raise an `APIError` (400) unless there is exactly one of prompt and messages."""
+    """Return the answer of `/tokenize`. Raise an `APIError` (400) unless exactly one of prompt and messages is given."""
     if (body.prompt is None) == (body.messages is None):
         raise APIError(400, "give either prompt or messages", "prompt")
     tokenizer = _tokenizer(model)
@@ -52,7 +52,10 @@ def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[s
         if body.messages is not None:
             ids = model.ensemble.prompts.ids(chat_of(body, body.messages, settings))
         else:
-            ids = tokenizer.encode(_text(body.prompt or ""), add_special_tokens=body.add_special_tokens)
+            text = (body.prompt or "").encode().decode()  # raises an error for a lone surrogate
+            ids = tokenizer.encode(text, add_special_tokens=body.add_special_tokens)
+    except UnicodeEncodeError:
+        raise APIError(400, "prompt: half of a surrogate pair is no text", "prompt") from None
     except UnisonoError as error:
         raise refused(error, TokenizeRequest.model_fields) from error
     found = {"count": len(ids), "max_model_len": model.ensemble.lineup.context_length, "tokens": ids}
@@ -86,11 +89,3 @@ def _tokenizer(model: Model) -> Any:
     if model.ensemble.tokenizer is None:
         raise APIError(400, f"model {model.name} has no tokenizer", "model")
     return model.ensemble.tokenizer
-
-
-def _text(text: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise APIError(400, "prompt: half of a surrogate pair is no text", "prompt") from None
-    return text

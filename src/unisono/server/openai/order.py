@@ -31,7 +31,7 @@ SAFE = tuple(name for name, form in FORMS.items() if "file" not in form.keys)
 
 @dataclass(frozen=True)
 class Order:
-    """A request that has passed every check that needs no forward.
+    """A request after all checks that need no forward.
 
     method: keyword arguments of `Ensemble.start`. texts: the prompts as texts, for `echo`; else empty.
     limit: 0 if the prompts are only scored, else 1. top: the number of candidates with log-probabilities, or None.
@@ -187,7 +187,7 @@ def _method(asked: Collaboration | None, model: Model, allowed: Sequence[str]) -
     if given.keys() & {"combine", "weights", "mu"}:
         chosen["combine"] = _combination(given, model)
     for name, value in chosen.items():
-        with _blaming(name):
+        with _reported_as(name):
             model.ensemble.method(**{name: value})
     return chosen
 
@@ -212,11 +212,11 @@ def _combination(given: dict[str, Any], model: Model) -> Combination:
     text, configured, count = given.get("combine"), model.config.combine, len(model.ensemble.lineup.combined)
     if text is not None and text != configured and text.partition(":")[0] not in SAFE:
         raise _refused("combine", f"a request may name {', '.join(SAFE)}, not: {text!r}")
-    with _blaming("combine"):
+    with _reported_as("combine"):
         combination = as_combination(text or configured, count)
     for part in ("weights", "mu"):
         if part in given:
-            with _blaming(part):
+            with _reported_as(part):
                 combination = _changed(combination, part, given[part])
                 combination.check(count)
     return combination
@@ -236,7 +236,7 @@ def _refused(part: str, problem: str) -> APIError:
 
 
 @contextmanager
-def _blaming(part: str) -> Iterator[None]:
+def _reported_as(part: str) -> Iterator[None]:
     """Turn an error of the library into an `APIError` that names a part of `collaboration`."""
     try:
         yield
