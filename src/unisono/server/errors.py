@@ -62,7 +62,10 @@ def timed_out(seconds: float) -> APIError:
 
 
 def malformed(problems: Sequence[Mapping[str, Any]]) -> APIError:
-    """Return the error for a body that does not fit the schema. It reports one of the problems that pydantic lists."""
+    """Return the error for a body that does not fit the schema, from pydantic's list of problems.
+
+    The error reports one problem: an unknown or unsupported field if there is one, else the first.
+    """
     problem = min(problems, key=lambda each: "field" not in each.get("ctx", {}))
     # For a field with several types, pydantic appends the type that it tried, which contains a bracket
     place = [str(part) for part in problem["loc"] if part != "body" and "[" not in str(part)]

@@ -56,12 +56,9 @@ class Models:
             ConfigurationError: the members do not fit together.
         """
         loaded: Loaded = []
-        share = sum(
-            1 if config.alone is None else 2 for config in catalog.models.values()
-        )  # a guided ensemble counts too
-        return cls(
-            {name: _model(name, config, settings, metrics, loaded, share) for name, config in catalog.models.items()}
-        )
+        share = sum(1 if config.alone is None else 2 for config in catalog.models.values())  # 2: also a guided one
+        models = catalog.models.items()
+        return cls({name: _model(name, config, settings, metrics, loaded, share) for name, config in models})
 
     def __getitem__(self, name: str) -> Model:
         """Return the model with this name. Raise an `APIError` with status 404 if there is none."""
