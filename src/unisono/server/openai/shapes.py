@@ -159,5 +159,8 @@ def _finite(value: float | None) -> float:
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
-    counts = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
-    return {**counts, "total_tokens": prompt_tokens + completion_tokens}
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
