@@ -1,4 +1,4 @@
-"""What each member says along a given text, for everything that needs more than the text's log-probabilities."""
+"""The logits of each member along a given text."""
 
 import torch
 from torch import Tensor
@@ -10,10 +10,10 @@ from unisono.text.prompts import Pair
 
 @torch.inference_mode()
 def forced(ensemble: Ensemble, prompt: str, continuation: str) -> tuple[list[int], list[Tensor]]:
-    """The continuation's tokens [K], and each member's logits [K, V] in front of them.
+    """Return the continuation's K tokens, and for each member the logits [K, V] that predict them.
 
     Raises:
-        RequestError: the texts cannot be split into tokens, or do not fit a member's context.
+        RequestError: the texts cannot be split into tokens, or do not fit the context of a member.
     """
     prepared = ensemble.prompts.prepare(Pair(prompt, continuation))
     found, target = [], prepared.units
