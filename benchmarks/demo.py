@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from speeds import compare
 
 from unisono import combine
-from unisono.bench.measure import Cell, compare
+from unisono.bench.measure import Cell
 from unisono.bench.prompts import PYTHON
 from unisono.combine import Combination
 from unisono.ensemble import Ensemble

@@ -8,7 +8,7 @@ and repeat.
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,30 +74,6 @@ class Cell:
     replayed: float | None = None
     uses: str = ""
     plans: Mapping[str, float] = field(default_factory=dict)
-
-
-def compare(
-    ensemble: Ensemble,
-    prompts: Sequence[str],
-    params: SamplingParams,
-    schedules: Sequence[str],
-    repeats: int = 3,
-    progress: Callable[[], None] = lambda: None,
-    **overrides: Any,
-) -> list[Cell]:
-    """Measure schedules against `standard`. Return one cell per schedule, the baseline first.
-
-    Args:
-        params: for every run; repeat i adds i to its seed.
-        progress: called after each of the len(prompts) * repeats * (len(schedules) + 1) runs.
-        overrides: as for `Ensemble.generate`.
-    """
-    choices = [Choice(BASELINE), *(Choice.parse(name) for name in schedules if name != BASELINE)]
-    runs: list[Run] = []
-    for run in measure(ensemble, [[prompt] for prompt in prompts], params, choices, repeats, **overrides):
-        runs.append(run)
-        progress()
-    return cells(runs, choices, ensemble.method(params, **overrides).proposer)
 
 
 def measure(

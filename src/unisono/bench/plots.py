@@ -22,7 +22,11 @@ KINDS = {  # the colour of each kind of choice, in the order of the bars
 }
 PAPER = {"parallel": "parallel", "speculative": "SD", "cos": "CoS"}  # names of the methods in the CoS paper
 ORIGINS = {"accepted": "o", "redrawn": "x", "drawn": "s"}
-AXES = {"draft length": "draft length of the small member", "weight": "weight of the large member", "mu": "mu"}
+AXES = {
+    "draft length": "draft length of the small member",
+    "weight": "weight of the large member",
+    "mu": "mu",
+}
 
 
 def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:

@@ -11,7 +11,9 @@ from typing import Any
 import psutil
 import torch
 
-PACKAGES = ("unisono", "torch", "transformers", "numpy")
+from unisono import __version__
+
+PACKAGES = ("torch", "transformers", "numpy")
 
 
 def provenance() -> dict[str, Any]:
@@ -21,7 +23,7 @@ def provenance() -> dict[str, Any]:
         "commit": _commit(),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {"unisono": __version__, **{name: metadata.version(name) for name in PACKAGES}},
         "cpu": _cpu(),
         "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -47,13 +49,6 @@ def _commit() -> str | None:
 def _git(*arguments: str) -> str:
     options: dict[str, Any] = {"cwd": Path(__file__).parent, "check": True, "capture_output": True, "text": True}
     return str(subprocess.run(["git", *arguments], **options).stdout).strip()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _cpu() -> str:

@@ -4,7 +4,7 @@ The hash of an exercise's text decides whether the exercise is for training, dev
 exercise into training data.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -105,12 +105,3 @@ def items(count: int, seed: int, split: Split = "test", pairs: float = 0.5) -> l
         else:
             made.append(item([skill], split, random))
     return made
-
-
-def lines(shares: dict[str, float], seed: int, pairs: float = 0.4) -> Iterator[str]:
-    """Yield training lines without end, one item per line. The skill of each exercise is drawn with these shares."""
-    random, names, weights = Random(seed), list(shares), list(shares.values())
-    while True:
-        skills = random.choices(names, weights, k=2 if random.random() < pairs else 1)
-        made = item(skills, "train", random)
-        yield made.prompt + made.answer
