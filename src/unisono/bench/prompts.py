@@ -39,12 +39,7 @@ FORMS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any]], str]], ...] = 
 )
 SUFFIXES = (".txt", ".jsonl", ".json", ".md")
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+(:[^/]*)?")
-HUB = {  # name -> hub id, configuration, split
-    "gsm8k": ("openai/gsm8k", "main", "test"),
-    "humaneval": ("openai/openai_humaneval", None, "test"),
-    "mmlu": ("cais/mmlu", "all", "validation"),
-    "cnn_dailymail": ("abisee/cnn_dailymail", "3.0.0", "test"),
-}
+HUB: dict[str, list[str | None]] = _DATA["hub"]  # name -> hub id, configuration, split
 
 
 def read(source: str, count: int) -> list[str]:
@@ -108,7 +103,7 @@ def _hub(source: str, count: int) -> tuple[Any, ...]:
         raise ConfigurationError(
             f"prompts from the hub need datasets; install it with: pip install 'unisono[data]', or give a file, not: {source}"
         ) from None
-    name, configuration, split = HUB.get(source) or (*source.split(":"), None, None)[:3]
+    name, configuration, split = HUB.get(source) or [*source.split(":"), None, None][:3]
     try:
         records = load_dataset(name, configuration, split=split or "test", streaming=True)
         return tuple(records.take(count))

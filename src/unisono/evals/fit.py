@@ -14,7 +14,7 @@ from torch import Tensor
 from unisono.combine.tree import FEATURES, Leaf, Tree
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError, RequestError
-from unisono.evals.forcing import forced
+from unisono.evals.likelihood import forced
 from unisono.evals.tree_size import DEPTH, LEAF
 from unisono.sampling.warp import Warp
 

@@ -1,9 +1,13 @@
-"""Log-probabilities of many texts in one batch, with the forwards of the members."""
+"""Log-probabilities of many texts in one batch, and each member's logits along one text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from unisono.ensemble import Ensemble
+from unisono.members.base import Work
 from unisono.request import Scoring, score_all
 from unisono.text.prompts import Pair
 from unisono.types import Score, Stats
@@ -32,3 +36,22 @@ def forwards_of(stats: Iterable[Stats]) -> tuple[int, ...]:
     """Return the number of forwards per member, over all requests."""
     counts = [[member.forwards for member in each.members] for each in stats]
     return tuple(map(sum, zip(*counts, strict=True)))
+
+
+@torch.inference_mode()
+def forced(ensemble: Ensemble, prompt: str, continuation: str) -> tuple[list[int], list[Tensor]]:
+    """Return the continuation's K tokens, and for each member the logits [K, V] that predict them.
+
+    Raises:
+        RequestError: the texts cannot be split into tokens, or do not fit the context of a member.
+    """
+    prepared = ensemble.prompts.prepare(Pair(prompt, continuation))
+    found, target = [], prepared.units
+    for member, context in zip(ensemble.members, prepared.contexts, strict=True):
+        slot = member.open(context)
+        try:
+            (scores,) = member.score([Work(slot, context.size, target[:-1], len(target))])
+            found.append(scores.logits.clone())
+        finally:
+            member.close(slot)
+    return list(target), found
