@@ -34,7 +34,7 @@ Load = Callable[[Case], Ensemble]
 class Book:
     """The results so far and the file that they are written to.
 
-    document: the content of the file. open: the single runs of the unfinished case, by stage.
+    document: the content of the file. open: the name of the unfinished case as `case`, and its single runs by stage.
     """
 
     path: Path | None
@@ -53,17 +53,6 @@ class Book:
             os.replace(draft, self.path)
         except OSError as error:
             raise ConfigurationError(f"the result cannot be written: {self.path} ({error.strerror})") from None
-
-    def runs(self, case: Case, stage: str) -> list[Run]:
-        """Return the runs of this case and stage that were saved before an interruption."""
-        if self.open.get("case") != case.name:
-            self.open = {"case": case.name}
-        return [Run(**each) for each in self.open.get(stage, [])]
-
-    def keep(self, stage: str, runs: Sequence[Run]) -> None:
-        """Save the runs of a stage of the unfinished case."""
-        self.open[stage] = [asdict(run) for run in runs]
-        self.save()
 
 
 def start(cases: Sequence[Case], path: Path | None, resume: bool, **facts: Any) -> Book:
@@ -217,21 +206,24 @@ class Measurement:
 
     def _runs(self, stage: str, choices: Sequence[Choice], repeats: int) -> list[Run]:
         """Return all runs of a stage. Runs from before an interruption are taken from the book."""
-        case, runs = self.case, self.book.runs(self.case, stage)
+        case, book = self.case, self.book
+        if book.open.get("case") != case.name:
+            book.open = {"case": case.name}
+        found: list[dict[str, Any]] = book.open.setdefault(stage, [])
+        for _ in found:
+            self.tick()
         prompts = texts.read(case.prompts, case.count)
         groups = [prompts[first : first + case.rows] for first in range(0, len(prompts), case.rows)]
-        for _ in runs:
-            self.tick()
-        arguments = self.ensemble, groups, parameters(case), choices, repeats, tuple(runs)
+        arguments = self.ensemble, groups, parameters(case), choices, repeats, [Run(**each) for each in found]
         try:
-            for each in measure.measure(*arguments, verification=case.verification):
-                runs.append(each)
+            for run in measure.measure(*arguments, verification=case.verification):
+                found.append(asdict(run))
                 self.tick()
-                if len(runs) % len(choices) == 0:
-                    self.book.keep(stage, runs)
+                if len(found) % len(choices) == 0:
+                    book.save()
         finally:
-            self.book.keep(stage, runs)
-        return runs
+            book.save()
+        return [Run(**each) for each in found]
 
 
 def _replayed(record: replay.Record, case: Case, choice: Choice, cell: Cell) -> float | None:
