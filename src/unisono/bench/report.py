@@ -58,12 +58,12 @@ def show_predictions(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
         found.add_row(row["schedule"], *_numbers(row, ("replayed", "formula")))
     console.print(found)
     for name, share, spent in zip(facts["members"], facts["acceptances"], facts["milliseconds"], strict=True):
-        console.print(f"{name}: {spent:.1f} ms per forward; of what it proposes stands {share:.2f}")
+        console.print(f"{name}: {spent:.1f} ms per forward; expected acceptance of its proposals: {share:.2f}")
     if facts["cost"] is not None:
         console.print(f"cost ratio, the proposer's forward over the other's: {facts['cost']:.2f}")
     best = ranked[0]
     if (best["replayed"] or 0) > 1 and best["schedule"] != BASELINE:
-        console.print(f"{best['schedule']} should pay most: {best['replayed']:.2f} times the speed of {BASELINE}")
+        console.print(f"{best['schedule']} should be fastest: {best['replayed']:.2f} times the speed of {BASELINE}")
     else:
         console.print(f"no schedule should be faster than {BASELINE}")
 
@@ -111,7 +111,7 @@ def _about(case: Mapping[str, Any]) -> str:
     shares = ", ".join(f"{share:.2f}" for share in case["acceptances"])
     return (
         f"{members}, `{case['combine']}`, T={case['temperature']:g}, {rows}, {prompts}.{picked}"
-        f" Of what each member proposes stands: {shares}."
+        f" Expected acceptance of each member's proposals: {shares}."
     ) + "".join(f" Skipped: {name}, {reason}." for name, reason in case["skipped"].items())
 
 
