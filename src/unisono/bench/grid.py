@@ -15,7 +15,6 @@ one case. The choices of one case run interleaved with `standard`.
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -86,19 +85,18 @@ class Case:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
-PRESETS = resources.files("unisono.bench") / "presets"
+PRESETS = Path(__file__).parent / "presets"
 
 
 def presets() -> list[str]:
     """Return the names of the grids in the package."""
-    return sorted(file.name.removesuffix(".yaml") for file in PRESETS.iterdir() if file.name.endswith(".yaml"))
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def preset(name: str) -> list[Case]:
     """Return the cases of a grid in the package; raise ConfigurationError if there is no preset of this name."""
     require_known("preset", [name], presets())
-    with resources.as_file(PRESETS / f"{name}.yaml") as path:
-        return read(path)
+    return read(PRESETS / f"{name}.yaml")
 
 
 def read(path: Path) -> list[Case]:

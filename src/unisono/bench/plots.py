@@ -1,7 +1,6 @@
 """Plots of a result file: speed-ups beside the paper's, curves, quality against speed, and the timeline of one run."""
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ KINDS = {  # the colour of each kind of choice, in the order of the bars
     "parallel": "#9498a0",
     "transformers": "#9c6b4e",
 }
+REPORTED = Path(__file__).parent / "data" / "paper.yaml"
 PAPER = {"parallel": "parallel", "speculative": "SD", "cos": "CoS"}  # names of the methods in the CoS paper
 ORIGINS = {"accepted": "o", "redrawn": "x", "drawn": "s"}
 AXES = {
@@ -124,8 +124,7 @@ def _reported(case: Mapping[str, Any]) -> dict[str, list[float]]:
         return {}
     wanted = {"combination": combination, "members": len(seconds), "temperature": case["temperature"]}
     found: dict[str, list[float]] = {}
-    tables = (resources.files("unisono.bench") / "data" / "paper.yaml").read_text(encoding="utf-8")
-    for each in yaml.safe_load(tables):
+    for each in yaml.safe_load(REPORTED.read_text(encoding="utf-8")):
         for method, values in each["speedups"].items() if wanted.items() <= each.items() else ():
             found.setdefault(method, []).extend(values)
     return found
@@ -195,7 +194,8 @@ def _timeline(document: Mapping[str, Any]) -> Any:
     axes = _axes(10, 1 + 0.5 * len(names), xlabel=xlabel)
     for member, start, end, tokens in run["forwards"]:
         axes.barh(int(member), 1000 * (end - start), 0.7, 1000 * start, color=COLOURS[int(member)], ec="white", lw=0.3)
-        axes.annotate(f"{tokens:g}", (500 * (start + end), member), ha="center", va="center", fontsize=5, color="white")
+        middle = (500 * (start + end), member)
+        axes.annotate(f"{tokens:g}", middle, ha="center", va="center", fontsize=5, color="white")
     placed = _side_by_side(run["commits"], 8 * max(end for _, _, end, _ in run["forwards"]))
     for origin, marker in ORIGINS.items():
         found = [(at, "black" if member is None else COLOURS[member]) for at, kind, member in placed if kind == origin]

@@ -8,7 +8,6 @@ import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import yaml
 
 from unisono.errors import ConfigurationError, RequestError
 
-_DATA = yaml.safe_load((resources.files("unisono.bench") / "data" / "prompts.yaml").read_text(encoding="utf-8"))
+_DATA = yaml.safe_load((Path(__file__).parent / "data" / "prompts.yaml").read_text(encoding="utf-8"))
 PYTHON: tuple[str, ...] = tuple(_DATA["python"])
 EDITS = tuple(text.format(**_DATA["blocks"]) for text in _DATA["edits"])  # most of their continuation is in the prompt
 # Texts to score, each without repetition
