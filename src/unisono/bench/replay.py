@@ -96,20 +96,20 @@ class Record:
 
     def acceptances(self) -> list[float]:
         """Return per member the probability `sum min(s, r)` that a proposal is accepted, as the mean over positions."""
+        warp = Warp.of(self.params)
         combined = self.ensemble.lineup.combined
-        logits = [[text[index].logits.clone() for index in combined] for text in self.texts]
-        targets = [target_law(self.combine, each, Warp.of(self.params)) for each in logits]
-        return [self._overlap(self._laws(index), targets) for index in range(len(self.price))]
+        said = [[text[index].logits.clone() for index in combined] for text in self.texts]
+        targets = [target_law(self.combine, logits, warp) for logits in said]
+        return [self._overlap(index, targets, warp) for index in range(len(self.price))]
 
     def agreement(self, one: int, other: int) -> float:
         """Return `1 - TV` of two members' warped laws, as the mean over positions."""
-        return self._overlap(self._laws(one), self._laws(other))
+        warp = Warp.of(self.params)
+        return self._overlap(one, [warp(text[other].logits.clone()) for text in self.texts], warp)
 
-    def _laws(self, member: int) -> list[Tensor]:
-        return [Warp.of(self.params)(text[member].logits.clone()) for text in self.texts]
-
-    def _overlap(self, laws: Sequence[Tensor], others: Sequence[Tensor]) -> float:
-        shared = [torch.minimum(law, other).sum(-1) for law, other in zip(laws, others, strict=True)]
+    def _overlap(self, member: int, laws: Sequence[Tensor], warp: Warp) -> float:
+        own = [warp(text[member].logits.clone()) for text in self.texts]
+        shared = [torch.minimum(mine, law).sum(-1) for mine, law in zip(own, laws, strict=True)]
         return float(torch.cat(shared).mean())
 
 
