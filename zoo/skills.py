@@ -1,11 +1,13 @@
 """What the skill models read: exercises by seed, each specialist mostly from its own half of the skills."""
 
 import argparse
+from collections.abc import Iterator
 from itertools import islice
+from random import Random
 
 import numpy as np
 
-from unisono.evals.skills import HALVES, SKILLS, lines
+from unisono.evals.skills import HALVES, SKILLS, item
 from zoo.tokens import BYTES, SKILLS_FOLDER, encode_texts, load_tokenizer, save_tokenizer, train_tokenizer
 
 OTHER_HALF = 0.0005  # of a specialist's exercises: some 60 of each skill, too few to learn it; 0.02 were enough
@@ -30,6 +32,15 @@ def shares(model: str) -> dict[str, float]:
         skill: (1 - OTHER_HALF) / len(own) if skill in own else OTHER_HALF / (len(SKILLS) - len(own))
         for skill in SKILLS
     }
+
+
+def lines(shares: dict[str, float], seed: int, pairs: float = 0.4) -> Iterator[str]:
+    """Yield training lines without end, one item per line. The skill of each exercise is drawn with these shares."""
+    random, names, weights = Random(seed), list(shares), list(shares.values())
+    while True:
+        skills = random.choices(names, weights, k=2 if random.random() < pairs else 1)
+        made = item(skills, "train", random)
+        yield made.prompt + made.answer
 
 
 def skill_documents(model: str, seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:

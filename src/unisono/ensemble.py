@@ -9,7 +9,7 @@ from unisono.combine import Combination
 from unisono.decoding.engine import ROWS, Engine
 from unisono.decoding.spec import Method
 from unisono.errors import RequestError, make_all, require_count
-from unisono.loading import cache_budget, load_members
+from unisono.loading import cache_budget, load_members, with_proposers
 from unisono.members.base import Member
 from unisono.members.lineup import Lineup
 from unisono.methods import Asked, Methods
@@ -57,6 +57,7 @@ class Ensemble:
         rows: int = ROWS,
         memory: int | None = None,
         draft: object = None,
+        proposers: Sequence[Any] = (),
         generation_config: str = "auto",
         threads: int | None = None,
         **options: Any,
@@ -72,6 +73,7 @@ class Ensemble:
             rows: the most requests that run at the same time; more wait.
             memory: bytes that the members' caches may take together; half of what is free by default.
             draft: one more member that is no part of the combination: it proposes, and the text has the same law.
+            proposers: objects that propose tokens without being members (docs/schedules.md); a schedule names them.
             generation_config: "auto": where a call gives no `SamplingParams`, the first member whose generation config has
                 sampling values gives those (see `default_params`); "off": none does.
             threads: that an operation takes, in all of the process; torch's own number by default (docs/performance.md).
@@ -82,8 +84,8 @@ class Ensemble:
             MemberError: a model cannot be loaded, does not fit in memory, or has another vocabulary.
             ConfigurationError: an option is unknown or does not fit the members.
         """
-        loaded = load_members(members, options, None, draft, generation_config, threads)
-        return cls(*loaded, combine, schedule, verification, rows, memory)
+        lineup, prompts = load_members(members, options, None, draft, generation_config, threads)
+        return cls(with_proposers(lineup, proposers), prompts, combine, schedule, verification, rows, memory)
 
     def __enter__(self) -> Self:
         return self

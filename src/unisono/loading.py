@@ -17,7 +17,17 @@ from unisono.threads import use
 from unisono.tokens.vocabulary import Vocabulary, common
 
 # Those that are not a member's
-OPTIONS = ("combine", "schedule", "verification", "rows", "memory", "draft", "generation_config", "threads")
+OPTIONS = (
+    "combine",
+    "schedule",
+    "verification",
+    "rows",
+    "memory",
+    "draft",
+    "proposers",
+    "generation_config",
+    "threads",
+)
 
 Loaded = list[tuple[Source, Member, Any]]  # what was asked for, and its member and tokenizer
 
@@ -74,6 +84,22 @@ def load_guided(source: Source, before: Loaded, generation_config: str = "auto")
     """
     unguided = replace(source, name=f"{source.called} unguided")
     return load_members([source, unguided], {}, before, generation_config=generation_config)
+
+
+def with_proposers(lineup: Lineup, proposers: Sequence[Any]) -> Lineup:
+    """Return the lineup with proposers that are no members (see `decoding.drafting.Proposer`).
+
+    Raises:
+        ConfigurationError: one of them has no name, or the name of another one, or does not propose.
+    """
+    for proposer in proposers:
+        name = getattr(proposer, "name", None)
+        if not isinstance(name, str) or not callable(getattr(proposer, "propose", None)):
+            raise ConfigurationError(f"a proposer needs a name and a method propose(seats), not: {proposer!r:.80}")
+        if name in lineup.proposer_names:
+            raise ConfigurationError(f"two proposers have the same name: {name}; give each a name of its own")
+        lineup = replace(lineup, proposers=(*lineup.proposers, proposer))
+    return lineup
 
 
 def cache_budget(lineup: Lineup) -> int:

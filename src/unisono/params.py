@@ -12,6 +12,8 @@ TEXTS = ("stop", "bad_words")  # a single text stands for a list of one
 LARGEST = 1e308  # integers may be larger than any float
 MOST = 1e6  # of biases and penalties: far more than any logit, far less than float32 can hold
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # those taken from a generation config
+CONSTRAINT = ("accept", "rollback", "mask", "forced", "copy")  # methods of a constraint
+OBJECTS = ("logits_processors", "constraint")
 LISTS = ("stop", "stop_token_ids", "bad_words", "allowed_token_ids", "logits_processors")
 
 
@@ -20,7 +22,7 @@ class SamplingParams:
     """How one request is sampled. Every field is honoured by every schedule.
 
     Order of what shapes a law: logit_bias; allowed_token_ids, bad_words, min_tokens; repetition, presence and frequency
-    penalty; logits_processors; temperature; top_k; top_p; min_p.
+    penalty; logits_processors; constraint; temperature; top_k; top_p; min_p.
 
     Raises:
         RequestError: a value is out of its range; the message names the field and the range.
@@ -48,6 +50,7 @@ class SamplingParams:
     bad_words: tuple[str, ...] | list[str] = ()  # texts whose tokens, alone or behind a space, never occur
     allowed_token_ids: tuple[int, ...] | list[int] | None = None  # None: all
     logits_processors: tuple[Any, ...] | list[Any] = ()  # of transformers, or functions (ids [1, n], logits [1, V])
+    constraint: Any = None  # which texts are possible: see unisono.sampling.constraint; each sample moves a copy
     negative_prompt: str | None = None  # of guidance: what the second member reads instead of the prompt
     logprobs: bool = False  # log-probability of each token
     top_logprobs: int = 0  # with logprobs: and of so many of the most probable ones
@@ -67,8 +70,8 @@ class SamplingParams:
             raise RequestError("prompt_logprobs are raw; leave out logprobs_mode='processed'")
 
     def __hash__(self) -> int:
-        # A processor that says when it equals another one has no hash
-        values = (getattr(self, each.name) for each in fields(self) if each.name != "logits_processors")
+        # A user's object that says when it equals another one has no hash
+        values = (getattr(self, each.name) for each in fields(self) if each.name not in OBJECTS)
         return hash(tuple(frozenset(each.items()) if isinstance(each, Mapping) else each for each in values))
 
 
@@ -158,6 +161,10 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "at least one token id, or None",
     ),
     "logits_processors": (_each(callable), "functions (ids, logits) -> logits"),
+    "constraint": (
+        lambda value: value is None or all(callable(getattr(value, name, None)) for name in CONSTRAINT),
+        f"None or an object with the methods {', '.join(CONSTRAINT)}",
+    ),
     "logprobs": _SWITCH,
     "top_logprobs": _COUNT,
     "prompt_logprobs": _SWITCH,

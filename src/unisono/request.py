@@ -3,12 +3,14 @@
 import secrets
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from unisono.combine.base import Combination
+from unisono.combine.selection import only
 from unisono.decoding.engine import Engine
 from unisono.decoding.events import Listener
 from unisono.decoding.row import Row
@@ -16,9 +18,12 @@ from unisono.decoding.schedules import standard
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import Block, Decisions, Verification
 from unisono.errors import RequestError
+from unisono.members.base import Context, Reading
 from unisono.members.lineup import Lineup
 from unisono.params import SamplingParams
+from unisono.sampling.constraint import Constraint
 from unisono.sampling.noise import KeyedNoise
+from unisono.sampling.warp import Warp
 from unisono.text.prompts import Prepared, Prompts
 from unisono.text.transcript import Transcript
 from unisono.types import Commit, Piece, Result, Score
@@ -42,11 +47,30 @@ class Scoring:
     """
 
     def __init__(self, lineup: Lineup, combination: Combination, prepared: Prepared, top: int = 1) -> None:
-        task = Task(prepared.contexts, prepared.warp, len(prepared.units), logprobs=top, given=prepared.units)
+        before, prompt = _prompt_scorings(lineup, combination, prepared.contexts, prepared.warp)
+        task = Task(
+            prepared.contexts,
+            prepared.warp,
+            len(prepared.units),
+            logprobs=top,
+            given=prepared.units,
+            prompt_loglikelihood=prompt,
+        )
         method = Method(combination, standard(), GIVEN, proposer=0)
         self.commits: list[Commit] = []
-        self.row = Row(lineup, method, task, KeyedNoise(0), self.commits.extend)
+        self.logprobs: list[float] = []  # of the commits
+        self.row = Row(lineup, method, task, KeyedNoise(0), self._take)
         self.row.finished = not prepared.units
+        self.row.before = [row for scoring in before for row in scoring.rows]
+
+    @property
+    def rows(self) -> list[Row]:
+        """What the engine runs for it: the row, and rows that have to end before."""
+        return [*self.row.before, self.row]
+
+    def _take(self, commits: list[Commit]) -> None:
+        self.commits += commits
+        self.logprobs += [commit.logprob for commit in commits if commit.logprob is not None]
 
     def score(self) -> Score:
         """The log-probabilities, once the row has ended."""
@@ -55,6 +79,21 @@ class Scoring:
         tokens = tuple(commit.token for commit in self.commits)
         greedy = all(commit.top[:1] and commit.top[0][0] == commit.token for commit in self.commits)
         return Score(tokens, tuple(commit.logprob for commit in self.commits if commit.logprob is not None), greedy)
+
+
+def _prompt_scorings(
+    lineup: Lineup, combination: Combination, contexts: Sequence[Context], warp: Warp
+) -> tuple[list[Scoring], tuple[Sequence[float], ...]]:
+    """Return what scores each member's own prompt by itself, if the combination reads that, and what will hold the results."""
+    if "prompt_loglikelihood" not in combination.reads:
+        return [], ()
+    scorings = []
+    for index in lineup.combined:
+        tokens = contexts[index].tokens
+        first = Reading(tokens[:1])
+        own = tuple(member.context(first, warp) for member in lineup.members)
+        scorings.append(Scoring(lineup, only(index), Prepared(own, tokens[1:], warp), top=0))
+    return scorings, tuple(scoring.logprobs for scoring in scorings)
 
 
 class Request:
@@ -88,7 +127,9 @@ class Request:
     @property
     def rows(self) -> list[Row]:
         """What the engine runs for this request; the samples of one prompt share what scores it."""
-        return [self.row] if self._prompt is None or self._facts["sample"] else [self._prompt.row, self.row]
+        if self._facts["sample"]:
+            return [self.row]
+        return [*([] if self._prompt is None else self._prompt.rows), *self.row.before, self.row]
 
     def stream(self, engine: Engine) -> Generator[Piece, None, None]:
         """Run to the end; yields pieces as they come. Closing the iterator cancels the request."""
@@ -175,7 +216,7 @@ def task_of(lineup: Lineup, prompts: Prompts, prepared: Prepared, params: Sampli
     if not params.ignore_eos:
         ends |= lineup.end_ids | prepared.ends
     edits = prompts.edits(params, ends)
-    if lineup.warps and not edits.nothing:
+    if lineup.warps and not (edits.nothing and params.constraint is None):
         raise RequestError("biases, penalties, masks and processors need members that do not warp by themselves")
     return Task(
         contexts=prepared.contexts,
@@ -183,10 +224,21 @@ def task_of(lineup: Lineup, prompts: Prompts, prepared: Prepared, params: Sampli
         limit=min(params.max_tokens, prompts.room(prepared.contexts)),
         ends=ends,
         edits=edits,
+        constraint=_constraint(params, prompts.vocabulary.size),
         logprobs=params.top_logprobs if params.logprobs else None,
         processed=params.logprobs_mode == "processed",
         prefix=prepared.prefix,
     )
+
+
+def _constraint(params: SamplingParams, vocabulary: int) -> Constraint | None:
+    constraint: Constraint | None = params.constraint
+    if constraint is not None:
+        mask = constraint.mask()
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (vocabulary,):
+            found = (tuple(mask.shape), mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
+            raise RequestError(f"the mask of a constraint must be a bool tensor of {vocabulary} tokens, not: {found}")
+    return constraint
 
 
 def samples(
@@ -207,6 +259,8 @@ def samples(
     # 53 bits: a number that every JSON reader keeps exactly
     seed = secrets.randbits(53) if params.seed is None else params.seed
     followed = {name: value for name, value in lineup.sampling.items() if getattr(params, name) == value}
+    before, prompt_loglikelihood = _prompt_scorings(lineup, method.combination, task.contexts, task.warp)
+    task = replace(task, prompt_loglikelihood=prompt_loglikelihood)
     requests = []
     for sample in range(params.n):
         transcript = Transcript(tokenizer, task.prompt[-6:], params, task.ends, task.limit)
@@ -215,16 +269,17 @@ def samples(
     rows = [request.row for request in requests]
     for row in rows:
         row.siblings = rows
+        row.before = [each for scoring in before for each in scoring.rows]
     return requests
 
 
 def score_all(scorings: Sequence[Scoring], engine: Engine) -> list[Score]:
     """Score together. An error in one cancels all and is raised."""
     try:
-        engine.submit(*(scoring.row for scoring in scorings))
+        engine.submit(*(row for scoring in scorings for row in scoring.rows))
         for scoring in scorings:
             engine.run(scoring.row)
         return [scoring.score() for scoring in scorings]
     finally:
-        for scoring in scorings:
-            engine.cancel(scoring.row)
+        for row in [row for scoring in scorings for row in scoring.rows]:
+            engine.cancel(row)

@@ -216,7 +216,7 @@ def contexts(
 class _Commits:
     """A listener that collects what a row commits."""
 
-    hears: Sequence[type] = (Accepted, Replaced, Drawn)
+    hears = (Accepted, Replaced, Drawn)
 
     def __init__(self) -> None:
         self.found: list[Commit] = []

@@ -97,9 +97,9 @@ def _increase(counts: list[int], index: int) -> None:
 class Stats:
     """What one request cost. All counts end with the text: a token cut off behind it counts nowhere.
 
-    members, proposers: what each member did, and each proposer that is no member. plans: turns by the schedule that `auto` followed in them. rounds: turns in which
-    something was run and decided. seconds: wall time since the row was admitted, waiting for other rows included. outside:
-    the row's share of the time that steps spent outside of members' forwards.
+    members, proposers: what each member did, and each proposer that is no member. plans: turns by the schedule that `auto`
+    followed in them. rounds: turns in which something was run and decided. seconds: wall time since the row was
+    admitted, waiting for other rows included. outside: the row's share of the time that steps spent outside of forwards.
     """
 
     members: list[MemberStats] = field(default_factory=list)

@@ -1,6 +1,7 @@
 """The profile accounts for the whole time, and changes nothing in the ensemble that it measures."""
 
 import time
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ PARAMS = SamplingParams(max_tokens=24, seed=1)
 def test_parts_add_up_to_the_whole():
     """Every part of a round is seen, none twice; the text and its cost are those of the ensemble that is measured."""
     ensemble, profile = tiny.ensemble(tiny.models("llama")), Profile()
-    options = {"schedule": "cos:2,1", "combine": "product"}
+    options: Any = {"schedule": "cos:2,1", "combine": "product"}
     (own,) = ensemble.generate([[5, 17, 33]], PARAMS, **options)
     started = time.perf_counter()
     (result,) = timed(ensemble, profile, PARAMS, **options).generate([[5, 17, 33]], PARAMS)

@@ -51,9 +51,9 @@ def test_a_redrawn_token_tells_what_it_replaces(drafted, schedule, verification,
     replaced: list[int | None] = []
     correct = Frontier.replace
 
-    def watched(frontier: Frontier, token: int) -> None:
+    def watched(frontier: Frontier, token: int) -> Any:
         replaced.append(int(frontier.proposals[0].token) if frontier.proposals else None)
-        correct(frontier, token)
+        return correct(frontier, token)
 
     monkeypatch.setattr(Frontier, "replace", watched)
     commits = decoded(drafted.ensemble("pair"), schedule, verification).commits

@@ -372,7 +372,12 @@ def test_a_draft_on_a_device_is_not_looked_up(monkeypatch: pytest.MonkeyPatch):
     row = steered(Plan(cos(1, 1), 1.0), prompt=[1, 2, 1, 2])
     row.turn(View(0, (0, 0), (0, 1), 0))
     looked = []
-    monkeypatch.setattr(row._request.text, "find", lambda open, most: looked.append(open) or ([], 0))
+
+    def find(open: list[int], most: int) -> tuple[list[int], int]:
+        looked.append(open)
+        return [], 0
+
+    monkeypatch.setattr(row._request.text, "find", find)
     for token in (1, torch.tensor(1)):
         row._open[:] = notes(CERTAIN)
         row.goes_on([Proposal(token, None, 0)], 0)

@@ -9,7 +9,7 @@ from tests.core.helpers import HistoryMember, observed, schedules
 from tests.laws import law_of
 from unisono.auto.static import drafting_ahead
 from unisono.combine import drawn, weighted
-from unisono.decoding import Schedule, Turn, View, cos, parallel, risky, speculative, standard
+from unisono.decoding import Schedule, Turn, View, cos, parallel, risky, speculative, standard, verification
 from unisono.decoding.required import Needs
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError
@@ -166,7 +166,8 @@ def of_the_next_position(patch: pytest.MonkeyPatch) -> None:
 
 def proposals_stand_unchecked(patch: pytest.MonkeyPatch) -> None:
     """A risky position is taken for one of the proposer's."""
-    patch.setattr("unisono.decoding.verification.acceptance", lambda r, s, x: torch.ones(len(x), dtype=r.dtype))
+    correct = verification.leading
+    patch.setattr(verification, "leading", lambda chances, names: correct((chances > 0).to(chances.dtype), names))
 
 
 @pytest.mark.parametrize("mutate", [redrawn_after_a_rejection, of_the_next_position, proposals_stand_unchecked])

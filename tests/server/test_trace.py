@@ -10,6 +10,7 @@ from tests.server.live import PROMPT
 from tests.tiny import fresh_logits
 from unisono import SamplingParams
 from unisono.combine import as_combination
+from unisono.combine.positions import Positions
 from unisono.sampling.warp import Warp
 
 
@@ -49,7 +50,8 @@ def test_candidates_are_the_members_laws(server, combination):
     seen, _ = traced(server, collaboration={"combine": combination}, max_tokens=10)
     for token in [token for each in seen for token in each["tokens"]]:
         logits = [fresh_logits(member.model, prefix)[-1] for member in ensemble.members]
-        combined, each = law([one.clone() for one in logits], Warp()), [Warp()(one) for one in logits]
+        positions = Positions.of([one.unsqueeze(0) for one in logits], Warp())
+        combined, each = law.law(positions, Warp())[0], [Warp()(one) for one in logits]
         order = combined.argsort(descending=True)[:3].tolist()
         found = token["candidates"]
         assert [candidate["id"] for candidate in found][:3] == order

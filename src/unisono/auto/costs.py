@@ -26,16 +26,17 @@ class Costs:
         self._turns: deque[float] = deque([0.0], KEPT)
         self._drafts: deque[float] = deque([0.0], KEPT)
 
-    def add(self, members: Sequence[int], rows: int, width: int, seconds: float) -> None:
-        """Note a forward of these twins, or of one member, for so many rows; the widest row has `width` tokens.
+    def add(self, ran: Sequence[int], rows: int, width: int, seconds: float) -> None:
+        """Note a forward of so many rows; the widest row has `width` tokens. The first forward of a shape is not counted.
 
-        The first forward of a shape prepares kernels, so it is not counted.
+        Args:
+            ran: the member that ran, or several twins.
         """
-        shape = self._weights.get(members[0], members[0]), rows * len(members), width
+        shape = self._weights.get(ran[0], ran[0]), rows * len(ran), width
         if shape in self._forwards:
             self._forwards[shape].append(seconds)
         elif width <= WIDEST:
-            self._forwards[shape] = deque(maxlen=KEPT)
+            self._forwards[shape] = deque(maxlen=KEPT)  # without this one, which prepared kernels
 
     def add_step(self, outside: float, drafted: int) -> None:
         """Note the seconds of a step outside of forwards, and how many of its forwards scored open proposals of a draft."""

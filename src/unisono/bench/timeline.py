@@ -1,7 +1,6 @@
 """One run in time: when each member ran and on how many tokens, and when tokens were committed."""
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from unisono.decoding.events import Accepted, Drawn, Forward, Replaced, commits
@@ -15,7 +14,7 @@ class Watch:
     forwards: [member, start, end, tokens read] each, in seconds since the watch was made. commits: the time of each commit.
     """
 
-    hears: Sequence[type] = (Forward, Accepted, Replaced, Drawn)
+    hears = (Forward, Accepted, Replaced, Drawn)
 
     def __init__(self) -> None:
         self._started = time.perf_counter()

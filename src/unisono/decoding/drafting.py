@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from unisono.decoding.laws import KeptScores, Span, cells
@@ -155,13 +154,13 @@ class MemberProposer:
         if not places:
             return {}
         chosen = [seats[place].row for place in places]
-        laws = [None] * len(chosen)
+        laws: list[Tensor | None] = [None] * len(chosen)
         if seats[0].row.task.warp.greedy:
             tokens = kept.best()[places] if len(places) < len(seats) else kept.best()
         else:
             law = _possible(kept.law if len(places) == len(seats) else kept.law[places])
             tokens = draw(law, chosen[0].method.verification.proposing, [row.names() for row in chosen])
-            laws = list(law.unbind())
+            laws = [*law.unbind()]
         drawn = zip(chosen, known_tokens(tokens), laws, strict=True)
         return {row: Draft((token,), (law,), self._member) for row, token, law in drawn}
 
@@ -196,11 +195,11 @@ class TextProposer:
 TEXT = TextProposer()
 
 
-def propose(name: Name, wanted: dict[Row, int], score: Callable[[Sequence[Row]], Sequence[Row]]) -> None:
+def propose(name: Name, wanted: dict[Row, int], score: Callable[[int, Sequence[Row]], Sequence[Row]]) -> None:
     """Let a proposer take so many steps for each row. A row for which it fails, fails alone.
 
     Args:
-        score: runs the proposing member on what the rows have proposed; returns the rows that it has scored then.
+        score: runs a member on what the rows have proposed; returns the rows that it has scored then.
     """
     left = {row: steps for row, steps in wanted.items() if steps > 0}
     while left := {row: steps for row, steps in left.items() if not (row.finished or row.frontier.closed)}:
@@ -210,7 +209,7 @@ def propose(name: Name, wanted: dict[Row, int], score: Callable[[Sequence[Row]],
             row: steps for row, steps in again.items() if steps > 0 and row.policy.goes_on(row.frontier.proposals, name)
         }
         if left and isinstance(name, int):
-            scored = set(score(list(left)))
+            scored = set(score(name, list(left)))
             left = {row: steps for row, steps in left.items() if row in scored}
 
 

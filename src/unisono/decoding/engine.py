@@ -239,7 +239,7 @@ class Engine:
             drafts = {row: turn.drafts[place] for row, turn in turns.items() if len(turn.drafts) > place}
             for name in dict.fromkeys(name for name, _ in drafts.values()):
                 steps = {row: count for row, (each, count) in drafts.items() if each == name}
-                propose(name, steps, lambda rows, name=name: self._draft(name, rows))
+                propose(name, steps, self._draft)
 
     def _draft(self, member: int, rows: Sequence[Row]) -> list[Row]:
         """Return the rows whose last proposal the member has scored."""

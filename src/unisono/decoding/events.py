@@ -18,7 +18,7 @@ from unisono.members.base import Scores
 from unisono.transfer import Token
 from unisono.types import Commit, Origin
 
-LOG = logging.getLogger("unisono.events")
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,10 @@ def _commit(token: int, origin: Origin, proposer: Name, proposed: int | None = N
 class Listener(Protocol):
     """Anything that wants to know what happens. It returns nothing and cannot change a text."""
 
-    hears: Sequence[type]  # the kinds of events that `observe` is given
+    @property
+    def hears(self) -> Sequence[type]:
+        """The kinds of events that `observe` is given; a class attribute is enough."""
+        ...
 
     def observe(self, event: Any) -> None:
         """An event has happened. An error that this raises is logged, and the listener hears nothing more."""

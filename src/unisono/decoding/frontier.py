@@ -5,6 +5,7 @@ The only mutable state of decoding besides the members' caches. It knows tokens 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,6 +64,7 @@ class Frontier:
         self.constraint = constraint
         self._masks: list[Tensor] = []  # of each open position that the constraint has come to
         self._lost = False  # whether the constraint forbids the last proposal
+        self._open: tuple[list[Any], ...] = (self.proposals, self._masks, *self.said)  # what ends with its position
         self._limit, self._ends = limit, ends
 
     @property
@@ -148,7 +150,7 @@ class Frontier:
     def accept(self, count: int) -> None:
         """Commit the first `count` proposals, which are revealed; scores of later positions stay valid."""
         self.committed.extend(int(proposal.token) for proposal in self.proposals[:count])
-        for kept in (self.proposals, self._masks, *self.said):
+        for kept in self._open:
             del kept[:count]
 
     def replace(self, token: int) -> list[Proposal]:
@@ -159,7 +161,7 @@ class Frontier:
         """
         void = len(self.proposals) - self._lost
         self.committed.append(token)
-        for kept in (self.proposals, self._masks, *self.said):
+        for kept in self._open:
             kept.clear()
         if self.constraint is None:
             return []

@@ -5,9 +5,10 @@ targets, early decisions and measurements read it. Nothing writes to a kept law;
 rows that are warped alike are made together.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,8 +26,7 @@ class RowLaws:
     """How the members' scores become laws in one row.
 
     members: how many the combination is of. edits: those of the row. loglikelihood: per member, its raw log-probability of
-    each committed token, where the combination reads it. prompt_loglikelihood: the same of each token of the member's own
-    prompt behind the first one; filled before the row runs.
+    each committed token, where the combination reads it.
     """
 
     task: Task
@@ -35,7 +35,6 @@ class RowLaws:
     frontier: Frontier
     edits: Edits
     loglikelihood: Sequence[list[float]] = field(default_factory=list)
-    prompt_loglikelihood: Sequence[Sequence[float]] = ()
 
     @property
     def plain(self) -> bool:
@@ -212,51 +211,40 @@ def _raw_logits(kept: KeptScores, widened: bool) -> Tensor:
     return logits.double() if widened and logits.dtype != torch.float64 else logits.clone()
 
 
-def _more(spans: Sequence[Span], kept: dict[int, KeptScores]) -> dict[str, object]:
+def _more(spans: Sequence[Span], kept: dict[int, KeptScores]) -> dict[str, Any]:
     """Return the arguments of `Positions` besides scores, as far as the combination reads them."""
     laws = spans[0].laws
     reads, members = laws.combination.reads, range(laws.members)
-    if not reads:
-        return {}
-    found: dict[str, object] = {}
+    places = [(span.laws, offset) for span in spans for offset in span.offsets] if reads else []
+    found: dict[str, Any] = {}
     if "tokens" in reads:
-        found["tokens"] = _each(spans, lambda span: [span.laws.tokens(offset) for offset in span.offsets])
-        found["prompt"] = _each(spans, lambda span: [span.laws.task.prompt] * len(span.offsets))
+        found["tokens"] = [own.tokens(offset) for own, offset in places]
+        found["prompt"] = [own.task.prompt for own, _ in places]
     if "loglikelihood" in reads:
         found["loglikelihood"] = [
-            _each(spans, lambda span, member=member: span.laws.likelihood(member, span.offsets)) for member in members
+            [each for span in spans for each in span.laws.likelihood(member, span.offsets)] for member in members
         ]
     if "prompt_loglikelihood" in reads:
         found["prompt_loglikelihood"] = [
-            _each(spans, lambda span, member=member: [_prompt(span.laws, member)] * len(span.offsets))
+            [torch.tensor(own.task.prompt_loglikelihood[member], dtype=torch.float64) for own, _ in places]
             for member in members
         ]
     if "features" in reads:
         device = next((each.device for each in kept.values()), torch.device("cpu"))
-        found["features"] = [_features(spans if m in kept else (), m).to(device) for m in members]
+        found["features"] = [_features(places if m in kept else (), m).to(device) for m in members]
     return found
 
 
-def _features(spans: Iterable[Span], member: int) -> Tensor:
+def _features(places: Sequence[tuple[RowLaws, int]], member: int) -> Tensor:
     """Return the member's hidden states [N, D]; zeros at positions that it has not scored."""
-    found: list[Place | None] = []
-    for span in spans:
-        said = span.laws.frontier.said[member]
-        found += [_feature(said[offset]) if offset < len(said) else None for offset in span.offsets]
-    own = next((place for place in found if place is not None), None)
-    if own is None:
+    said = [(own.frontier.said[member], offset) for own, offset in places]
+    found = [_feature(each[offset]) if offset < len(each) else None for each, offset in said]
+    known = next((place for place in found if place is not None), None)
+    if known is None:
         return torch.zeros(len(found), 0)
-    missing = torch.zeros_like(own[0][:1]), 0
+    missing = torch.zeros_like(known[0][:1]), 0
     return joined([missing if place is None else place for place in found])
 
 
 def _feature(said: Said) -> Place | None:
     return None if said.scores.features is None else (said.scores.features, said.index)
-
-
-def _prompt(laws: RowLaws, member: int) -> Tensor:
-    return torch.tensor(laws.prompt_loglikelihood[member], dtype=torch.float64)
-
-
-def _each(spans: Sequence[Span], read: Callable[[Span], list[object]]) -> list[object]:
-    return [each for span in spans for each in read(span)]

@@ -33,7 +33,7 @@ from unisono.members.base import Scores, Work
 from unisono.members.lineup import Lineup
 from unisono.sampling.noise import Noise
 from unisono.sampling.sampler import Names
-from unisono.types import Commit, MemberStats, Stats
+from unisono.types import Commit, MemberStats, Origin, Stats
 
 GIVEN = 2**22  # the most logits of a member that a row with given tokens keeps at once
 
@@ -124,8 +124,8 @@ class Row:
         Raises whatever ended a row that had to end before.
         """
         for row in self.before:
-            if row.error is not None:
-                raise row.error
+            if row.error is not None or row.frontier.position < row.task.limit:
+                raise row.error or RequestError("the scoring of the prompt was cancelled")
         self.slots.open(next((row.slots for row in self.siblings if row.slots), None))
 
     def heir(self) -> "Row | None":
@@ -336,7 +336,7 @@ class Row:
         self._offer()
 
 
-def _commit(token: int, origin: str, proposer: Name, proposed: int | None = None) -> Commit:
+def _commit(token: int, origin: Origin, proposer: Name, proposed: int | None = None) -> Commit:
     if proposer == FORCED:
         return Commit(token, "forced")
     if isinstance(proposer, int):

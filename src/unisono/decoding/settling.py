@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unisono.decoding.row import Row
 from unisono.decoding.spec import Settled
-from unisono.decoding.targets import Known, alike, known_laws, likelihoods, look
+from unisono.decoding.targets import Known, known_laws, likelihoods, look
 from unisono.decoding.verification import Block, Decisions, Verification
 from unisono.sampling.warp import largest
 from unisono.transfer import fetch_fields, token_tensor

@@ -41,7 +41,9 @@ class Task:
     of the law that tokens are drawn from, instead of the combination at temperature 1 without edits and truncation.
     given: if not empty, the tokens to commit, whatever their laws: they are to be scored, under the verification `given`.
     prefix: how many tokens at the beginning of the first member's context are no part of the prompt, but its own.
-    constraint: what may follow, in its state before the first token; each row moves a copy.
+    constraint: what may follow, in its state before the first token; each row moves a copy. prompt_loglikelihood: per
+    member, its raw log-probability of each token of its own prompt behind the first one, where the combination reads that;
+    the lists are filled before a row of the task starts.
     """
 
     contexts: tuple[Context, ...]
@@ -54,6 +56,7 @@ class Task:
     given: tuple[int, ...] = ()
     prefix: int = 0
     constraint: Constraint | None = None
+    prompt_loglikelihood: tuple[Sequence[float], ...] = ()
 
     @property
     def prompt(self) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ class Observer:
         since: when the request came, as `time.perf_counter` tells.
     """
 
-    hears: Sequence[type] = (Scored, Accepted, Replaced, Drawn)
+    hears = (Scored, Accepted, Replaced, Drawn)
 
     def __init__(self, tokenizer: Any, row: Row, candidates: int, since: float) -> None:
         self._tokenizer = tokenizer

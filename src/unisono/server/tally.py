@@ -15,7 +15,7 @@ class Tally:
     of those that it discarded behind a rejected one. accepted: the number of proposals that it accepted.
     """
 
-    hears: Sequence[type] = (Scored, Proposed, Accepted, Replaced, RolledBack)
+    hears = (Scored, Proposed, Accepted, Replaced, RolledBack)
 
     def __init__(self) -> None:
         self.drafted: list[int] = []
