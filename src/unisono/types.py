@@ -79,7 +79,7 @@ class MemberStats:
         return sum(self.accepted_by_position)
 
     def count(self, decided: Sequence[int], accepted: int) -> None:
-        """Count a verified block. `decided` are the positions of this member's proposals; the first `accepted` were accepted."""
+        """Count a verified block: positions of this member's decided proposals, of which the first `accepted` were accepted."""
         for position in decided:
             _increase(self.decided_by_position, position)
         for position in decided[:accepted]:
