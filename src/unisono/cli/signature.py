@@ -1,7 +1,7 @@
 """Command-line options declared once, as the fields of a frozen dataclass.
 
-The parameters of a command are the fields. A field is made by `option` or `argument`, or its type is a dataclass of the
-same kind. The fields of such an inner dataclass take the place of the field.
+Each field is a parameter of the command and is made by `option`, `flag` or `argument`. A field may also be a dataclass of
+the same kind; its fields are then parameters too.
 """
 
 import functools
@@ -16,18 +16,26 @@ import typer
 
 def option(help: str, *names: str, default: Any = None, **settings: Any) -> Any:
     """Return a dataclass field that is an option of the command line. `settings` go to `typer.Option`."""
-    return _field(typer.Option(*names, help=help, **settings), default)
+    return _field(lambda field_name: typer.Option(*names, help=help, **settings), default)
+
+
+def flag(help: str, *names: str, default: bool | None = False) -> Any:
+    """Return a dataclass field that is an option without a value and without a `--no-...` form."""
+    return _field(
+        lambda field_name: typer.Option(*(names or [f"--{field_name.replace('_', '-')}"]), help=help), default
+    )
 
 
 def argument(help: str, default: Any = None) -> Any:
     """Return a dataclass field that is a positional argument of the command line."""
-    return _field(typer.Argument(help=help), default)
+    return _field(lambda field_name: typer.Argument(help=help), default)
 
 
-def _field(declared: Any, default: Any) -> Any:
+def _field(declare: Callable[[str], Any], default: Any) -> Any:
+    kept = {"declare": declare}
     if isinstance(default, list):
-        return field(default_factory=default.copy, metadata={"typer": declared})
-    return field(default=default, metadata={"typer": declared})
+        return field(default_factory=default.copy, metadata=kept)
+    return field(default=default, metadata=kept)
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -76,8 +84,8 @@ def _taken(values: dict[str, Any], options: Any) -> Any:
 def _parameters(name: str, annotation: Any, default: Any = Parameter.empty) -> Iterator[Parameter]:
     if is_dataclass(annotation):
         for each in fields(annotation):
-            declared = each.metadata.get("typer")
-            kind = Annotated[each.type, declared] if declared else each.type
+            declare = each.metadata.get("declare")
+            kind = Annotated[each.type, declare(each.name)] if declare else each.type
             yield from _parameters(each.name, kind, _default(each))
     else:
         yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

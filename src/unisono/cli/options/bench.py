@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unisono.cli.options.load import COMBINE, CONFIG, MEMBERS, SourceOptions
-from unisono.cli.signature import given, option
+from unisono.cli.signature import flag, given, option
 from unisono.errors import RequestError
 
 PROMPTS = "python or edits (bundled), a file of lines or JSON lines, gsm8k, humaneval, mmlu, cnn_dailymail or a hub id"
 PEERS = "transformers:generate, transformers:assisted:G or transformers:ensemble:G"
 SCHEDULE = "What to measure: SCHEDULE [VERIFICATION] [COMBINATION], as in 'cos:1,6 block'; repeat it. Default: auto."
-SEED = "Of every run; auto takes coupled verification then. In bfloat16 rounding may still tip a near-tie."
+SEED = "Seed of every run; auto then uses coupled verification. In bfloat16, rounding may still change a near-tie."
 OUTPUT = "Write the result with its provenance to this JSON file."
 
 
@@ -28,31 +28,27 @@ class CaseOptions:
     prompts: list[str] = option(f"Prompts: {PROMPTS}; repeat it. Default: python.", "--text", default=[])
     peers: list[str] = option(f"{PEERS}; repeat it.", "--peer", default=[])
     tokens: int | None = option("Tokens per run. Default: 64.", "--max-tokens", min=1)
-    count: int | None = option("How many of the prompts. Default: 4.", "--prompts", min=1)
+    count: int | None = option("The number of prompts. Default: 4.", "--prompts", min=1)
     repeats: int | None = option("Runs per prompt and choice. Default: 3.", min=1)
     seed: int | None = option(SEED)
 
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What `unisono bench` takes."""
-
     case: CaseOptions = field(default_factory=CaseOptions)
     preset: str | None = option("paper: the table; sweeps: the curves. Both take long.")
     grid: Path | None = option("A YAML file with the cells to measure.")
     config: Path | None = option(CONFIG)
     source: SourceOptions = field(default_factory=SourceOptions)
-    profile: bool = option("Show where a round's time goes instead.", "--profile", default=False)
+    profile: bool = flag("Show instead how the time of a round is spent.")
     output: Path | None = option(OUTPUT)
     markdown: Path | None = option("Write the result as Markdown.")
     plots: Path | None = option("Draw the result into this folder.")
-    resume: bool = option("Go on with the unfinished run in the output file.", "--resume", default=False)
+    resume: bool = flag("Go on with the unfinished run in the output file.")
 
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What `unisono bench predict` takes."""
-
     members: list[str] = option(*MEMBERS, default=[])
     combine: str | None = option(COMBINE)
     schedule: list[str] = option(SCHEDULE, default=[])
@@ -60,7 +56,7 @@ class PredictOptions:
     temperature: float = option("0 is greedy.", default=1.0, min=0)
     prompts: str = option(f"Prompts: {PROMPTS}.", "--text", default="python")
     tokens: int = option("Tokens per prompt.", "--max-tokens", default=48, min=2)
-    count: int = option("How many of the prompts.", "--prompts", default=3, min=1)
+    count: int = option("The number of prompts.", "--prompts", default=3, min=1)
     source: SourceOptions = field(default_factory=SourceOptions)
     output: Path | None = option(OUTPUT)
 

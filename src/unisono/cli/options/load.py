@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unisono.cli.signature import option
+from unisono.cli.signature import flag, option
 
 MEMBERS = ("A member: local folder, hub id or zoo:NAME; repeat it. Default: two bundled models.", "--member", "-m")
 COMBINE = "What the output follows: weighted:0.7,0.3, cosd, ... (docs/methods) or module:function."
@@ -16,16 +16,16 @@ class SourceOptions:
 
     dtype: str | None = option("auto, float32, float16 or bfloat16.")
     device: str | None = option("Where the members run, as cpu or cuda:0.")
-    context_length: int | None = option("The most tokens of prompt and text; what the models say by default.")
+    context_length: int | None = option(
+        "The largest number of tokens of prompt and text; default: the limit of the models."
+    )
     attn_implementation: str | None = option("sdpa or eager.")
     cache_dir: str | None = option("Folder for files from the hub (a token comes from HF_TOKEN).")
-    local_files_only: bool | None = option(
-        "Ask the hub for nothing; take what was downloaded before.", "--local-files-only"
-    )
+    local_files_only: bool | None = flag("Do not access the hub; use files that were downloaded before.", default=None)
     compile: str | None = option("Compiled forwards: on, off, or auto (those of earlier runs).")
-    deterministic: bool | None = option(
-        "A seed repeats its text in half precision too: no shared forwards, and auto goes by sizes, not times.",
-        "--deterministic",
+    deterministic: bool | None = flag(
+        "A seed repeats its text in half precision too: no shared forwards, and auto uses sizes instead of times.",
+        default=None,
     )
 
 
@@ -40,7 +40,7 @@ class MethodOptions:
     verification: str | None = option("How proposals are decided: token, block, coupled or auto.")
     draft: str | None = option("A small model that only proposes: it changes the speed, not the text.")
     generation_config: str | None = option(
-        "off: without the sampling values of the members' generation configs; default auto."
+        "off: ignore the sampling values in the members' generation configs; default auto."
     )
     threads: int | None = option("Threads of an operation; default: one per core that this process may use.", min=1)
 

@@ -8,8 +8,6 @@ from unisono.cli.signature import argument, option
 
 @dataclass(frozen=True)
 class MembersOptions:
-    """What `unisono members` takes."""
-
     names: list[str] = argument("Members, as after --member.", [])
     members: list[str] = option(*MEMBERS, default=[])
     source: SourceOptions = field(default_factory=SourceOptions)

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from unisono.cli.signature import option
+from unisono.cli.signature import flag, option
 from unisono.params import SamplingParams
 
-TRACE = ("Colour tokens by who proposed them; show what was replaced.", "--trace")
+TRACE = "Colour tokens by the member that proposed them; show rejected proposals."
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,15 @@ class SamplingOptions:
     top_p: float | None = option("Keep the most probable tokens that together have this probability; 1 is off.")
     min_p: float | None = option("Keep tokens with at least this share of the largest probability; 0 is off.")
     repetition_penalty: float | None = option("Makes tokens of prompt and output less probable; 1 is off.")
-    presence_penalty: float | None = option("Taken from the logits of tokens that the output has; 0 is off.")
-    frequency_penalty: float | None = option("The same, for each time that they occur; 0 is off.")
+    presence_penalty: float | None = option("Subtracted from the logits of tokens that the output has; 0 is off.")
+    frequency_penalty: float | None = option(
+        "Subtracted from the logit of a token for each time that the output has it; 0 is off."
+    )
     min_tokens: int | None = option("The fewest tokens before the text may end.")
     bad_words: list[str] | None = option("A text that must not occur; repeat it.", "--bad-word")
     stop: list[str] | None = option("Stop at this text; repeat it.")
-    ignore_eos: bool = option("Continue after an end token.", "--ignore-eos", default=False)
-    keep_special_tokens: bool = option(
-        "Print special tokens, which are left out otherwise.", "--keep-special-tokens", default=False
-    )
+    ignore_eos: bool = flag("Continue after an end token.")
+    keep_special_tokens: bool = flag("Print special tokens, which are left out otherwise.")
     seed: int | None = option(
         "The same seed and options give the same text on this machine: always in float32; in bfloat16 up to the first "
         "near-tie, unless --deterministic. Without a seed, the text of auto may depend on measured times."

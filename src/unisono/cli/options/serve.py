@@ -3,19 +3,15 @@
 from dataclasses import dataclass, field
 
 from unisono.cli.options.load import LoadOptions
-from unisono.cli.signature import option
+from unisono.cli.signature import flag, option
 from unisono.server.settings import Settings
 
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """What `unisono serve` takes."""
-
     load: LoadOptions = field(default_factory=LoadOptions)
-    served_model_name: str | None = option("What requests call the model.")
-    members_alone: bool = option(
-        "Serve each member by itself too; weights are shared.", "--members-alone", default=False
-    )
+    served_model_name: str | None = option("The name of the model in requests.")
+    members_alone: bool = flag("Serve each member by itself too; weights are shared.")
     host: str = option("Address to listen at; 0.0.0.0 for every network.", default=Settings.host)
     port: int = option("Port to listen at; 0 for any that is free.", default=Settings.port)
     api_key: list[str] | None = option("A key that opens the API; repeat it.", envvar="UNISONO_API_KEY")
@@ -29,8 +25,6 @@ class ServeOptions:
     timeout: float = option("Seconds that a request may take.", default=Settings.timeout)
     grace: float = option("Seconds from a signal to end to the exit.", default=Settings.grace)
     chat_template: str | None = option("File with a Jinja template, or `plain`, for members without one.")
-    trust_request_chat_template: bool = option(
-        "A request may bring the text of a chat template.", "--trust-request-chat-template", default=False
-    )
-    reasoning_parser: str | None = option("`think`: what stands in <think> blocks of chats gets a field of its own.")
-    log_prompts: bool = option("Write prompts to the log.", "--log-prompts", default=False)
+    trust_request_chat_template: bool = flag("A request may bring the text of a chat template.")
+    reasoning_parser: str | None = option("`think`: return the text in <think> blocks of chats in a separate field.")
+    log_prompts: bool = flag("Write prompts to the log.")

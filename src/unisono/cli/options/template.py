@@ -10,4 +10,4 @@ class TemplateOptions:
     """How a conversation is written. The fields are those of `Chat`."""
 
     chat_template: str | None = option("A chat template: a name of the tokenizer's, a Jinja file, or `plain`.")
-    chat_template_kwargs: str | None = option('What the template is told, in JSON: {"enable_thinking": false}.')
+    chat_template_kwargs: str | None = option('Variables for the template, in JSON: {"enable_thinking": false}.')
