@@ -40,7 +40,6 @@ PROMPTS = (
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

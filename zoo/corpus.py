@@ -161,7 +161,6 @@ def summary(files: Iterable[File]) -> dict[str, dict[str, str | int]]:
 
 
 def size(files: Iterable[File]) -> int:
-    """Return the number of bytes of all texts."""
     return sum(len(file.text.encode()) for file in files)
 
 

@@ -26,7 +26,7 @@ from zoo.corpus import File, read_snapshot
 from zoo.models import WEIGHTS
 from zoo.provenance import provenance
 from zoo.sources import HELD_OUT_PACKAGE, MISSING
-from zoo.tokens import LONGEST, encode_files, load_tokenizer
+from zoo.tokens import LONGEST, encode_texts, load_tokenizer
 
 MEASURED = Path(__file__).parent / "measured.json"
 STRIDE = LONGEST // 2
@@ -37,7 +37,6 @@ Report = dict[str, Any]
 
 
 def label(group: tuple[str, ...]) -> str:
-    """Return the name of a mixture with equal weights in tables."""
     return " + ".join(group)
 
 
@@ -124,18 +123,13 @@ def report_of(tallies: dict[File, Tally]) -> dict[str, Report]:
     return {title: sum(group, Tally()).report() for title, group in groups.items()}
 
 
-def load_models() -> dict[str, LlamaForCausalLM]:
-    """Return the exported models in float32."""
-    return {name: LlamaForCausalLM.from_pretrained(WEIGHTS / name, dtype=torch.float32) for name in NAMES}
-
-
 def main() -> None:
     """Measure every set of files and write the numbers with their provenance."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(2)
-    models = load_models()
+    models = {name: LlamaForCausalLM.from_pretrained(WEIGHTS / name, dtype=torch.float32) for name in NAMES}
     files = [file for file in read_snapshot() if file.held_out or file.package == HELD_OUT_PACKAGE]
-    streams = encode_files(load_tokenizer(), files)
+    streams = encode_texts(load_tokenizer(), [file.text for file in files])
     pairs = track(list(zip(files, streams, strict=True)), "files")
     tallies = {file: measure(models, file, stream) for file, stream in pairs}
     report = {"command": "python -m zoo.measure", "provenance": provenance(), "sets": report_of(tallies)}

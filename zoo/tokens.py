@@ -13,7 +13,7 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from zoo.corpus import File, read_snapshot, training_files
+from zoo.corpus import read_snapshot, training_files
 
 VOCABULARY = 4096
 LONGEST = 1024
@@ -73,11 +73,6 @@ def save_tokenizer(
 def load_tokenizer(folder: Path = FOLDER) -> Tokenizer:
     """Return the tokenizer as an object of the `tokenizers` library."""
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
-
-
-def encode_files(tokenizer: Tokenizer, files: Iterable[File]) -> list[np.ndarray]:
-    """Return one array of tokens per file. Each begins with the end-of-text token, which separates documents."""
-    return encode_texts(tokenizer, [file.text for file in files])
 
 
 def encode_texts(tokenizer: Tokenizer, texts: list[str]) -> list[np.ndarray]:

@@ -26,7 +26,7 @@ from zoo.attention import install
 from zoo.corpus import read_snapshot, training_files
 from zoo.models import SHAPES, WEIGHTS, build, export
 from zoo.skills import skill_documents
-from zoo.tokens import LONGEST, SKILLS_FOLDER, encode_files, load_tokenizer
+from zoo.tokens import LONGEST, SKILLS_FOLDER, encode_texts, load_tokenizer
 
 RUNS = Path(__file__).parent / "runs"
 WARMUP_STEPS = 50
@@ -52,7 +52,6 @@ class Run:
 
     @property
     def tokens(self) -> int:
-        """The number of tokens that the model was trained on so far."""
         return self.step * self.rows * self.longest
 
 
@@ -130,7 +129,6 @@ def train_step(loss_of: Loss, rows: Tensor, length: int, tools: list[torch.optim
 
 
 def set_rate(tools: list[torch.optim.Optimizer], rate: float) -> None:
-    """Set the learning rate of all optimisers."""
     for tool in tools:
         for group in tool.param_groups:
             group["lr"] = rate
@@ -165,8 +163,8 @@ def prepare(model: str, seed: int) -> tuple[list[np.ndarray], Tensor]:
         documents, held_out = skill_documents(model, seed)
         return documents, torch.from_numpy(blocks(held_out, 0, 0, SHAPES[model].longest)[:8]).long()
     files, tokenizer = read_snapshot(), load_tokenizer()
-    documents = encode_files(tokenizer, training_files(files, model))
-    held_out = encode_files(tokenizer, [file for file in files if file.held_out])
+    documents = encode_texts(tokenizer, [file.text for file in training_files(files, model)])
+    held_out = encode_texts(tokenizer, [file.text for file in files if file.held_out])
     return documents, torch.from_numpy(blocks(held_out, 0, 0)[:8]).long()
 
 
@@ -204,7 +202,6 @@ def budget(options: argparse.Namespace) -> int:
 
 
 def progress_bar() -> Progress:
-    """Return a progress bar with steps, the last loss and the remaining time."""
     columns = Progress.get_default_columns()[:2]
     return Progress(*columns, MofNCompleteColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
 
@@ -230,7 +227,6 @@ class Stop:
 
 
 def parse() -> argparse.Namespace:
-    """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, choices=sorted(SHAPES))
     parser.add_argument("--tokens", type=int, required=True, help="budget; its second half decays")
@@ -263,12 +259,8 @@ def main() -> None:
     model = build(options.model, options.seed)
     install(model)
     tools = optimisers(model, options.rate)
-    run = (
-        load(folder, model, tools)
-        if options.resume
-        else Run(options.model, options.seed, longest=SHAPES[options.model].longest)
-    )
-    run = restart(run, options)
+    new = Run(options.model, options.seed, longest=SHAPES[options.model].longest)
+    run = restart(load(folder, model, tools) if options.resume else new, options)
     train(run, model, tools, options)
     if run.tokens >= budget(options):
         export(options.model, model.state_dict(), WEIGHTS / options.model)

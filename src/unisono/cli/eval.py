@@ -129,15 +129,8 @@ def _tasks(name: str, texts: Sequence[Path], limit: int, seed: int, tuned: bool)
 
 
 def _report(ensemble: Ensemble, task: Task, rows: Sequence[Row], schedule: str) -> dict[str, Any]:
-    report: dict[str, Any] = {
-        "provenance": provenance(),
-        "task": task.name,
-        "unit": task.unit,
-        "items": len(task),
-        "members": ensemble.names,
-        "schedule": schedule,
-        "results": [row.as_dict() for row in rows],
-    }
+    report: dict[str, Any] = {"provenance": provenance(), "task": task.name, "unit": task.unit, "items": len(task)}
+    report |= {"members": ensemble.names, "schedule": schedule, "results": [row.as_dict() for row in rows]}
     if isinstance(task, ExactMatch) and task.name == "skills":
         report["by_skill"] = by_skill(task, rows)
     return report

@@ -134,7 +134,7 @@ def _messages(text: str) -> list[dict[str, str]]:
 
 
 def _about(ensemble: Ensemble, prompt: str, pieces: Sequence[Piece]) -> dict[str, Any]:
-    """Return the prompt, the text and the tokens so far, as values for JSON."""
+    """Return the prompt, the text and the tokens so far, for JSON."""
     names, tokenizer = ensemble.names, ensemble.tokenizer
     tokens = [
         {
@@ -152,14 +152,8 @@ def _about(ensemble: Ensemble, prompt: str, pieces: Sequence[Piece]) -> dict[str
         for piece in pieces
         if (commit := piece.commit) is not None
     ]
-    text = "".join(piece.text for piece in pieces)
-    return {
-        "prompt": prompt,
-        "text": text,
-        "token_ids": [each["id"] for each in tokens],
-        "tokens": tokens,
-        "members": names,
-    }
+    text, ids = "".join(piece.text for piece in pieces), [each["id"] for each in tokens]
+    return {"prompt": prompt, "text": text, "token_ids": ids, "tokens": tokens, "members": names}
 
 
 def _of_result(ensemble: Ensemble, result: Result) -> dict[str, Any]:

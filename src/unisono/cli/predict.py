@@ -28,13 +28,9 @@ def run(options: PredictOptions) -> None:
         {"schedule": each.label, "replayed": replay.speedup(record, each), "formula": replay.formula(record, each)}
         for each in choices
     ]
-    facts = {
-        "members": ensemble.names,
-        "combination": ensemble.method(params, schedule=BASELINE).combination.name,
-        "temperature": options.temperature,
-        "cost": record.cost,
-        "acceptances": record.acceptances(),
-        "milliseconds": [1000 * price[1] for price in record.price],
-    }
+    combined = ensemble.method(params, schedule=BASELINE).combination.name
+    facts = {"members": ensemble.names, "combination": combined, "temperature": options.temperature}
+    facts |= {"cost": record.cost, "acceptances": record.acceptances()}
+    facts |= {"milliseconds": [1000 * price[1] for price in record.price]}
     report.show_predictions(facts, rows)
     write_json(options.output, {**provenance(), **facts, "cells": rows})
