@@ -57,11 +57,7 @@ def bits_table(sets: dict[str, Any]) -> str:
 
 
 def variation_table(sets: dict[str, Any], only: str = "") -> str:
-    """Return a table of total variations and the acceptance rates that they allow.
-
-    Args:
-        only: a model's name; the table then has only the pairs with this model.
-    """
+    """Return a table of total variations and acceptance rates, for the pairs with the model `only` or for all pairs."""
     chosen = ["held-out files", "held-out package"]
     pairs = [pair for pair in sets[chosen[0]]["total_variation"] if only in pair]
     rows = []
@@ -125,7 +121,6 @@ def training_section(name: str, run: dict[str, Any]) -> str:
 
 
 def header(name: str, tags: str) -> str:
-    """Return the first lines of a card."""
     return f"""\
 ---
 license: apache-2.0
@@ -151,7 +146,6 @@ def stamp(report: dict[str, Any]) -> str:
 
 
 def card(name: str, report: dict[str, Any], run: dict[str, Any], parameters: int) -> str:
-    """Return the card of one model."""
     shape, sets = SHAPES[name], report["sets"]
     packages = json.loads(SUMMARY.read_text())["packages"]
     return f"""\

@@ -171,7 +171,6 @@ def write_snapshot(files: Iterable[File], path: Path = SNAPSHOT) -> None:
 
 
 def read_snapshot(path: Path = SNAPSHOT) -> list[File]:
-    """Return the files that `write_snapshot` wrote."""
     with path.open(encoding="utf-8") as lines:
         return [File(**json.loads(line)) for line in lines]
 

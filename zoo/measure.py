@@ -83,7 +83,6 @@ class Tally:
     apart: Counter[str] = field(default_factory=Counter)
 
     def __add__(self, other: "Tally") -> "Tally":
-        """Return the sums over both texts."""
         # Counters are updated, because `+` drops zeros
         nats, apart = Counter(self.nats), Counter(self.apart)
         nats.update(other.nats)

@@ -56,10 +56,7 @@ class Run:
 
 
 def blocks(documents: list[np.ndarray], seed: int, epoch: int, longest: int = LONGEST) -> np.ndarray:
-    """Return the rows of one epoch, [rows, longest + 1], in random order.
-
-    The documents are shuffled and joined. The first row begins at a random offset.
-    """
+    """Return the rows of one epoch, [rows, longest + 1]: shuffle and join the documents, cut at a random offset, shuffle."""
     generator = np.random.default_rng([seed, epoch])
     stream = np.concatenate([documents[i] for i in generator.permutation(len(documents))])
     start = int(generator.integers(longest))
@@ -93,10 +90,7 @@ def sequence_length(step: int, last_step: int, longest: int = LONGEST) -> int:
 
 
 def optimisers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
-    """Return Muon for the matrices of the layers and AdamW for embeddings and norms.
-
-    Together they need fewer tokens to reach a given loss than AdamW alone.
-    """
+    """Return Muon for the matrices of the layers and AdamW for the rest. This reaches a loss with fewer tokens than AdamW."""
     named = list(model.named_parameters())
     matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in named if not (p.ndim == 2 and "embed" not in name)]
@@ -193,10 +187,7 @@ def train(run: Run, model: LlamaForCausalLM, tools: list[torch.optim.Optimizer],
 
 
 def budget(options: argparse.Namespace) -> int:
-    """Return the number of tokens to train for: the one in the file `tokens` of the run's folder, or the option.
-
-    The file may be changed during a run.
-    """
+    """Return the number of tokens to train for. The file `tokens` in the run's folder overrides the option at any time."""
     file = RUNS / options.run / "tokens"
     return int(file.read_text()) if file.exists() else int(options.tokens)
 

@@ -152,10 +152,7 @@ def _sampling(lineup: Lineup) -> dict[str, Any]:
 
 
 def _require_one_warp(lineup: Lineup) -> None:
-    """Raise MemberError if some members warp their own logits and others do not.
-
-    The decoding loop warps the logits of all members or of none.
-    """
+    """Raise MemberError if only some members warp their own logits: decoding warps the logits of all members or of none."""
     themselves = [member.name for member in lineup.members if member.warps]
     others = [member.name for member in lineup.members if not member.warps]
     if themselves and others:
@@ -165,11 +162,7 @@ def _require_one_warp(lineup: Lineup) -> None:
 
 
 def _vocabulary(lineup: Lineup, tokenizers: Sequence[Any]) -> Vocabulary:
-    """Return the common vocabulary, and warn of tokens that only some members know.
-
-    Raises:
-        VocabularyError: the members do not share a vocabulary. MemberError: the draft model lacks tokens of the others.
-    """
+    """Return the common vocabulary, and warn of tokens that only some members know. Raise MemberError if there is none."""
     vocabulary = _common(lineup, tokenizers, lineup.everyone)
     if lineup.drafters and _common(lineup, tokenizers, lineup.combined) != vocabulary:
         raise MemberError(f"draft model {lineup.names[-1]} lacks tokens that the members share; take one that has them")

@@ -94,10 +94,7 @@ def _of_a_function(error: Exception) -> str | None:
 
 
 def _unwritten(error: OSError) -> int:
-    """Return the exit code after a failed write to standard output.
-
-    Standard output may have been closed on purpose, as by `| head`. Then no message is printed.
-    """
+    """Return the exit code after a failed write to standard output; print no message if it was closed, as by `| head`."""
     # The rest of the output is discarded, or the end of the process would report an error
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -74,11 +74,7 @@ def _cases(options: BenchOptions, config: Config) -> list[Case]:
 
 
 def _sampling(config: Config) -> dict[str, Any]:
-    """Return the sampling parameters of a config that differ from the defaults, as fields of `Case`.
-
-    Raises:
-        RequestError: a parameter differs for which `Case` has no field.
-    """
+    """Return the sampling parameters that a config changes, as fields of `Case`. Raise RequestError for any other one."""
     pairs = [(each.name, getattr(config.params, each.name)) for each in fields(SamplingParams)]
     changed = {name: value for name, value in pairs if value != getattr(SamplingParams(), name)}
     for name in changed:

@@ -39,7 +39,7 @@ def unisono(
 
 
 def _add(parent: typer.Typer, name: str, options: type, help: str) -> None:
-    """Add the command whose work `run(options)` of the module of the same name does."""
+    """Add a command that passes its options to the function `run` of the module of the same name."""
 
     def command(asked: Any) -> None:
         import_module(f"unisono.cli.{name.replace('-', '_')}").run(asked)

@@ -45,11 +45,7 @@ def run(options: GenerateOptions) -> None:
 
 
 def _print(stream: Iterator[Piece], trace: Trace | None, told: Callable[[Result], str]) -> None:
-    """Stream the text and then a summary. If the output is piped, the summary goes to standard error.
-
-    Args:
-        trace: prints coloured tokens; None: plain text. told: returns the summary of a result.
-    """
+    """Stream the text, then a summary, which `told` returns. The summary goes to standard error if the text is piped."""
     try:
         for piece in stream:
             if trace:
@@ -134,7 +130,6 @@ def _messages(text: str) -> list[dict[str, str]]:
 
 
 def _about(ensemble: Ensemble, prompt: str, pieces: Sequence[Piece]) -> dict[str, Any]:
-    """Return the prompt, the text and the tokens so far, for JSON."""
     names, tokenizer = ensemble.names, ensemble.tokenizer
     tokens = [
         {
@@ -157,7 +152,6 @@ def _about(ensemble: Ensemble, prompt: str, pieces: Sequence[Piece]) -> dict[str
 
 
 def _of_result(ensemble: Ensemble, result: Result) -> dict[str, Any]:
-    """Return the facts that are known when the text has ended, as values for JSON."""
     found, drafters = result.to_dict(), ensemble.names[len(ensemble.lineup.combined) :]
     names = ("combination", "schedule", "verification", "seed", "generation_config", "stats", "prompt_logprobs")
     told = names if result.prompt_logprobs else names[:-1]

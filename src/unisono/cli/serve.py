@@ -47,10 +47,7 @@ def _settings(options: ServeOptions) -> Settings:
 
 
 def _leave() -> NoReturn:
-    """End the process at once.
-
-    A normal end of the interpreter takes seconds on a busy machine, and some threads may be inside a long step.
-    """
+    """End the process at once: a normal end takes seconds on a busy machine, and threads may be inside a long step."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
