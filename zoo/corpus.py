@@ -105,7 +105,7 @@ def walk(source: Source) -> Iterator[File]:
 
 
 def without_near_duplicates(files: Iterable[File]) -> Iterator[File]:
-    """Yield the files, except those with most of their long lines in earlier files of any split."""
+    """Yield the files without near-duplicates: files most of whose long lines are in earlier files, of any split."""
     seen: set[int] = set()
     for file in files:
         lines = {hash(line) for line in map(str.strip, file.text.split("\n")) if len(line) > 20}

@@ -11,9 +11,7 @@ import numpy as np
 from unisono.evals.skills import HALVES, SKILLS, lines
 from zoo.tokens import BYTES, SKILLS_FOLDER, encode_texts, load_tokenizer, save_tokenizer, train_tokenizer
 
-# Share of a specialist's exercises that are from the other half. It is about 60 exercises of each skill, too few to
-# learn the skill. A share of 0.02 was enough to learn it.
-OTHER_HALF = 0.0005
+OTHER_HALF = 0.0005  # share of a specialist's exercises: about 60 per skill, too few to learn it; 0.02 was enough
 LINES = 64  # per document
 DOCUMENTS = 5000
 LONGEST = 256

@@ -90,7 +90,7 @@ def sequence_length(step: int, last_step: int, longest: int = LONGEST) -> int:
 
 
 def optimisers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
-    """Return Muon for the matrices of the layers and AdamW for the rest. This reaches a loss with fewer tokens than AdamW."""
+    """Return Muon for the matrices of the layers and AdamW for the rest. The loss falls faster than with AdamW alone."""
     named = list(model.named_parameters())
     matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in named if not (p.ndim == 2 and "embed" not in name)]

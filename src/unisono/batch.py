@@ -48,7 +48,7 @@ class Batch:
         """Return one result per sample, or its error if `on_error` is `return`.
 
         Any exception that is raised, also an interrupt, has the attribute `results`: a list of the same length, with None
-        for every sample that is not finished. A progress bar is shown if `progress` is True, or None at a terminal.
+        for every sample that is not finished. `progress` says whether to show a progress bar; None: only at a terminal.
 
         Raises:
             ConfigurationError: `start` raised it, because the whole call is wrong and not a single prompt.

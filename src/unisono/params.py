@@ -53,9 +53,7 @@ class SamplingParams:
     logprobs: bool = False  # log-probability of each token
     top_logprobs: int = 0  # with logprobs: also the log-probabilities of this many most probable tokens
     prompt_logprobs: bool = False
-    logprobs_mode: Literal["raw", "processed"] = (
-        "raw"  # raw: of the combination at temperature 1, without all fields above
-    )
+    logprobs_mode: Literal["raw", "processed"] = "raw"  # raw: at temperature 1, unchanged by the fields above
 
     def __post_init__(self) -> None:
         for each in fields(self):

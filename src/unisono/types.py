@@ -172,12 +172,10 @@ class Result:
     schedule: str
     verification: str
     sample: int = 0  # which of the `n` samples of its prompt
-    prompt_logprobs: tuple[float | None, ...] | None = (
-        None  # per token of the first member's prompt; None for the first
-    )
+    prompt_logprobs: tuple[float | None, ...] | None = None  # of each token of the first member's prompt; first: None
     generation_config: Mapping[str, float] = field(default_factory=dict)  # its sampling values that the request used
     prompt: str | tuple[int, ...] = ()  # the given text or ids; for a conversation, the first member's ids
-    index: int = 0  # of the prompt in the call
+    index: int = 0  # index of the prompt in the call
 
     def __repr__(self) -> str:
         """Return a short text: the beginning and end of the output, number of tokens, finish reason, combination, seed."""

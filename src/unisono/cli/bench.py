@@ -23,11 +23,7 @@ from unisono.ensemble import Ensemble
 from unisono.errors import RequestError
 from unisono.params import SamplingParams
 
-SAMPLING = {
-    "temperature": "temperature",
-    "max_tokens": "tokens",
-    "seed": "seed",
-}  # sampling parameter -> field of `Case`
+SAMPLING = {"temperature": "temperature", "max_tokens": "tokens", "seed": "seed"}  # parameter -> field of `Case`
 
 
 def run(options: BenchOptions) -> None:

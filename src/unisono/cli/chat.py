@@ -38,7 +38,7 @@ def run(options: ChatOptions) -> None:
         raise RequestError(
             "the first member's tokenizer has no chat template; give one with --chat-template FILE, or --chat-template plain"
         )
-    ensemble.prompts.turn_ends(template.get("chat_template"))  # raises an error if there is no such template
+    ensemble.prompts.turn_ends(template.get("chat_template"))  # raises an error if the template does not exist
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{ensemble}\nWrite a message, or /help.")
     params = replace(ensemble.default_params, **asked)

@@ -80,7 +80,7 @@ def sampling(config: Config, options: SamplingOptions) -> dict[str, Any]:
 def templating(options: TemplateOptions) -> dict[str, Any]:
     """Return the fields of `Chat` that the options set.
 
-    A single word that is no file is the name of one of the tokenizer's templates. Any other name is a file, which is read.
+    A chat template that is a single word, and not the name of a file, is one of the tokenizer's. Other templates are files.
 
     Raises:
         ConfigurationError: the template cannot be read, or its variables are no JSON object.
