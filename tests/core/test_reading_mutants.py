@@ -3,7 +3,7 @@
 Under `cos:1,1` one position is decided at a time, and a likelihood without open proposals would pass.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from tests.toys.feature_gate import FeatureGate
 from tests.toys.last_two import LastTwo
 from unisono.combine import Combination
 from unisono.decoding import cos, laws, settling
-from unisono.decoding.laws import RowLaws, Span
+from unisono.decoding.laws import RowLaws
 from unisono.decoding.required import Needs
 from unisono.decoding.verification import Block, Decisions
 from unisono.testing import largest_error
@@ -57,13 +57,9 @@ def features_of_rejected_tokens(patch: pytest.MonkeyPatch) -> None:
     correct = laws._features
     kept: dict[tuple[object, int, int], Tensor] = {}
 
-    def features(spans: Iterable[Span], member: int) -> Tensor:
-        spans = list(spans)
-        places = [
-            (span.laws, member, span.laws.frontier.position + offset) for span in spans for offset in span.offsets
-        ]
-        found = [kept.setdefault(place, row) for place, row in zip(places, correct(spans, member), strict=True)]
-        return torch.stack(found)
+    def features(places: Sequence[tuple[RowLaws, int]], member: int) -> Tensor:
+        names = [(own, member, own.frontier.position + offset) for own, offset in places]
+        return torch.stack([kept.setdefault(*each) for each in zip(names, correct(places, member), strict=True)])
 
     patch.setattr(laws, "_features", features)
 
@@ -72,9 +68,8 @@ def features_of_the_neighbour(patch: pytest.MonkeyPatch) -> None:
     """The features of a position are those of the position in front, where that is open."""
     correct = laws._features
 
-    def features(spans: Sequence[Span], member: int) -> Tensor:
-        shifted = [Span(span.laws, [max(0, offset - 1) for offset in span.offsets]) for span in spans]
-        return correct(shifted, member)
+    def features(places: Sequence[tuple[RowLaws, int]], member: int) -> Tensor:
+        return correct([(own, max(0, offset - 1)) for own, offset in places], member)
 
     patch.setattr(laws, "_features", features)
 

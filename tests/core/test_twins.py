@@ -107,10 +107,18 @@ def test_a_twin_that_drafts_drafts_alone():
     assert (2,) in ran
 
 
-def test_twins_whose_score_refuses_the_other_end_the_rows_in_one_line():
-    """Members that a lineup calls twins, but whose slots are not shared."""
-    strangers = [HistoryMember.random(2, seed, f"stranger {seed}") for seed in (1, 2)]
-    strangers[1]._slots[1] = []  # so that its first slot has another number
-    engine, rows, _ = started("weighted:0.5,0.5", standard(), strangers, [1])
-    with pytest.raises(Exception, match=r"^2$|twin"):
-        engine.run(rows[0])
+@pytest.mark.parametrize("schedule", [standard(), cos(2, 1), relay(2)], ids=lambda each: each.name)
+def test_a_twin_may_read_a_longer_prompt(schedule: Schedule):
+    """It is read over several steps; the text is that of members that are no twins."""
+    prompts = [[0, 1, 1], [1, 0, 0, 1] * 150]
+    texts = []
+    for twins in ((), ((0, 1),)):
+        lineup = Lineup(tuple(PAIR), 0, (), twins)
+        method = Method(weighted([0.5, 0.5]), schedule, VERIFICATIONS["coupled"], 0)
+        row = Row(lineup, method, Task(contexts(PAIR, prompts), Warp(), 8), KeyedNoise(3))
+        engine = Engine(lineup)
+        engine.submit(row)
+        engine.run(row)
+        texts.append(row.frontier.committed)
+    assert len(texts[0]) == 8
+    assert texts[0] == texts[1]

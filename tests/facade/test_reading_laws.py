@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests import tiny
 from tests.core.helpers import HistoryMember
-from tests.toys.bayes import Bayes
+from tests.toys.bayes import Bayes, BayesOfAll
 from tests.toys.drawn_by_text import DrawnByFirst, DrawnByText
 from tests.toys.feature_gate import FeatureGate, FeatureMember
 from tests.toys.last_two import LastTwo
@@ -24,7 +24,7 @@ from unisono.text.prompts import Prompts
 from unisono.tokens.vocabulary import Vocabulary
 
 LAWS = pytest.mark.parametrize(
-    "law", [LastTwo(), Bayes(), FeatureGate(0), FeatureGate(1), DrawnByText(), DrawnByFirst()], ids=str
+    "law", [LastTwo(), Bayes(), BayesOfAll(), FeatureGate(0), FeatureGate(1), DrawnByText(), DrawnByFirst()], ids=str
 )
 PARAMS = SamplingParams(max_tokens=12, seed=3)
 
@@ -87,6 +87,20 @@ def test_log_probabilities_of_bayes_over_models():
         logs = tiny.fresh_logits(model, [1, 2, *text]).double().log_softmax(-1)
         each.append(math.exp(sum(float(logs[1 + place, token]) for place, token in enumerate(text))))
     assert math.isclose(sum(score.logprobs), math.log(0.6 * each[0] + 0.4 * each[1]), abs_tol=1e-4)
+
+
+def test_prompts_may_count_too():
+    """`sum_i w_i P_i(prompt, text) / sum_i w_i P_i(prompt)`, each behind the first token of the prompt."""
+    ensemble, prompt, text = tables(), [1, 2, 0, 3], [3, 0, 4]
+    score = ensemble.logprobs(prompt, text, combine=BayesOfAll())
+    both, alone = 0.0, 0.0
+    for weight, member in zip((0.6, 0.4), ensemble.members, strict=True):
+        assert isinstance(member, FeatureMember)
+        tokens = [*prompt, *text]
+        each = [float(member.law(tokens[:end])[tokens[end]]) for end in range(1, len(tokens))]
+        both += weight * math.prod(each)
+        alone += weight * math.prod(each[: len(prompt) - 1])
+    assert math.isclose(sum(score.logprobs), math.log(both / alone), abs_tol=1e-12)
 
 
 def test_reported_log_probabilities_of_bayes_are_those_of_its_text():
