@@ -221,7 +221,7 @@ def test_a_member_without_features_is_refused_by_name(ask: str):
 
 def test_a_member_that_promises_features_and_gives_none_is_named():
     member = FeatureMember.random(5, 1, "liar")
-    member.features = lambda prefix: torch.zeros(7)  # type: ignore[method-assign]
+    member.features = lambda prefix: torch.zeros(7)  # type: ignore[attr-defined]
     ensemble = tables(member, FeatureMember.random(5, 2))
     with pytest.raises(Exception, match=r"member liar must return features of shape \(1, 4\), not: \(1, 7\)"):
         ensemble.generate([[1, 2]], PARAMS, combine=FeatureGate(0), schedule="standard")
