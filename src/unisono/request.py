@@ -156,7 +156,8 @@ class Request:
     def drain(self) -> list[Piece]:
         """Return the pieces that have come since the last call; the last piece of all has the result.
 
-        For callers that step the engine themselves. It must not be called again after the last piece, an error, or a cancellation.
+        For callers that step the engine themselves. It must not be called again after the last piece, an error, or a
+        cancellation.
 
         Raises:
             Exception: the error that has ended the row.

@@ -49,7 +49,7 @@ class Slots:
             member.rewind(slot, 0)
 
     def cut(self, length: int) -> None:
-        """Remove what the members have read beyond the first `length` tokens of the text, since another token stands there now."""
+        """Remove what the members have read beyond the first `length` tokens: another token stands there now."""
         for member, slot in zip(self._members, self._slots, strict=True):
             if member.length(slot) > length:
                 member.rewind(slot, length)
