@@ -61,7 +61,13 @@ class Methods:
         Raises:
             ConfigurationError: it is unknown, or does not fit the members.
         """
-        return as_combination(asked.over(self._defaults).combine, len(self._lineup.combined))
+        found = as_combination(asked.over(self._defaults).combine, len(self._lineup.combined))
+        for member in found.needed(len(self._lineup.combined)) if "features" in found.reads else ():
+            if not self._lineup.members[member].width:
+                raise ConfigurationError(
+                    f"combination {found.name} reads features, which member {self._lineup.names[member]} does not give"
+                )
+        return found
 
     def choose(self, asked: Asked, params: SamplingParams | None = None) -> Method:
         """Return the method of a call.

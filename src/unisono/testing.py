@@ -45,7 +45,10 @@ PROMPT = (0,)
 
 
 class ExactMember(Member, Protocol):
-    """A member that can return its law behind any text without a slot, as `TableMember` can."""
+    """A member that can return its law behind any text without a slot, as `TableMember` can.
+
+    A member with features also has a method `features(prefix)`, which returns the features [D] behind the prefix.
+    """
 
     def law(self, prefix: Sequence[int]) -> Tensor: ...  # [V], of the token after the prefix, at temperature 1
 
@@ -304,10 +307,16 @@ def _next_law(
             for m in members
         ],
         prompt_loglikelihood=[[torch.zeros(len(PROMPT) - 1, dtype=torch.float64)] for _ in members],
-        features=[each((*PROMPT, *text)).unsqueeze(0) for m in members if (each := getattr(m, "features", None))],
+        features=[_features(member, (*PROMPT, *text)) for member in members],
     )
     found: list[float] = target_law(target, positions, edited)[0].tolist()
     return found
+
+
+def _features(member: object, prefix: Tokens) -> Tensor:
+    """Return the features [1, D] of a member behind a prefix, by definition."""
+    features = getattr(member, "features", None)
+    return torch.zeros(1, 0) if features is None else features(prefix).unsqueeze(0)
 
 
 def largest_error(

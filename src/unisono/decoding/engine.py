@@ -292,7 +292,7 @@ class Engine:
 
 def _wanted(group: tuple[int, ...], members: Sequence[int], rows: Sequence[Row]) -> list[tuple[Row, int]]:
     """Which members of a group of twins have to score which rows."""
-    return [(row, member) for member in group for row in rows if member in members or member in row.needs.missing(0)]
+    return [(row, member) for member in group for row in rows if member in members or row.lacks(member)]
 
 
 def _require_scores(member: Member, work: Sequence[Work], scores: Sequence[Scores]) -> None:
@@ -303,3 +303,10 @@ def _require_scores(member: Member, work: Sequence[Work], scores: Sequence[Score
         raise MemberError(f"member {member.name} must return logits of the shapes {wanted}, not: {found}")
     if any(each.logits.dtype not in (torch.float32, torch.float64) for each in scores):
         raise MemberError(f"member {member.name} must return logits in float32 or float64")
+    for item, each in zip(work, scores, strict=True):
+        found_features = None if each.features is None else tuple(each.features.shape)
+        if item.features and found_features != (item.keep, member.width):
+            wanted_shape = (item.keep, member.width)
+            raise MemberError(
+                f"member {member.name} must return features of shape {wanted_shape}, not: {found_features}"
+            )

@@ -62,8 +62,12 @@ class Row:
         self.laws = RowLaws(task, combination, combined, self.frontier, task.edits.watched(), likelihoods)
         self.needs = Needs(method, self.laws, noise)
         self.text = Lookup(task.prompt, self.frontier.committed)
-        self.slots = Slots(lineup, task.contexts, "features" in combination.reads)
-        compiled = [member.facts.get("compiled") == "yes" for member in lineup.members]
+        features = self.needs.all if "features" in combination.reads else ()
+        self.slots = Slots(lineup, task.contexts, features)
+        compiled = [
+            member.facts.get("compiled") == "yes" and index not in features
+            for index, member in enumerate(lineup.members)
+        ]
         self.stats = Stats(
             list(map(MemberStats, lineup.names, compiled)), list(map(MemberStats, lineup.proposer_names))
         )
@@ -178,8 +182,23 @@ class Row:
             self.listeners.tell(Scored, member, first, scores)
 
     def known(self) -> int:
-        """Return how many leading positions can be settled: proposals with a known target, and the position behind."""
-        return self.needs.known(self._positions())
+        """Return how many leading positions can be settled: proposals with a known target, and the position behind.
+
+        A failure ends the row, and 0 is returned: the odds of a user's combination may raise anything.
+        """
+        try:
+            return self.needs.known(self._positions())
+        except Exception as error:
+            self.fail(error)
+            return 0
+
+    def lacks(self, member: int) -> bool:
+        """Return whether the first open position needs the member's scores. A failure ends the row, as in `known`."""
+        try:
+            return member in self.needs.missing(0)
+        except Exception as error:
+            self.fail(error)
+            return False
 
     def block(self, known: int) -> Block:
         """Return what there is to decide at the first open positions, whose targets are known."""

@@ -14,10 +14,10 @@ class Slots:
 
     Args:
         contexts: per member, what it reads before the text.
-        features: whether the members are asked for hidden states.
+        features: the members that are asked for hidden states.
     """
 
-    def __init__(self, lineup: Lineup, contexts: Sequence[Context], features: bool = False) -> None:
+    def __init__(self, lineup: Lineup, contexts: Sequence[Context], features: Sequence[int] = ()) -> None:
         self._members, self._contexts, self._features = lineup.members, contexts, features
         self._slots: list[int] = []
 
@@ -79,4 +79,4 @@ class Slots:
         units = frontier.units(member.length(slot), end)
         if len(units) > max(CHUNK, keep):  # the member was not needed for long
             units, keep = units[: max(1, min(CHUNK, len(units) - keep))], 0
-        return Work(slot, unread, units, keep, frontier.position, self._features)
+        return Work(slot, unread, units, keep, frontier.position, index in self._features)
