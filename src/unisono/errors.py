@@ -40,6 +40,15 @@ class RequestError(UnisonoError):
     """A prompt or a sampling parameter cannot be served."""
 
 
+def named(part: str, error: Exception) -> UnisonoError:
+    """Return an error of a user's code as one line that names the part; an error of this package as it is."""
+    if isinstance(error, UnisonoError):
+        return error
+    found = ConfigurationError(f"{part} failed: {type(error).__name__}: {' '.join(str(error).split())}")
+    found.__cause__ = error
+    return found
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigurationError:
     """The error for a name that does not exist; it gives the nearest one that does, and all of them."""
     names = sorted(known)
