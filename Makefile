@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## two ensembles with colour trace, then the measured speed-up
-	@$(BIN)/python -m unisono.bench.demo
+	@$(BIN)/python benchmarks/demo.py
 
 test: $(STAMP) ## the fast tests (about ten minutes on two cores)
 	@echo "running the fast tests in $(JOBS) processes: about ten minutes on two cores; JOBS=n takes n processes"

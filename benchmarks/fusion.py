@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import speeds
 import test
 import torch
 from rich.console import Console
@@ -24,7 +25,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from unisono import Ensemble, SamplingParams, zoo
 from unisono.bench.inflate import inflate
-from unisono.bench.measure import compare as compare_speed
 from unisono.bench.provenance import provenance
 from unisono.combine import as_combination
 from unisono.combine.tree import rules, write_tree
@@ -141,7 +141,7 @@ def speed_of(
         schedule: [result.text for prompt in prompts for result in ensemble.generate(prompt, params, schedule=schedule)]
         for schedule in ["standard", *schedules]
     }
-    cells = compare_speed(ensemble, prompts, params, schedules, options.repeats)
+    cells = speeds.compare(ensemble, prompts, params, schedules, options.repeats)
     found = [
         {"asked": schedule, "schedule": cell.schedule, "speedup": cell.speedup, "forwards": list(cell.forwards),
          "acceptance": cell.acceptance, "same_text": texts[schedule] == texts["standard"]}

@@ -1,5 +1,5 @@
-"""How the bundled models are made: corpus -> tokenizer -> training -> cards.
+"""Scripts that make the bundled models: corpus, tokenizer, training, measurement, cards.
 
-Nothing here is needed at run time; the finished weights live in `src/unisono/zoo/weights`.
-Run the steps from the repository root: `python -m zoo.corpus`, `zoo.tokens`, `zoo.train`, `zoo.card`.
+The library does not import these scripts; the finished weights are in `src/unisono/zoo/weights`.
+Run the steps from the repository root: `python -m zoo.corpus`, `zoo.tokens`, `zoo.train`, `zoo.measure`, `zoo.card`.
 """

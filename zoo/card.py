@@ -1,12 +1,13 @@
-"""Writes the cards: each model folder's `README.md`, its loss curve, and the tables of `docs/zoo.md`.
+"""Write the cards of the code models: the `README.md` and the loss curve of each, and the tables of `docs/zoo.md`.
 
-It measures nothing but samples; every other number comes from `corpus.json`, `measured.json` and the
-run's `curve.json`. Run `python -m zoo.card` after `python -m zoo.measure`.
+This script draws samples and measures nothing else. All other numbers come from `corpus.json`, `measured.json` and the
+`curve.json` of a run. Run `python -m zoo.card` after `python -m zoo.measure`.
 """
 
 import argparse
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,12 @@ PROMPTS = (
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def bits_table(sets: dict[str, Any]) -> str:
-    """Bits per byte of every model and mixture on every held-out set, and of xz."""
+    """Return a table of the bits per byte of `xz` and of every model and mixture, for every held-out set."""
     columns = list(next(iter(sets.values()))["bits_per_byte"])
     rows = [
         [title, f"{measured['files']}", f"{measured['bytes']:,}"]
@@ -57,7 +57,7 @@ def bits_table(sets: dict[str, Any]) -> str:
 
 
 def variation_table(sets: dict[str, Any], only: str = "") -> str:
-    """Total variation and the acceptance it allows, for the pairs with the model `only` (or all)."""
+    """Return a table of total variations and acceptance rates, for the pairs with the model `only` or for all pairs."""
     chosen = ["held-out files", "held-out package"]
     pairs = [pair for pair in sets[chosen[0]]["total_variation"] if only in pair]
     rows = []
@@ -69,7 +69,7 @@ def variation_table(sets: dict[str, Any], only: str = "") -> str:
 
 
 def corpus_table(packages: dict[str, Any]) -> str:
-    """What the corpus is made of; the digest is over the sorted SHA-256 of the package's files."""
+    """Return a table of the packages of the corpus. The digest covers the sorted SHA-256 digests of a package's files."""
     keys = ["version", "licence", "quarter", "files", "bytes", "held_out_files", "sha256"]
     rows = [
         [name, *(f"{row[key]:,}" if key == "bytes" else f"{row[key]}" for key in keys)]
@@ -79,7 +79,7 @@ def corpus_table(packages: dict[str, Any]) -> str:
 
 
 def samples(name: str) -> str:
-    """The first draw for each of the fixed prompts, at temperature 1 without truncation."""
+    """Return one text for each of the fixed prompts: the first that is sampled, at temperature 1 without truncation."""
     tokenizer = AutoTokenizer.from_pretrained(WEIGHTS / name)
     model = LlamaForCausalLM.from_pretrained(WEIGHTS / name, dtype=torch.float32)
     parts = []
@@ -92,7 +92,7 @@ def samples(name: str) -> str:
 
 
 def draw_curve(curve: list[dict[str, float]], path: Path) -> None:
-    """Training and held-out loss over tokens. No date in the file: equal runs give equal files."""
+    """Draw training and held-out loss over tokens. The file has no date, so equal runs give equal files."""
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     axes = figure.subplots()
     for key, name in (("train", "training"), ("held_out", "held-out sample")):
@@ -103,17 +103,14 @@ def draw_curve(curve: list[dict[str, float]], path: Path) -> None:
 
 
 def training_section(name: str, run: dict[str, Any]) -> str:
-    """Command, data, tokens, time."""
+    """Return the part of a card about data, commands, tokens and time."""
     corpus = json.loads(SUMMARY.read_text())["training"][name]
     tokens = run["step"] * run["rows"] * LONGEST
     missing = " and ".join(MISSING[name]) or "none"
-    commands = "\n".join(
-        f"  - from token {start} on: `{command}`" for start, command in map(split_command, run["commands"])
-    )
     return f"""\
 - Training files: {corpus["files"]:,} with {corpus["bytes"]:,} bytes. Quarters never seen: {missing}.
 - Commands: `python -m zoo.corpus`, `python -m zoo.tokens`, then
-{commands}
+{commands(run)}
 - Tokens: {tokens:,}, less than one pass over the files. Time: {run["seconds"] / 60:.0f} minutes of wall clock, one thread
   unless a command says otherwise, on a machine that was busy with other work for most of them.
 - Optimiser: Muon for the matrices of the layers, AdamW for the rest; peak rate {run["rate"]}, {WARMUP_STEPS} steps
@@ -123,27 +120,36 @@ def training_section(name: str, run: dict[str, Any]) -> str:
 - The curve's held-out sample is 16 rows of 1024 tokens before the first resumption and 8 of them after it."""
 
 
-def split_command(entry: str) -> tuple[str, str]:
-    """The token count and the command of a run's entry."""
-    start, _, command = entry.partition(": ")
-    return f"{int(start):,}", command
-
-
-def card(name: str, report: dict[str, Any], run: dict[str, Any], parameters: int) -> str:
-    """The whole card of one model."""
-    shape, sets = SHAPES[name], report["sets"]
-    stamp = ", ".join(f"{key} {value}" for key, value in report["provenance"].items())
-    packages = json.loads(SUMMARY.read_text())["packages"]
+def header(name: str, tags: str) -> str:
     return f"""\
 ---
 license: apache-2.0
 library_name: transformers
 pipeline_tag: text-generation
-tags: [code, python, llama, speculative-decoding]
+tags: [{tags}]
 ---
 
 # {name}
+"""
 
+
+def commands(run: dict[str, Any]) -> str:
+    """Return a list of the commands of a training run, each with the number of tokens seen before it."""
+    entries = [entry.partition(": ") for entry in run["commands"]]
+    return "\n".join(f"  - from token {int(start):,} on: `{command}`" for start, _, command in entries)
+
+
+def stamp(report: dict[str, Any]) -> str:
+    """Return the line that says how the numbers of a report were measured."""
+    facts = ", ".join(f"{key} {value}" for key, value in report["provenance"].items())
+    return f"Command: `{report['command']}`. {facts}."
+
+
+def card(name: str, report: dict[str, Any], run: dict[str, Any], parameters: int) -> str:
+    shape, sets = SHAPES[name], report["sets"]
+    packages = json.loads(SUMMARY.read_text())["packages"]
+    return f"""\
+{header(name, "code, python, llama, speculative-decoding")}
 A Llama model of Python source with {parameters:,} parameters: {shape.layers} layers, hidden size {shape.hidden},
 4096 tokens of byte-level BPE, 1024 positions, bf16. It exists so that several models can be decoded together offline,
 in examples and tests. It is **not** a useful programming assistant: it knows the look of Python, not its meaning.
@@ -165,7 +171,7 @@ accepted for the other.
 
 {variation_table(sets, name)}
 
-Command: `{report["command"]}`. {stamp}.
+{stamp(report)}
 
 ## Data
 Source files of the standard library and of packages that this project's environment contains, all under permissive
@@ -180,28 +186,34 @@ The first draw for ten fixed prompts: temperature 1, no truncation, {SAMPLE_TOKE
 """
 
 
-def write_guide(report: dict[str, Any]) -> None:
-    """Replaces the tables between the markers of the guide."""
-    before, _, rest = GUIDE.read_text().partition(MARKERS[0])
-    after = rest.partition(MARKERS[1])[2]
-    stamp = ", ".join(f"{key} {value}" for key, value in report["provenance"].items())
-    sets = report["sets"]
-    body = f"{bits_table(sets)}\n\n{variation_table(sets)}\n\nCommand: `{report['command']}`. {stamp}."
-    GUIDE.write_text(f"{before}{MARKERS[0]}\n{body}\n{MARKERS[1]}{after}")
+def write_guide(markers: tuple[str, str], report: dict[str, Any], tables: str) -> None:
+    """Replace the text between two markers of `docs/zoo.md` by tables and the line about their origin."""
+    before, _, rest = GUIDE.read_text().partition(markers[0])
+    after = rest.partition(markers[1])[2]
+    GUIDE.write_text(f"{before}{markers[0]}\n{tables}\n\n{stamp(report)}\n{markers[1]}{after}")
 
 
-def main() -> None:
-    """Writes everything; needs the runs' `curve.json`."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    report = json.loads(MEASURED.read_text())
-    for name in NAMES:
+def write_cards(names: Sequence[str], card_of: Callable[[str, dict[str, Any], int], str]) -> None:
+    """Write `README.md`, `training.json` and `curve.svg` of each model.
+
+    Args:
+        card_of: a function (name, run, number of parameters) that returns the card.
+    """
+    for name in names:
         source, folder = RUNS / name / "curve.json", WEIGHTS / name
         run = json.loads(source.read_text())
         shutil.copy(source, folder / "training.json")
         draw_curve(run["curve"], folder / "curve.svg")
         parameters = LlamaForCausalLM.from_pretrained(folder).num_parameters()
-        (folder / "README.md").write_text(card(name, report, run, parameters))
-    write_guide(report)
+        (folder / "README.md").write_text(card_of(name, run, parameters))
+
+
+def main() -> None:
+    """Write all cards and the tables of the guide. The folder of each run must have `curve.json`."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    report = json.loads(MEASURED.read_text())
+    write_cards(NAMES, lambda name, run, parameters: card(name, report, run, parameters))
+    write_guide(MARKERS, report, f"{bits_table(report['sets'])}\n\n{variation_table(report['sets'])}")
 
 
 if __name__ == "__main__":

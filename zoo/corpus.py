@@ -1,8 +1,7 @@
-"""Collects the training text: walk the sources, filter, drop near-duplicates, split, hash.
+"""Collect the training text: read the source files, filter them, drop near-duplicates, split and hash.
 
-The one idea: every decision depends on the bytes of a file (or its path inside its package), never on
-the order of the walk or on chance, so two machines with the same packages build the same corpus.
-It does not know tokens or models.
+Every decision depends only on the bytes of files and on their paths inside the packages. So two machines with the same
+packages build the same corpus.
 """
 
 import argparse
@@ -28,7 +27,7 @@ SKIPPED_NAME = re.compile(r"^test_|_test\.py$|_tests\.py$|^conftest\.py$|^_.*_bu
 GENERATED = re.compile(r"(auto-?\s?(matically)?[- ]?generated|generated (by|from|using)|do not edit)", re.IGNORECASE)
 LICENCE_WORDS = re.compile(r"licen[sc]e|copyright|all rights reserved", re.IGNORECASE)
 SMALLEST, LARGEST, LONGEST_LINE = 300, 512_000, 500
-SEEN_SHARE = 0.5  # of a file's substantial lines: above it the file is a near-duplicate
+SEEN_SHARE = 0.5  # a file is a near-duplicate if more of its long lines than this share were in earlier files
 HELD_OUT_SHARE = 0.02
 SNAPSHOT = Path(__file__).parent / "runs" / "corpus.jsonl"
 SUMMARY = Path(__file__).parent / "corpus.json"
@@ -36,7 +35,7 @@ SUMMARY = Path(__file__).parent / "corpus.json"
 
 @dataclass(frozen=True)
 class File:
-    """One accepted file: `digest` is the SHA-256 of its bytes on disk, `text` is what models read."""
+    """One accepted file. `digest` is the SHA-256 of its bytes on disk; `text` is the cleaned text that models read."""
 
     package: str
     quarter: str
@@ -46,17 +45,17 @@ class File:
 
     @property
     def held_out(self) -> bool:
-        """Decided by the hash alone, so that a file never moves between the splits."""
+        """Whether the file is held out. The hash alone decides this, so a file never moves between the splits."""
         return self.package != HELD_OUT_PACKAGE and fraction(self.digest) < HELD_OUT_SHARE
 
 
 def fraction(digest: str) -> float:
-    """A number in [0, 1) that the digest fixes."""
+    """Return a number in [0, 1) that depends on the digest only."""
     return int(digest[:13], 16) / 16**13
 
 
 def strip_header(text: str) -> str:
-    """Without the leading comment block if it is a licence: thousands of equal copies teach nothing."""
+    """Return the text without the comment block at its beginning if that block is a licence."""
     lines = text.lstrip("\ufeff").splitlines(keepends=True)
     end = next((i for i, line in enumerate(lines) if not line.startswith("#") and line.strip()), len(lines))
     header = "".join(lines[:end])
@@ -64,12 +63,12 @@ def strip_header(text: str) -> str:
 
 
 def is_wanted_path(relative: Path) -> bool:
-    """Whether the path is source that a person wrote, judged by its folders and its name."""
+    """Return whether the names of folders and file suggest source code that a person wrote."""
     return not (SKIPPED_FOLDERS & set(relative.parts[:-1]) or SKIPPED_NAME.search(relative.name))
 
 
 def is_wanted_text(text: str) -> bool:
-    """Rejects tables, generated files and machine output by cheap statistics of the text."""
+    """Return whether simple statistics suggest that the text is no table, generated file or output of a program."""
     if not SMALLEST <= len(text) <= LARGEST or GENERATED.search(text[:1500]):
         return False
     if max(map(len, text.split("\n"))) > LONGEST_LINE:
@@ -82,7 +81,7 @@ def is_wanted_text(text: str) -> bool:
 
 
 def read(path: Path) -> tuple[str, str] | None:
-    """The digest and the cleaned text, or None if it is not UTF-8."""
+    """Return the digest and the cleaned text of a file, or None if the file is not UTF-8."""
     raw = path.read_bytes()
     try:
         text = raw.decode("utf-8")
@@ -92,7 +91,7 @@ def read(path: Path) -> tuple[str, str] | None:
 
 
 def walk(source: Source) -> Iterator[File]:
-    """The source's acceptable files in the order of their paths, before duplicates and caps."""
+    """Yield the files of a package that pass the filters, in the order of their paths."""
     folder = source.folder()
     for root in source.roots:
         start = folder / root
@@ -106,7 +105,7 @@ def walk(source: Source) -> Iterator[File]:
 
 
 def without_near_duplicates(files: Iterable[File]) -> Iterator[File]:
-    """Drops a file when most of its substantial lines were already seen, whichever split they are in."""
+    """Yield the files without near-duplicates: files most of whose long lines are in earlier files, of any split."""
     seen: set[int] = set()
     for file in files:
         lines = {hash(line) for line in map(str.strip, file.text.split("\n")) if len(line) > 20}
@@ -116,7 +115,7 @@ def without_near_duplicates(files: Iterable[File]) -> Iterator[File]:
 
 
 def capped(files: Iterable[File], cap: int) -> list[File]:
-    """Files in hash order until `cap` bytes are full, then back in path order."""
+    """Return the first files in the order of hashes that have at most `cap` bytes together, sorted by path."""
     kept, total = [], 0
     for file in sorted(files, key=lambda file: file.digest):
         total += size([file])
@@ -127,7 +126,7 @@ def capped(files: Iterable[File], cap: int) -> list[File]:
 
 
 def collect(sources: Iterable[Source] = SOURCES) -> list[File]:
-    """The whole corpus: every source filtered, free of near-duplicates and capped."""
+    """Return the files of the corpus: filtered, without near-duplicates and limited per package."""
     caps = {source.name: source.cap for source in sources}
     per_package: dict[str, list[File]] = defaultdict(list)
     for file in without_near_duplicates(file for source in sources for file in walk(source)):
@@ -136,13 +135,13 @@ def collect(sources: Iterable[Source] = SOURCES) -> list[File]:
 
 
 def training_files(files: Iterable[File], model: str) -> list[File]:
-    """What `model` may read: no held-out file, and not the quarter it misses."""
+    """Return the files that `model` is trained on: without held-out files and the quarters that it must not read."""
     absent = {"held-out", *MISSING[model]}
     return [file for file in files if not file.held_out and file.quarter not in absent]
 
 
 def summary(files: Iterable[File]) -> dict[str, dict[str, str | int]]:
-    """Per package: version, licence, quarter, files, bytes and one SHA-256 over its sorted file digests."""
+    """Return version, licence, quarter, counts and one SHA-256 over the sorted file digests, per package."""
     groups: dict[str, list[File]] = defaultdict(list)
     for file in files:
         groups[file.package].append(file)
@@ -162,31 +161,29 @@ def summary(files: Iterable[File]) -> dict[str, dict[str, str | int]]:
 
 
 def size(files: Iterable[File]) -> int:
-    """Bytes of text."""
     return sum(len(file.text.encode()) for file in files)
 
 
 def write_snapshot(files: Iterable[File], path: Path = SNAPSHOT) -> None:
-    """Keeps the corpus as one JSON line per file: upgrading a package must not change a run half way."""
+    """Write the corpus as one JSON line per file, so that an upgrade of a package does not change a later training run."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(asdict(file)) + "\n" for file in files), encoding="utf-8")
 
 
 def read_snapshot(path: Path = SNAPSHOT) -> list[File]:
-    """What `write_snapshot` kept."""
     with path.open(encoding="utf-8") as lines:
         return [File(**json.loads(line)) for line in lines]
 
 
 def write_summary(files: list[File], path: Path = SUMMARY) -> None:
-    """What the cards say about the corpus: every package, and what each model trains on."""
+    """Write the facts that the cards state about the corpus: every package, and the training files of each model."""
     models = {name: training_files(files, name) for name in MISSING}
     training = {name: {"files": len(kept), "bytes": size(kept)} for name, kept in models.items()}
     path.write_text(json.dumps({"packages": summary(files), "training": training}, indent=1) + "\n")
 
 
 def main() -> None:
-    """Collects, and writes the snapshot that training reads and the summary that the cards read."""
+    """Collect the corpus; write the snapshot that training reads and the summary that the cards read."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     files = collect()
     write_snapshot(files)

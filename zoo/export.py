@@ -1,4 +1,4 @@
-"""Exports a run's last checkpoint, finished or not: `python -m zoo.export code-m [run]`."""
+"""Export the last checkpoint of a training run, finished or not: `python -m zoo.export code-m [run]`."""
 
 import argparse
 
@@ -9,7 +9,6 @@ from zoo.train import RUNS
 
 
 def main() -> None:
-    """The run's name is the model's unless it is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=sorted(SHAPES))
     parser.add_argument("run", nargs="?", help="folder below zoo/runs")

@@ -1,8 +1,8 @@
-"""What the cards report: bits per byte on held-out text and total variation between the models' laws.
+"""Measure bits per byte on held-out text and the total variation between the models' laws, for the cards.
 
-The one idea: all models read the same windows, so one pass gives every model, every mixture and every
-distance at the same positions. The exported weights, bf16 matrix products, laws in float32.
-It writes `zoo/measured.json`: `python -m zoo.measure`.
+All models read the same windows. So one pass measures every model, every mixture and every distance at the same
+positions. The models are the exported ones; matrix products are in bf16, laws in float32.
+Run `python -m zoo.measure`; it writes `zoo/measured.json`.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from zoo.corpus import File, read_snapshot
 from zoo.models import WEIGHTS
 from zoo.provenance import provenance
 from zoo.sources import HELD_OUT_PACKAGE, MISSING
-from zoo.tokens import LONGEST, encode_files, load_tokenizer
+from zoo.tokens import LONGEST, encode_texts, load_tokenizer
 
 MEASURED = Path(__file__).parent / "measured.json"
 STRIDE = LONGEST // 2
@@ -37,14 +37,13 @@ Report = dict[str, Any]
 
 
 def label(group: tuple[str, ...]) -> str:
-    """How a mixture with equal weights is called in tables."""
     return " + ".join(group)
 
 
 def windows(stream: np.ndarray) -> Iterator[tuple[Tensor, int]]:
-    """Rows of at most LONGEST + 1 tokens and how many of the last targets are new in each.
+    """Yield rows of at most LONGEST + 1 tokens, each with the number of new targets at its end.
 
-    Consecutive rows overlap by half, so that all but the first targets are seen with a long past.
+    Consecutive rows overlap by half. So all targets but the first ones have at least LONGEST / 2 tokens in front of them.
     """
     seen = 1
     while seen < len(stream):
@@ -55,7 +54,7 @@ def windows(stream: np.ndarray) -> Iterator[tuple[Tensor, int]]:
 
 @torch.inference_mode()
 def laws(models: dict[str, LlamaForCausalLM], row: Tensor, new: int) -> dict[str, Tensor]:
-    """Every model's law at the new positions of one row, and the equal mixtures. [new, V] each."""
+    """Return the laws of every model and of every mixture with equal weights at the new positions of a row: [new, V]."""
     found = {}
     for name, model in models.items():
         with torch.autocast("cpu", torch.bfloat16):
@@ -68,7 +67,7 @@ def laws(models: dict[str, LlamaForCausalLM], row: Tensor, new: int) -> dict[str
 
 
 def variations(found: dict[str, Tensor]) -> Sums:
-    """Summed total variation between every two models, and between each model and each mixture."""
+    """Return the total variation, summed over positions, of each two models and of each model and each mixture."""
     pairs = [*combinations(NAMES, 2), *((name, label(group)) for group in MIXTURES for name in NAMES)]
     return {f"{a} | {b}": (found[a] - found[b]).abs_().sum().item() / 2 for a, b in pairs}
 
@@ -84,14 +83,14 @@ class Tally:
     apart: Counter[str] = field(default_factory=Counter)
 
     def __add__(self, other: "Tally") -> "Tally":
-        """Both texts together; counters are updated, not added, because adding drops zeros."""
+        # Counters are updated, because `+` drops zeros
         nats, apart = Counter(self.nats), Counter(self.apart)
         nats.update(other.nats)
         apart.update(other.apart)
         return Tally(self.text + other.text, self.files + other.files, self.tokens + other.tokens, nats, apart)
 
     def report(self) -> Report:
-        """Means, and what `xz -9` makes of the same bytes."""
+        """Return the means, and the bits per byte of `xz -9` for the same text."""
         size = len(self.text)
         return {
             "files": self.files,
@@ -104,7 +103,7 @@ class Tally:
 
 
 def measure(models: dict[str, LlamaForCausalLM], file: File, stream: np.ndarray) -> Tally:
-    """One file, read from its beginning."""
+    """Return the sums over one file. The models read the file from its beginning."""
     tally = Tally(file.text.encode(), 1, len(stream) - 1)
     for row, new in windows(stream):
         found = laws(models, row, new)
@@ -114,7 +113,7 @@ def measure(models: dict[str, LlamaForCausalLM], file: File, stream: np.ndarray)
 
 
 def report_of(tallies: dict[File, Tally]) -> dict[str, Report]:
-    """The held-out files, the held-out package, and the held-out files of each quarter."""
+    """Return one report each for all held-out files, the held-out package, and the held-out files of each quarter."""
     groups: dict[str, list[Tally]] = {"held-out files": [], "held-out package": []}
     for file, tally in sorted(tallies.items(), key=lambda item: (item[0].quarter, item[0].path)):
         groups["held-out files" if file.held_out else "held-out package"].append(tally)
@@ -123,18 +122,13 @@ def report_of(tallies: dict[File, Tally]) -> dict[str, Report]:
     return {title: sum(group, Tally()).report() for title, group in groups.items()}
 
 
-def load_models() -> dict[str, LlamaForCausalLM]:
-    """The exported models, in float32."""
-    return {name: LlamaForCausalLM.from_pretrained(WEIGHTS / name, dtype=torch.float32) for name in NAMES}
-
-
 def main() -> None:
-    """Measures every set and writes the numbers with their provenance."""
+    """Measure every set of files and write the numbers with their provenance."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(2)
-    models = load_models()
+    models = {name: LlamaForCausalLM.from_pretrained(WEIGHTS / name, dtype=torch.float32) for name in NAMES}
     files = [file for file in read_snapshot() if file.held_out or file.package == HELD_OUT_PACKAGE]
-    streams = encode_files(load_tokenizer(), files)
+    streams = encode_texts(load_tokenizer(), [file.text for file in files])
     pairs = track(list(zip(files, streams, strict=True)), "files")
     tallies = {file: measure(models, file, stream) for file, stream in pairs}
     report = {"command": "python -m zoo.measure", "provenance": provenance(), "sets": report_of(tallies)}

@@ -1,7 +1,7 @@
-"""The shapes of the bundled models, and how a trained one is written to its folder.
+"""The shapes of the bundled models, and the export of trained weights.
 
-Few layers on purpose: models this small are bound by the calls per layer, so depth sets what one
-forward costs, and `code-s` (2 layers) is to be much cheaper than `code-m` and `code-n` (5 layers).
+The models have few layers. The time of a forward of such small models is nearly proportional to the number of layers, and
+`code-s` (2 layers) must be much cheaper than `code-m` and `code-n` (5 layers).
 """
 
 import shutil
@@ -18,10 +18,10 @@ WEIGHTS = Path(__file__).parent.parent / "src" / "unisono" / "zoo" / "weights"
 
 @dataclass(frozen=True)
 class Shape:
-    """What differs between the models; everything else is common.
+    """The settings that differ between the models.
 
-    longest: positions, and the length of a training row. tokenizer: the folder of the one that the model shares.
-    ends: tokens besides the end of the text at which the model stops.
+    longest: number of positions, and the length of a training row. tokenizer: folder of the model's tokenizer.
+    ends: tokens at which the model stops, besides the end-of-text token.
     """
 
     hidden: int
@@ -35,7 +35,7 @@ class Shape:
 
 
 def skill_shape(hidden: int, layers: int, intermediate: int, heads: int) -> Shape:
-    """A model of exercises, one per line: bytes, short rows, and the end of a line ends the answer."""
+    """Return the shape of a skill model: bytes as tokens, short rows, and generation stops at a line break."""
     return Shape(hidden, layers, intermediate, heads, BYTES, 256, SKILLS_FOLDER, ("\u010a",))
 
 
@@ -50,7 +50,7 @@ SHAPES = {
 
 
 def configuration(name: str) -> LlamaConfig:
-    """The transformers configuration; token 0 is `<|endoftext|>` and plays all special roles."""
+    """Return the transformers configuration. Token 0, `<|endoftext|>`, is the begin, end and padding token."""
     shape = SHAPES[name]
     return LlamaConfig(
         vocab_size=shape.vocabulary,
@@ -69,13 +69,13 @@ def configuration(name: str) -> LlamaConfig:
 
 
 def build(name: str, seed: int) -> LlamaForCausalLM:
-    """A fresh float32 model whose start depends on the seed only."""
+    """Return a new float32 model. Its initial weights depend on the seed only."""
     torch.manual_seed(seed)
     return LlamaForCausalLM(configuration(name))
 
 
 def end_ids(name: str) -> int | list[int]:
-    """The tokens that end a text of this model."""
+    """Return the tokens at which the model stops."""
     shape = SHAPES[name]
     tokenizer = load_tokenizer(shape.tokenizer)
     found = [tokenizer.token_to_id(end) for end in shape.ends]
@@ -84,7 +84,7 @@ def end_ids(name: str) -> int | list[int]:
 
 
 def export(name: str, weights: dict[str, torch.Tensor], folder: Path) -> None:
-    """Writes a self-contained folder in bf16; the folder appears or changes at once, never in halves."""
+    """Write weights, in bf16, configuration and tokenizer to a folder. Each file is replaced as a whole."""
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(SHAPES[name].tokenizer, partial)

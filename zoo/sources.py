@@ -1,8 +1,8 @@
-"""Which packages the models learn from, under which licence, in which quarter of the corpus.
+"""The packages that the models are trained on, with the licence and the quarter of the corpus of each.
 
-The idea: everything here is Python that an installation of this project already has, so anybody can
-rebuild the corpus without a download. Licences were read in each distribution's metadata; copyleft
-ones (hypothesis, pathspec, tqdm: MPL-2.0) are left out.
+All of them are Python packages of this project's own environment, so the corpus can be rebuilt without a download.
+Licences come from the metadata of each distribution. Packages with a copyleft licence (hypothesis, pathspec, tqdm:
+MPL-2.0) are left out.
 """
 
 import sysconfig
@@ -14,17 +14,17 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True)
 class Source:
-    """One training package: `roots` are folders or files below site-packages (or the standard library)."""
+    """One training package. `roots` are folders or files below site-packages, or below the standard library."""
 
     name: str
     licence: str
     quarter: str
     roots: tuple[str, ...]
-    cap: int = 100 * MEGABYTE  # bytes kept, chosen by file hash: the giants must not drown the rest
+    cap: int = 100 * MEGABYTE  # most bytes kept, in the order of file hashes; limits the share of large packages
     standard: bool = False
 
     def folder(self) -> Path:
-        """Where the roots are found on this machine; the path itself never enters the corpus."""
+        """Return the folder that contains the roots on this machine. Its path is not part of the corpus."""
         return Path(sysconfig.get_path("stdlib" if self.standard else "purelib"))
 
 
@@ -32,7 +32,7 @@ def _package(name: str, licence: str, quarter: str, *roots: str, cap: int = 100 
     return Source(name, licence, quarter, roots or (name,), cap)
 
 
-# code-m never sees "mathematics", code-n never sees "transformers": so they know different things.
+# Quarters that a model does not read; code-m and code-n lack different ones, so they know different things
 MISSING = {"code-s": (), "code-m": ("mathematics",), "code-n": ("transformers",)}
 HELD_OUT_PACKAGE = "jinja2"
 

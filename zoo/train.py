@@ -1,8 +1,8 @@
-"""Trains one bundled model: `python -m zoo.train --model code-m --tokens 12000000 --seed 1`.
+"""Train one bundled model: `python -m zoo.train --model code-m --tokens 12000000 --seed 1`.
 
-The one idea: warmup, a stable phase, then a linear decay to zero over the second half. The order of the
-data depends on the seed only, never on `--tokens`, so any checkpoint of the stable phase can be resumed
-with another budget and decays as if that budget had been asked for from the start.
+The learning rate rises (warmup), stays constant, and falls linearly to zero over the second half of the run. The order of
+the data depends on the seed only, not on `--tokens`. So a checkpoint from the constant phase can be resumed with another
+budget and then trains as if this budget had been given from the start.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from zoo.attention import install
 from zoo.corpus import read_snapshot, training_files
 from zoo.models import SHAPES, WEIGHTS, build, export
 from zoo.skills import skill_documents
-from zoo.tokens import LONGEST, SKILLS_FOLDER, encode_files, load_tokenizer
+from zoo.tokens import LONGEST, SKILLS_FOLDER, encode_texts, load_tokenizer
 
 RUNS = Path(__file__).parent / "runs"
 WARMUP_STEPS = 50
@@ -38,26 +38,25 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass
 class Run:
-    """What a checkpoint must hold besides weights and optimiser states."""
+    """The state of a training run besides weights and optimiser states."""
 
     model: str
     seed: int
     rows: int = 4  # of `longest` tokens per step
-    rate: float = 5e-3  # the learning rate's peak
+    rate: float = 5e-3  # the largest learning rate
     step: int = 0
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
-    commands: list[str] = field(default_factory=list)  # each start and the tokens it began at
+    commands: list[str] = field(default_factory=list)  # "number of tokens seen before: command", one per start
     longest: int = LONGEST
 
     @property
     def tokens(self) -> int:
-        """Tokens learned from so far."""
         return self.step * self.rows * self.longest
 
 
 def blocks(documents: list[np.ndarray], seed: int, epoch: int, longest: int = LONGEST) -> np.ndarray:
-    """One epoch: documents shuffled and joined, cut at a random phase into shuffled rows of `longest` + 1."""
+    """Return the rows of one epoch, [rows, longest + 1]: shuffle and join the documents, cut at a random offset, shuffle."""
     generator = np.random.default_rng([seed, epoch])
     stream = np.concatenate([documents[i] for i in generator.permutation(len(documents))])
     start = int(generator.integers(longest))
@@ -69,7 +68,7 @@ def blocks(documents: list[np.ndarray], seed: int, epoch: int, longest: int = LO
 def batches(
     documents: list[np.ndarray], seed: int, first_step: int, size: int = 4, longest: int = LONGEST
 ) -> Iterator[Tensor]:
-    """Endless batches of `size` rows, from `first_step` on as if the earlier ones had been drawn."""
+    """Yield batches of `size` rows without end. The first batch is the one of step `first_step`."""
     epoch = 0
     while True:
         rows = blocks(documents, seed, epoch, longest)
@@ -80,18 +79,18 @@ def batches(
 
 
 def scale(step: int, last_step: int) -> float:
-    """The learning rate's factor: warmup, stable, linear decay to zero."""
+    """Return the factor of the learning rate: warmup, then 1, then linear decay to zero."""
     left = (last_step - step) / (DECAY_SHARE * last_step)
     return max(0.0, min(1.0, (step + 1) / WARMUP_STEPS, left))
 
 
 def sequence_length(step: int, last_step: int, longest: int = LONGEST) -> int:
-    """Half-length rows are cheaper; the end of the decay teaches the positions above."""
+    """Return the length of sequences at a step. Short ones are cheaper; the last steps train the higher positions."""
     return longest if step >= (1 - LONG_SHARE) * last_step else longest // 2
 
 
 def optimisers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices between layers, AdamW for embeddings and norms: fewer tokens to the same loss."""
+    """Return Muon for the matrices of the layers and AdamW for the rest. The loss falls faster than with AdamW alone."""
     named = list(model.named_parameters())
     matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in named if not (p.ndim == 2 and "embed" not in name)]
@@ -102,7 +101,7 @@ def optimisers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
 
 
 def make_loss(model: LlamaForCausalLM) -> Loss:
-    """The mean loss in nats per token of inputs and targets."""
+    """Return a function of inputs and targets that returns the mean loss in nats per token."""
 
     def loss(inputs: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
@@ -113,7 +112,7 @@ def make_loss(model: LlamaForCausalLM) -> Loss:
 
 
 def train_step(loss_of: Loss, rows: Tensor, length: int, tools: list[torch.optim.Optimizer]) -> float:
-    """One update on rows cut to sequences of `length`; returns the loss before it."""
+    """Cut the rows into sequences of `length`, update the weights once, and return the loss before the update."""
     loss = loss_of(rows[:, :-1].reshape(-1, length), rows[:, 1:].reshape(-1, length))
     loss.backward()  # type: ignore[no-untyped-call]
     for tool in tools:
@@ -124,7 +123,6 @@ def train_step(loss_of: Loss, rows: Tensor, length: int, tools: list[torch.optim
 
 
 def set_rate(tools: list[torch.optim.Optimizer], rate: float) -> None:
-    """Both optimisers follow the same schedule."""
     for tool in tools:
         for group in tool.param_groups:
             group["lr"] = rate
@@ -132,12 +130,12 @@ def set_rate(tools: list[torch.optim.Optimizer], rate: float) -> None:
 
 @torch.no_grad()
 def held_out_loss(loss_of: Loss, rows: Tensor) -> float:
-    """Nats per token on a fixed sample of held-out rows; not compiled, because it runs so seldom."""
+    """Return the loss on held-out rows in nats per token. It runs too seldom to be worth compiling."""
     return float(sum(loss_of(row[:, :-1], row[:, 1:]).item() for row in torch.split(rows, 1))) / len(rows)
 
 
 def save(folder: Path, run: Run, model: nn.Module, tools: list[torch.optim.Optimizer]) -> None:
-    """Replaces the checkpoint and the curve at once, so that a crash leaves the old one."""
+    """Replace the checkpoint as a whole, so that a crash leaves the old one; then write the curve."""
     state = {"run": asdict(run), "model": model.state_dict(), "tools": [tool.state_dict() for tool in tools]}
     torch.save(state, folder / "checkpoint.partial")
     (folder / "checkpoint.partial").replace(folder / "checkpoint.pt")
@@ -145,7 +143,7 @@ def save(folder: Path, run: Run, model: nn.Module, tools: list[torch.optim.Optim
 
 
 def load(folder: Path, model: nn.Module, tools: list[torch.optim.Optimizer]) -> Run:
-    """Restores what `save` wrote and returns the run to continue."""
+    """Load weights and optimiser states that `save` wrote, and return the run to continue."""
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     model.load_state_dict(state["model"])
     for tool, saved in zip(tools, state["tools"], strict=True):
@@ -154,18 +152,18 @@ def load(folder: Path, model: nn.Module, tools: list[torch.optim.Optimizer]) -> 
 
 
 def prepare(model: str, seed: int) -> tuple[list[np.ndarray], Tensor]:
-    """The model's training documents and 8 fixed held-out rows."""
+    """Return the model's training documents and 8 fixed held-out rows."""
     if SHAPES[model].tokenizer == SKILLS_FOLDER:
         documents, held_out = skill_documents(model, seed)
         return documents, torch.from_numpy(blocks(held_out, 0, 0, SHAPES[model].longest)[:8]).long()
     files, tokenizer = read_snapshot(), load_tokenizer()
-    documents = encode_files(tokenizer, training_files(files, model))
-    held_out = encode_files(tokenizer, [file for file in files if file.held_out])
+    documents = encode_texts(tokenizer, [file.text for file in training_files(files, model)])
+    held_out = encode_texts(tokenizer, [file.text for file in files if file.held_out])
     return documents, torch.from_numpy(blocks(held_out, 0, 0)[:8]).long()
 
 
 def train(run: Run, model: LlamaForCausalLM, tools: list[torch.optim.Optimizer], options: argparse.Namespace) -> None:
-    """Runs to the last step or until it is asked to stop; changes model, tools and run in place."""
+    """Train to the last step, or until a signal asks to stop. `model`, `tools` and `run` are changed in place."""
     documents, sample = prepare(run.model, run.seed)
     loss_of, stopping, losses = make_loss(model), Stop(), []
     compiled = torch.compile(loss_of, dynamic=False)
@@ -189,19 +187,18 @@ def train(run: Run, model: LlamaForCausalLM, tools: list[torch.optim.Optimizer],
 
 
 def budget(options: argparse.Namespace) -> int:
-    """Tokens to train for; a number in the run's file `tokens` replaces the option while it runs."""
+    """Return the number of tokens to train for. The file `tokens` in the run's folder overrides the option at any time."""
     file = RUNS / options.run / "tokens"
     return int(file.read_text()) if file.exists() else int(options.tokens)
 
 
 def progress_bar() -> Progress:
-    """Steps, the last loss and the time that is left."""
     columns = Progress.get_default_columns()[:2]
     return Progress(*columns, MofNCompleteColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
 
 
 def report(run: Run, losses: list[float], held_out: float) -> None:
-    """Adds a point to the curve and prints it, because a log file shows no progress bar."""
+    """Add a point to the curve and print the point, because a log file shows no progress bar."""
     mean = sum(losses) / len(losses)
     run.curve.append({"tokens": run.tokens, "seconds": round(run.seconds), "train": mean, "held_out": held_out})
     speed = run.tokens / run.seconds
@@ -209,7 +206,7 @@ def report(run: Run, losses: list[float], held_out: float) -> None:
 
 
 class Stop:
-    """Turns the first interrupt or termination signal into a request, so that the last step is saved."""
+    """Remember an interrupt or termination signal in `asked`, so that training can save its last step before it ends."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -221,7 +218,6 @@ class Stop:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, choices=sorted(SHAPES))
     parser.add_argument("--tokens", type=int, required=True, help="budget; its second half decays")
@@ -237,7 +233,7 @@ def parse() -> argparse.Namespace:
 
 
 def restart(run: Run, options: argparse.Namespace) -> Run:
-    """The run under this command's batch and rate; the data goes on where it stopped."""
+    """Return the run with the batch size and rate of this command. The data continues where the run stopped."""
     command = " ".join(["python -m zoo.train", *sys.argv[1:]])
     step = run.tokens // (options.rows * run.longest)
     return replace(
@@ -246,7 +242,7 @@ def restart(run: Run, options: argparse.Namespace) -> Run:
 
 
 def main() -> None:
-    """Builds or resumes, trains, and exports the weights when the budget is reached."""
+    """Start or resume a run, train, and export the weights when the budget is reached."""
     options = parse()
     torch.set_num_threads(options.threads)
     folder = RUNS / options.run
@@ -254,12 +250,8 @@ def main() -> None:
     model = build(options.model, options.seed)
     install(model)
     tools = optimisers(model, options.rate)
-    run = (
-        load(folder, model, tools)
-        if options.resume
-        else Run(options.model, options.seed, longest=SHAPES[options.model].longest)
-    )
-    run = restart(run, options)
+    new = Run(options.model, options.seed, longest=SHAPES[options.model].longest)
+    run = restart(load(folder, model, tools) if options.resume else new, options)
     train(run, model, tools, options)
     if run.tokens >= budget(options):
         export(options.model, model.state_dict(), WEIGHTS / options.model)

@@ -2,7 +2,7 @@
 
 Decodes text with several language models at once, exactly, at close to the speed of one.
 
-Public names are imported when they are first used, so that whoever needs few of them does not wait for torch.
+A public name is imported when it is first used. So a program that uses only some names does not have to import torch.
 """
 
 import importlib
@@ -44,7 +44,7 @@ _HOMES = {
     "types": ("Piece", "Result", "Score", "Stats"),
 }
 
-if not typing.TYPE_CHECKING:  # a type checker would take any name for one of this module
+if not typing.TYPE_CHECKING:  # with `__getattr__`, a type checker would accept any name as one of this module
 
     def __getattr__(name: str) -> object:
         if name == "combine":

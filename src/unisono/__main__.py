@@ -1,4 +1,4 @@
-"""`python -m unisono` is the `unisono` command."""
+"""Run the `unisono` command by `python -m unisono`."""
 
 from unisono.cli import main
 

@@ -1,4 +1,4 @@
-"""Many prompts in one call: they run together, and what becomes of one is not the others' loss."""
+"""Run many prompts in one call. They are decoded together, and an error of one prompt does not stop the others."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,19 +15,20 @@ from unisono.request import Request
 from unisono.types import Result
 from unisono.values import listed
 
-Start = Callable[[Any, Any, int], Sequence[Request]]  # (prompt, params, index) -> its samples
-Place = Request | Exception  # of the list to be returned: a request, or why there is none
+Start = Callable[[Any, Any, int], Sequence[Request]]  # (prompt, params, index) -> one request per sample
+Place = Request | Exception  # an entry of the list of results: a request, or the error that prevented it
 
 
 class Batch:
     """The prompts of one call, each with its parameters.
 
     Args:
-        params: for all prompts, or one per prompt.
-        on_error: `raise`, or `return` for a list with errors in their places.
+        params: one value for all prompts, or a list with one value per prompt.
+        on_error: `raise`, or `return` to put an error into the list of results at the place of its prompt.
 
     Raises:
-        RequestError: there are not as many parameters as prompts. ConfigurationError: `on_error` is something else.
+        RequestError: the number of parameters differs from the number of prompts.
+        ConfigurationError: `on_error` has another value.
     """
 
     def __init__(self, prompts: Sequence[Any], params: Any, on_error: str = "raise") -> None:
@@ -41,15 +42,16 @@ class Batch:
             raise ConfigurationError(f"on_error must be 'raise' or 'return', not: {on_error!r}")
         self._asked = list(zip(prompts, settings, strict=True))
         self._returns = on_error == "return"
-        self._places: list[list[Place]] = []  # per prompt that was looked at
+        self._places: list[list[Place]] = []  # one list per prompt that was started
 
     def run(self, start: Start, engine: Engine, progress: bool | None = None) -> list[Any]:
-        """A result per sample, or the error that it ended with.
+        """Return one result per sample, or its error if `on_error` is `return`.
 
-        Whatever is raised, an interrupt too, has `results`: a list of the same length, with None where nothing was finished.
+        Any exception that is raised, also an interrupt, has the attribute `results`: a list of the same length, with None
+        for every sample that is not finished. `progress` says whether to show a progress bar; None: only at a terminal.
 
         Raises:
-            ConfigurationError: of `start`, which is wrong about the call and not about one prompt.
+            ConfigurationError: `start` raised it, because the whole call is wrong and not a single prompt.
         """
         try:
             for index, (prompt, params) in enumerate(self._asked):
@@ -106,7 +108,7 @@ class Batch:
 
 
 def outcome(place: Place) -> Result | Exception | None:
-    """What came of a request: its result, its error, or None if it has not ended."""
+    """Return the result of a request, its error, or None if the request has not ended."""
     return place if isinstance(place, Exception) else place.outcome()
 
 

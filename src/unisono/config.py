@@ -1,4 +1,4 @@
-"""A collaboration from a YAML file or a mapping: frozen, checked, nothing ignored.
+"""Read an ensemble's configuration from a YAML file or a mapping. Unknown keys are errors.
 
 members:
   - zoo:code-m
@@ -7,8 +7,8 @@ combine: weighted:0.7,0.3
 schedule: cos:1,4
 sampling: {max_tokens: 64, temperature: 0.8}
 
-`draft: zoo:code-s` names one more member that only proposes. `generation_config: off` leaves the sampling values of members'
-generation configs unread. `threads: 2` says how many threads an operation takes.
+`draft: zoo:code-s` adds a member that only proposes tokens. `generation_config: off` ignores the sampling values in the
+generation configs of the members. `threads: 2` sets the number of threads of an operation.
 """
 
 from collections.abc import Mapping
@@ -26,16 +26,16 @@ from unisono.params import SamplingParams, read_generation_config
 
 @dataclass(frozen=True)
 class Config:
-    """What a file may say. `sampling` has the fields of `SamplingParams` that it names, and no others."""
+    """The content of a config file. `sampling` contains only the fields of `SamplingParams` that the file sets."""
 
     members: tuple[Source, ...] = ()
     combine: str | None = None
     schedule: str = "auto"
     verification: str = "auto"
     sampling: Mapping[str, Any] = field(default_factory=dict)
-    draft: Source | None = None  # proposes, and is no part of the combination
+    draft: Source | None = None  # a model that proposes tokens and is no part of the combination
     generation_config: str = "auto"
-    threads: int | None = None  # that an operation takes, in all of the process; None: torch's own number
+    threads: int | None = None  # threads of an operation, for the whole process; None: the default of torch
 
     def __post_init__(self) -> None:
         SamplingParams(**self.sampling)
@@ -43,26 +43,26 @@ class Config:
 
     @property
     def params(self) -> SamplingParams:
-        """The sampling parameters, with the defaults of `SamplingParams` where nothing is said."""
+        """The sampling parameters, with the defaults of `SamplingParams` for fields that the file does not set."""
         return SamplingParams(**self.sampling)
 
     @property
     def alone(self) -> Source | None:
-        """The member of the combination, if it is of one."""
+        """The only member, or None if there are several members or none."""
         return self.members[0] if self.members and not self.members[1:] else None
 
 
 def read(path: Path) -> Config:
-    """The config in a YAML file.
+    """Return the config in a YAML file.
 
     Raises:
-        ConfigurationError: the file cannot be read, is no mapping, or has a key or value that is not understood.
+        ConfigurationError: the file cannot be read, is no mapping, or has an unknown key or an invalid value.
     """
     return from_mapping(read_mapping(path), str(path))
 
 
 def read_mapping(path: Path) -> Any:
-    """What a YAML file holds, unchecked; an empty one holds an empty mapping.
+    """Return the content of a YAML file without checks. The content of an empty file is an empty mapping.
 
     Raises:
         ConfigurationError: the file cannot be read or is not YAML.
@@ -78,12 +78,12 @@ def read_mapping(path: Path) -> Any:
 
 
 def from_mapping(content: Any, where: str = "config") -> Config:
-    """The config in a mapping. `where` names it in messages."""
+    """Return the config in a mapping; raise ConfigurationError if it is invalid. `where` names the mapping in messages."""
     options = _checked(content, Config, where)
     members = options.get("members", [])
     if not isinstance(members, list | tuple):
         raise ConfigurationError(f"{where}: members must be a list, not: {members!r}")
-    if options.get("generation_config") is False:  # YAML reads `off` so
+    if options.get("generation_config") is False:  # YAML reads `off` as False
         options["generation_config"] = "off"
     values: dict[str, Any] = {key: _text(value, f"{where}: {key}") for key, value in options.items() if key in TEXTS}
     sampling = _checked(options.get("sampling", {}), SamplingParams, f"{where}: sampling")
@@ -98,7 +98,7 @@ TEXTS = ("combine", "schedule", "verification", "generation_config")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its silent "the last of two equal keys wins"."""
+    """A YAML loader that rejects a mapping with two equal keys. PyYAML alone takes the last one without a message."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key) for key, _ in node.value]
@@ -109,7 +109,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _checked(content: Any, target: type, where: str) -> dict[str, Any]:
-    """The content as keyword arguments of a dataclass."""
+    """Return the content as keyword arguments of the dataclass `target`; raise ConfigurationError for an unknown key."""
     if not isinstance(content, Mapping):
         raise ConfigurationError(f"{where} must be a mapping of options, not: {type(content).__name__}")
     known = [each.name for each in fields(target)]

@@ -1,13 +1,7 @@
-"""Exceptions a caller may catch, and the words of their messages.
+"""The exceptions of this package, and functions that make or raise them.
 
-    UnisonoError
-    ├── ConfigurationError   an option, name or config key that cannot be honoured
-    ├── MemberError          a model that cannot be loaded or does not fit
-    │   └── VocabularyError  models that do not share their tokens
-    └── RequestError         a prompt or sampling parameter that cannot be served
-
-A message is one line: what is wrong, the value after a colon, then what to do. All are `ValueError`s too, so code that
-does not know this package still catches bad input in the usual way.
+A message is one line: what is wrong, a colon and the wrong value, then what to do. All exceptions are `ValueError`s, so
+code that does not know this package can catch wrong input as usual.
 """
 
 import difflib
@@ -21,11 +15,11 @@ Made = TypeVar("Made")
 
 
 class UnisonoError(ValueError):
-    """Base of every error that the user of this package can cause and mend."""
+    """The base of all errors that a user of this package can cause and correct."""
 
 
 class ConfigurationError(UnisonoError):
-    """An option, a name or a config key cannot be honoured."""
+    """An option, a name or a config key is unknown or invalid."""
 
 
 class MemberError(UnisonoError):
@@ -33,11 +27,11 @@ class MemberError(UnisonoError):
 
 
 class VocabularyError(MemberError):
-    """Members that do not share a vocabulary."""
+    """The members do not share a vocabulary."""
 
 
 class RequestError(UnisonoError):
-    """A prompt or a sampling parameter cannot be served."""
+    """A prompt or a sampling parameter is invalid."""
 
 
 def named(part: str, error: Exception) -> UnisonoError:
@@ -50,7 +44,7 @@ def named(part: str, error: Exception) -> UnisonoError:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigurationError:
-    """The error for a name that does not exist; it gives the nearest one that does, and all of them."""
+    """Return the error for a name that does not exist. Its message gives the most similar name and all known names."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
@@ -58,14 +52,14 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigurationError:
 
 
 def require_known(kind: str, names: Iterable[object], known: Collection[str]) -> None:
-    """Raise the error of `unknown` for the first name that is not known."""
+    """Raise ConfigurationError for the first name that is not among the known names. `kind` says what the names are."""
     for name in names:
         if name not in known:
             raise unknown(kind, str(name), known)
 
 
 def require_count(name: str, value: object, least: int) -> int:
-    """An option as an integer; ConfigurationError unless it is one, at least so large."""
+    """Return the value of an option as an integer; raise ConfigurationError if it is no integer or less than `least`."""
     count = plain(value)
     if not isinstance(count, int) or isinstance(count, bool) or count < least:
         raise ConfigurationError(f"{name} must be an integer, {least} or more, not: {shown(value)}")
@@ -73,10 +67,13 @@ def require_count(name: str, value: object, least: int) -> int:
 
 
 def make_all(make: Callable[[Given], Made], given: Sequence[Given], kind: str) -> list[Made]:
-    """What `make` returns for each thing; all are tried before any error is raised.
+    """Return the value of `make` for each element of `given`. All elements are tried before an error is raised.
+
+    Args:
+        kind: what the elements are, for the message.
 
     Raises:
-        RequestError: at least one failed. The message counts them, and names the first ten and what is wrong with each.
+        RequestError: at least one element failed. The message counts the failures and quotes the first ten.
     """
     made, failed = [], []
     for index, each in enumerate(given):

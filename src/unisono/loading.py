@@ -1,4 +1,4 @@
-"""From what a user lists as members to a lineup of loaded members that share a vocabulary."""
+"""Load the members that a user lists, and make a lineup of members that share a vocabulary."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ OPTIONS = (
     "threads",
 )
 
-Loaded = list[tuple[Source, Member, Any]]  # what was asked for, and its member and tokenizer
+Loaded = list[tuple[Source, Member, Any]]  # source of the weights, loaded member, tokenizer
 
 
 def load_members(
@@ -40,19 +40,21 @@ def load_members(
     generation_config: str = "auto",
     threads: int | None = None,
 ) -> tuple[Lineup, Prompts]:
-    """Loaded members, cut to their common vocabulary, and how prompts are encoded for them.
+    """Load members; return their lineup and the encoder of prompts. All members are restricted to the common vocabulary.
 
-    Members that differ in name and prompt only are twins: they share weights and a cache.
+    Members that differ only in name and prompt are twins: they share weights and a KV cache.
 
     Args:
-        draft: a member that only proposes, put behind the others; it may not change which tokens there are.
-        before: members of other ensembles, whose weights are shared; those loaded now are added to it.
+        options: options of a member, by name, for all members that do not set them.
+        before: members of other ensembles, whose weights are shared. Members that are loaded now are added to the list.
+        draft: a member that only proposes tokens. It is the last of the lineup and must know all tokens that the others share.
         generation_config: as for `Ensemble.load`.
-        threads: that operations of the process take from now on; None: as many as before.
+        threads: number of threads of an operation, for the whole process; None: no change.
 
     Raises:
-        MemberError: a model cannot be loaded, does not fit in memory, has another vocabulary, or alone warps by itself.
-        ConfigurationError: an option is unknown or cannot be honoured.
+        MemberError: a model cannot be loaded, does not fit in memory or has another vocabulary, or only some of the
+            members apply temperature and truncation themselves.
+        ConfigurationError: an option is unknown or invalid.
     """
     use(threads)
     if not isinstance(members, list | tuple) or not members:
@@ -77,7 +79,7 @@ def load_members(
 
 
 def load_guided(source: Source, before: Loaded, generation_config: str = "auto") -> tuple[Lineup, Prompts]:
-    """A member beside itself, for `guidance`: the second one reads what the first is to lean away from.
+    """Load a member and its twin for `guidance`. The twin reads the negative prompt.
 
     Args:
         before, generation_config: as for `load_members`.
@@ -103,12 +105,12 @@ def with_proposers(lineup: Lineup, proposers: Sequence[Any]) -> Lineup:
 
 
 def cache_budget(lineup: Lineup) -> int:
-    """Bytes that the members' caches may take if nobody says: half of what is free on the fullest device."""
+    """Return the default number of bytes for the KV caches: half of the free memory of the device with the least."""
     return min(free_memory(member.device) for member in lineup.members) // 2
 
 
 def _load_all(sources: Sequence[Source], before: Loaded) -> list[tuple[Member, Any]]:
-    """Members and tokenizers; weights are loaded once."""
+    """Return each source's member and tokenizer. Sources of the same weights share one copy of the weights."""
     found: list[tuple[Member, Any]] = []
     for index, (source, first) in enumerate(zip(sources, _firsts(sources), strict=True)):
         found.append(_load(source, before) if first == index else _twin(source, *found[first]))
@@ -116,7 +118,7 @@ def _load_all(sources: Sequence[Source], before: Loaded) -> list[tuple[Member, A
 
 
 def _load(source: Source, before: Loaded) -> tuple[Member, Any]:
-    """The first member of these weights in its ensemble; another ensemble may have loaded them."""
+    """Return the first member of these weights in its ensemble. If another ensemble has loaded the weights, share them."""
     weights = _weights(source)
     for other, member, tokenizer in before:
         if other == weights:
@@ -131,18 +133,18 @@ def _twin(source: Source, member: Member, tokenizer: Any) -> tuple[Member, Any]:
 
 
 def _weights(source: Source) -> Source:
-    """The source without what twins may differ in."""
     return replace(source, name=None, prompt=PLAIN)
 
 
 def _firsts(sources: Sequence[Source]) -> list[int]:
-    """Per source, the index of the first one of the same weights."""
+    """Return, for each source, the index of the first source with the same weights."""
     weights = [_weights(source) for source in sources]
     return [weights.index(each) for each in weights]
 
 
 def _ends(tokenizer: Any) -> frozenset[int]:
-    """The token that ends a text for a tokenizer; one that it does not have itself may be given the id of another."""
+    """Return the tokenizer's end token as a set, which is empty if the tokenizer has none."""
+    # An end token that is missing in the vocabulary may have the id of another token
     end = getattr(tokenizer, "eos_token_id", None)
     if end is None or tokenizer.convert_ids_to_tokens(end) != tokenizer.eos_token:
         return frozenset()
@@ -150,14 +152,14 @@ def _ends(tokenizer: Any) -> frozenset[int]:
 
 
 def _twins(sources: Sequence[Source]) -> tuple[tuple[int, ...], ...]:
-    """Groups of at least two sources of the same weights, by index."""
+    """Return the groups of at least two sources with the same weights. A group lists the indices of its sources."""
     firsts = _firsts(sources)
     groups = [tuple(index for index, first in enumerate(firsts) if first == each) for each in dict.fromkeys(firsts)]
     return tuple(group for group in groups if len(group) > 1)
 
 
 def _name_apart(lineup: Lineup) -> None:
-    """The same model twice gets names with numbers, so that statistics stay readable."""
+    """Add numbers to equal names of members, so that statistics are unambiguous."""
     names = lineup.names
     for index, member in enumerate(lineup.members):
         if names.count(member.name) > 1:
@@ -165,7 +167,7 @@ def _name_apart(lineup: Lineup) -> None:
 
 
 def _sampling(lineup: Lineup) -> dict[str, Any]:
-    """What the first member of the combination says that says anything of use. Warns of values that cannot be used."""
+    """Return the sampling values of the first member, draft models excluded, that has usable ones. Warn of invalid values."""
     for member in (lineup.members[index] for index in lineup.combined):
         found, wrong = usable(member.sampling)
         for problem in wrong:
@@ -176,7 +178,7 @@ def _sampling(lineup: Lineup) -> dict[str, Any]:
 
 
 def _require_one_warp(lineup: Lineup) -> None:
-    """Raise MemberError if only some members warp by themselves: the loop warps the logits of all members or of none."""
+    """Raise MemberError if only some members warp their own logits: decoding warps the logits of all members or of none."""
     themselves = [member.name for member in lineup.members if member.warps]
     others = [member.name for member in lineup.members if not member.warps]
     if themselves and others:
@@ -186,11 +188,7 @@ def _require_one_warp(lineup: Lineup) -> None:
 
 
 def _vocabulary(lineup: Lineup, tokenizers: Sequence[Any]) -> Vocabulary:
-    """What the members share.
-
-    Raises:
-        VocabularyError, MemberError: they do not share a vocabulary, or a drafter lacks tokens that the others share.
-    """
+    """Return the common vocabulary, and warn of tokens that only some members know. Raise MemberError if there is none."""
     vocabulary = _common(lineup, tokenizers, lineup.everyone)
     if lineup.drafters and _common(lineup, tokenizers, lineup.combined) != vocabulary:
         raise MemberError(f"draft model {lineup.names[-1]} lacks tokens that the members share; take one that has them")

@@ -1,4 +1,4 @@
-"""How one request is sampled: a frozen value, checked when it is made."""
+"""The sampling parameters of a request, checked when they are made."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -8,24 +8,24 @@ from typing import Any, Literal
 from unisono.errors import RequestError, require_known
 from unisono.values import listed, plain, shown
 
-TEXTS = ("stop", "bad_words")  # a single text stands for a list of one
-LARGEST = 1e308  # integers may be larger than any float
-MOST = 1e6  # of biases and penalties: far more than any logit, far less than float32 can hold
-SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # those taken from a generation config
+TEXTS = ("stop", "bad_words")  # fields of texts; a single text is accepted as a list of one
+LARGEST = 1e308  # the largest number; Python's integers may be larger than any float
+MOST = 1e6  # the largest bias or penalty: far larger than any logit, far smaller than the largest float32
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # may come from a generation config
 CONSTRAINT = ("accept", "rollback", "mask", "forced", "copy")  # methods of a constraint
-OBJECTS = ("logits_processors", "constraint")
+OBJECTS = ("logits_processors", "constraint")  # fields that hold objects of the user
 LISTS = ("stop", "stop_token_ids", "bad_words", "allowed_token_ids", "logits_processors")
 
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How one request is sampled. Every field is honoured by every schedule.
+    """How one request is sampled. Every field works with every schedule.
 
-    Order of what shapes a law: logit_bias; allowed_token_ids, bad_words, min_tokens; repetition, presence and frequency
-    penalty; logits_processors; constraint; temperature; top_k; top_p; min_p.
+    The fields change the logits in this order: logit_bias; allowed_token_ids, bad_words, min_tokens; repetition, presence
+    and frequency penalty; logits_processors; constraint; temperature; top_k; top_p; min_p.
 
     Raises:
-        RequestError: a value is out of its range; the message names the field and the range.
+        RequestError: a value is out of its range. The message names the field and the range.
     """
 
     max_tokens: int = 256
@@ -33,29 +33,30 @@ class SamplingParams:
     top_k: int = 0  # 0: off
     top_p: float = 1.0  # in (0, 1]; 1: off
     min_p: float = 0.0  # in [0, 1]; 0: off
-    n: int = 1  # samples for the prompt; sample i of a seed is the same for every n
-    # None: a fresh seed, reported in the result; under `auto` the text depends on times then, and giving that seed later gives
-    # another one. A given seed repeats the text: in float32, or with deterministic members
+    n: int = 1  # number of samples; sample i of a seed is the same for every n
+    # A seed repeats the text in float32, or with deterministic members. None: a random seed, which the result reports; with
+    # `auto` the text then depends on measured times, and the reported seed may give another text
     seed: int | None = None
     stop: str | tuple[str, ...] | list[str] = ()  # texts that end the output
     stop_token_ids: tuple[int, ...] | list[int] = ()
-    include_stop: bool = False  # whether the stop string that ended the output is part of it
-    skip_special_tokens: bool = True  # False: special tokens are text; the one that ends it with include_stop only
+    include_stop: bool = False  # whether the output includes the stop string that ended it
+    # False: special tokens are written as text; the token that ended the output is written with include_stop only
+    skip_special_tokens: bool = True
     ignore_eos: bool = False
-    min_tokens: int = 0  # no end, stop token or stop string before
-    repetition_penalty: float = 1.0  # of tokens of the first member's prompt and of the output; 1: off
-    presence_penalty: float = 0.0  # of tokens of the output
-    frequency_penalty: float = 0.0  # of tokens of the output, per occurrence
+    min_tokens: int = 0  # number of tokens before which no end token, stop token or stop string ends the output
+    repetition_penalty: float = 1.0  # applies to tokens of the first member's prompt and of the output; 1: off
+    presence_penalty: float = 0.0  # applies to tokens of the output
+    frequency_penalty: float = 0.0  # applies to tokens of the output, once per occurrence
     logit_bias: Mapping[int, float] = field(default_factory=dict)
-    bad_words: tuple[str, ...] | list[str] = ()  # texts whose tokens, alone or behind a space, never occur
+    bad_words: tuple[str, ...] | list[str] = ()  # texts whose tokens, with or without a space in front, never occur
     allowed_token_ids: tuple[int, ...] | list[int] | None = None  # None: all
     logits_processors: tuple[Any, ...] | list[Any] = ()  # of transformers, or functions (ids [1, n], logits [1, V])
-    constraint: Any = None  # which texts are possible: see unisono.sampling.constraint; each sample moves a copy
-    negative_prompt: str | None = None  # of guidance: what the second member reads instead of the prompt
+    constraint: Any = None  # which texts are possible (see unisono.sampling.constraint); each sample uses a copy
+    negative_prompt: str | None = None  # with guidance: the second member reads it instead of the prompt
     logprobs: bool = False  # log-probability of each token
-    top_logprobs: int = 0  # with logprobs: and of so many of the most probable ones
+    top_logprobs: int = 0  # with logprobs: also the log-probabilities of this many most probable tokens
     prompt_logprobs: bool = False
-    logprobs_mode: Literal["raw", "processed"] = "raw"  # of the combination at temperature 1, before all of the above
+    logprobs_mode: Literal["raw", "processed"] = "raw"  # raw: at temperature 1, unchanged by the fields above
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -76,7 +77,7 @@ class SamplingParams:
 
 
 def _normal(name: str, value: Any) -> Any:
-    """The value of a field as Python's own, apart from the caller's: tuples, and a mapping of its own."""
+    """Return a copy of a field's value with Python's own numbers. Lists become tuples."""
     if name == "logit_bias" and isinstance(value, Mapping):
         return {plain(token): plain(bias) for token, bias in value.items()}
     if name not in LISTS or (name == "allowed_token_ids" and value is None):
@@ -87,17 +88,17 @@ def _normal(name: str, value: Any) -> Any:
 
 
 def read_generation_config(choice: str) -> bool:
-    """Whether sampling values of the members' generation configs are taken: "auto" or "off".
+    """Return whether sampling values of the members' generation configs are used: True for "auto", False for "off".
 
     Raises:
-        ConfigurationError: it is neither.
+        ConfigurationError: `choice` is neither.
     """
     require_known("generation_config", [choice], ("auto", "off"))
     return choice == "auto"
 
 
 def usable(said: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Those values of a generation config that change anything, and what is wrong with those that cannot be used."""
+    """Return the valid values of a generation config that differ from the defaults, and a message per invalid value."""
     wrong = {name: value for name, value in said.items() if not RANGES[name][0](value)}
     found = {
         name: value for name, value in said.items() if name not in wrong and value != getattr(SamplingParams, name)

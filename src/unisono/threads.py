@@ -1,8 +1,9 @@
-"""Threads that compute. OpenMP keeps a team of helpers for every thread that has computed, as long as that lives.
+"""Threads that run torch operations.
 
-Once the teams of a process are larger than its cores, helpers sleep between two operations instead of waiting for the next
-one, and each of the hundreds of operations of a forward wakes them: a compiled forward of 88M parameters took 28 ms
-beside an idle second team, 12 ms without (docs/log.md).
+OpenMP keeps a team of worker threads for every thread that has run an operation, until that thread ends. If all teams of a
+process together have more threads than there are cores, workers sleep between operations instead of spinning. Then each of
+the hundreds of operations of a forward has to wake them. A compiled forward of 88M parameters took 28 ms with an idle
+second team and 12 ms without (docs/log.md).
 """
 
 import threading
@@ -18,10 +19,10 @@ T = TypeVar("T")
 
 
 def use(count: int | None) -> None:
-    """Let every operation of this process take so many threads; None leaves it as it is.
+    """Set the number of threads of an operation for this process; None changes nothing.
 
     Raises:
-        ConfigurationError: it is no integer, 1 or more.
+        ConfigurationError: `count` is no integer or less than 1.
     """
     if count is not None:
         require_count("threads", count, 1)
@@ -29,7 +30,7 @@ def use(count: int | None) -> None:
 
 
 def apart(function: Callable[[], T]) -> T:
-    """What a function gives in a thread of its own, whose team ends with it: for whoever leaves computing to others."""
+    """Run a function in a new thread and return its value, so that the calling thread gets no OpenMP team."""
     outcome: Future[T] = Future()
 
     def run() -> None:
@@ -43,14 +44,17 @@ def apart(function: Callable[[], T]) -> T:
 
 
 def side_by_side(count: int) -> ThreadPoolExecutor:
-    """Threads that compute at the same time, each with its share of the cores. None is started before it is given work."""
+    """Return a pool of `count` threads, each with an equal share of the cores. A thread is started when it is needed."""
     cores = torch.get_num_threads()
     return ThreadPoolExecutor(count, initializer=_share, initargs=(max(1, cores // count), cores))
 
 
 def _share(threads: int, default: int) -> None:
-    """Let this thread use so many; torch makes that the default of later threads as well, so another one puts it back."""
-    torch.get_num_threads()  # else its first operation would take the default
+    """Set the number of OpenMP threads of this thread only.
+
+    torch also makes the number the default of threads that start later, so another thread restores that default.
+    """
+    torch.get_num_threads()  # otherwise the first operation of this thread would use the default
     torch.set_num_threads(threads)
     restoring = threading.Thread(target=torch.set_num_threads, args=(default,))
     restoring.start()

@@ -1,7 +1,7 @@
-"""Tokens and numbers between the host and a device: the only places where the host waits for one.
+"""Copy tokens and numbers between the host and a device. Only these functions make the host wait for a device.
 
-A drafted token stays where it was drawn until its verification is fetched, so a round waits once, however long its
-drafts are and however many rows settle.
+A drafted token stays on its device until the result of its verification is fetched. So the host waits once per round,
+for any length of drafts and any number of rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,17 +16,17 @@ Token = int | Tensor  # an id, or a tensor [] that holds it on a device
 
 
 def on_host(tensor: Tensor) -> bool:
-    """Whether reading the tensor's values is no wait."""
+    """Return whether the tensor is in the host's memory, so that its values can be read without waiting."""
     return tensor.device.type == "cpu"
 
 
 def known_tokens(tokens: Tensor) -> list[Token]:
-    """The entries of [R]: numbers where that costs nothing, else tensors []."""
+    """Return the entries of `tokens` [R]: as integers if the tensor is on the host, else as tensors []."""
     return tokens.tolist() if on_host(tokens) else list(tokens.unbind())
 
 
 def token_tensor(tokens: Sequence[Token], device: torch.device) -> Tensor:
-    """Ids of either kind as one tensor [N] on the device; does not wait."""
+    """Return N token ids, each an integer or a tensor [], as one tensor [N] on the device. The host does not wait."""
     drawn = {place: token for place, token in enumerate(tokens) if isinstance(token, Tensor)}
     if not drawn:
         return torch.tensor(tokens, dtype=torch.long, device=device)
@@ -36,9 +36,9 @@ def token_tensor(tokens: Sequence[Token], device: torch.device) -> Tensor:
 
 
 def fetch(tensors: Sequence[Tensor]) -> list[list[Any]]:
-    """The values of tensors of any shapes and devices, as nested lists, after a single wait.
+    """Return the values of tensors of any shapes and devices as nested lists. The host waits once.
 
-    Integers below 2**53, float32 and float64 come over exactly: they travel together as float64.
+    The values are copied together as float64, so integers below 2**53, float32 and float64 are exact.
     """
     if all(on_host(tensor) for tensor in tensors):
         return [tensor.tolist() for tensor in tensors]

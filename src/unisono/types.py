@@ -1,14 +1,14 @@
-"""Frozen values that travel through the library, and the words it uses.
+"""The values that requests return, and a glossary.
 
-member        a language model with its cache; scores tokens and can be rolled back
+member        a language model with its KV cache; scores tokens and can be rolled back
 law           a probability vector over the common vocabulary
-warp          logits -> law: temperature, top-k, top-p, min-p
-combination   what the members say at a position -> the target law there
-proposal      an uncommitted token and the very law it was drawn from
-frontier      a row's open proposals and each member's scores on them
-schedule      looks at a frontier; says which member runs next and how many tokens it proposes
-verification  decides proposals whose target law is known
-round         one member runs, what can be decided is decided, the member may propose
+warp          turns logits into a law: temperature, top-k, top-p, min-p
+combination   turns the scores of the members at a position into the target law of the position
+proposal      a token that is not committed yet, with the law from which it was drawn
+frontier      the open proposals of a row and each member's scores of them
+schedule      decides from the frontier which member runs next and how many tokens it proposes
+verification  accepts or rejects proposals whose target law is known
+round         a member runs, proposals with known target laws are decided, the member may propose
 row           one running sequence
 position      index of a *generated* token, from 0
 
@@ -41,7 +41,7 @@ class Commit:
     origin: Origin
     member: int | None = None
     logprob: float | None = None
-    top: tuple[tuple[int, float], ...] = ()  # the most probable tokens here with their log-probabilities
+    top: tuple[tuple[int, float], ...] = ()  # the most probable tokens at this position, with log-probabilities
     proposed: int | None = None  # the rejected proposal that a redrawn token replaces
     proposer: str | None = None
 
@@ -53,12 +53,13 @@ class Commit:
 
 @dataclass
 class MemberStats:
-    """What one member did for one request.
+    """Counts and times of one member for one request.
 
-    proposed: tokens that it proposed. decided, accepted: how many of them were verified, and stand; per position of the
-    verified block they were in (0 is the first open position). lengths: `lengths[k]` is how often k of its proposals stood
-    in a block. compiled: whether its short forwards are compiled, which rounds otherwise. seconds: the row's share of the
-    wall time of its forwards; shares of all rows add up to all of it.
+    proposed: number of tokens that the member proposed. decided_by_position, accepted_by_position: how many of these were
+    verified and how many accepted, by their position in the verified block (0 is the first open position).
+    lengths: `lengths[k]` is the number of blocks in which k of the member's proposals were accepted.
+    compiled: whether short forwards of the member are compiled, which changes rounding. seconds: the row's share of the
+    wall time of the member's forwards; the shares of all rows add up to the whole time.
     """
 
     name: str
@@ -79,7 +80,7 @@ class MemberStats:
         return sum(self.accepted_by_position)
 
     def count(self, decided: Sequence[int], accepted: int) -> None:
-        """Count a block: positions of this member's proposals that were decided, of which the first `accepted` stand."""
+        """Count a verified block: positions of this member's decided proposals, of which the first `accepted` were accepted."""
         for position in decided:
             _increase(self.decided_by_position, position)
         for position in decided[:accepted]:
@@ -95,11 +96,11 @@ def _increase(counts: list[int], index: int) -> None:
 
 @dataclass
 class Stats:
-    """What one request cost. All counts end with the text: a token cut off behind it counts nowhere.
+    """Counts and times of one request. A token that is cut off behind the end of the text is not counted.
 
-    members, proposers: what each member did, and each proposer that is no member. plans: turns by the schedule that `auto`
-    followed in them. rounds: turns in which something was run and decided. seconds: wall time since the row was
-    admitted, waiting for other rows included. outside: the row's share of the time that steps spent outside of forwards.
+    members, proposers: counts of each member, and of each proposer that is no member. plans: number of turns per schedule
+    that `auto` followed. rounds: turns in which a member ran and positions were decided. seconds: wall time since the row was admitted, including
+    waits for other rows. outside: the row's share of the time of steps outside of members' forwards.
     """
 
     members: list[MemberStats] = field(default_factory=list)
@@ -146,7 +147,7 @@ class Stats:
 
     @property
     def acceptance(self) -> float | None:
-        """Share of the decided proposals that were accepted; None if nothing was proposed."""
+        """The share of decided proposals that were accepted; None if no proposal was decided."""
         verified = self.verified
         return self.accepted / verified if verified else None
 
@@ -164,7 +165,7 @@ class Stats:
         return self.tokens / self.seconds if self.seconds else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: what was counted, and what follows from it."""
+        """Return all counts and times, and the values derived from them, as values for JSON."""
         members = [asdict(each) | {"decided": each.decided, "accepted": each.accepted} for each in self.members]
         derived = ("verified", "accepted", "acceptance", "inside", "tokens_per_round", "tokens_per_second")
         found = asdict(self) | {"members": members, "lookup": asdict(self.lookup)}
@@ -185,39 +186,37 @@ class Result:
     schedule: str
     verification: str
     sample: int = 0  # which of the `n` samples of its prompt
-    prompt_logprobs: tuple[float | None, ...] | None = (
-        None  # per token of the first member's prompt; None for the first
-    )
-    generation_config: Mapping[str, float] = field(default_factory=dict)  # its sampling values that the request has
-    prompt: str | tuple[int, ...] = ()  # the text or the ids that were given; of a conversation, the first member's ids
-    index: int = 0  # of the prompt in the call
+    prompt_logprobs: tuple[float | None, ...] | None = None  # of each token of the first member's prompt; first: None
+    generation_config: Mapping[str, float] = field(default_factory=dict)  # its sampling values that the request used
+    prompt: str | tuple[int, ...] = ()  # the given text or ids; for a conversation, the first member's ids
+    index: int = 0  # index of the prompt in the call
 
     def __repr__(self) -> str:
-        """Short: the ends of the text, and how it came about."""
+        """Return a short text: the beginning and end of the output, number of tokens, finish reason, combination, seed."""
         text, combination = map(SHORT.repr, (self.text, self.combination))
         tokens = f"tokens={len(self.token_ids)}, finish_reason={self.finish_reason!r}"
         return f"Result(text={text}, {tokens}, combination={combination}, seed={self.seed})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON. A log-probability of minus infinity becomes None, because JSON has no infinity."""
+        """Return values for JSON. A log-probability of minus infinity becomes None, because JSON has no infinity."""
         found: dict[str, Any] = _json(asdict(self) | {"stats": self.stats.as_dict()})
         return found
 
     @property
     def logprobs(self) -> list[float] | None:
-        """One log-probability per token, or None if they were not asked for."""
+        """The log-probability of each token, or None if log-probabilities were not requested."""
         values = [commit.logprob for commit in self.commits if commit.logprob is not None]
         return values if len(values) == len(self.token_ids) and values else None
 
     @property
     def top_logprobs(self) -> list[dict[int, float]] | None:
-        """Per token, log-probabilities of the most probable ids there, or None if they were not asked for."""
+        """For each token, the most probable ids at its position with their log-probabilities; None if not requested."""
         found = [dict(commit.top) for commit in self.commits]
         return found if any(found) else None
 
 
 def _json(value: Any) -> Any:
-    """The value with lists for tuples, and None for what is not finite."""
+    """Return the value with lists in place of tuples and None in place of numbers that are not finite."""
     if isinstance(value, Mapping):
         return {key: _json(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -227,12 +226,12 @@ def _json(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Piece:
-    """What one committed token adds to the stream.
+    """The part of a stream that one committed token adds.
 
-    `text` may be empty: half a character, or text that may still turn out to be a stop string, is held back. The last
-    piece has no commit; it carries the text held back, the finish reason and the whole `result`.
-    `token_text` is what the token adds to the text before a stop string is looked for; joined, these are the text
-    without stop strings. The last piece's is a character that no token finished.
+    text: may be empty, because an incomplete character, or text that may be the beginning of a stop string, is held back.
+    token_text: what the token adds to the text if there are no stop strings; the `token_text`s together are that text.
+    The last piece has no commit. Its `text` is the text that was held back, and its `token_text` an incomplete character
+    at the end. It also has the finish reason and the `result`.
     """
 
     text: str
@@ -244,7 +243,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Score:
-    """Log-probabilities of a given continuation under the combined law (temperature 1, no truncation)."""
+    """Log-probabilities of a given continuation under the combination's law (temperature 1, no truncation)."""
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]

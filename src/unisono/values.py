@@ -1,4 +1,4 @@
-"""Python's own values from what users write: numbers of other libraries, arrays, tensors, series, generators."""
+"""Convert numbers of other libraries, arrays, tensors, series and generators to Python's own values."""
 
 import operator
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ LONGEST = 200  # characters of a value in a message
 
 
 def plain(value: Any) -> Any:
-    """A number of another library as Python's own, an array of any shape as lists of such numbers; all else as it is."""
+    """Return a number of another library as Python's number, an array as nested lists, and any other value unchanged."""
     if isinstance(value, bool | str) or type(value) in (int, float):
         return value
     if hasattr(value, "tolist"):
@@ -28,7 +28,7 @@ def plain(value: Any) -> Any:
 
 
 def listed(value: Any) -> list[Any] | None:
-    """The elements of a list, an array, a series, a generator or the like; None for a text, a mapping or a single value."""
+    """Return the elements of a list, array, series or other iterable; None for a text, a mapping or a single value."""
     if isinstance(value, list | tuple):
         return list(value)
     if hasattr(value, "tolist"):
@@ -40,7 +40,10 @@ def listed(value: Any) -> list[Any] | None:
 
 
 def integers(value: Any) -> list[int] | None:
-    """The elements as Python's integers; None if one of them is none, as True and 1.0, or there are no elements to look at."""
+    """Return the elements as Python's integers; None if the value has no elements or one of them is no integer.
+
+    True and 1.0 are no integers.
+    """
     found = listed(value)
     if found is None:
         return None
@@ -49,7 +52,7 @@ def integers(value: Any) -> list[int] | None:
 
 
 def kind(value: Any) -> str:
-    """The type of a value, and that of the first element that is no integer, for messages."""
+    """Return, for messages, the name of a value's type and of the type of its first element that is no integer."""
     name = type(value).__name__
     elements = listed(value) or () if isinstance(value, list | tuple) or hasattr(value, "tolist") else ()
     wrong = [type(each).__name__ for each in elements if type(plain(each)) is not int]
@@ -57,6 +60,6 @@ def kind(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value for a message of one line: as Python writes it, or its type where that is long."""
+    """Return a value for a message of one line: its `repr`, or the name of its type if the `repr` is long."""
     text = repr(value)
     return text if len(text) <= LONGEST and "\n" not in text else type(value).__name__

@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from typer.main import get_command
 
 from tests.tiny import blend, models, text_models, tokenizer
 from tests.tiny import ensemble as loaded
-from unisono import Ensemble, SamplingParams
-from unisono.cli.options.load import SourceOptions
-from unisono.cli.options.sampling import SamplingOptions
+from unisono import Ensemble, SamplingParams, cli
 from unisono.cli.render import summary
 
 PROMPT = [5, 17, 33]
@@ -85,7 +84,8 @@ def test_the_line_under_a_text_says_why_its_seed_may_not_repeat_it(precision, op
 
 def test_the_help_promises_what_holds():
     """No more than: float32, or up to a near-tie; and not without a seed."""
-    seed = SamplingOptions.__annotations__["seed"].__metadata__[0].help
+    commands: Any = get_command(cli.app)
+    helps = {option.name: option.help for option in commands.commands["generate"].params}
     for word in ("same seed and options", "float32", "near-tie", "--deterministic", "may depend on measured times"):
-        assert word in seed
-    assert "half precision" in SourceOptions.__annotations__["deterministic"].__metadata__[0].help
+        assert word in helps["seed"]
+    assert "half precision" in helps["deterministic"]

@@ -80,7 +80,7 @@ def test_a_prediction_says_what_pays(run, tmp_path: Path):
     asked = ["--schedule", "standard", "--schedule", "cos:1,1", "--max-tokens", "8", "--prompts", "1"]
     found = run("bench", "predict", "-m", "zoo:code-m", "-m", "zoo:code-s", *asked, "--output", str(output))
     assert found.code == 0, found.err
-    assert "of what it proposes stands" in found.out
+    assert "expected acceptance of its proposals" in found.out
     assert "cost ratio" in found.out
     document = json.loads(output.read_text())
     assert [cell["schedule"] for cell in document["cells"]] == ["standard", "cos:1,1"]

@@ -1,7 +1,7 @@
 """A command's options are one value, declared once."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
 import typer
@@ -9,27 +9,27 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from unisono import cli
-from unisono.cli.signature import given, with_options
+from unisono.cli.signature import argument, flag, given, option, with_options
 
 
 @dataclass(frozen=True)
 class Inner:
-    names: Annotated[list[str], typer.Option("--name", help="A name; repeat it.")] = field(default_factory=list)
-    seed: Annotated[int | None, typer.Option()] = None
+    names: list[str] = option("A name; repeat it.", "--name", default=[])
+    seed: int | None = option("A seed.")
 
 
 @dataclass(frozen=True)
 class Outer:
-    text: Annotated[str | None, typer.Argument()] = None
+    text: str | None = argument("A text.")
     inner: Inner = field(default_factory=Inner)
-    loud: Annotated[bool, typer.Option("--loud")] = False
+    too_loud: bool = flag("Whether it is loud.")
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         ([], Outer()),
-        (["x", "--name", "a", "--name", "b", "--loud"], Outer("x", Inner(["a", "b"]), True)),
+        (["x", "--name", "a", "--name", "b", "--too-loud"], Outer("x", Inner(["a", "b"]), True)),
         (["--seed", "0"], Outer(inner=Inner(seed=0))),
     ],
 )
@@ -47,13 +47,14 @@ def test_a_command_gets_one_value(arguments: list[str], expected: Outer):
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert taken == [expected]
     shown = CliRunner().invoke(app, ["--help"]).output
-    assert all(part in shown for part in ("What it does.", "A name; repeat it.", "--seed", "--loud"))
+    assert all(part in shown for part in ("What it does.", "A text.", "A name; repeat it.", "--seed", "--too-loud"))
+    assert "--no-too-loud" not in shown
 
 
 def test_given_are_the_options_that_say_something():
     """Zero and the empty text are values; None, False and an empty list are not."""
     assert given(Outer()) == {}
-    assert given(Outer("", Inner(["a"], 0), True)) == {"text": "", "names": ["a"], "seed": 0, "loud": True}
+    assert given(Outer("", Inner(["a"], 0), True)) == {"text": "", "names": ["a"], "seed": 0, "too_loud": True}
 
 
 def test_commands_that_decode_share_their_options():

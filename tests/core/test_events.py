@@ -275,12 +275,16 @@ def test_a_listener_of_the_engine_can_leave():
     assert not recorder.events
 
 
-@pytest.mark.parametrize("stop", [(), ("e",)], ids=["length", "stop"])
-def test_a_request_is_heard_through_the_public_surface(stop: tuple[str, ...]):
-    """A token behind the end of the text is in no event, as it is in no commit."""
-    ensemble, recorder = tiny.text_ensemble(), Recorder(Accepted, Replaced, Drawn)
-    params = SamplingParams(max_tokens=TOKENS, seed=3, stop=stop)
-    (request,) = ensemble.start("def f", params, schedule="cos:4,1", verification="block")
-    request.listen(recorder)
-    result = request.run(ensemble.engine)
-    assert [commit for event in recorder.events for commit in commits(event)] == list(result.commits)
+def test_a_request_is_heard_through_the_public_surface():
+    """A token behind the end of the text is in no event, as it is in no commit: some of these texts end in a settling."""
+    ensemble, behind = tiny.text_ensemble(), 0
+    for seed in range(12):
+        recorder = Recorder(*ROW)
+        params = SamplingParams(max_tokens=TOKENS, seed=seed, stop=("e", "a"))
+        (request,) = ensemble.start("def f", params, schedule="cos:4,1", verification="block")
+        request.listen(recorder)
+        result = request.run(ensemble.engine)
+        told = [event for event in recorder.events if isinstance(event, Accepted | Replaced | Drawn)]
+        assert [commit for event in told for commit in commits(event)] == list(result.commits)
+        behind += len(request.row.frontier.committed) - len(result.commits)
+    assert behind > 0

@@ -5,7 +5,8 @@ from random import Random
 
 import pytest
 
-from unisono.evals.skills import HALVES, LETTERS, SKILLS, exercise, items, lines, split_of
+from unisono.evals.skills import HALVES, LETTERS, SKILLS, exercise, items, split_of
+from zoo.skills import lines
 
 BY_HAND = {
     "reverse": ("abca", "acba"),

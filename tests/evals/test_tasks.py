@@ -12,7 +12,7 @@ from unisono.evals.compare import best_of, by_skill, compare
 from unisono.evals.skills import Item
 from unisono.evals.tasks import BitsPerByte, ExactMatch, Outcome, contexts
 from unisono.evals.texts import halves, read_documents, read_records
-from unisono.evals.tune import GRIDS, simplex, tune
+from unisono.evals.tune import GRIDS, WEIGHTED, grid, simplex, tune
 
 DOCUMENTS = [
     "def f(x):\n    return x + 1\n\nfor i in range(10):\n    print(f(i))\n",
@@ -113,9 +113,9 @@ def test_tuning_takes_the_best_of_the_grid(ensemble: Ensemble):
 
 
 def test_every_grid_is_of_distinct_combinations():
-    for name, grid in GRIDS.items():
+    for name in (*GRIDS, *WEIGHTED):
         members = 3 if name == "proxy" else 2
-        candidates = grid(members)
+        candidates = grid(name, members)
         assert len({candidate.name for candidate in candidates}) == len(candidates) > 1
         for candidate in candidates:
             candidate.check(members)

@@ -219,7 +219,7 @@ def test_one_failed_row_ends_the_others(small):
     worker = small.service.models["pair"].worker
     ensemble = worker.ensemble
     prepared = ensemble.prompts.prepare(PROMPT * 40)
-    rows = [Echo(ensemble, as_combination(None, 2), prepared, 1).row for _ in range(3)]
+    rows = [Echo(ensemble, as_combination(None, 2), prepared, 1).rows[0] for _ in range(3)]
 
     async def run() -> None:
         worker._inbox.put(lambda: rows[0].fail(RequestError("no law")))

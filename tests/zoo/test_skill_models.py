@@ -12,7 +12,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from unisono import Ensemble, SamplingParams, zoo
-from unisono.evals.forcing import forced
+from unisono.evals.likelihood import forced
 from unisono.evals.skills import HALVES, Item, items
 from unisono.evals.tasks import ExactMatch
 from unisono.sampling.warp import Warp

@@ -1,1 +1,1 @@
-"""Measuring decoding speed: side by side, interleaved, with provenance."""
+"""Measure and predict the decoding speed of schedules and verifications."""

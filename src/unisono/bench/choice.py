@@ -1,4 +1,4 @@
-"""One way to decode, as a cell of a table: a schedule, and what it may change of the case it is measured in."""
+"""One way to decode a case: a schedule, with an optional verification and combination."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +14,7 @@ PEER = "transformers:"
 class Choice:
     """`SCHEDULE [VERIFICATION] [COMBINATION]`, as in `cos:1,6 block` or `risky:2 drawn:0.5,0.5`.
 
-    None leaves what the case says. `transformers:...` is a peer: see `peers`.
+    None keeps the value of the case. `transformers:...` is a peer: see `peers`.
     """
 
     schedule: str
@@ -23,7 +23,7 @@ class Choice:
 
     @classmethod
     def parse(cls, text: object) -> "Choice":
-        """A choice as a user writes it; ConfigurationError if it is no text, or says a thing twice."""
+        """Return the choice that a user wrote; raise ConfigurationError if `text` has another form."""
         words = text.split() if isinstance(text, str) else []
         rules = [word for word in words[1:] if word in ("auto", *VERIFICATIONS)]
         combinations = [word for word in words[1:] if word not in rules]
@@ -35,15 +35,15 @@ class Choice:
 
     @property
     def peer(self) -> bool:
-        """Whether another library decodes."""
+        """Return whether another library decodes."""
         return self.schedule.startswith(PEER)
 
     @property
     def label(self) -> str:
-        """How a user writes it."""
+        """Return the choice as a user writes it."""
         return " ".join(filter(None, (self.schedule, self.verification, self.combine)))
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """For `Ensemble.generate`, in place of the case's."""
+        """Return the options of `Ensemble.generate` that replace those of the case."""
         return {key: value for key, value in asdict(self).items() if value is not None}

@@ -1,4 +1,4 @@
-"""A grid: which collaborations are measured on what, and how they are decoded. Read from YAML; presets are such files.
+"""A grid lists the collaborations to measure, their prompts and their schedules. It is read from YAML, also for presets.
 
 tokens: 64
 repeats: 2
@@ -8,14 +8,13 @@ cells:
     temperature: [0, 1]
     schedule: [auto, "cos:1,6 block"]
 
-Every list but `members`, `schedule`, `fixed` and `peers` is a dimension: each value makes a case of its own. The choices
-of one case run interleaved, with `standard` beside them.
+The lists `combine`, `temperature`, `verification`, `rows` and `prompts` are dimensions: each combination of their values is
+one case. The choices of one case run interleaved with `standard`.
 """
 
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,10 @@ LISTS = ("members", "schedule", "fixed", "peers")
 class Case:
     """One collaboration, measured on one kind of prompts with one number of rows.
 
-    schedule: what is measured, beside `standard`. fixed: choices of which the fastest is picked in a run of its own, and
-    then measured with the others. peers: other libraries' decoding. count: how many prompts. rows: how many of them run
-    at the same time. bars: what choices are to reach over `standard`. beside: what others report. plot: the curve that the
-    case is a point of. quality: whether bits per byte are measured too. timeline: the choice of which one run is watched.
+    schedule: choices to compare with `standard`. fixed: choices of which only the fastest is compared; it is picked in a
+    separate stage. peers: decoding methods of other libraries. count: number of prompts. rows: prompts that run at the
+    same time. bars: wanted speed-ups of choices. beside: speed-ups that others report. plot: name of the curve that the
+    case belongs to. quality: whether bits per byte are measured too. timeline: a choice whose timeline is recorded.
     """
 
     members: tuple[str, ...]
@@ -77,42 +76,40 @@ class Case:
         return ", ".join(parts)
 
     def choices(self) -> tuple[list[Choice], list[Choice]]:
-        """What is measured, the baseline first; and of what the fastest is picked."""
+        """Return the choices to compare, the baseline first, and the fixed choices to pick from."""
         asked = [BASELINE, *self.schedule, *self.peers]
         return [Choice.parse(each) for each in dict.fromkeys(asked)], [Choice.parse(each) for each in self.fixed]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values for JSON."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
+PRESETS = Path(__file__).parent / "presets"
+
+
 def presets() -> list[str]:
-    """The names that `preset` knows."""
-    return sorted(file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml"))
+    """Return the names of the grids in the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def preset(name: str) -> list[Case]:
-    """The cases of a grid that comes with the package; ConfigurationError if there is no such preset."""
+    """Return the cases of a grid in the package; raise ConfigurationError if there is no preset of this name."""
     require_known("preset", [name], presets())
-    with resources.as_file(_folder() / f"{name}.yaml") as path:
-        return read(path)
-
-
-def _folder() -> Any:
-    return resources.files("unisono.bench") / "presets"
+    return read(PRESETS / f"{name}.yaml")
 
 
 def read(path: Path) -> list[Case]:
-    """The cases of a grid in a YAML file.
+    """Return the cases of a grid in a YAML file.
 
     Raises:
-        ConfigurationError: it cannot be read, has an unknown key, a wrong value, or two cases of one name.
+        ConfigurationError: the file cannot be read, has an unknown key or a wrong value, or has two cases of one name.
     """
     return cases(read_mapping(path), str(path))
 
 
 def cases(content: Any, where: str = "grid") -> list[Case]:
-    """The cases of a grid in a mapping; what stands beside `cells` holds for all of them that do not say otherwise."""
+    """Return the cases of a grid in a mapping. Keys beside `cells` are defaults for all cells. Raises as `read`."""
     if not isinstance(content, Mapping) or not isinstance(content.get("cells"), list) or not content["cells"]:
         raise ConfigurationError(f"{where}: a grid needs a list of cells, as in cells: [{{members: [...]}}]")
     common = {key: value for key, value in content.items() if key != "cells"}
@@ -130,16 +127,15 @@ def _expanded(common: Mapping[str, Any], cell: Any, where: str) -> Iterator[Case
     options = {"members": (), **common, **cell}
     require_known(f"key in {where}", options, [each.name for each in fields(Case)])
     for key in LISTS:
+        value = options.get(key, ())
+        if not isinstance(value, str | list | tuple):
+            raise ConfigurationError(f"{where}: {key} must be a list, not: {value!r}")
         if key in options:
-            value = options[key]
-            if not isinstance(value, str | list | tuple):
-                raise ConfigurationError(f"{where}: {key} must be a list, not: {value!r}")
             options[key] = (value,) if isinstance(value, str) else tuple(value)
     dimensions = {key: options[key] for key in DIMENSIONS if isinstance(options.get(key), list)}
-    several = sum(len(values) > 1 for values in dimensions.values())
+    several, name = any(len(values) > 1 for values in dimensions.values()), options.get("name")
     for values in itertools.product(*dimensions.values()):
         chosen = dict(zip(dimensions, values, strict=True))
-        name = {"name": ""} if several and not options.get("name") else {}
-        if several and options.get("name"):
-            name = {"name": ", ".join([options["name"], *(f"{key} {value}" for key, value in chosen.items())])}
-        yield Case(**{**options, **chosen, **name})
+        if several and name:
+            chosen["name"] = ", ".join([name, *(f"{key} {value}" for key, value in chosen.items())])
+        yield Case(**{**options, **chosen})

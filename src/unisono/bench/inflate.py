@@ -1,14 +1,14 @@
-"""Enlarge a Llama without changing its law: real acceptance at the cost of a larger model.
+"""Enlarge a Llama without changing its law, to measure real acceptance rates at the cost of a larger model.
 
-Hidden states are padded with zeros, so RMSNorm's mean shrinks by h / H: its weight takes the factor sqrt(h / H) and its
-epsilon h / H. New heads, MLP columns and layers write zeros. The logits are those of the small model up to rounding.
+Hidden states are padded with zeros from size h to H. This multiplies the mean square in RMSNorm by h / H, so its weight is
+multiplied by sqrt(h / H) and its epsilon by h / H. The outputs of new heads, MLP columns and layers are zero. The logits are
+equal to those of the small model up to rounding.
 """
 
 import copy
 import math
 
 import torch
-from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 
@@ -16,11 +16,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 def inflate(
     model: PreTrainedModel, hidden: int = 768, layers: int = 12, intermediate: int = 2048, seed: int = 0
 ) -> LlamaForCausalLM:
-    """A Llama of the given size (88M parameters by default) with the logits of `model`.
+    """Return a Llama of the given size (88M parameters by default) with the logits of `model`.
 
     Args:
-        model: a Llama with tied embeddings and as many key-value heads as heads, no larger in any way.
-        seed: of the weights that do not matter: queries, keys, gates of the new layers.
+        model: a Llama with tied embeddings and as many key-value heads as heads. No size may exceed the given one.
+        seed: for weights without effect on the logits: queries, keys and gates of the new layers.
+
+    Raises:
+        ValueError: a size of `model` is larger than the given one.
     """
     old = model.config
     if old.hidden_size > hidden or old.num_hidden_layers > layers or old.intermediate_size > intermediate:
@@ -42,15 +45,12 @@ def inflate(
         if "norm" in name:
             weight.fill_(math.sqrt(share))
         elif name.endswith(("o_proj.weight", "down_proj.weight")):
-            weight.zero_()  # a new layer writes nothing
+            weight.zero_()  # the output of a new layer is zero
         if name in source:
-            _place(weight, source[name], math.sqrt(share) if "norm" in name else 1.0)
+            small = source[name]
+            weight.zero_()
+            corner = tuple(slice(size) for size in small.shape)
+            weight[corner] = small * (math.sqrt(share) if "norm" in name else 1.0)
     large.load_state_dict(target)
     large.generation_config = model.generation_config
     return large.eval()
-
-
-def _place(weight: Tensor, small: Tensor, factor: float) -> None:
-    """The small weight in the corner of zeros."""
-    weight.zero_()
-    weight[tuple(slice(size) for size in small.shape)] = small * factor

@@ -1,4 +1,4 @@
-"""Members for measurements: what users list anywhere, and bundled models enlarged to another cost, `zoo:NAME@90M`."""
+"""Members for measurements: the usual ones, and enlarged bundled models such as `zoo:NAME@90M`."""
 
 import functools
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ from unisono.members.hf.load import without_progress_bar
 from unisono.members.hf.options import DTYPES
 from unisono.members.source import ZOO
 
-SIZES = {"90M": {"hidden": 768, "layers": 12, "intermediate": 2048}}  # as GPT-2's small one
+SIZES = {"90M": {"hidden": 768, "layers": 12, "intermediate": 2048}}  # the sizes of GPT-2 small
 
 
 def load(members: Sequence[object], combine: object = None, **options: Any) -> Ensemble:
-    """An ensemble of members, of which bundled ones may be enlarged.
+    """Load an ensemble. A member may be an enlarged bundled model.
 
     Args:
-        options: of every member, as for `Ensemble.load`; those that are None are left out.
+        options: for every member, as for `Ensemble.load`; None means not given.
 
     Raises:
-        ConfigurationError, MemberError: as `Ensemble.load`, and for a size that there is not.
+        ConfigurationError, MemberError: as `Ensemble.load`, or a size is not known.
     """
     given = {key: value for key, value in options.items() if value is not None}
     return Ensemble.load([_member(each, given) for each in members], combine)
@@ -47,9 +47,9 @@ def _member(member: object, options: dict[str, Any]) -> object:
 
 @functools.lru_cache(maxsize=4)
 def enlarge(name: str, size: str, dtype: str = "auto", device: str = "cpu") -> Any:
-    """A bundled model at the cost of a larger one, with its own law up to rounding (see `inflate`)."""
+    """Return a bundled model enlarged to `size`; its law stays the same up to rounding (see `inflate`)."""
     try:
-        with without_progress_bar():  # of milliseconds
+        with without_progress_bar():
             model = inflate(AutoModelForCausalLM.from_pretrained(zoo.path(name)), **SIZES[size])
     except ValueError as error:
         raise ConfigurationError(f"bundled model {name} cannot be enlarged to {size}: {error}") from None

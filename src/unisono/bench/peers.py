@@ -1,13 +1,13 @@
-"""The same models decoded by transformers, in the same run: `generate`, assisted generation, and its static ensemble.
+"""Decode with transformers instead of unisono, in the same run and with the same models.
 
-`transformers:generate` is the first member alone. `transformers:assisted:G` has the last member draft G tokens for it.
-`transformers:ensemble:G` does so with `assistant_ensemble_weight`, the first member's weight in `weighted`: it aims at the
-same mixture, and misses it, since the token behind an accepted draft is drawn from the first member alone. `share_of_law`
-measures by how much.
+`transformers:generate` decodes with the first member alone. `transformers:assisted:G` adds drafts of G tokens by the last
+member. `transformers:ensemble:G` adds `assistant_ensemble_weight`, the first member's weight in `weighted`. This is meant to
+decode the same mixture. But transformers draws the token after an accepted draft from the first member alone, so the law is
+another one. `share_of_law` measures the error.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ NAMES = ("transformers:generate", "transformers:assisted:G", "transformers:ensem
 
 
 def missing(name: str, combination: Combination, members: int) -> str | None:
-    """Why a peer cannot do what the combination asks for, or None; ConfigurationError if there is no such peer."""
+    """Return why the peer cannot decode the combination, or None. Raise ConfigurationError if there is no such peer."""
     kind, count = _parse(name)
     alone = combination.needed(members) == (0,)
     if kind == "generate":
@@ -47,17 +47,10 @@ def _parse(name: str) -> tuple[str, int]:
 
 
 def generate(name: str, ensemble: Ensemble, prompts: Sequence[Any], params: SamplingParams) -> tuple[int, float]:
-    """Decode prompts one after the other, as transformers does; tokens, and seconds that they took."""
+    """Decode prompts one after the other. Return the number of tokens and the seconds."""
     kind, count = _parse(name)
     model, draft = model_of(ensemble.members[0]), model_of(ensemble.members[-1])
-    options: dict[str, Any] = {
-        "max_new_tokens": params.max_tokens,
-        "min_new_tokens": params.max_tokens,
-        "do_sample": params.temperature > 0,
-        "pad_token_id": 0,
-    }
-    if params.temperature > 0:
-        options |= {"temperature": params.temperature, "top_k": 0, "top_p": 1.0}
+    options = _options(params)
     if kind != "generate":
         options |= {"assistant_model": drafting(draft, count)}
     if kind == "ensemble":
@@ -74,8 +67,15 @@ def generate(name: str, ensemble: Ensemble, prompts: Sequence[Any], params: Samp
     return tokens, seconds
 
 
+def _options(params: SamplingParams) -> dict[str, Any]:
+    options = dict.fromkeys(("max_new_tokens", "min_new_tokens"), params.max_tokens) | {"pad_token_id": 0}
+    if params.temperature == 0:
+        return {**options, "do_sample": False}
+    return {**options, "do_sample": True, "temperature": params.temperature, "top_k": 0, "top_p": 1.0}
+
+
 def drafting(model: Any, count: int) -> Any:
-    """The model, set to draft a constant number of tokens, whatever its confidence."""
+    """Set the model to draft a constant number of tokens, independent of its confidence, and return it."""
     config = model.generation_config
     config.num_assistant_tokens = count
     config.num_assistant_tokens_schedule = "constant"
@@ -84,37 +84,27 @@ def drafting(model: Any, count: int) -> Any:
 
 
 def share_of_law(drafted: int = 1, tokens: int = 900, seed: int = 0) -> dict[str, float]:
-    """How often token 0 comes, if two models with constant laws (.9, .1) and (.1, .9) are mixed half and half.
+    """Return the share of token 0 in a half-and-half mixture of two models with constant laws (.9, .1) and (.1, .9).
 
-    `exact` is what it should be: one half. The standard error is at most 0.5 / sqrt(tokens) for independent tokens.
+    `exact` is the right share, one half. The standard error is at most 0.5 / sqrt(tokens) for independent tokens.
     """
     models = [_constant(0.9), _constant(0.1)]
     ensemble = Ensemble.load(models, weighted([0.5, 0.5]), compile="off", dtype="auto")
     params = SamplingParams(max_tokens=tokens, ignore_eos=True, seed=seed)
     torch.manual_seed(seed)
-    lengths = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": True, "top_k": 0, "pad_token_id": 0}
     pair = {"assistant_model": drafting(models[1], drafted), "assistant_ensemble_weight": 0.5}
-    theirs = models[0].generate(torch.zeros(1, 1, dtype=torch.long), **lengths, **pair)[0, 1:].tolist()
+    theirs = models[0].generate(torch.zeros(1, 1, dtype=torch.long), **_options(params), **pair)[0, 1:].tolist()
     ours = ensemble.generate([0], params, schedule=f"speculative:{drafted}", progress=False)[0].token_ids
-    share: Callable[[Sequence[int]], float] = lambda found: sum(token == 0 for token in found) / len(found)  # noqa: E731
-    return {"exact": 0.5, f"transformers:ensemble:{drafted}": share(theirs), "unisono": share(ours), "tokens": tokens}
+    texts = {f"transformers:ensemble:{drafted}": theirs, "unisono": ours}
+    return {"exact": 0.5, **{name: ids.count(0) / len(ids) for name, ids in texts.items()}, "tokens": tokens}
 
 
 def _constant(first: float) -> LlamaForCausalLM:
-    """A model of two tokens that says the same law after any text."""
+    """Return a model with two tokens and the law (first, 1 - first) after any text."""
     width = 8
-    config = LlamaConfig(
-        vocab_size=2,
-        hidden_size=width,
-        intermediate_size=width,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        max_position_embeddings=2048,
-        bos_token_id=None,
-        eos_token_id=None,
-        tie_word_embeddings=False,
-    )
-    model = LlamaForCausalLM(config).eval()
+    sizes = {"vocab_size": 2, "hidden_size": width, "intermediate_size": width, "max_position_embeddings": 2048}
+    counts = {"num_hidden_layers": 1, "num_attention_heads": 1, "bos_token_id": None, "eos_token_id": None}
+    model = LlamaForCausalLM(LlamaConfig(**sizes, **counts, tie_word_embeddings=False)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.fill_(0.0 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0)

@@ -1,4 +1,4 @@
-"""Where a number comes from: written beside every result."""
+"""The provenance of a result, which is written into every result file."""
 
 import datetime
 import platform
@@ -11,17 +11,19 @@ from typing import Any
 import psutil
 import torch
 
-PACKAGES = ("unisono", "torch", "transformers", "numpy")
+from unisono import __version__
+
+PACKAGES = ("torch", "transformers", "numpy")
 
 
 def provenance() -> dict[str, Any]:
-    """Command, commit, time, versions and hardware of this process."""
+    """Return the command, commit, time, versions and hardware of this process."""
     return {
         "command": " ".join(["python", *_program(), *sys.argv[1:]]),
         "commit": _commit(),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {"unisono": __version__, **{name: metadata.version(name) for name in PACKAGES}},
         "cpu": _cpu(),
         "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -31,34 +33,26 @@ def provenance() -> dict[str, Any]:
 
 
 def _program() -> list[str]:
-    """A module, or a script with the folder it lies in."""
+    """Return `-m` and the module of the process, or the path of its script from the parent folder on."""
     main = sys.modules["__main__"].__spec__
     return ["-m", main.name] if main else ["/".join(Path(sys.argv[0]).parts[-2:])]
 
 
 def _commit() -> str | None:
-    """Commit of the checkout this file is in, with `+` if it has uncommitted changes; None outside a checkout."""
-    folder = Path(__file__).parent
+    """Return the commit of this file's checkout, with `+` for uncommitted changes. None: there is no checkout."""
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        return commit + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+        return _git("rev-parse", "HEAD") + "+" * bool(_git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+def _git(*arguments: str) -> str:
+    options: dict[str, Any] = {"cwd": Path(__file__).parent, "check": True, "capture_output": True, "text": True}
+    return str(subprocess.run(["git", *arguments], **options).stdout).strip()
 
 
 def _cpu() -> str:
-    """The processor's model name, and which of the instructions that matter here it has."""
+    """Return the processor's model name and its vector and matrix instruction sets."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,17 +1,17 @@
-"""What a method will cost, before it is run for long: the real decode loop over recorded members.
+"""Predict the speed of a method: run the decode loop with recorded members instead of real ones.
 
-A few texts are decoded, and what every member says along them is kept: its logits at each position, and the time of its
-forwards by how many tokens they read. Then any schedule, verification or combination is played by the engine itself,
-with members that answer from the record at once and are charged what a forward takes. So whatever the loop does is
-priced: block and coupled verification, members that are drawn, laws that are certain early, any number of members.
+A few texts are decoded once. For each member, its logits along these texts and the time of its forwards by the number of
+tokens read are recorded. Then the engine decodes again, with any schedule, verification and combination. The recorded
+members return the recorded logits at once and add up the recorded times.
 
-What it takes for granted: acceptance at a position does not depend on how the text came there, and one row.
+This assumes one row, and that acceptance at a position does not depend on how the text before it was decoded.
 """
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,24 +24,25 @@ from unisono.combine import Combination, Positions
 from unisono.combine.base import static_odds, target_law
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError
-from unisono.members.base import Context, Member, Scores, Work
+from unisono.members.base import Context, Member, Work
+from unisono.members.table import TableMember
 from unisono.members.tokens import Append, TokenMember
 from unisono.params import SamplingParams
 from unisono.sampling.warp import Warp
 from unisono.text.prompts import Prepared
 
-WIDTHS = (1, 2, 3, 4, 6, 8, 12)  # new tokens of the forwards that are timed
+WIDTHS = (1, 2, 3, 4, 6, 8, 12)  # new tokens of the timed forwards
 TIMES = 5
-PLAYS = 12  # of all texts together, where there is chance
-UNPRICED = ("parallel", "auto")  # members that run at once share the cores; a schedule that times members cannot here
+PLAYS = 12  # runs over all texts together, if tokens are sampled
+UNPRICED = ("parallel", "auto")  # `parallel` members share the cores; `auto` needs times of real members
 
 
 @dataclass
-class Recorded(TokenMember):
-    """A member that says along one text what another said: the `Member` protocol, priced.
+class Recorded(TableMember):
+    """A member that returns the recorded logits of another member along one text.
 
-    logits: [T, V], the laws behind the context and each token. read: how many tokens the context has. price: seconds of a
-    forward by the number of tokens read. charged: seconds of all forwards so far.
+    logits: [T, V], after the context and each token. read: number of tokens of the context. price: seconds of a forward by
+    the number of tokens read. charged: seconds of all forwards so far.
     """
 
     name: str
@@ -49,32 +50,19 @@ class Recorded(TokenMember):
     logits: Tensor
     read: int
     price: Mapping[int, float]
-    context_length: int | None = None
-    device: str = "cpu"
-    end_ids: frozenset[int] = frozenset()
-    keeps: bool = False
     charged: float = 0.0
-    vocabulary: int = field(init=False)
 
     def __post_init__(self) -> None:
-        super().__init__()
-        self.vocabulary = self.logits.shape[-1]
-
-    @property
-    def facts(self) -> Mapping[str, str]:
-        return {"architecture": "record"}
+        TokenMember.__init__(self)
+        self.vocabulary, self.context_length = self.logits.shape[-1], None
 
     def restrict(self, vocabulary: int, forbidden: Sequence[int]) -> None:
-        """What was recorded is restricted already."""
+        """Do nothing, because the recorded logits are restricted already."""
 
     def memory(self, slots: int, places: int) -> int:
         return 0
 
-    def score(self, work: Sequence[Work]) -> list[Scores]:
-        return [Scores(self._said(self._append(item))) for item in work]
-
-    def _said(self, item: Append) -> Tensor:
-        """Logits [keep, V]."""
+    def _scored(self, item: Append) -> Tensor:
         count = len(item.tokens)
         self.charged += float(np.interp(count, list(self.price), list(self.price.values())))
         self._slots[item.slot].extend(item.tokens)
@@ -84,10 +72,10 @@ class Recorded(TokenMember):
 
 @dataclass(frozen=True)
 class Record:
-    """What members said along texts, and took for it.
+    """The recorded members of some texts.
 
-    texts: per text, one recorded member each. prompts: per text, what the members read before it. price: per member,
-    seconds by tokens read. baseline: per text, seconds per token of `standard`, played.
+    texts: per text, its recorded members. prompts: per text, the prepared prompt. price: per member, seconds of a forward
+    by the number of tokens read. baseline: per text, the predicted seconds per token of `standard`.
     """
 
     texts: Sequence[Sequence[Recorded]]
@@ -100,14 +88,14 @@ class Record:
 
     @property
     def cost(self) -> float | None:
-        """Time of a forward of one token of the default proposer over that of the other member of two."""
+        """The time of the default proposer's forward of one token over the other member's; None unless two members."""
         if len(self.price) != 2:
             return None
         proposer = self.ensemble.method(self.params, combine=self.combine, schedule=BASELINE).proposer
         return self.price[proposer][1] / self.price[1 - proposer][1]
 
     def acceptances(self) -> list[float]:
-        """Per member, `sum min(s, r)`: how much of what it proposes would stand, mean over positions."""
+        """Return per member the probability `sum min(s, r)` that a proposal is accepted, as the mean over positions."""
         warp = Warp.of(self.params)
         combined = self.ensemble.lineup.combined
         said = [[text[index].logits.clone() for index in combined] for text in self.texts]
@@ -115,7 +103,7 @@ class Record:
         return [self._overlap(index, targets, warp) for index in range(len(self.price))]
 
     def agreement(self, one: int, other: int) -> float:
-        """`1 - TV` of two members' warped laws, mean over positions."""
+        """Return `1 - TV` of two members' warped laws, as the mean over positions."""
         warp = Warp.of(self.params)
         return self._overlap(one, [warp(text[other].logits.clone()) for text in self.texts], warp)
 
@@ -126,37 +114,45 @@ class Record:
 
 
 def record(ensemble: Ensemble, prompts: Sequence[Any], params: SamplingParams) -> Record:
-    """Decode prompts, score the texts with every member, and time the members' forwards."""
+    """Decode prompts, record every member's logits along the texts, and time the members' forwards."""
     params = replace(params, seed=0, ignore_eos=True)
     combine = ensemble.method(params, schedule=BASELINE).combination
     results = ensemble.generate(list(prompts), params, combine=combine, progress=False)
     prepared = [ensemble.prompts.prepare(prompt, params, combine) for prompt in prompts]
     longest = max(prepared, key=lambda each: each.contexts[0].size)
     members = ensemble.lineup.members
-    price = [_prices(member, context) for member, context in zip(members, longest.contexts, strict=True)]
-    texts = []
-    for each, result in zip(prepared, results, strict=True):
-        parts = zip(members, each.contexts, price, strict=True)
-        texts.append([_recorded(member, context, result.token_ids, cost) for member, context, cost in parts])
+    price = list(map(_prices, members, longest.contexts))
+    texts = [
+        [_recorded(*each, result.token_ids) for each in zip(members, price, prompt.contexts, strict=True)]
+        for prompt, result in zip(prepared, results, strict=True)
+    ]
     found = Record(texts, prepared, params, ensemble, combine, price)
     return replace(found, baseline=_seconds(found, Choice(BASELINE)))
 
 
-def _recorded(member: Member, context: Context, tokens: Sequence[int], price: Mapping[int, float]) -> Recorded:
+@contextmanager
+def _opened(member: Member, context: Context) -> Iterator[int]:
     slot = member.open(context)
     try:
-        (scores,) = member.score([Work(slot, context.size, tokens[:-1], len(tokens))])
-        return Recorded(member.name, member.parameters, scores.logits.clone(), context.size, price)
+        yield slot
     finally:
         member.close(slot)
 
 
+def _recorded(member: Member, price: Mapping[int, float], context: Context, tokens: Sequence[int]) -> Recorded:
+    with _opened(member, context) as slot:
+        (scores,) = member.score([Work(slot, context.size, tokens[:-1], len(tokens))])
+        return Recorded(member.name, member.parameters, scores.logits.clone(), context.size, price)
+
+
 def _prices(member: Member, context: Context) -> dict[int, float]:
-    """Median seconds of a forward behind the context by how many tokens it reads, and of reading a long context itself."""
+    """Return the median seconds of a forward by the number of tokens read.
+
+    The forwards append `WIDTHS` tokens to the context. The forward that reads a long context is timed too.
+    """
     seconds: dict[int, list[float]] = {}
     for _ in range(TIMES + 1):
-        slot = member.open(context)
-        try:
+        with _opened(member, context) as slot:
             reading = _timed(member, Work(slot, context.size, keep=1))
             if context.size > WIDTHS[-1]:
                 seconds.setdefault(context.size, []).append(reading)
@@ -166,22 +162,20 @@ def _prices(member: Member, context: Context) -> dict[int, float]:
                 if member.unread(slot):
                     member.score([Work(slot, context.size)])
                 seconds.setdefault(width, []).append(_timed(member, Work(slot, tokens=tokens, keep=width)))
-        finally:
-            member.close(slot)
     return {width: statistics.median(found[1:]) for width, found in sorted(seconds.items())}
 
 
 def _timed(member: Member, work: Work) -> float:
     started = time.perf_counter()
-    float(member.score([work])[0].logits[-1, 0])  # waits for the device
+    float(member.score([work])[0].logits[-1, 0])  # waits until the device has finished
     return time.perf_counter() - started
 
 
 def speedup(recorded: Record, choice: Choice) -> float | None:
-    """Speed-up over `standard` that the record promises for a choice; None for what it cannot price."""
+    """Return the predicted speed-up of a choice over `standard`, or None for a choice that replay cannot price."""
     unpriced = choice.peer or choice.schedule in UNPRICED
     if unpriced or (choice.schedule.startswith("lookup") and recorded.params.temperature > 0):
-        return None  # what is looked up is not in a text that was drawn anew at each position
+        return None  # replay samples positions independently, so nothing repeats
     if choice.schedule == BASELINE:
         return 1.0
     seconds = _seconds(recorded, choice)
@@ -189,7 +183,7 @@ def speedup(recorded: Record, choice: Choice) -> float | None:
 
 
 def formula(recorded: Record, choice: Choice) -> float | None:
-    """What a closed formula gives for the choice, from the record's acceptance and cost; None where there is none."""
+    """Return the speed-up by a closed formula, from the record's acceptance and cost; None if there is no formula."""
     asked = {"combine": recorded.combine, **choice.overrides}
     method = recorded.ensemble.method(recorded.params, **asked)
     name, _, length = method.schedule.name.partition(":")
@@ -202,7 +196,7 @@ def formula(recorded: Record, choice: Choice) -> float | None:
 
 
 def _seconds(recorded: Record, choice: Choice) -> list[float]:
-    """Per text, priced seconds per token, with what the loop itself takes outside of forwards."""
+    """Return per text the predicted seconds per token: recorded forwards, and the measured time outside forwards."""
     asked = {"combine": recorded.combine, **choice.overrides}
     greedy = recorded.params.temperature == 0 or choice.schedule == BASELINE
     plays = 1 if greedy else max(1, PLAYS // len(recorded.texts))
@@ -221,7 +215,7 @@ def _seconds(recorded: Record, choice: Choice) -> list[float]:
 
 
 def candidates(ensemble: Ensemble, params: SamplingParams, combine: object = None) -> list[Choice]:
-    """Choices worth predicting for this combination; the reference first."""
+    """Return the choices to predict for this combination, `standard` first."""
     everyone = ensemble.lineup.everyone
     method = ensemble.method(params, combine=combine, schedule=BASELINE)
     names = [BASELINE, *(f"speculative:{length}" for length in (1, 2, 4, 6, 8))]

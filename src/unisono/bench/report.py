@@ -1,4 +1,4 @@
-"""A result as text: its cells, and its figures beside their bars, for terminals and Markdown."""
+"""A result as text: a table of each case, and figures beside their bars, for terminals and Markdown."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,26 +11,27 @@ from rich.table import Table
 from unisono.bench.choice import BASELINE
 
 COLUMNS = ("schedule", "speed-up", "at least", "paper's formula", "replayed", "acceptance", "cost", "forwards/token")
-NEVER = 0.97  # of standard: what the lower bound of `auto` has to reach
-CLOSE, LEAST = 0.97, 0.92  # of the best fixed choice: on average, and in any case
-AGREES = (0.9, 1.1)  # measured over predicted
+KEYS = ("speedup", "low", "predicted", "replayed", "acceptance", "cost")
+NEVER = 0.97  # bar of the lower bound of `auto` over `standard`, in each case
+CLOSE, LEAST = 0.97, 0.92  # bars of `auto` over the best fixed choice: geometric mean, and in each case
+AGREES = (0.9, 1.1)  # bar of measured over replayed speed-ups
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of the issue of this benchmark: what was measured, and what it has to be."""
+    """A measured value with its bar. `beside` lists what others report."""
 
     name: str
     value: float
     least: float | None = None
     most: float | None = None
-    beside: str = ""  # what others report
+    beside: str = ""
 
     @property
     def bar(self) -> str:
-        if self.least is not None and self.most is not None:
-            return f"{self.least:g} to {self.most:g}"
-        return "-" if self.least is None else f">= {self.least:g}"
+        if self.least is None:
+            return "-"
+        return f">= {self.least:g}" if self.most is None else f"{self.least:g} to {self.most:g}"
 
     @property
     def met(self) -> str:
@@ -40,98 +41,90 @@ class Figure:
 
 
 def table(cells: Sequence[Mapping[str, Any]], members: Sequence[str] = ()) -> Table:
-    """For a terminal: the cells of one case, with each member's forwards per token in a column of its own."""
+    """Return the cells of one case as a table for a terminal, with a column of forwards per token for each member."""
     found = Table(*COLUMNS[:-1], *(f"{name}/token" for name in members))
     for cell in cells:
         forwards = [f"{each:.2f}" for each in cell["forwards"]] or ["-" for _ in members]
-        found.add_row(cell["schedule"], *_numbers(cell), *forwards)
+        found.add_row(cell["schedule"], *_numbers(cell, KEYS), *forwards)
     return found
 
 
 def show_predictions(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """What a record promises, best first, and what follows from it."""
+    """Print the replayed speed-ups of `rows`, the best first, and the measured `facts` about the members."""
     console = Console(width=None if Console().is_terminal else 120, highlight=False)
     found = Table("schedule", "speed-up, replayed", "closed formula")
-    for row in sorted(rows, key=lambda row: -(row["replayed"] or 0)):
-        found.add_row(
-            row["schedule"], *("-" if row[key] is None else f"{row[key]:.2f}" for key in ("replayed", "formula"))
-        )
+    ranked = sorted(rows, key=lambda row: -(row["replayed"] or 0))
+    for row in ranked:
+        found.add_row(row["schedule"], *_numbers(row, ("replayed", "formula")))
     console.print(found)
     for name, share, spent in zip(facts["members"], facts["acceptances"], facts["milliseconds"], strict=True):
-        console.print(f"{name}: {spent:.1f} ms per forward; of what it proposes stands {share:.2f}")
+        console.print(f"{name}: {spent:.1f} ms per forward; expected acceptance of its proposals: {share:.2f}")
     if facts["cost"] is not None:
         console.print(f"cost ratio, the proposer's forward over the other's: {facts['cost']:.2f}")
-    best = max(rows, key=lambda row: row["replayed"] or 0)
-    if best["replayed"] and best["replayed"] > 1 and best["schedule"] != BASELINE:
-        console.print(f"{best['schedule']} should pay most: {best['replayed']:.2f} times the speed of {BASELINE}")
+    best = ranked[0]
+    if (best["replayed"] or 0) > 1 and best["schedule"] != BASELINE:
+        console.print(f"{best['schedule']} should be fastest: {best['replayed']:.2f} times the speed of {BASELINE}")
     else:
         console.print(f"no schedule should be faster than {BASELINE}")
 
 
 def markdown(document: Mapping[str, Any]) -> str:
-    """The whole result: figures, then a table per case, then where it all comes from."""
-    found = figures(document)
-    lines = figure_table(found) if found else []
+    """Return the whole result as Markdown: figures, a table per case and stage, and the provenance."""
+    rows = [[each.name, f"{each.value:.3g}", each.bar, each.met, each.beside or "-"] for each in figures(document)]
+    lines = _lines(("figure", "measured", "bar", "met", "for comparison"), rows) if rows else []
     for name, case in document["cases"].items():
         lines += ["", f"### {name}", "", _about(case), ""]
-        for stage in dict.fromkeys(cell["stage"] for cell in document["cells"] if cell["case"] == name):
-            lines += cell_table([c for c in document["cells"] if (c["case"], c["stage"]) == (name, stage)])
-            lines.append("")
+        stages: dict[str, list[list[str]]] = {}
+        for cell in (cell for cell in document["cells"] if cell["case"] == name):
+            stages.setdefault(cell["stage"], []).append(_row(cell))
+        for found in stages.values():
+            lines += [*_lines(COLUMNS, found), ""]
     lines += [_law(document["peer law"]), ""] if "peer law" in document else []
     return "\n".join([*lines, origin(document)]) + "\n"
 
 
-def figure_table(found: Sequence[Figure]) -> list[str]:
-    """Lines of Markdown."""
-    lines = ["| figure | measured | bar | met | for comparison |", "|---|---|---|---|---|"]
-    for each in found:
-        lines.append(f"| {each.name} | {each.value:.3g} | {each.bar} | {each.met} | {each.beside or '-'} |")
-    return lines
+def _lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def cell_table(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Lines of Markdown, one row per cell."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    for cell in cells:
-        uses = f" ({_followed(cell)})" if cell["schedule"] == "auto" else ""
-        forwards = " + ".join(f"{each:.2f}" for each in cell["forwards"]) or "-"
-        lines.append(f"| `{cell['schedule']}`{uses} | {' | '.join(_numbers(cell))} | {forwards} |")
-    return lines
+def _row(cell: Mapping[str, Any]) -> list[str]:
+    uses = f" ({_uses(cell)})" if cell["schedule"] == "auto" else ""
+    forwards = " + ".join(f"{each:.2f}" for each in cell["forwards"]) or "-"
+    return [f"`{cell['schedule']}`{uses}", *_numbers(cell, KEYS), forwards]
 
 
-def _followed(cell: Mapping[str, Any]) -> str:
-    """The combination and verification of `auto`, and the three plans that it followed most."""
+def _uses(cell: Mapping[str, Any]) -> str:
+    """Return the combination, the verification and the three most frequent plans of an `auto` cell."""
     combination, _, verification = cell["uses"].split(" ")
     plans = [f"{name} {share:.0%}" for name, share in list(cell.get("plans", {}).items())[:3]]
     return f"{combination}, {verification}: {', '.join(plans)}"
 
 
-def _numbers(cell: Mapping[str, Any]) -> list[str]:
-    keys = ("speedup", "low", "predicted", "replayed", "acceptance", "cost")
+def _numbers(cell: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
     return ["-" if cell[key] is None else f"{cell[key]:.2f}" for key in keys]
 
 
 def _about(case: Mapping[str, Any]) -> str:
     members = " + ".join(name.removeprefix("zoo:") for name in case["members"])
-    said = (
-        f"{members}, `{case['combine']}`, T={case['temperature']:g}, {case['rows']} row(s), prompts: {case['prompts']}."
-    )
-    said += f" Picked: `{case['picked']}`." if "picked" in case else ""
+    rows, prompts = f"{case['rows']} row(s)", f"prompts: {case['prompts']}"
+    picked = f" Picked: `{case['picked']}`." if "picked" in case else ""
     shares = ", ".join(f"{share:.2f}" for share in case["acceptances"])
-    said += f" Of what each member proposes stands: {shares}."
-    return said + "".join(f" Skipped: {name}, {reason}." for name, reason in case["skipped"].items())
+    return (
+        f"{members}, `{case['combine']}`, T={case['temperature']:g}, {rows}, {prompts}.{picked}"
+        f" Expected acceptance of each member's proposals: {shares}."
+    ) + "".join(f" Skipped: {name}, {reason}." for name, reason in case["skipped"].items())
 
 
 def _law(shares: Mapping[str, float]) -> str:
-    said = "; ".join(f"{name} {share:.3f}" for name, share in shares.items() if name != "tokens")
+    found = "; ".join(f"{name} {share:.3f}" for name, share in shares.items() if name != "tokens")
     return (
         f"Two models with constant laws (.9, .1) and (.1, .9), mixed half and half: share of the first token among "
-        f"{shares['tokens']:g}: {said}."
+        f"{shares['tokens']:g}: {found}."
     )
 
 
 def origin(document: Mapping[str, Any]) -> str:
-    """Command, commit, date, versions and machine of a result."""
+    """Return the command, commit, date, versions and machine of a result as one line."""
     commit = document["commit"] or "unknown"
     commit = commit[:9] + "+" * commit.endswith("+")  # "+": uncommitted changes
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items() if version)
@@ -142,25 +135,22 @@ def origin(document: Mapping[str, Any]) -> str:
 
 
 def figures(document: Mapping[str, Any]) -> list[Figure]:
-    """What the cells of a result say about its bars."""
+    """Return the figures of a result that have a bar or compare measured speed-ups with predicted ones."""
     measured = [cell for cell in document["cells"] if cell["stage"] == "compare" and cell["schedule"] != BASELINE]
     found = list(_bars(document, measured))
     automatic = [cell for cell in measured if cell["schedule"] == "auto"]
     if automatic:
         worst = min(automatic, key=lambda cell: float(cell["low"]))
         found.append(Figure(f"auto / standard, lower bound, least of all cells ({worst['case']})", worst["low"], NEVER))
-    gains = {name: case["over picked"] for name, case in document["cases"].items() if "over picked" in case}
+    gains = {name: float(case["over picked"]) for name, case in document["cases"].items() if "over picked" in case}
     if gains:
-        found.append(
-            Figure("auto / best fixed choice, geometric mean", statistics.geometric_mean(gains.values()), CLOSE)
-        )
-        name = min(gains, key=lambda each: float(gains[each]))
+        mean, name = statistics.geometric_mean(gains.values()), min(gains, key=gains.__getitem__)
+        found.append(Figure("auto / best fixed choice, geometric mean", mean, CLOSE))
         found.append(Figure(f"auto / best fixed choice, least ({name})", gains[name], LEAST))
     for key, title, bar in (("replayed", "replayed", AGREES), ("predicted", "the paper's formula", (None, None))):
         shares = [cell["speedup"] / cell[key] for cell in measured if cell[key]]
-        for what, value in (("median", statistics.median), ("least", min), ("most", max)):
-            if shares:
-                found.append(Figure(f"measured / {title}, {what}", value(shares), *bar))
+        for what, value in (("median", statistics.median), ("least", min), ("most", max)) if shares else ():
+            found.append(Figure(f"measured / {title}, {what}", value(shares), *bar))
     return found
 
 
@@ -177,6 +167,6 @@ def _bars(document: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) ->
 
 
 def _beside(reported: Mapping[str, Any]) -> str:
-    """Speed-ups that others report, a number or a range each."""
+    """Return the speed-ups that others report as text. A value is a number or a range."""
     shown = {name: value if isinstance(value, list) else [value] for name, value in reported.items()}
     return ", ".join(f"{name} {' to '.join(f'{each:g}' for each in values)}" for name, values in shown.items())

@@ -1,8 +1,7 @@
-"""Runs a grid, and keeps what was measured: an interrupted run goes on where it stopped.
+"""Run a grid and save what was measured, so that an interrupted run can be resumed.
 
-For each case: members are loaded, a few texts are recorded for the predictions, the fastest of the fixed choices is
-picked in a run of its own, and then everything is compared. The result file is written anew after each round of
-interleaved runs, so that nothing is lost whatever happens.
+For each case, the members are loaded, a few texts are recorded for predictions, the fastest of the fixed choices is picked
+in a separate stage, and then all choices are compared. The result file is written after each round of interleaved runs.
 """
 
 import json
@@ -24,16 +23,18 @@ from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError
 from unisono.params import SamplingParams
 
-RECORDED = 6  # texts that predictions rest on
-TIMELINE = 24  # tokens of the run that is watched
+RECORDED = 6  # texts that predictions are computed from
+TIMELINE = 24  # tokens of the run for the timeline
 PICK, COMPARE = "pick", "compare"
+
+Load = Callable[[Case], Ensemble]
 
 
 @dataclass
 class Book:
-    """What was measured so far, and the file it is written to.
+    """The results so far and the file that they are written to.
 
-    document: the result. open: raw runs of the case that is being measured, by stage.
+    document: the content of the file. open: the name of the unfinished case as `case`, and its single runs by stage.
     """
 
     path: Path | None
@@ -41,7 +42,7 @@ class Book:
     open: dict[str, Any] = field(default_factory=dict)
 
     def save(self) -> None:
-        """Write everything; a reader never sees half of it."""
+        """Replace the file in one step, so that a reader sees either the old or the new content."""
         if self.path is None:
             return
         content = self.document | ({"open": self.open} if self.open else {})
@@ -53,48 +54,41 @@ class Book:
         except OSError as error:
             raise ConfigurationError(f"the result cannot be written: {self.path} ({error.strerror})") from None
 
-    def runs(self, case: Case, stage: str) -> list[Run]:
-        """The case's runs of a stage that were measured before an interruption."""
-        if self.open.get("case") != case.name:
-            self.open = {"case": case.name}
-        return [Run(**each) for each in self.open.get(stage, [])]
-
-    def keep(self, stage: str, runs: Sequence[Run]) -> None:
-        self.open[stage] = [asdict(run) for run in runs]
-        self.save()
-
 
 def start(cases: Sequence[Case], path: Path | None, resume: bool, **facts: Any) -> Book:
-    """An empty book, or with `resume` the one that an interrupted run of the same cases left.
+    """Return an empty book, or with `resume` the saved book of an interrupted run of the same cases.
+
+    Args:
+        facts: more entries of the document.
 
     Raises:
-        ConfigurationError: the file holds an unfinished run and `resume` is not asked for, or other cases.
+        ConfigurationError: there is nothing to resume, the saved run has other cases, or the file holds an unfinished run
+            and `resume` is False.
     """
     grid = json.loads(json.dumps([case.as_dict() for case in cases]))
-    document = {**provenance(), **facts, "complete": False, "grid": grid, "cases": {}, "cells": []}
+    found = _unfinished(path) if path else None
+    if not resume and not found:
+        empty = {"complete": False, "grid": grid, "cases": {}, "cells": []}
+        return Book(path, {**provenance(), **facts, **empty})
     if path is None or not path.exists():
-        if resume:
-            raise ConfigurationError(f"there is nothing to resume: {path}; leave --resume out")
-        return Book(path, document)
+        raise ConfigurationError(f"there is nothing to resume: {path}; leave --resume out")
+    if not found or not resume or found["grid"] != grid:
+        reason = "no unfinished run of this grid" if resume else "an unfinished run; go on with --resume"
+        raise ConfigurationError(f"the output file holds {reason}; or remove it: {path}")
+    return Book(path, found, found.pop("open", {}))
+
+
+def _unfinished(path: Path) -> dict[str, Any] | None:
+    """Return the content of the file if it is the result of an interrupted run."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        found = {} if not resume else _refuse(path, str(error))
-    unfinished = isinstance(found, dict) and found.get("complete") is False
-    if not resume:
-        return Book(path, document) if not unfinished else _refuse(path, "an unfinished run; go on with --resume")
-    if not unfinished or found.get("grid") != grid:
-        _refuse(path, "no unfinished run of this grid")
-    rest = found.pop("open", {})
-    return Book(path, found, rest)
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("complete") is False and "grid" in found else None
 
 
-def _refuse(path: Path, reason: str) -> Any:
-    raise ConfigurationError(f"the output file holds {reason}; or remove it: {path}")
-
-
-def check(cases: Sequence[Case], load: Callable[[Case], Ensemble]) -> None:
-    """Whatever is wrong with any case is said before the first one is measured."""
+def check(cases: Sequence[Case], load: Load) -> None:
+    """Raise the errors of all cases before the first case is measured."""
     for case in cases:
         texts.read(case.prompts, case.count)
         ensemble, params = load(case), parameters(case)
@@ -106,38 +100,42 @@ def check(cases: Sequence[Case], load: Callable[[Case], Ensemble]) -> None:
 
 
 def parameters(case: Case) -> SamplingParams:
-    """Of every run of the case."""
+    """Return the sampling parameters of every run of the case."""
     return SamplingParams(max_tokens=case.tokens, temperature=case.temperature, ignore_eos=True, seed=case.seed)
 
 
 def asked(case: Case, choice: Choice) -> dict[str, Any]:
-    """What a call is told of the method."""
+    """Return the options of the method for a call of `Ensemble.generate`."""
     return {"verification": case.verification, **choice.overrides}
 
 
 def runs_of(case: Case) -> int:
-    """How many runs the case takes."""
-    groups = -(-case.count // case.rows)
+    """Return the number of runs of the case."""
     choices, fixed = case.choices()
-    picking = (1 + len(fixed)) * groups * max(1, case.repeats // 2) if fixed else 0
-    return picking + (len(choices) + bool(fixed)) * groups * case.repeats
+    picking = (1 + len(fixed)) * _picking(case) if fixed else 0
+    return -(-case.count // case.rows) * (picking + (len(choices) + bool(fixed)) * case.repeats)
+
+
+def _picking(case: Case) -> int:
+    """Return the repeats of the stage that picks the fastest fixed choice."""
+    return max(1, case.repeats // 2)
 
 
 def run(
     book: Book,
     cases: Sequence[Case],
-    load: Callable[[Case], Ensemble],
+    load: Load,
     tell: Callable[[Case, str], None] = lambda case, stage: None,
     tick: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Measure every case that the book does not hold; returns the document.
+    """Measure every case that is not in the book yet. Return the document.
 
     Args:
-        tell: called as a stage of a case begins. tick: after every run.
+        tell: called at the start of each stage of a case. tick: called after every run.
     """
     for case in cases:
         if case.name not in book.document["cases"]:
-            _measure(book, case, load(case), tell, tick)
+            Measurement(book, case, load(case), tell, tick).run()
             book.open = {}
             book.save()
     if any(name.startswith("transformers:ensemble") for case in cases for name in case.peers):
@@ -147,129 +145,125 @@ def run(
     return book.document
 
 
-def _measure(
-    book: Book, case: Case, ensemble: Ensemble, tell: Callable[[Case, str], None], tick: Callable[[], None]
-) -> None:
-    params = parameters(case)
-    found = texts.read(case.prompts, case.count)
-    choices, fixed = case.choices()
-    facts: dict[str, Any] = {"names": ensemble.names, "skipped": _skipped(case, choices, ensemble, params)}
-    choices = [choice for choice in choices if choice.label not in facts["skipped"]]
-    tell(case, "recording")
-    record = replay.record(ensemble, found[:RECORDED], replace(params, max_tokens=max(2, case.tokens)))
-    facts |= {
-        "acceptances": record.acceptances(),
-        "seconds": [{str(width): spent for width, spent in price.items()} for price in record.price],
-    }
-    rows: list[dict[str, Any]] = []
-    stages: list[tuple[str, list[Choice], int]] = [(COMPARE, choices, case.repeats)]
-    if fixed:
-        stages.insert(0, (PICK, [Choice(BASELINE), *fixed], max(1, case.repeats // 2)))
-    for stage, listed, repeats in stages:
-        tell(case, stage)
-        runs = _staged(book, case, ensemble, stage, listed, repeats, tick)
-        cells = measure.cells(runs, listed, ensemble.method(params).proposer)
-        for cell, choice in zip(cells, listed, strict=True):
-            rows.append(_row(case, stage, cell, _predicted(record, case, choice, cell)))
-        if stage == PICK:
-            best = max(cells[1:], key=lambda cell: cell.speedup).schedule
-            facts["picked"] = best
-            choices += [choice for choice in fixed if choice.label == best and choice not in choices]
-        elif fixed and case.schedule:
-            facts |= _against(runs, case.schedule[0], facts["picked"])
-    if case.timeline:
-        short = replace(params, max_tokens=min(TIMELINE, case.tokens))
-        book.document["timeline"] = timeline(ensemble, found[0], short, **asked(case, Choice.parse(case.timeline)))
-    if case.quality:
-        facts["bits per byte"] = bits_per_byte(ensemble)
-    book.document["cells"] += rows
-    book.document["cases"][case.name] = case.as_dict() | facts
+@dataclass(frozen=True)
+class Measurement:
+    """The measurement of one case. `tell` and `tick` are those of `run`."""
+
+    book: Book
+    case: Case
+    ensemble: Ensemble
+    tell: Callable[[Case, str], None]
+    tick: Callable[[], None]
+
+    def run(self) -> None:
+        """Measure the case and add its cells and facts to the book's document."""
+        case, ensemble, params = self.case, self.ensemble, parameters(self.case)
+        prompts, (choices, fixed) = texts.read(case.prompts, case.count), case.choices()
+        skipped = self._skipped(choices)
+        choices = [choice for choice in choices if choice.label not in skipped]
+        self.tell(case, "recording")
+        record = replay.record(ensemble, prompts[:RECORDED], replace(params, max_tokens=max(2, case.tokens)))
+        seconds = [{str(width): spent for width, spent in price.items()} for price in record.price]
+        facts: dict[str, Any] = {"names": ensemble.names, "skipped": skipped}
+        facts |= {"acceptances": record.acceptances(), "seconds": seconds}
+        rows: list[dict[str, Any]] = []
+        if fixed:
+            cells, _ = self._stage(PICK, [Choice(BASELINE), *fixed], _picking(case), record, rows)
+            facts["picked"] = max(cells[1:], key=lambda cell: cell.speedup).schedule
+            choices += [each for each in fixed if each.label == facts["picked"] and each not in choices]
+        _, runs = self._stage(COMPARE, choices, case.repeats, record, rows)
+        if fixed and case.schedule:
+            facts |= _over_picked(runs, case.schedule[0], facts["picked"])
+        document = self.book.document
+        if case.timeline:
+            short = replace(params, max_tokens=min(TIMELINE, case.tokens))
+            document["timeline"] = timeline(ensemble, prompts[0], short, **asked(case, Choice.parse(case.timeline)))
+        if case.quality:
+            facts["bits per byte"] = bits_per_byte(ensemble)
+        document["cells"] += rows
+        document["cases"][case.name] = case.as_dict() | facts
+
+    def _skipped(self, choices: Sequence[Choice]) -> dict[str, str]:
+        """Return the labels of the peers that cannot decode the case, each with the reason."""
+        combination = self.ensemble.method(parameters(self.case), schedule=BASELINE).combination
+        everyone = len(self.ensemble.lineup.everyone)
+        reasons = {each.label: peers.missing(each.schedule, combination, everyone) for each in choices if each.peer}
+        return {label: reason for label, reason in reasons.items() if reason}
+
+    def _stage(
+        self, stage: str, choices: Sequence[Choice], repeats: int, record: replay.Record, rows: list[dict[str, Any]]
+    ) -> tuple[list[Cell], list[Run]]:
+        """Measure choices and add a row per choice to `rows`. Return the cells and the runs."""
+        self.tell(self.case, stage)
+        runs = self._runs(stage, choices, repeats)
+        cells = measure.cells(runs, choices, self.ensemble.method(parameters(self.case)).proposer)
+        about = self.case.as_dict()
+        shared = {key: about[key] for key in ("members", "combine", "temperature", "verification", "prompts", "rows")}
+        for choice, cell in zip(choices, cells, strict=True):
+            replayed = {"replayed": _replayed(record, self.case, choice, cell)}
+            rows.append({"case": self.case.name, "stage": stage} | shared | asdict(cell) | replayed)
+        return cells, runs
+
+    def _runs(self, stage: str, choices: Sequence[Choice], repeats: int) -> list[Run]:
+        """Return all runs of a stage. Runs from before an interruption are taken from the book."""
+        case, book = self.case, self.book
+        if book.open.get("case") != case.name:
+            book.open = {"case": case.name}
+        found: list[dict[str, Any]] = book.open.setdefault(stage, [])
+        for _ in found:
+            self.tick()
+        prompts = texts.read(case.prompts, case.count)
+        groups = [prompts[first : first + case.rows] for first in range(0, len(prompts), case.rows)]
+        arguments = self.ensemble, groups, parameters(case), choices, repeats, [Run(**each) for each in found]
+        try:
+            for run in measure.measure(*arguments, verification=case.verification):
+                found.append(asdict(run))
+                self.tick()
+                if len(found) % len(choices) == 0:
+                    book.save()
+        finally:
+            book.save()
+        return [Run(**each) for each in found]
 
 
-def _skipped(case: Case, choices: Sequence[Choice], ensemble: Ensemble, params: SamplingParams) -> dict[str, str]:
-    combination = ensemble.method(params, schedule=BASELINE).combination
-    reasons = {
-        choice.label: peers.missing(choice.schedule, combination, len(ensemble.lineup.everyone))
-        for choice in choices
-        if choice.peer
-    }
-    return {label: reason for label, reason in reasons.items() if reason}
-
-
-def _staged(
-    book: Book,
-    case: Case,
-    ensemble: Ensemble,
-    stage: str,
-    choices: list[Choice],
-    repeats: int,
-    tick: Callable[[], None],
-) -> list[Run]:
-    """The stage's runs, those of before an interruption among them; kept after every round."""
-    found = texts.read(case.prompts, case.count)
-    groups = [found[first : first + case.rows] for first in range(0, len(found), case.rows)]
-    runs = book.runs(case, stage)
-    for _ in runs:
-        tick()
-    measured = measure.measure(
-        ensemble, groups, parameters(case), choices, repeats, tuple(runs), verification=case.verification
-    )
-    try:
-        for each in measured:
-            runs.append(each)
-            tick()
-            if len(runs) % len(choices) == 0:
-                book.keep(stage, runs)
-    finally:
-        book.keep(stage, runs)
-    return runs
-
-
-def _row(case: Case, stage: str, cell: Cell, replayed: float | None) -> dict[str, Any]:
-    keys = ("members", "combine", "temperature", "verification", "prompts", "rows")
-    about = case.as_dict()
-    return (
-        {"case": case.name, "stage": stage} | {key: about[key] for key in keys} | asdict(cell) | {"replayed": replayed}
-    )
-
-
-def _predicted(record: replay.Record, case: Case, choice: Choice, cell: Cell) -> float | None:
-    """What the record promises for what the cell used; None where it cannot tell."""
+def _replayed(record: replay.Record, case: Case, choice: Choice, cell: Cell) -> float | None:
+    """Return the replayed speed-up of the method that the cell used, or None if replay cannot price the method."""
     if case.rows > 1 or choice.peer or choice.schedule == "parallel":
         return None
     combination, schedule, verification = cell.uses.split(" ")
-    if schedule.startswith("auto"):
-        return None
-    return replay.speedup(record, Choice(schedule, verification, combination))
+    return None if schedule.startswith("auto") else replay.speedup(record, Choice(schedule, verification, combination))
 
 
-def _against(runs: Sequence[Run], label: str, best: str) -> Mapping[str, float]:
-    """The first choice against the picked one, measured beside each other."""
-    mine, theirs = ([run for run in runs if run.choice == name] for name in (label, best))
-    if not mine or not theirs:
+def _over_picked(runs: Sequence[Run], label: str, picked: str) -> Mapping[str, float]:
+    """Return the speed of a choice over the speed of the picked choice, with its lower bound."""
+    mine, others = ([run for run in runs if run.choice == name] for name in (label, picked))
+    if not mine or not others:
         return {}
-    gains = measure.ratios(mine, theirs)
+    gains = measure.ratios(mine, others)
     return {"over picked": measure.middle(gains), "over picked, low": measure.lower_bound(gains)}
 
 
 def bits_per_byte(ensemble: Ensemble) -> float:
-    """How well the ensemble's law fits the bundled texts, which no bundled model was trained on."""
-    found = list(texts.PLAIN)
-    scores = ensemble.logprobs([""] * len(found), found)
-    return -sum(score.total for score in scores) / math.log(2) / sum(len(text.encode()) for text in found)
+    """Return the bits per byte of the ensemble's law on bundled texts that no bundled model was trained on."""
+    scores = ensemble.logprobs([""] * len(texts.PLAIN), list(texts.PLAIN))
+    return -sum(score.total for score in scores) / math.log(2) / sum(len(text.encode()) for text in texts.PLAIN)
 
 
-def loader(sources: Sequence[object] = (), **options: Any) -> Callable[[Case], Ensemble]:
-    """Loads the members of cases, or these instead; cases with the same ones share them."""
+def loader(sources: Sequence[object] = (), **options: Any) -> Load:
+    """Return a function that loads the members of a case, or `sources` instead.
+
+    Consecutive cases with the same members share the loaded members.
+    """
     latest: dict[tuple[Any, ...], Ensemble] = {}
 
     def load(case: Case) -> Ensemble:
         key = (case.members, case.compile)
         if key not in latest:
-            latest.clear()
-            chosen = {**options, "compile": options.get("compile") or case.compile}
-            latest[key] = members.load(sources or case.members, **chosen)
-        loaded = latest[key]
-        return Ensemble(loaded.lineup, loaded.prompts, case.combine, "auto", case.verification, case.rows)
+            latest.clear()  # frees the old members before the new ones are loaded
+            latest[key] = members.load(
+                sources or case.members, **{**options, "compile": options.get("compile") or key[1]}
+            )
+        found = latest[key]
+        return Ensemble(found.lineup, found.prompts, case.combine, "auto", case.verification, case.rows)
 
     return load

@@ -1,6 +1,6 @@
-"""The `unisono` command. Wrong input is answered by one line on standard error and exit code 2, never a traceback.
+"""The `unisono` command. Wrong input ends it with one line on standard error and exit code 2, without a traceback.
 
-Nothing heavy is imported before `main` answers Ctrl-C: it ends the imports, which take seconds, with one line.
+The heavy imports take seconds. They run inside `main`, so that Ctrl-C during an import also ends with one line.
 """
 
 import os
@@ -13,14 +13,14 @@ from types import FrameType
 from typing import Any
 
 __all__ = ["app", "main"]
-INTERRUPTED = 130  # what shells say of a process that SIGINT ended
+INTERRUPTED = 130  # the exit code that shells report for a process that SIGINT ended
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     before = None
-    with suppress(ValueError):  # not in the main thread: whoever runs it there handles signals
+    with suppress(ValueError):  # signal handlers can be set in the main thread only
         before = signal.signal(signal.SIGINT, _interrupt)
     try:
         code = _run()
@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End the process at once while something is imported: an interrupted import may fail in any way, or go on."""
+    """End the process at once if an import is running, because an interrupted import may raise any error or none."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             print("unisono: interrupted", file=sys.stderr, flush=True)
@@ -94,8 +94,8 @@ def _of_a_combination(error: Exception) -> str | None:
 
 
 def _unwritten(error: OSError) -> int:
-    """Standard output was closed, as by `| head`, which is nobody's mistake; or it cannot be written."""
-    # Whatever is left goes nowhere, so that the end of the process does not complain
+    """Return the exit code after a failed write to standard output; print no message if it was closed, as by `| head`."""
+    # The rest of the output is discarded, or the end of the process would report an error
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
@@ -104,13 +104,13 @@ def _unwritten(error: OSError) -> int:
 
 
 def _fail(message: str) -> int:
-    if message:  # none where help has been printed instead
+    if message:  # empty if help was printed
         complain(message)
     return 2
 
 
 def complain(message: str) -> None:
-    """One line on standard error."""
+    """Print an error message as one line on standard error."""
     print(f"unisono: error: {' '.join(message.split())}", file=sys.stderr)
 
 

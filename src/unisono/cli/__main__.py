@@ -1,4 +1,4 @@
-"""`python -m unisono.cli` is the `unisono` command."""
+"""Run the `unisono` command by `python -m unisono.cli`."""
 
 from unisono.cli import main
 

@@ -1,6 +1,5 @@
-"""`unisono bench`: ways to decode side by side, or where the time of one goes."""
+"""`unisono bench`: compare ways to decode, or profile some of them."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,18 +16,18 @@ from unisono.bench.profile import measure, table
 from unisono.bench.provenance import provenance
 from unisono.cli.loading import DEFAULT_MEMBERS, members_of, prepare_process, read_config
 from unisono.cli.options.bench import BenchOptions, CaseOptions, refuse
-from unisono.cli.result_file import require_matplotlib, require_writable, write
+from unisono.cli.result_file import require_matplotlib, require_writable, write, write_json
 from unisono.cli.signature import given
 from unisono.config import Config
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError
 from unisono.params import SamplingParams
 
-SAMPLING = {"temperature": "temperature", "max_tokens": "tokens", "seed": "seed"}  # of a config: what a case has
+SAMPLING = {"temperature": "temperature", "max_tokens": "tokens", "seed": "seed"}  # parameter -> field of `Case`
 
 
 def run(options: BenchOptions) -> None:
-    """Measure or profile, print tables and write what was asked for."""
+    """Measure or profile, print tables and write the files that the options name."""
     prepare_process()
     if options.plots:
         require_matplotlib("--plots")
@@ -56,7 +55,7 @@ def _measure(cases: list[Case], load: Callable[[Case], Ensemble], options: Bench
 
 
 def _cases(options: BenchOptions, config: Config) -> list[Case]:
-    """What the options, or the preset or file that they name, say is to be measured."""
+    """Return the cases of the preset, of the grid file, or else of the other options and the config."""
     useless = [each.name for each in fields(CaseOptions)]
     if options.preset is not None:
         refuse(options, "--preset", ("grid", "config", *useless))
@@ -71,7 +70,7 @@ def _cases(options: BenchOptions, config: Config) -> list[Case]:
 
 
 def _sampling(config: Config) -> dict[str, Any]:
-    """Sampling parameters of a config that differ from the defaults, as fields of a case."""
+    """Return the sampling parameters that a config changes, as fields of `Case`. Raise RequestError for any other one."""
     pairs = [(each.name, getattr(config.params, each.name)) for each in fields(SamplingParams)]
     changed = {name: value for name, value in pairs if value != getattr(SamplingParams(), name)}
     for name in changed:
@@ -120,13 +119,13 @@ def _profile(cases: Sequence[Case], load: Any, output: Path | None) -> None:
     console, found, ensemble = Console(), {}, load(case)
     texts, params = prompts.read(case.prompts, case.count), runs.parameters(case)
     choices = [Choice.parse(each) for each in case.schedule]
-    methods = [ensemble.method(params, **runs.asked(case, choice)) for choice in choices]  # a mistake is said now
+    # All methods are checked before the first is measured
+    methods = [ensemble.method(params, **runs.asked(case, choice)) for choice in choices]
     for choice, method in zip(choices, methods, strict=True):
         measured = measure(ensemble, texts, params, **runs.asked(case, choice))
         console.print(f"{method.schedule.name}:")
         console.print(table(measured))
         found[choice.label] = measured.as_dict()
-    if output:
-        facts = {"members": ensemble.names, "combination": ensemble.method(params).combination.name}
-        document = {**provenance(), **facts, "temperature": case.temperature, "tokens": case.tokens, "profiles": found}
-        write(output, json.dumps(document, indent=1) + "\n")
+    facts = {"members": ensemble.names, "combination": ensemble.method(params).combination.name}
+    facts |= {"temperature": case.temperature, "tokens": case.tokens, "profiles": found}
+    write_json(output, {**provenance(), **facts})

@@ -30,7 +30,7 @@ HELP = """/system TEXT    instructions in front of the conversation; without tex
 
 
 def run(options: ChatOptions) -> None:
-    """Talk until the user leaves."""
+    """Load the members and hold a conversation until the user leaves."""
     config, template = read_config(options.load.config), templating(options.template)
     asked = sampling(config, options.sampling)
     ensemble = load_ensemble(options.load, config)
@@ -38,7 +38,7 @@ def run(options: ChatOptions) -> None:
         raise RequestError(
             "the first member's tokenizer has no chat template; give one with --chat-template FILE, or --chat-template plain"
         )
-    ensemble.prompts.turn_ends(template.get("chat_template"))  # whether there is such a template
+    ensemble.prompts.turn_ends(template.get("chat_template"))  # raises an error if the template does not exist
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{ensemble}\nWrite a message, or /help.")
     params = replace(ensemble.default_params, **asked)
@@ -47,7 +47,7 @@ def run(options: ChatOptions) -> None:
 
 @dataclass
 class Conversation:
-    """What has been said, and how the next answer is decoded."""
+    """The messages so far, and the settings with which the next answer is decoded."""
 
     ensemble: Ensemble
     params: SamplingParams
@@ -60,8 +60,8 @@ class Conversation:
     open: bool = True
 
     def run(self) -> None:
-        """Read lines and answer them until the end of the input, or /quit."""
-        with suppress(ImportError):  # not on every system
+        """Read lines and answer them until the input ends or the user enters /quit."""
+        with suppress(ImportError):  # some systems have no readline
             import readline  # noqa: F401 - gives `input` its line editing and history
         while self.open:
             try:
@@ -78,10 +78,10 @@ class Conversation:
                 self.console.print(f"error: {' '.join(str(error).split())}", style="red", markup=False)
 
     def take(self, line: str) -> None:
-        """Do what a line says: a command, or a message to answer.
+        """Run the command in a line that begins with a slash, or answer the message in any other line.
 
         Raises:
-            UnisonoError: the command is unknown, or what it asks for cannot be had.
+            UnisonoError: the command is unknown or fails.
         """
         if not line.startswith("/"):
             if line:
@@ -93,7 +93,7 @@ class Conversation:
         COMMANDS[name](self, rest.strip())
 
     def answer(self, text: str) -> None:
-        """Stream an answer; Ctrl-C ends it where it is, and it stays part of the conversation."""
+        """Stream the answer to a message. Ctrl-C stops the answer; the part so far stays in the conversation."""
         self.messages.append({"role": "user", "content": text})
         shown = ""
         try:
@@ -118,11 +118,11 @@ class Conversation:
         self.console.print(f"\n({told})", style="dim", markup=False)
 
     def all_messages(self) -> list[dict[str, str]]:
-        """The conversation behind its instructions."""
+        """Return the messages so far, with the system message, if there is one, in front."""
         return [*([{"role": "system", "content": self.system}] if self.system else []), *self.messages]
 
     def change(self, **method: str) -> None:
-        """Decode the next answers in another way, if it is one."""
+        """Decode the next answers with this combination or schedule; raise UnisonoError if it is invalid."""
         tried: dict[str, Any] = {**self.method, **method}
         self.ensemble.method(**tried)
         self.method.update(method)

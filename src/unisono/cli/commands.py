@@ -1,6 +1,10 @@
-"""The commands. What does their work is imported when they run, so that help needs neither torch nor transformers."""
+"""The commands: their names, options and help.
 
-from typing import Annotated
+The module that does the work of a command is imported when the command runs. So help needs neither torch nor transformers.
+"""
+
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 
@@ -34,58 +38,38 @@ def unisono(
     """Many models, one voice: decode one text with several language models, exactly."""
 
 
-@app.command()
-@with_options
-def generate(options: GenerateOptions) -> None:
-    """Generate text with several models at once."""
-    from unisono.cli.generate import run
+def _add(parent: typer.Typer, name: str, options: type, help: str) -> None:
+    """Add a command that passes its options to the function `run` of the module of the same name."""
 
-    run(options)
+    def command(asked: Any) -> None:
+        import_module(f"unisono.cli.{name.replace('-', '_')}").run(asked)
 
-
-@app.command()
-@with_options
-def chat(options: ChatOptions) -> None:
-    """Talk with several models at once; /help lists what can be changed on the way."""
-    from unisono.cli.chat import run
-
-    run(options)
+    command.__annotations__["asked"] = options
+    parent.command(name, help=help)(with_options(command))
 
 
-@app.command()
-@with_options
-def serve(options: ServeOptions) -> None:
-    """Serve models behind OpenAI's API, with a playground at / and metrics at /metrics."""
-    from unisono.cli.serve import run
-
-    run(options)
-
-
-@app.command()
-@with_options
-def members(options: MembersOptions) -> None:
-    """List the bundled models, or say whether the given members can be combined, and why not."""
-    from unisono.cli.members import run
-
-    run(options)
-
-
-@app.command("eval")
-@with_options
-def evaluate(options: EvalOptions) -> None:
-    """Measure members and combinations on the same items: score, paired gain, speed, forwards."""
-    from unisono.cli.eval import run
-
-    run(options)
-
-
-@app.command("fit-tree")
-@with_options
-def fit_tree(options: FitTreeOptions) -> None:
-    """Fit CoSD's tree: the draft is the first member, the assistant the second."""
-    from unisono.cli.fit_tree import run
-
-    run(options)
+_add(app, "generate", GenerateOptions, "Generate text with several models at once.")
+_add(app, "chat", ChatOptions, "Talk with several models at once; /help lists what can be changed on the way.")
+_add(app, "serve", ServeOptions, "Serve models behind OpenAI's API, with a playground at / and metrics at /metrics.")
+_add(
+    app,
+    "members",
+    MembersOptions,
+    "List the bundled models, or say whether the given members can be combined, and why not.",
+)
+_add(
+    app,
+    "eval",
+    EvalOptions,
+    "Measure members and combinations on the same items: score, paired gain, speed, forwards.",
+)
+_add(app, "fit-tree", FitTreeOptions, "Fit CoSD's tree: the draft is the first member, the assistant the second.")
+_add(
+    measurements,
+    "predict",
+    PredictOptions,
+    "Say before a long run which schedule pays, and how much: from a few prompts' laws and the members' speed.",
+)
 
 
 @measurements.callback(invoke_without_command=True)
@@ -96,14 +80,5 @@ def bench(context: typer.Context, options: BenchOptions) -> None:
         refuse(options, context.invoked_subcommand)
         return
     from unisono.cli.bench import run
-
-    run(options)
-
-
-@measurements.command()
-@with_options
-def predict(options: PredictOptions) -> None:
-    """Say before a long run which schedule pays, and how much: from a few prompts' laws and the members' speed."""
-    from unisono.cli.predict import run
 
     run(options)

@@ -1,8 +1,8 @@
-"""How many cores this process may use, and how its threads wait: said to OpenMP before torch is imported.
+"""Settings of OpenMP: the number of threads, and how threads wait. They must be set before torch is imported.
 
-Threads that share an operation wait for each other at its end. GNU's OpenMP lets them spin for up to 300,000 turns,
-which is longer than a time slice: beside other load the thread that is waited for does not run, because another one spins.
-So they spin for a short time only, as long as it is until the next operation, and then sleep.
+Threads that share an operation wait for each other at its end. By default GNU OpenMP lets a waiting thread spin for up to
+300,000 turns, which is longer than a time slice. If other processes run, a spinning thread can take the core that the
+last thread needs. So threads spin for a short time only, about as long as until the next operation, and then sleep.
 """
 
 import os
@@ -15,14 +15,16 @@ COUNTS = {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}
 
 
 def settle(environment: MutableMapping[str, str] = os.environ, system: Path = Path("/")) -> None:
-    """Say to OpenMP what the user has not said. By itself it looks at the affinity of the process, not at its quota.
+    """Set the variables of OpenMP that the user has not set.
+
+    OpenMP itself respects the CPU affinity of the process, but not its CPU quota.
 
     Args:
-        environment: is changed. system: the root of the file system.
+        environment: the variables, changed in place. system: the root of the file system.
     """
     if not WAITING & environment.keys():
         environment["GOMP_SPINCOUNT"] = str(SPINS)
-        environment["KMP_BLOCKTIME"] = "1"  # milliseconds; of Intel's OpenMP
+        environment["KMP_BLOCKTIME"] = "1"  # milliseconds; for Intel's OpenMP
     quota = min(_quotas(system), default=None)
     if quota is not None and quota < _affinity() and not COUNTS & environment.keys():
         environment["OMP_NUM_THREADS"] = str(max(1, int(quota)))
@@ -33,7 +35,7 @@ def _affinity() -> int:
 
 
 def _quotas(system: Path) -> Iterator[float]:
-    """The cores that the control groups of this process may use, those above them included; both versions."""
+    """Yield the CPU quota, in cores, of each control group of this process and of each group above (version 1 or 2)."""
     for line in _read(system / "proc/self/cgroup").splitlines():
         _, controllers, place = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
@@ -45,7 +47,7 @@ def _quotas(system: Path) -> Iterator[float]:
                 break
             split = (_read(folder / "cpu.cfs_quota_us") + _read(folder / "cpu.cfs_period_us")).split()
             limit, period = [*(split or _read(folder / "cpu.max").split()), "", ""][:2]
-            if limit.isdigit() and period.isdigit():  # neither "max" nor -1, which mean no limit
+            if limit.isdigit() and period.isdigit():  # "max" and -1 mean no limit
                 yield int(limit) / int(period)
 
 

@@ -1,6 +1,5 @@
-"""`unisono eval`: quality and cost of members and combinations, side by side."""
+"""`unisono eval`: measure quality and cost of members and combinations on the same items."""
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from unisono.cli.harness import OWN, draw, run_harness
 from unisono.cli.loading import load_ensemble
 from unisono.cli.options.eval import EvalOptions
 from unisono.cli.options.load import LoadOptions
-from unisono.cli.result_file import require_matplotlib, require_writable, write
+from unisono.cli.result_file import require_matplotlib, require_writable, write_json
 from unisono.ensemble import Ensemble
 from unisono.errors import RequestError, require_known
 from unisono.evals.code import FIELDS, HumanEval
@@ -36,14 +35,14 @@ PRESETS: dict[str, tuple[list[str], list[str]]] = {
 
 
 def run(options: EvalOptions) -> None:
-    """Measure, print a table and write what was asked for."""
+    """Measure, print a table and write the files that the options name."""
     if options.plot:
         require_matplotlib("--plot")
     require_writable(options.output, options.plot)
     options = _completed(options)
     ensemble = load_ensemble(LoadOptions(options.members, source=options.source))
     for each in options.combine or ():
-        ensemble.combination(each)  # a mistake in the last is said before the first is run
+        ensemble.combination(each)  # all combinations are checked before the first is measured
     if options.task in OWN:
         _run_own(ensemble, options)
     else:
@@ -51,13 +50,13 @@ def run(options: EvalOptions) -> None:
 
 
 def _completed(options: EvalOptions) -> EvalOptions:
-    """With what the preset says, or the defaults, where nothing was asked for."""
+    """Return the options, with the values of the preset, or defaults, for options that the user did not set."""
     preset = options.preset
     require_known("preset", [] if preset is None else [preset], PRESETS)
     if preset is None and options.task is None:
         raise RequestError(f"give a task: {', '.join(OWN)} or one of lm-evaluation-harness; or --preset skills")
     members, methods = PRESETS[preset] if preset else ([], ["weighted"])
-    dtype = options.source.dtype or ("float32" if preset else None)  # the same answers on every machine
+    dtype = options.source.dtype or ("float32" if preset else None)  # float32 gives the same answers on every machine
     return replace(
         options,
         task=options.task or "skills",
@@ -73,7 +72,7 @@ def _run_harness(ensemble: Ensemble, options: EvalOptions) -> None:
         raise RequestError(f"--tune, --text and --allow-code are for {', '.join(OWN)}; not for: {name!r}")
     folder = options.include_path
     report = run_harness(ensemble, name, combinations, options.schedule, options.limit, folder, _say)
-    _write(report, options.output)
+    write_json(options.output, report)
     if options.plot:
         draw(report, options.plot)
 
@@ -91,20 +90,20 @@ def _run_own(ensemble: Ensemble, options: EvalOptions) -> None:
     rows = compare(ensemble, test, [*(options.combine or ()), *choices.values()], schedule, _say)
     _show(rows, test)
     best = {each: {"best": found.name, "on": len(development or [])} for each, found in choices.items()}
-    _write(_report(ensemble, test, rows, schedule) | ({"tuned": best} if best else {}), options.output)
+    write_json(options.output, _report(ensemble, test, rows, schedule) | ({"tuned": best} if best else {}))
     if options.plot:
         plot(rows, f"{test.name}, {len(test)} items", test.unit, test.higher, options.plot)
 
 
 def _say(what: str) -> None:
-    """Say at a terminal what is being run."""
+    """Print the current step if standard error is a terminal."""
     console = Console(stderr=True)
     if console.is_terminal:
         console.print(f"  {what}", style="dim", highlight=False)
 
 
 def _tasks(name: str, texts: Sequence[Path], limit: int, seed: int, tuned: bool) -> tuple[Task | None, Task]:
-    """The task to tune on, if any, and the one to test on; they share no item."""
+    """Return the task to tune on, or None, and the task to test on. The tasks have no common item."""
     if name == "skills":
         if texts:
             raise RequestError("skills makes its own items; --text is for bits-per-byte and exact-match")
@@ -130,15 +129,8 @@ def _tasks(name: str, texts: Sequence[Path], limit: int, seed: int, tuned: bool)
 
 
 def _report(ensemble: Ensemble, task: Task, rows: Sequence[Row], schedule: str) -> dict[str, Any]:
-    report: dict[str, Any] = {
-        "provenance": provenance(),
-        "task": task.name,
-        "unit": task.unit,
-        "items": len(task),
-        "members": ensemble.names,
-        "schedule": schedule,
-        "results": [row.as_dict() for row in rows],
-    }
+    report: dict[str, Any] = {"provenance": provenance(), "task": task.name, "unit": task.unit, "items": len(task)}
+    report |= {"members": ensemble.names, "schedule": schedule, "results": [row.as_dict() for row in rows]}
     if isinstance(task, ExactMatch) and task.name == "skills":
         report["by_skill"] = by_skill(task, rows)
     return report
@@ -153,8 +145,3 @@ def _show(rows: Sequence[Row], task: Task) -> None:
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(
         f"{task.name}: {len(task)} items, paired intervals of 95%", table, sep="\n"
     )
-
-
-def _write(report: dict[str, Any], output: Path | None) -> None:
-    if output is not None:
-        write(output, json.dumps(report, indent=1) + "\n")

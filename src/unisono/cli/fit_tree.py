@@ -1,4 +1,4 @@
-"""`unisono fit-tree`: CoSD's decision tree from a few texts."""
+"""`unisono fit-tree`: fit CoSD's decision tree to a few texts."""
 
 from unisono.bench.provenance import provenance
 from unisono.cli.loading import load_ensemble
@@ -39,6 +39,6 @@ def _records(options: FitTreeOptions) -> list[dict[str, str]]:
     count = options.skills or 0
     if count < 1:
         raise RequestError(f"--skills must be 1 or more, not: {count}")
-    # Of two skills each: the more positions a text has, the better the tree (docs/log.md)
+    # Each item has two skills, because texts with more positions give a better tree (docs/log.md)
     made = items(count, options.seed, "development", pairs=1.0)
     return [{"prompt": item.prompt, "answer": item.answer} for item in made]

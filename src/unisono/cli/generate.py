@@ -1,4 +1,4 @@
-"""`unisono generate`: one prompt in, streamed text out."""
+"""`unisono generate`: stream the text for one prompt."""
 
 import json
 import re
@@ -24,7 +24,7 @@ from unisono.types import Piece, Result
 
 
 def run(options: GenerateOptions) -> None:
-    """Print the text, or an object that tells all about it."""
+    """Print the generated text, or with --json an object with all facts about the text."""
     config = read_config(options.load.config)
     template = _template(options)
     text = _read_prompt(options.prompt, options.file)
@@ -39,13 +39,13 @@ def run(options: GenerateOptions) -> None:
         else:
             trace = Trace(ensemble.tokenizer, ensemble.lineup.labels) if options.trace else None
             _print(stream, trace, lambda result: summary(result, ensemble, params))
-    except MemberError as error:  # no fault of the input
+    except MemberError as error:  # the input is not wrong, so the exit code is 1 instead of 2
         complain(str(error))
         raise typer.Exit(1) from error
 
 
 def _print(stream: Iterator[Piece], trace: Trace | None, told: Callable[[Result], str]) -> None:
-    """Stream the text, coloured or plain, and a line about it; piped text stays clean of that line."""
+    """Stream the text, then a summary, which `told` returns. The summary goes to standard error if the text is piped."""
     try:
         for piece in stream:
             if trace:
@@ -56,12 +56,12 @@ def _print(stream: Iterator[Piece], trace: Trace | None, told: Callable[[Result]
                 aside = trace is None and not sys.stdout.isatty()
                 print("\n" + told(piece.result), file=sys.stderr if aside else sys.stdout)
     except (UnisonoError, KeyboardInterrupt):
-        print(end="\n" * sys.stdout.isatty(), flush=True)  # the line that says why begins a line
+        print(end="\n" * sys.stdout.isatty(), flush=True)  # so that the error message begins a new line
         raise
 
 
 def _print_object(ensemble: Ensemble, prompt: str, stream: Iterator[Piece]) -> None:
-    """All about the text; where it does not come to its end, the tokens so far and why there are no more."""
+    """Print a JSON object about the text. If decoding fails or is interrupted, print the tokens so far and the reason."""
     pieces: list[Piece] = []
     try:
         pieces.extend(stream)
@@ -105,7 +105,7 @@ def _require_sense(params: SamplingParams, as_json: bool, trace: bool) -> None:
 
 
 def _template(options: GenerateOptions) -> dict[str, Any]:
-    """The fields of `Chat`."""
+    """Return the fields of `Chat` that the options set; raise RequestError if there are any without --chat."""
     asked = templating(options.template)
     if options.continue_final_message:
         asked["continue_final_message"] = True
@@ -117,7 +117,7 @@ def _template(options: GenerateOptions) -> dict[str, Any]:
 
 
 def _messages(text: str) -> list[dict[str, str]]:
-    """A JSON list of messages, or the text as one user's message."""
+    """Return the messages of a JSON list, or one message of the user if the text is no JSON list."""
     try:
         messages: Any = json.loads(text)
     except json.JSONDecodeError as error:
@@ -130,7 +130,6 @@ def _messages(text: str) -> list[dict[str, str]]:
 
 
 def _about(ensemble: Ensemble, prompt: str, pieces: Sequence[Piece]) -> dict[str, Any]:
-    """What was written so far."""
     names, tokenizer = ensemble.names, ensemble.tokenizer
     tokens = [
         {
@@ -148,18 +147,11 @@ def _about(ensemble: Ensemble, prompt: str, pieces: Sequence[Piece]) -> dict[str
         for piece in pieces
         if (commit := piece.commit) is not None
     ]
-    text = "".join(piece.text for piece in pieces)
-    return {
-        "prompt": prompt,
-        "text": text,
-        "token_ids": [each["id"] for each in tokens],
-        "tokens": tokens,
-        "members": names,
-    }
+    text, ids = "".join(piece.text for piece in pieces), [each["id"] for each in tokens]
+    return {"prompt": prompt, "text": text, "token_ids": ids, "tokens": tokens, "members": names}
 
 
 def _of_result(ensemble: Ensemble, result: Result) -> dict[str, Any]:
-    """What is known at the end."""
     found, drafters = result.to_dict(), ensemble.names[len(ensemble.lineup.combined) :]
     names = ("combination", "schedule", "verification", "seed", "generation_config", "stats", "prompt_logprobs")
     told = names if result.prompt_logprobs else names[:-1]

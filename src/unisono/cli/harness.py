@@ -1,4 +1,4 @@
-"""Tasks of lm-evaluation-harness for `unisono eval`."""
+"""Run tasks of lm-evaluation-harness for `unisono eval`."""
 
 import difflib
 import logging
@@ -17,7 +17,7 @@ from unisono.evals.plot import plot
 from unisono.evals.statistics import NORMAL, Estimate
 from unisono.params import SamplingParams
 
-OWN = ("skills", "bits-per-byte", "exact-match", "humaneval")  # tasks of this program
+OWN = ("skills", "bits-per-byte", "exact-match", "humaneval")  # tasks that do not need the harness
 WARM_UP = SamplingParams(max_tokens=4, temperature=0)
 
 
@@ -30,13 +30,15 @@ def run_harness(
     folder: Path | None,
     say: Callable[[str], object],
 ) -> dict[str, Any]:
-    """Every member alone and every combination on one task; prints a table, returns the report.
+    """Measure every member alone and every combination on one task; print a table and return the report.
 
     Args:
-        schedule: of the combinations; members alone decode as they are.
+        schedule: the schedule of the combinations; members alone use `standard`. limit: the largest number of items.
+        folder: more tasks in YAML files. say: called with the name of each method before the method is measured.
 
     Raises:
-        ConfigurationError: the harness is missing, or knows no such task.
+        ConfigurationError: the harness is not installed.
+        RequestError: the folder does not exist, the harness has no such task, or the task's data cannot be read.
     """
     try:
         import lm_eval
@@ -85,7 +87,7 @@ def run_harness(
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """The task's first metric against cost."""
+    """Plot the first metric of the task against cost."""
     name = _metrics(report["results"][0])[0]
     metric = name.partition(",")[0]
     kept = ("name", "kind", "seconds", "tokens_per_second", "forwards_per_token")
@@ -102,7 +104,7 @@ def _metrics(row: dict[str, Any]) -> list[str]:
 
 
 def _estimate(metrics: dict[str, Any], name: str) -> Estimate:
-    """A metric with an interval of 95% from the harness's own standard error, where it has one."""
+    """Return a metric with its 95% interval. The interval is empty if the harness gives no standard error."""
     metric, _, chosen = name.partition(",")
     error, value = metrics.get(f"{metric}_stderr,{chosen}"), metrics[name]
     spread = NORMAL * error if isinstance(error, float) else 0.0

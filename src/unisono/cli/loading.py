@@ -1,4 +1,4 @@
-"""From options and a config file to what a command runs with: the ensemble, sampling parameters, a chat template."""
+"""Make the ensemble, the sampling parameters and the chat template of a command from its options and a config file."""
 
 import json
 import os
@@ -30,14 +30,14 @@ PLAIN_TEMPLATE = (
 
 
 def read_config(path: Path | None) -> Config:
-    """The config file's content, or defaults."""
+    """Return the config in a file, or the default config if the path is None."""
     return read(path) if path else Config()
 
 
 def prepare_process() -> None:
-    """Let `--combine module:function` find a module beside the user, and keep what libraries log from the user.
+    """Put the current folder on the module path, for `--combine module:function`, and turn off the logs of libraries.
 
-    Only now, when the program itself is imported: no file beside the user takes the place of one of its modules.
+    Call this after the imports of the program. Otherwise a file in the current folder could replace one of its modules.
     """
     sys.path.insert(0, os.getcwd())
     transformers_logging.set_verbosity_error()
@@ -45,30 +45,30 @@ def prepare_process() -> None:
 
 
 def load_ensemble(options: LoadOptions, config: Config | None = None) -> Ensemble:
-    """The ensemble that options and config ask for; an option goes before the config.
+    """Return the ensemble that options and config describe. An option overrides the config.
 
     Args:
-        config: what the config file of the options holds; None: no file is read.
+        config: the config; None: the default config. The config file that the options name is not read here.
     """
     prepare_process()
     config = Config() if config is None else config
     method = {each.name: getattr(config, each.name) for each in fields(MethodOptions)} | given(options.method)
     members = options.members or members_of(config, options.source) or DEFAULT_MEMBERS
-    if isinstance(method["draft"], Source):  # the config's
+    if isinstance(method["draft"], Source):  # from the config, not from an option
         method["draft"] = method["draft"].given() | given(options.source)
     return Ensemble.load(members, **method, **given(options.source))
 
 
 def members_of(config: Config, options: SourceOptions) -> list[dict[str, Any]]:
-    """The config's members, for which an option goes before what the config says."""
+    """Return the members of the config. The options override what the config says about them."""
     return [source.given() | given(options) for source in config.members]
 
 
 def sampling(config: Config, options: SamplingOptions) -> dict[str, Any]:
-    """The sampling parameters that are asked for: those of the config, with those options that were given.
+    """Return the sampling parameters that the config or the options set. An option overrides the config.
 
     Raises:
-        RequestError: one of them is wrong.
+        RequestError: a parameter is invalid.
     """
     asked = {**config.sampling, **given(options)}
     if asked.pop("keep_special_tokens", False):
@@ -78,7 +78,9 @@ def sampling(config: Config, options: SamplingOptions) -> dict[str, Any]:
 
 
 def templating(options: TemplateOptions) -> dict[str, Any]:
-    """The fields of `Chat` that are asked for. A template is named by a word; what is no word, or the name of a file, is read.
+    """Return the fields of `Chat` that the options set.
+
+    A chat template that is a single word, and not the name of a file, is one of the tokenizer's. Other templates are files.
 
     Raises:
         ConfigurationError: the template cannot be read, or its variables are no JSON object.
@@ -102,7 +104,11 @@ def _object(name: str, text: str) -> dict[str, Any]:
 
 
 def read_template(name: str | None) -> str | None:
-    """A chat template: a file's text, or the plain one; ConfigurationError if the file cannot be read."""
+    """Return the chat template in a file, or the plain template if the name is `plain`; None for None.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
     if name is None or name == "plain":
         return PLAIN_TEMPLATE if name else None
     try:

@@ -1,19 +1,17 @@
-"""`unisono bench predict`: which schedule pays, said before a long run."""
-
-import json
+"""`unisono bench predict`: estimate, before a long run, how much faster each schedule is."""
 
 from unisono.bench import members, prompts, replay, report
 from unisono.bench.choice import BASELINE, Choice
 from unisono.bench.provenance import provenance
 from unisono.cli.loading import DEFAULT_MEMBERS, members_of, prepare_process, read_config
 from unisono.cli.options.bench import PredictOptions
-from unisono.cli.result_file import require_writable, write
+from unisono.cli.result_file import require_writable, write_json
 from unisono.cli.signature import given
 from unisono.params import SamplingParams
 
 
 def run(options: PredictOptions) -> None:
-    """Decode a few prompts, print what each schedule would gain, and write it if asked to."""
+    """Decode a few prompts, print the expected speedup of each schedule, and write the result to the output file."""
     prepare_process()
     require_writable(options.output)
     config = read_config(options.config)
@@ -30,14 +28,9 @@ def run(options: PredictOptions) -> None:
         {"schedule": each.label, "replayed": replay.speedup(record, each), "formula": replay.formula(record, each)}
         for each in choices
     ]
-    facts = {
-        "members": ensemble.names,
-        "combination": ensemble.method(params, schedule=BASELINE).combination.name,
-        "temperature": options.temperature,
-        "cost": record.cost,
-        "acceptances": record.acceptances(),
-        "milliseconds": [1000 * price[1] for price in record.price],
-    }
+    combined = ensemble.method(params, schedule=BASELINE).combination.name
+    facts = {"members": ensemble.names, "combination": combined, "temperature": options.temperature}
+    facts |= {"cost": record.cost, "acceptances": record.acceptances()}
+    facts |= {"milliseconds": [1000 * price[1] for price in record.price]}
     report.show_predictions(facts, rows)
-    if options.output:
-        write(options.output, json.dumps({**provenance(), **facts, "cells": rows}, indent=1) + "\n")
+    write_json(options.output, {**provenance(), **facts, "cells": rows})

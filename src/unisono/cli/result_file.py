@@ -1,20 +1,22 @@
-"""A file that a measurement leaves."""
+"""The files to which a measurement writes its results."""
 
+import json
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from unisono.errors import ConfigurationError, RequestError
 
 
 def require_writable(*files: Path | None, folder: Path | None = None) -> None:
-    """Before an hour of measuring is lost.
+    """Check, before a long measurement, that its results can be written.
 
     Args:
-        files: each in a folder that exists. folder: it, or one above it, exists.
+        files: files in folders that exist; None is ignored. folder: a folder that may still have to be made.
 
     Raises:
-        RequestError: one of them cannot be written.
+        RequestError: a file or the folder cannot be written.
     """
     for file in filter(None, files):
         target = file if file.exists() else file.parent
@@ -27,14 +29,24 @@ def require_writable(*files: Path | None, folder: Path | None = None) -> None:
 
 
 def require_matplotlib(option: str) -> None:
-    """Raise ConfigurationError if matplotlib is missing, before anything long has been run."""
+    """Raise ConfigurationError, which names the option, if matplotlib is not installed."""
     if find_spec("matplotlib") is None:
         raise ConfigurationError(f"{option} needs matplotlib; install it with: pip install 'unisono[plots]'")
 
 
 def write(path: Path, text: str) -> None:
-    """Write the text; ConfigurationError if the file cannot be written."""
+    """Write a text to a file.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"the result cannot be written: {path} ({error.strerror})") from None
+
+
+def write_json(path: Path | None, document: dict[str, Any]) -> None:
+    """Write a document as JSON, unless the path is None; raise ConfigurationError if the file cannot be written."""
+    if path is not None:
+        write(path, json.dumps(document, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""`unisono serve`: any collaboration behind OpenAI's API."""
+"""`unisono serve`: serve ensembles through OpenAI's API."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ from unisono.server.settings import Settings
 
 
 def run(options: ServeOptions) -> None:
-    """Serve until a signal to end comes."""
+    """Serve until a signal ends the process."""
     server = _server()
     prepare_process()
     settings = _settings(options)
@@ -47,9 +47,7 @@ def _settings(options: ServeOptions) -> Settings:
 
 
 def _leave() -> NoReturn:
-    """Exit at once: the interpreter's own end takes seconds of the grace time on a busy machine, and would meet threads that
-    are in the middle of a long step.
-    """
+    """End the process at once: a normal end takes seconds on a busy machine, and threads may be inside a long step."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -57,7 +55,7 @@ def _leave() -> NoReturn:
 
 
 def _server() -> Any:
-    """The package that serves, with what it needs."""
+    """Import the server's modules; raise ConfigurationError if a package that they need is missing."""
     try:
         from unisono.server import catalog, run
     except ModuleNotFoundError as error:
@@ -66,7 +64,7 @@ def _server() -> Any:
 
 
 def _catalog(server: Any, options: ServeOptions) -> Any:
-    """The collaborations that are asked for, each with the options that go before the config."""
+    """Return the catalog of the ensembles to serve. Options override the config of each ensemble."""
     catalog = _asked(server, options.load, options.served_model_name)
     method, sources = given(options.load.method), given(options.load.source)
     together = sorted(method.keys() - {"generation_config"})
@@ -76,7 +74,7 @@ def _catalog(server: Any, options: ServeOptions) -> Any:
 
 
 def _asked(server: Any, options: LoadOptions, name: str | None) -> Any:
-    """What the config file, the members on the command line or nobody asks for: then the bundled models."""
+    """Return the catalog in the config file, or one ensemble of the members in the options or of the bundled models."""
     if options.config is not None and options.members:
         raise ConfigurationError("give members in the config file or with --member, not both")
     if options.config is not None:
@@ -86,7 +84,7 @@ def _asked(server: Any, options: LoadOptions, name: str | None) -> Any:
 
 
 def _with(config: Config, method: dict[str, Any], sources: dict[str, Any]) -> Config:
-    """An option goes before the config, for members too."""
+    """Return the config with the options in `method`, and in `sources` for its members and draft model."""
     asked = {"draft": config.draft, **method}
     if asked["draft"] is not None:
         asked["draft"] = as_source(as_source(asked["draft"]).given() | sources)

@@ -1,20 +1,47 @@
-"""The options of a command as one value: a frozen dataclass declares them, and its fields become the parameters.
+"""Command-line options declared once, as the fields of a frozen dataclass.
 
-A field is `Annotated[type, typer.Option(...)]` with a default, or a dataclass of the same kind, whose fields take its place.
+Each field is a parameter of the command and is made by `option`, `flag` or `argument`. A field may also be a dataclass of
+the same kind; its fields are then parameters too.
 """
 
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from inspect import Parameter
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+
+def option(help: str, *names: str, default: Any = None, **settings: Any) -> Any:
+    """Return a dataclass field that is an option of the command line. `settings` go to `typer.Option`."""
+    return _field(lambda field_name: typer.Option(*names, help=help, **settings), default)
+
+
+def flag(help: str, *names: str, default: bool | None = False) -> Any:
+    """Return a dataclass field that is an option without a value and without a `--no-...` form."""
+    return _field(
+        lambda field_name: typer.Option(*(names or [f"--{field_name.replace('_', '-')}"]), help=help), default
+    )
+
+
+def argument(help: str, default: Any = None) -> Any:
+    """Return a dataclass field that is a positional argument of the command line."""
+    return _field(lambda field_name: typer.Argument(help=help), default)
+
+
+def _field(declare: Callable[[str], Any], default: Any) -> Any:
+    kept = {"declare": declare}
+    if isinstance(default, list):
+        return field(default_factory=default.copy, metadata=kept)
+    return field(default=default, metadata=kept)
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with one parameter per field in place of each parameter that is a dataclass, for `typer` to read.
+    """Return the command with a flat signature for `typer`: the fields of a dataclass replace the parameter of its type.
 
-    Calls take the fields as keywords; the command gets the dataclass made of them.
+    A call passes the fields as keywords. The command receives the dataclass that is made of them.
     """
     declared = inspect.signature(command)
     groups = {each.name: each.annotation for each in declared.parameters.values() if is_dataclass(each.annotation)}
@@ -30,7 +57,10 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def given(options: Any) -> dict[str, Any]:
-    """The fields that say something, those of inner dataclasses beside the others: not None, False or an empty list."""
+    """Return the fields that the user set, by name; fields of inner dataclasses are included.
+
+    A field counts as set unless its value is None, False or an empty list.
+    """
     found: dict[str, Any] = {}
     for each in fields(options):
         value = getattr(options, each.name)
@@ -42,7 +72,7 @@ def given(options: Any) -> dict[str, Any]:
 
 
 def _taken(values: dict[str, Any], options: Any) -> Any:
-    """The dataclass made of its fields, which leave the values."""
+    """Make the dataclass `options` from its fields in `values`, and remove them from `values`."""
     return options(
         **{
             each.name: _taken(values, each.type) if is_dataclass(each.type) else values.pop(each.name)
@@ -54,7 +84,9 @@ def _taken(values: dict[str, Any], options: Any) -> Any:
 def _parameters(name: str, annotation: Any, default: Any = Parameter.empty) -> Iterator[Parameter]:
     if is_dataclass(annotation):
         for each in fields(annotation):
-            yield from _parameters(each.name, each.type, _default(each))
+            declare = each.metadata.get("declare")
+            kind = Annotated[each.type, declare(each.name)] if declare else each.type
+            yield from _parameters(each.name, kind, _default(each))
     else:
         yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 

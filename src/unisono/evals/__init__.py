@@ -1,1 +1,1 @@
-"""Measuring quality: skills with exact answers, bits per byte, harness tasks; members and fused side by side."""
+"""Measure the quality of members and fused methods: exact answers, bits per byte, tasks of lm-evaluation-harness."""

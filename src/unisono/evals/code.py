@@ -1,4 +1,4 @@
-"""HumanEval from a file: functions are completed greedily, then run against their tests."""
+"""HumanEval from a file: greedy completions of functions, checked by running the tests of each problem."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from unisono.evals.tasks import Outcome, Task, generated
 from unisono.params import SamplingParams
 
 FIELDS = ("prompt", "test", "entry_point")
-STOPS = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint", "\n@")  # the end of a function's body, as in the paper's code
+STOPS = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint", "\n@")  # ends of a function body, as in the paper
 MAX_TOKENS = 256
 
 
@@ -33,5 +33,5 @@ class HumanEval(Task):
 
 
 def program(problem: dict[str, str], completion: str) -> str:
-    """What is run: the function as completed, then the problem's test of it."""
+    """Return the program to run: the completed function, then the problem's test."""
     return f"{problem['prompt']}{completion}\n{problem['test']}\ncheck({problem['entry_point']})\n"

@@ -1,4 +1,4 @@
-"""Members and fused methods side by side on the same items, with paired intervals."""
+"""Compare members and fused methods on the same items, with paired intervals."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,14 @@ WARM_UP = 2  # items
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a comparison. gain: how much better than the best member, positive is better; None for members.
+    """One line of a comparison.
 
-    seconds and forwards are None for routers, which run nothing of their own here.
+    kind: member, fused or router. gain: how much better than the best member (positive is better); None for members.
+    seconds, tokens_per_second: None for routers, which run no member.
     """
 
     name: str
-    kind: str  # member, fused or router
+    kind: str
     score: Estimate
     gain: Estimate | None
     seconds: float | None
@@ -29,16 +30,11 @@ class Row:
     scores: tuple[float, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values without the single scores, for JSON."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "score": self.score.as_dict(),
-            "gain_over_best_member": self.gain.as_dict() if self.gain else None,
-            "seconds": self.seconds,
-            "tokens_per_second": self.tokens_per_second,
-            "forwards_per_token": list(self.forwards_per_token),
-        }
+        """Return plain values for JSON, without the scores of the items."""
+        kept = {key: getattr(self, key) for key in ("name", "kind", "seconds", "tokens_per_second")}
+        gain = self.gain.as_dict() if self.gain else None
+        forwards = list(self.forwards_per_token)
+        return kept | {"score": self.score.as_dict(), "gain_over_best_member": gain, "forwards_per_token": forwards}
 
 
 def compare(
@@ -48,9 +44,9 @@ def compare(
     schedule: str = "auto",
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[Row]:
-    """Every member alone, every combination, and for exact answers the routers that pick a member per prompt.
+    """Run every member alone and every combination; for exact answers, also evaluate routers between members.
 
-    Before each is timed it runs on a few items, so that nobody pays for what is made at first use.
+    A method first runs on a few items, so that its time does not include what is built at the first use.
     """
 
     def outcome(name: str, combination: object, plan: str) -> Outcome:
@@ -70,46 +66,42 @@ def compare(
 
 
 def best_of(outcomes: Sequence[Outcome], higher: bool) -> Outcome:
-    """The one with the best mean score."""
-    means = [ratio(outcome.scores, outcome.sizes).value for outcome in outcomes]
-    return outcomes[means.index(max(means) if higher else min(means))]
+    """Return the outcome with the best mean score."""
+    return (max if higher else min)(outcomes, key=lambda each: ratio(each.scores, each.sizes).value)
 
 
 def routers(ensemble: Ensemble, task: ExactMatch, alone: Sequence[Outcome], best: Outcome) -> list[Row]:
-    """Routers between whole members, per prompt: by the lower perplexity of the prompt, and by knowing the answer."""
-    likelihoods = []
-    for index in range(len(alone)):
-        pairs = [("", item.prompt) for item in task.items]
-        scores, _ = log_probabilities(ensemble, pairs, f"only:{index}")
-        likelihoods.append([score.total for score in scores])
-    chosen = [values.index(max(values)) for values in zip(*likelihoods, strict=True)]
+    """Return the rows of two routers that pick one member per prompt.
+
+    One router picks the member with the lower perplexity of the prompt. The oracle picks a member that answers right.
+    """
+    pairs = [("", item.prompt) for item in task.items]
+    found = [log_probabilities(ensemble, pairs, f"only:{index}")[0] for index in range(len(alone))]
+    totals = [[score.total for score in scores] for scores in zip(*found, strict=True)]
+    scores = list(zip(*(each.scores for each in alone), strict=True))
     routed = {
-        "router: lower prompt perplexity": tuple(alone[pick].scores[item] for item, pick in enumerate(chosen)),
-        "router: oracle": tuple(max(values) for values in zip(*(each.scores for each in alone), strict=True)),
+        "router: lower prompt perplexity": tuple(
+            each[values.index(max(values))] for each, values in zip(scores, totals, strict=True)
+        ),
+        "router: oracle": tuple(map(max, scores)),
     }
     return [_row(name, "router", Outcome(name, values, 0.0, 0), best, task) for name, values in routed.items()]
 
 
 def _row(name: str, kind: str, outcome: Outcome, best: Outcome | None, task: Task) -> Row:
-    gain = None
+    score, gain = ratio(outcome.scores, outcome.sizes), None
     if best is not None:
         pair = (outcome.scores, best.scores) if task.higher else (best.scores, outcome.scores)
         gain = difference(*pair, outcome.sizes)
-    ran = outcome.tokens > 0
-    return Row(
-        name,
-        kind,
-        ratio(outcome.scores, outcome.sizes),
-        gain,
-        outcome.seconds if ran else None,
-        outcome.tokens / outcome.seconds if ran else None,
-        tuple(count / outcome.tokens for count in outcome.forwards) if ran else (),
-        outcome.scores,
-    )
+    if outcome.tokens == 0:
+        return Row(name, kind, score, gain, None, None, (), outcome.scores)
+    forwards = tuple(count / outcome.tokens for count in outcome.forwards)
+    speed = outcome.tokens / outcome.seconds
+    return Row(name, kind, score, gain, outcome.seconds, speed, forwards, outcome.scores)
 
 
 def by_skill(task: ExactMatch, rows: Sequence[Row]) -> dict[str, dict[str, dict[str, float]]]:
-    """Per group of items, per row: accuracy with its interval. Groups are single skills, and `two skills`."""
+    """Return per skill and per row the accuracy with its interval. Items with two skills form the group `two skills`."""
     groups: dict[str, list[int]] = {}
     for index, item in enumerate(task.items):
         groups.setdefault(item.skills[0] if len(item.skills) == 1 else "two skills", []).append(index)

@@ -1,8 +1,8 @@
-"""Fitting CoSD's decision tree: where exactly one of two models is right, which one is it? (arXiv 2502.08020)
+"""Fit CoSD's decision tree, which predicts whether the draft or the assistant is right (arXiv 2502.08020).
 
-Teacher forcing along known answers; at each answer token the draft's top token x and the assistant's y are compared
-with the truth. A position counts where exactly one of them is right: features (p_draft(x), p_assistant(y)), label 1
-where it is the assistant. The paper does not say how the tree was grown: depth and leaf size are our choice (docs/log.md).
+Both models read known answers. At each answer token, x is the draft's most probable token and y the assistant's. An example
+is a position where exactly one of x and y is the right token. Its features are (p_draft(x), p_assistant(y)). Its label is 1
+if y is right. The paper does not give the depth and the leaf size of the tree; ours are explained in docs/log.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,16 @@ from torch import Tensor
 from unisono.combine.tree import FEATURES, Leaf, Tree
 from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError, RequestError
-from unisono.evals.forcing import forced
+from unisono.evals.likelihood import forced
 from unisono.evals.tree_size import DEPTH, LEAF
 from unisono.sampling.warp import Warp
 
 
 def examples(ensemble: Ensemble, texts: Sequence[Mapping[str, str]]) -> tuple[Tensor, Tensor]:
-    """Features [N, 2] and labels [N] of the positions where exactly one member is right.
+    """Return features [N, 2] and labels [N] of the N positions where exactly one member is right.
 
     Args:
-        ensemble: the draft and one assistant. texts: `prompt` and `answer` each.
+        ensemble: the draft and one assistant. texts: mappings with `prompt` and `answer`.
     """
     count = len(ensemble.lineup.combined)
     if count != 2:
@@ -43,10 +43,11 @@ def _positions(ensemble: Ensemble, prompt: str, answer: str) -> tuple[Tensor, Te
 
 
 def fit(features: Tensor, labels: Tensor, depth: int = DEPTH, leaf: int = LEAF) -> Tree:
-    """A decision tree (Gini, scikit-learn) on these examples.
+    """Return a decision tree that scikit-learn fits to these examples with the Gini criterion.
 
     Raises:
-        ConfigurationError: scikit-learn is missing. RequestError: the examples leave nothing to decide.
+        ConfigurationError: scikit-learn is not installed.
+        RequestError: all labels are equal, or the tree would have a single leaf.
     """
     try:
         from sklearn.tree import DecisionTreeClassifier
@@ -65,7 +66,7 @@ def fit(features: Tensor, labels: Tensor, depth: int = DEPTH, leaf: int = LEAF) 
 
 
 def _converted(nodes: Any, index: int) -> Tree | Leaf:
-    """A node of scikit-learn's tree; a comparison of which both sides decide alike is none."""
+    """Convert a node of scikit-learn's tree. A comparison whose two sides are equal leaves becomes that leaf."""
     if nodes.children_left[index] < 0:
         keep, replace = nodes.value[index][0]
         return Leaf(bool(replace > keep))

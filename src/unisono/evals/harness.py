@@ -1,16 +1,16 @@
-"""The model class for EleutherAI's lm-evaluation-harness: an ensemble behind the harness's three questions.
+"""An ensemble as a model class of EleutherAI's lm-evaluation-harness.
 
     import unisono.evals.harness  # registers the model "unisono"
     lm_eval.simple_evaluate("unisono", "members=zoo:code-m+zoo:code-n,combine=weighted:0.5;0.5", tasks=["lambada"])
 
-The installed harness has no plugins, so the class is registered by being imported. Texts are joined and split as the
-harness's own `hf` class does, and contexts that are too long lose their beginning, as there.
+The harness has no plugins, so importing this module registers the class. As in the harness's own `hf` class, a prompt and
+its continuation are tokenized together and then split, and contexts that are too long lose their first tokens.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
@@ -25,8 +25,10 @@ from unisono.params import SamplingParams
 from unisono.text.prompts import Pair, Prompt
 from unisono.types import Stats
 
-LONGEST = 2048  # tokens of context where no member says
-PLAIN = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")  # keywords that mean the same here
+LONGEST = 2048  # tokens of context if no member has a limit
+PLAIN = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")  # names in `SamplingParams` too
+
+T = TypeVar("T")
 
 
 @register_model("unisono")
@@ -34,10 +36,12 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
     """An ensemble as a model of the harness.
 
     Args:
-        ensemble: the ensemble; or, from the harness's command line, `members`: names joined by `+`.
-        combine, schedule, verification: as for `Ensemble.generate`; in `combine`, `;` may stand for `,`, at which the
-            harness splits its arguments.
-        options: `batch_size` and `device` as the harness passes them, and options of `Ensemble.load`.
+        ensemble: the ensemble. Give either `ensemble` or `members`.
+        members: names joined by `+`, for the harness's command line.
+        combine, schedule, verification: as for `Ensemble.generate`. In `combine` write `;` for `,`, because the harness
+            splits its arguments at commas.
+        batch_size: number of rows. max_batch_size: ignored.
+        options: of `Ensemble.load`.
     """
 
     def __init__(
@@ -56,50 +60,46 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         if (ensemble is None) == (members is None):
             raise ConfigurationError("give the harness's model an ensemble or members=A+B, one of the two")
         if ensemble is None:
-            if str(batch_size).isdigit():
-                options["rows"] = int(str(batch_size))
-            if device is not None:
-                options["device"] = device
+            options |= {"rows": int(str(batch_size))} if str(batch_size).isdigit() else {}
+            options |= {} if device is None else {"device": device}
             ensemble = Ensemble.load(str(members).split("+"), **options)
         elif options:
-            raise ConfigurationError(
-                f"{next(iter(options))} is an option of Ensemble.load; the ensemble is loaded already"
-            )
-        self.ensemble = ensemble
-        self.tokenizer = ensemble.tokenizer
+            name = next(iter(options))
+            raise ConfigurationError(f"{name} is an option of Ensemble.load; the ensemble is loaded already")
+        self.ensemble, self.tokenizer = ensemble, ensemble.tokenizer
         if self.tokenizer is None:
             raise ConfigurationError("the harness needs members with a tokenizer")
         combine = combine.replace(";", ",") if isinstance(combine, str) else combine
         self._method: dict[str, Any] = {"combine": combine, "schedule": schedule, "verification": verification}
-        ensemble.method(**self._method)  # mistakes are said before anything is run
-        self._chats: set[str] = set()  # texts of conversations, whose answers end where a turn does
-        # What all requests so far took
+        ensemble.method(**self._method)  # raises errors of the method before a task is run
+        self._chats: set[str] = set()  # prompts from conversations: their answers end at the end of a turn
+        # Totals of all requests so far
         self.seconds, self.tokens, self.forwards = 0.0, 0, [0 for _ in ensemble.lineup.everyone]
 
     @property
     def eot_token_id(self) -> int:
-        """The token that ends a text; it stands in front of a text without context if there is no other."""
+        """The end token. It is also the context of a text without context if there is no start token."""
         found: int = self.tokenizer.eos_token_id
         return found
 
     @property
     def prefix_token_id(self) -> int:
-        """What a text without context follows."""
+        """The context of a text without context."""
         start = self.tokenizer.bos_token_id
         return self.eot_token_id if start is None else int(start)
 
     @property
     def max_length(self) -> int:
-        """Tokens that fit into every member."""
+        """The longest context in tokens that every member accepts."""
         return self.ensemble.lineup.context_length or LONGEST
 
     @property
     def tokenizer_name(self) -> str:
-        """For the harness's cache of requests."""
+        """The key of the harness's cache of requests."""
         return str(self.tokenizer.name_or_path).replace("/", "__")
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """A conversation as text, by the first member's template; system messages that it refuses are left out."""
+        """Return a conversation as text. System messages that the first member's template refuses are left out."""
         if not getattr(self.tokenizer, "chat_template", None):
             raise ConfigurationError(
                 "the first member's tokenizer has no chat template; leave out --apply_chat_template"
@@ -111,23 +111,24 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         return text
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: object) -> list[int]:
-        """Token ids, as the first member reads the text; or with what its tokenizer adds, or without."""
+        """Return the first member's token ids of the text.
+
+        `add_special_tokens` adds or omits the tokenizer's special tokens. None means the tokens that the member reads.
+        """
         if string and add_special_tokens is None:
             return self.ensemble.prompts.ids(string)
         ids: list[int] = self.tokenizer.encode(string, add_special_tokens=add_special_tokens is not False)
         return ids
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Log-probabilities of continuations, and whether each token was the most probable one.
+        """Return the log-probability of each continuation, and whether all its tokens were the most probable ones.
 
         Raises:
-            RequestError: before any forward; it names the pairs that cannot be split into tokens.
+            RequestError: pairs cannot be split into tokens. The error names them and comes before any forward.
         """
-        texts = [request.args for request in requests]
-        found = self._scored([Pair(context, continuation, self.max_length) for context, continuation in texts])
-        for request, answer in zip(requests, found, strict=True):
-            self.cache_hook.add_partial("loglikelihood", request.args, answer)
-        return found
+        pairs = (request.args for request in requests)
+        found = self._scored([Pair(context, continuation, self.max_length) for context, continuation in pairs])
+        return self._cached("loglikelihood", requests, found)
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], **_: object
@@ -144,16 +145,19 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         return found
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        """Log-probability of whole texts, in windows that are as long as possible. Raises as `loglikelihood`."""
+        """Return the log-probability of each text, scored in windows of `max_length`. Raises as `loglikelihood`."""
         windows = make_all(self._windows, [Pair("", *request.args) for request in requests], "texts")
         scored = iter(self._scored([window for each in windows for window in each]))
         totals = [sum(next(scored)[0] for _ in each) for each in windows]
-        for request, total in zip(requests, totals, strict=True):
-            self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
-        return totals
+        return self._cached("loglikelihood_rolling", requests, totals)
+
+    def _cached(self, kind: str, requests: Sequence[Instance], answers: list[T]) -> list[T]:
+        for request, answer in zip(requests, answers, strict=True):
+            self.cache_hook.add_partial(kind, request.args, answer)
+        return answers
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Continuations up to a stop string; all requests are rows of one batch."""
+        """Return the continuation of each request up to a stop string. All requests are rows of one batch."""
         prompts, params = [], []
         for request in requests:
             context, keywords = request.args
@@ -173,7 +177,10 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         return [result.text for result in results]
 
     def _turn_ends(self, context: str) -> tuple[int, ...]:
-        """What ends the answer of a conversation: of one written here, or in an earlier run whose requests the harness kept."""
+        """Return the tokens that end a turn if the context is a conversation, else nothing.
+
+        The harness may have cached a conversation from an earlier run. Such a context contains a token that ends a turn.
+        """
         own = getattr(self.tokenizer, "chat_template", None)
         if not own or (isinstance(own, dict) and "default" not in own):
             return ()
@@ -186,14 +193,14 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         self.forwards = [count + member.forwards for count, member in zip(self.forwards, stats.members, strict=True)]
 
     def _end(self, context: str, room: int) -> Prompt:
-        """A prompt; the last tokens of one that is too long for some member. Such a cut takes every prefix away."""
+        """Return the prompt, or only its last `room` tokens, without a prefix, if it is too long for a member."""
         if not context:
             return [self.prefix_token_id]
         readings = self.ensemble.prompts.read(context)
         return context if max(len(each.tokens) for each in readings) <= room else readings[0].tokens[-room:]
 
     def _windows(self, text: Pair) -> list[Pair]:
-        """A text behind an empty prompt -> its windows. If the members' prefixes differ, they are not scored."""
+        """Return the windows of a text with an empty prompt. Prefixes that differ between members are not scored."""
         prepared = self.ensemble.prompts.prepare(text.continuation)
         tokens = list(prepared.contexts[0].tokens[prepared.prefix :])
         if not tokens:
@@ -204,14 +211,13 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
 
 
 def sampling(keywords: Mapping[str, Any]) -> SamplingParams:
-    """A task's generation keywords as sampling parameters; greedy unless it asks to sample.
+    """Return the sampling parameters for a task's generation keywords, greedy unless `do_sample` is true.
 
     Raises:
-        RequestError: a keyword has no meaning here.
+        RequestError: a keyword is not known.
     """
     given = dict(normalize_gen_kwargs(dict(keywords)))
-    sampled = given.pop("do_sample", None)
-    if not sampled:  # the harness leaves the temperature out where a task says nothing of sampling
+    if not given.pop("do_sample", None):
         given["temperature"] = 0.0
     until, longest = given.pop("until", []), given.pop("max_gen_toks")
     foreign = [name for name in given if name not in PLAIN]

@@ -1,4 +1,4 @@
-"""A picture of quality against cost, one point per method."""
+"""Plot quality against cost, one point per method."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +11,9 @@ MARKERS = {"member": "s", "fused": "o"}
 
 
 def plot(rows: Sequence[Row], task: str, unit: str, higher: bool, path: str | Path) -> None:
-    """Score with its interval over milliseconds per token, members as squares.
+    """Write a plot of the score with its interval over milliseconds per token. Members are squares.
 
-    Names stand in the legend, from the best score to the worst: methods that score alike would cover labels beside
-    their points. Routers have no cost of their own and are left out.
+    The legend lists the methods from the best score to the worst. Routers have no cost and are left out.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure

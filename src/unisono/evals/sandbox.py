@@ -1,6 +1,6 @@
-"""Running generated programs: only when asked to, each in a process of its own with limits.
+"""Run generated programs, each in a separate process with limits.
 
-This stops accidents (endless loops, full memory, large files), not an attacker: for untrusted models use a container.
+The limits stop accidents (endless loops, full memory, large files), not an attacker. Use a container for untrusted models.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ SECONDS = 10
 MEMORY = 2**30  # bytes of address space
 FILE = 2**20  # bytes a program may write into one file
 
-# The child limits itself before it reads the program: the parent has threads, in which nothing may run before exec
+# The child sets its own limits: `preexec_fn` of subprocess is unsafe, because the parent has threads
 CHILD = """\
 import resource, sys
 for kind, value in (("CPU", {seconds}), ("AS", {memory}), ("FSIZE", {file}), ("CORE", 0), ("NPROC", 64)):
@@ -24,9 +24,9 @@ exec(compile(sys.stdin.read(), "program", "exec"), {{"__name__": "__main__"}})
 
 
 def passes(program: str, seconds: float = SECONDS, memory: int = MEMORY) -> bool:
-    """Whether a Python program ends by itself, in time and without an error.
+    """Return whether a Python program ends within `seconds` and without an error.
 
-    It runs isolated from this environment's variables and packages, in an empty folder that is deleted afterwards.
+    The program sees no environment variables and no installed packages. It runs in an empty folder that is deleted later.
     """
     child = CHILD.format(seconds=int(seconds) + 1, memory=memory, file=FILE)
     with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +49,7 @@ def passes(program: str, seconds: float = SECONDS, memory: int = MEMORY) -> bool
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End the process with all that it has started."""
+    """Kill the process and all processes that it has started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,7 +1,6 @@
-"""Means with intervals. Everything is compared on the same items, so differences are paired.
+"""Means and paired differences with intervals of 95%.
 
-The one idea: items are resampled together for all methods, so an interval of a difference knows that both methods met
-the same easy and hard items.
+The intervals resample items. The scores of two methods are resampled together, because both methods met the same items.
 """
 
 import math
@@ -12,19 +11,19 @@ import numpy as np
 
 RESAMPLES = 10_000
 LEVEL = 0.95
-NORMAL = 1.959964  # the quantile of the normal law for this level
+NORMAL = 1.959964  # quantile of the normal distribution for this level
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval of 95%."""
+    """A value with its 95% interval."""
 
     value: float
     low: float
     high: float
 
     def as_dict(self) -> dict[str, float]:
-        """Plain values, for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -32,30 +31,24 @@ class Estimate:
 
 
 def ratio(scores: Sequence[float], sizes: Sequence[float] | None = None, seed: int = 0) -> Estimate:
-    """`sum scores / sum sizes` (the mean without sizes), with a bootstrap interval over items.
+    """Return `sum(scores) / sum(sizes)`, or the mean without sizes, with a bootstrap interval over items.
 
-    Where resampling says nothing because all scores are equal, a proportion gets Wilson's interval.
+    Scores of only 0 and 1 without sizes get Wilson's interval, because resampling equal scores gives no interval.
     """
-    values = np.asarray(scores, dtype=float)
-    weights = np.ones_like(values) if sizes is None else np.asarray(sizes, dtype=float)
-    if sizes is None and set(values.tolist()) <= {0.0, 1.0}:
-        return wilson(int(values.sum()), len(values))
-    draws = _draws(len(values), seed)
-    return _estimate(values.sum() / weights.sum(), (draws @ values) / (draws @ weights))
+    if sizes is None and set(scores) <= {0.0, 1.0}:
+        return wilson(int(sum(scores)), len(scores))
+    return _bootstrapped(np.asarray(scores, dtype=float), sizes, seed)
 
 
 def difference(
     scores: Sequence[float], others: Sequence[float], sizes: Sequence[float] | None = None, seed: int = 0
 ) -> Estimate:
-    """`ratio(scores) - ratio(others)`, items resampled in pairs."""
-    gaps = np.asarray(scores, dtype=float) - np.asarray(others, dtype=float)
-    weights = np.ones_like(gaps) if sizes is None else np.asarray(sizes, dtype=float)
-    draws = _draws(len(gaps), seed)
-    return _estimate(gaps.sum() / weights.sum(), (draws @ gaps) / (draws @ weights))
+    """Return `ratio(scores) - ratio(others)` with a bootstrap interval over items, paired."""
+    return _bootstrapped(np.asarray(scores, dtype=float) - np.asarray(others, dtype=float), sizes, seed)
 
 
 def wilson(successes: int, count: int) -> Estimate:
-    """A proportion with Wilson's score interval, which is right at 0 and 1 too."""
+    """Return a proportion with Wilson's score interval, which is valid for proportions 0 and 1 too."""
     share = successes / count
     prior = NORMAL**2 / count
     middle = (share + prior / 2) / (1 + prior)
@@ -64,12 +57,10 @@ def wilson(successes: int, count: int) -> Estimate:
     return Estimate(share, max(0.0, middle - spread), min(1.0, middle + spread))
 
 
-def _draws(count: int, seed: int) -> np.ndarray:
-    """How often each item is in each resample: [RESAMPLES, count]."""
-    generator = np.random.default_rng(seed)
-    return generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(np.float32)
-
-
-def _estimate(value: float, resampled: np.ndarray) -> Estimate:
-    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(value), float(low), float(high))
+def _bootstrapped(values: np.ndarray, sizes: Sequence[float] | None, seed: int) -> Estimate:
+    weights = np.ones_like(values) if sizes is None else np.asarray(sizes, dtype=float)
+    count, generator = len(values), np.random.default_rng(seed)
+    # [RESAMPLES, count]: how often each item is in each resample
+    draws = generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(np.float32)
+    low, high = np.quantile((draws @ values) / (draws @ weights), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(values.sum() / weights.sum()), float(low), float(high))

@@ -1,4 +1,4 @@
-"""What is measured: tasks that score one method, item by item."""
+"""Tasks: each one gives a method a score per item."""
 
 import math
 import re
@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from operator import eq
 from typing import Any, ClassVar, Self
 
@@ -17,10 +18,10 @@ from unisono.params import SamplingParams
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one method did on a task.
+    """The result of one method on a task.
 
-    scores: per item. sizes: per item, what a score is divided by in the mean (bytes; None: 1 each). forwards: per
-    member, for all items. seconds: wall time of all items together.
+    scores: one per item. sizes: the mean score is the sum of the scores over the sum of the sizes; None means 1 per item.
+    seconds, tokens: of all items together. forwards: per member, for all items.
     """
 
     method: str
@@ -34,7 +35,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """Items with a score each. `unit` names the mean score; `higher` says whether more is better."""
+    """Items to score. `unit` names the mean score; `higher` tells whether a higher score is better."""
 
     items: Sequence[Any]
     name: str = ""
@@ -45,7 +46,7 @@ class Task(ABC):
         return len(self.items)
 
     def first(self, count: int) -> Self:
-        """The same task on its first items."""
+        """Return the task with its first `count` items only."""
         return replace(self, items=self.items[:count])
 
     @abstractmethod
@@ -60,7 +61,7 @@ def generated(
     right: Callable[[Sequence[str]], Iterable[bool]],
     **method: Any,
 ) -> Outcome:
-    """Texts behind prompts; `right` says which of them are."""
+    """Generate a text per prompt. `right` tells for each text whether it is right."""
     started = time.perf_counter()
     results = ensemble.generate(prompts, params, progress=False, **method)
     seconds = time.perf_counter() - started
@@ -71,7 +72,10 @@ def generated(
 
 @dataclass(frozen=True)
 class ExactMatch(Task):
-    """Greedy answers that are right or wrong as a whole; `tokens` limits them, by default by the longest right one."""
+    """Greedy answers; a score is 1 if the whole answer is right, else 0.
+
+    `tokens` limits the answers. None means one token more than the longest right answer has bytes.
+    """
 
     items: Sequence[Item]
     name: str = "skills"
@@ -81,17 +85,16 @@ class ExactMatch(Task):
 
     def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
         answers = [item.answer for item in self.items]
-        longest = max(len(answer.encode()) for answer in answers)  # a token is a byte or more
-        params = SamplingParams(max_tokens=self.tokens or longest + 1, temperature=0, stop=self.stop, seed=0)
+        limit = self.tokens or 1 + max(len(answer.encode()) for answer in answers)  # a token is at least a byte
+        params = SamplingParams(max_tokens=limit, temperature=0, stop=self.stop, seed=0)
+        right: Callable[[Sequence[str]], Iterable[bool]] = lambda texts: map(eq, texts, answers)  # noqa: E731
         prompts = [item.prompt for item in self.items]
-        return generated(
-            ensemble, prompts, params, lambda texts: map(eq, texts, answers), combine=combine, schedule=schedule
-        )
+        return generated(ensemble, prompts, params, right, combine=combine, schedule=schedule)
 
 
 @dataclass(frozen=True)
 class BitsPerByte(Task):
-    """Negative log-likelihood of documents in bits, over their bytes in UTF-8."""
+    """The negative log-likelihood of documents in bits, divided by their size in bytes of UTF-8."""
 
     items: Sequence[str]
     name: str = "bits-per-byte"
@@ -99,27 +102,24 @@ class BitsPerByte(Task):
     higher = False
 
     def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
-        """Nothing is generated, so the schedule does not matter."""
-        pairs = [contexts(ensemble, document) for document in self.items]
+        """Score the documents. Nothing is generated, so the schedule does not matter."""
+        documents = [contexts(ensemble, document) for document in self.items]
         started = time.perf_counter()
-        flat = [pair for document in pairs for pair in document]
-        scored, forwards = log_probabilities(ensemble, flat, combine)
-        scores = iter(scored)
-        bits, tokens = [], 0
-        for document in pairs:
-            found = [next(scores) for _ in document]
-            bits.append(-sum(score.total for score in found) / math.log(2))
-            tokens += sum(len(score.token_ids) for score in found)
-        seconds = time.perf_counter() - started
+        scored, forwards = log_probabilities(ensemble, [pair for pairs in documents for pair in pairs], combine)
+        seconds, tokens, scores = (
+            time.perf_counter() - started,
+            sum(len(each.token_ids) for each in scored),
+            iter(scored),
+        )
+        bits = tuple(-sum(each.total for each in islice(scores, len(pairs))) / math.log(2) for pairs in documents)
         sizes = tuple(float(len(document.encode())) for document in self.items)
-        name = ensemble.combination(combine).name
-        return Outcome(name, tuple(bits), seconds, tokens, sizes, forwards)
+        return Outcome(ensemble.combination(combine).name, bits, seconds, tokens, sizes, forwards)
 
 
 def contexts(ensemble: Ensemble, document: str) -> list[tuple[str, str]]:
-    """(context, piece) pairs whose pieces make up the document; each is scored behind the piece before it.
+    """Cut a document into pieces and return each piece with the piece before it, as (context, piece).
 
-    Pieces begin with the blank they are cut at, because blanks at a context's end would count to the piece.
+    A piece begins with the white space at the cut, because white space at the end of a context is scored with the piece.
     """
     room = (ensemble.lineup.context_length or 2048) // 2
     pieces = [""]
@@ -133,7 +133,7 @@ def contexts(ensemble: Ensemble, document: str) -> list[tuple[str, str]]:
 
 
 def _parts(document: str, longest: int) -> list[str]:
-    """Lines, each with the line break before it; words where a line is too long; pieces where a word is."""
+    """Return the lines of a document. A line of `longest` characters or more is cut into words, a word into pieces."""
     lines = re.findall(r"\n*[^\n]+|\n+$", document)
     words = [word for line in lines for word in ([line] if len(line) < longest else re.findall(r"\s*\S+|\s+$", line))]
     return [word[start : start + longest] for word in words for start in range(0, len(word), longest)]

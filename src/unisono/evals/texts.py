@@ -1,4 +1,4 @@
-"""Files that a user evaluates on: JSON lines with named fields, and plain texts; split by the hash of their content."""
+"""Read a user's files for evaluation: JSON lines with named fields, and plain texts."""
 
 import hashlib
 import json
@@ -13,10 +13,11 @@ T = TypeVar("T")
 
 
 def read_records(path: str | Path, fields: Sequence[str], lines: Sequence[str] = ()) -> list[dict[str, str]]:
-    """The records of a file of JSON lines, each with these fields as texts, those in `lines` without a line break.
+    """Return these fields of each record in a file of JSON lines. The fields in `lines` must have no line break.
 
     Raises:
-        RequestError: the file cannot be read, is not JSON lines, or a record lacks a field; names file and line.
+        RequestError: the file cannot be read, is not JSON lines, or a record lacks a text field. The message names file
+            and line.
     """
     records = []
     for number, line in enumerate(_read(path).splitlines(), 1):
@@ -40,10 +41,10 @@ def read_records(path: str | Path, fields: Sequence[str], lines: Sequence[str] =
 
 
 def read_documents(path: str | Path) -> list[str]:
-    """A plain text is one document; JSON lines hold one per line, as `text`.
+    """Return the documents of a file: the whole text, or the field `text` of each line of a `.jsonl` file.
 
     Raises:
-        RequestError: the file cannot be read, or holds no text.
+        RequestError: the file cannot be read, or has no text.
     """
     if str(path).endswith(".jsonl"):
         return [record["text"] for record in read_records(path, ["text"])]
@@ -54,16 +55,20 @@ def read_documents(path: str | Path) -> list[str]:
 
 
 def halves(values: Sequence[T], texts: Sequence[str]) -> tuple[list[T], list[T]]:
-    """Values for tuning and for the test, by the hash of their texts: equal texts never are in both."""
-    tuned = [value for value, text in zip(values, texts, strict=True) if fraction(text) < DEVELOPMENT_SHARE]
-    tested = [value for value, text in zip(values, texts, strict=True) if fraction(text) >= DEVELOPMENT_SHARE]
-    if not tuned or not tested:
+    """Split values into a half for tuning and a half for the test, by the hash of their texts.
+
+    Values with equal texts are in the same half. Raises RequestError if a half is empty.
+    """
+    found: tuple[list[T], list[T]] = ([], [])
+    for value, text in zip(values, texts, strict=True):
+        found[fraction(text) >= DEVELOPMENT_SHARE].append(value)
+    if not all(found):
         raise RequestError(f"{len(values)} texts are too few to tune on some and test on others; give more")
-    return tuned, tested
+    return found
 
 
 def fraction(text: str) -> float:
-    """A number in [0, 1) that the text fixes."""
+    """Return a number in [0, 1) computed from the hash of the text."""
     return int(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:13], 16) / 16**13
 
 

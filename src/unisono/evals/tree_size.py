@@ -1,4 +1,4 @@
-"""How large CoSD's tree grows if nobody says."""
+"""The default size limits of CoSD's tree."""
 
 DEPTH = 3
-LEAF = 2  # positions: ten texts may have four where the assistant is right
+LEAF = 2  # positions per leaf; ten texts may give only four with the label 1

@@ -1,55 +1,47 @@
-"""Choosing a combination's parameters on a development split; the test split is never looked at here."""
+"""Choose the parameters of a combination on a development split. The test split is not used here."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from unisono.combine import (
-    Combination,
-    cascade,
-    contrastive,
-    contrastive_masked,
-    cosd,
-    gate,
-    guidance,
-    nudge,
-    product,
-    proxy,
-    realign,
-    weighted,
-)
+from unisono import combine
+from unisono.combine import Combination
 from unisono.ensemble import Ensemble
 from unisono.errors import require_known
 from unisono.evals.compare import best_of
 from unisono.evals.tasks import Outcome, Task
 
-TENTHS = [round(step / 10, 1) for step in range(11)]
+EIGHT_TENTHS = tuple(step / 10 for step in range(2, 10))
+# Per combination, the values to try for each of its parameters
+GRIDS: dict[str, Sequence[Sequence[object]]] = {
+    "contrastive": [(0.05, 0.1, 0.2, 0.3, 0.5, 0.7)],
+    "contrastive_masked": [(0.05, 0.1, 0.3), (0.1, 0.3, 0.5, 1.0)],
+    "cosd": [(0.3, 0.5, 0.7, 0.9), (0.25, 0.5, 1.0, 1.5)],
+    "cascade": [("chow", "opt", "tokenv3"), (0.1, 0.3, 0.5, 0.7)],
+    "nudge": [EIGHT_TENTHS],
+    "proxy": [(0.25, 0.5, 0.75, 1.0, 1.5, 2.0)],
+    "realign": [(0.25, 0.5, 0.75, 1.0, 1.25, 1.5)],
+    "guidance": [(1.1, 1.25, 1.5, 2.0, 3.0)],
+}
+WEIGHTED = ("weighted", "product", "gate")  # combinations with a weight per member
 
 
 def simplex(members: int) -> Iterator[list[float]]:
-    """Weights in equal steps that sum to 1, each member with some: tenths for two members, sixths for more."""
+    """Yield positive weights that sum to 1, in equal steps: tenths for two members, sixths or smaller for more."""
     parts = 10 if members == 2 else max(members, 6)
     for cuts in itertools.combinations(range(1, parts), members - 1):
         borders = [0, *cuts, parts]
         yield [(after - before) / parts for before, after in itertools.pairwise(borders)]
 
 
-GRIDS: dict[str, Callable[[int], list[Combination]]] = {
-    "weighted": lambda members: [weighted(weights) for weights in simplex(members)],
-    "product": lambda members: [product(weights) for weights in simplex(members)],
-    "contrastive": lambda members: [contrastive(mu) for mu in (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)],
-    "contrastive_masked": lambda members: [
-        contrastive_masked(alpha, beta) for alpha in (0.05, 0.1, 0.3) for beta in (0.1, 0.3, 0.5, 1.0)
-    ],
-    "cosd": lambda members: [cosd(alpha, beta) for alpha in (0.3, 0.5, 0.7, 0.9) for beta in (0.25, 0.5, 1.0, 1.5)],
-    "cascade": lambda members: [
-        cascade(rule, alpha) for rule in ("chow", "opt", "tokenv3") for alpha in (0.1, 0.3, 0.5, 0.7)
-    ],
-    "nudge": lambda members: [nudge(threshold) for threshold in TENTHS[2:10]],
-    "gate": lambda members: [gate([1.0] * members, threshold) for threshold in TENTHS[2:10]],
-    "proxy": lambda members: [proxy(alpha) for alpha in (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)],
-    "realign": lambda members: [realign(lam) for lam in (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)],
-    "guidance": lambda members: [guidance(scale) for scale in (1.1, 1.25, 1.5, 2.0, 3.0)],
-}
+def grid(name: str, members: int) -> list[Combination]:
+    """Return the candidates for a combination; raise ConfigurationError if it has no parameters to tune."""
+    require_known("combination to tune", [name], [*GRIDS, *WEIGHTED])
+    build = getattr(combine, name)
+    if name == "gate":
+        return [build([1.0] * members, threshold) for threshold in EIGHT_TENTHS]
+    if name in WEIGHTED:
+        return [build(weights) for weights in simplex(members)]
+    return [build(*values) for values in itertools.product(*GRIDS[name])]
 
 
 def tune(
@@ -59,14 +51,13 @@ def tune(
     schedule: str = "auto",
     progress: Callable[[str], None] = lambda name: None,
 ) -> tuple[Combination, list[Outcome]]:
-    """The best parameters of a combination on a development task, and what every candidate did.
+    """Return the best candidate of a combination on a development task, and the outcomes of all candidates.
 
     Raises:
         ConfigurationError: the combination has no parameters to tune, or does not fit the members.
     """
-    require_known("combination to tune", [name], GRIDS)
     count = len(ensemble.lineup.combined)
-    candidates = GRIDS[name](count)
+    candidates = grid(name, count)
     for candidate in candidates:
         candidate.check(count)
     outcomes = []

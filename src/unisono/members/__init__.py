@@ -1,1 +1,1 @@
-"""Members: language models that score tokens and can be rolled back."""
+"""Language models that return logits and whose KV caches can be rolled back."""

@@ -1,10 +1,10 @@
-"""Backends: who loads a member. A registered one is asked first, then those that come with this package.
+"""Backends load members. Registered backends are asked before the one that comes with this package.
 
-A backend of your own is one object with the methods of `Backend`, and one line: `backends.register(Mine())`.
+To add a backend, write one class with the methods of `Backend` and call `backends.register(MyBackend())`.
 """
 
 import functools
-import importlib
+import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,69 +12,48 @@ from typing import TYPE_CHECKING, Any, Protocol
 from unisono.errors import ConfigurationError, MemberError, require_known
 from unisono.members.source import Source
 
-if TYPE_CHECKING:  # it imports torch, which nobody needs who only names a member
+if TYPE_CHECKING:  # this module imports torch, which is not needed to name a member
     from unisono.members.base import Member
 
-BUILT_IN = {"transformers": "unisono.members.hf.backend:Transformers"}  # imported when it is first asked
-OWN = tuple(each.name for each in fields(Source) if each.name != "options")  # what a member may have in any backend
+BUILT_IN = {"transformers": "unisono.members.hf.backend:Transformers"}  # imported at first use
+OWN = tuple(each.name for each in fields(Source) if each.name != "options")  # options that every backend accepts
 
 
 class Backend(Protocol):
-    """Loads members of one kind.
-
-    Attributes:
-        name: one of the same name takes its place.
-    """
+    """Loads members from one kind of source. Registering a second backend with the same `name` replaces the first one."""
 
     name: str
 
     @property
     def options(self) -> type[Any]:
-        """A frozen dataclass, each field with a default: what a member may have beside the fields of `Source`.
+        """Return the class of the options that this backend accepts in addition to the fields of `Source`.
 
-        It raises ConfigurationError for a wrong value.
+        It is a frozen dataclass with a default for every field, and raises ConfigurationError for a wrong value.
         """
-        ...
 
     def takes(self, source: Source) -> bool:
-        """Whether the source is of this kind. Its options are not known yet."""
-        ...
+        """Return whether this backend can load the source. `source.options` is still None at this point."""
 
     def check(self, source: Source) -> None:
-        """Raise ConfigurationError or MemberError for what can be known to be wrong before anything is loaded."""
-        ...
+        """Raise ConfigurationError or MemberError for errors that can be found before anything is loaded."""
 
     def load(self, source: Source) -> "tuple[Member, Any]":
-        """The member, called `source.called`, and its tokenizer (None if there is none).
-
-        Raises:
-            MemberError: it cannot be loaded.
-        """
-        ...
+        """Return a member with the name `source.called`, and its tokenizer or None; raise MemberError if this fails."""
 
     def twin(self, member: Any, name: str) -> "Member":
-        """Another member of the same ensemble: it shares weights, all options and slot numbers.
-
-        So `score` of either takes work of both, in one call.
-        """
-        ...
+        """Return a second member of the same ensemble. They share weights, options and slots: `score` accepts both."""
 
     def share(self, member: Any, name: str) -> "Member":
-        """A member of another ensemble: it shares weights and all options, and has a cache of its own.
-
-        It is not restricted to the vocabulary of the first ensemble.
-        """
-        ...
+        """Return an unrestricted member for another ensemble; it shares weights and options and has its own cache."""
 
 
 _registered: list[Backend] = []
 
 
 def register(backend: Backend) -> None:
-    """Ask this backend before all others. It replaces a registered one of the same name.
+    """Register a backend. It is asked before all others and replaces a registered backend of the same name.
 
-    Raises:
-        ConfigurationError: it lacks something that `Backend` has.
+    Raise ConfigurationError if the object lacks an attribute or method of `Backend`.
     """
     wanted = ("name", "options", "takes", "check", "load", "twin", "share")
     lacking = [each for each in wanted if not hasattr(backend, each)]
@@ -84,7 +63,7 @@ def register(backend: Backend) -> None:
 
 
 def backend_of(source: Source) -> Backend:
-    """The first backend that takes the source; MemberError if none does."""
+    """Return the first backend that can load the source; raise MemberError if none can."""
     found = next((backend for backend in _backends() if backend.takes(source)), None)
     if found is None:
         raise MemberError(f"a member is a name, a folder or a loaded model, not: {source.model!r}")
@@ -92,19 +71,19 @@ def backend_of(source: Source) -> Backend:
 
 
 def member_options() -> list[str]:
-    """The names of all options that a member may have in some backend, those of `Source` first."""
+    """Return the names of all options that some backend accepts for a member; the fields of `Source` come first."""
     return [*OWN, *_option_names(_backends())]
 
 
 def as_source(value: object, **defaults: Any) -> Source:
-    """A checked `Source` from what a user may list as a member: a name, a mapping of options, a model or a `Source`.
+    """Return a checked `Source` for what a user lists as a member: a name, a mapping of options, a model or a `Source`.
 
     Args:
-        defaults: options that the member does not set itself.
+        defaults: options for a member that does not set them itself.
 
     Raises:
-        ConfigurationError: an option is unknown, wrong, or cannot be honoured for this member.
-        MemberError: no backend knows such a model.
+        ConfigurationError: an option is unknown or wrong, or cannot be used with this member.
+        MemberError: no backend can load such a model.
     """
     if isinstance(value, Source):
         own = value.given()
@@ -134,6 +113,5 @@ def _backends() -> Iterator[Backend]:
 
 @functools.cache
 def _imported(place: str) -> Backend:
-    module, _, name = place.partition(":")
-    backend: Backend = getattr(importlib.import_module(module), name)()
+    backend: Backend = pkgutil.resolve_name(place)()
     return backend

@@ -1,8 +1,8 @@
-"""What the engine needs of a language model, and nothing else.
+"""What the decode loop needs of a language model.
 
-A member keeps one cache per *slot*, a number that it hands out in `open`. A slot belongs to a context, which the member
-reads first; the units of one text follow it. A unit is one symbol of the law: a token id, unless members are combined in
-another unit. A member does not know which units are committed and which are proposals: that is the frontier's business.
+A member keeps one KV cache per *slot*. `open` returns the number of a new slot for a context. The member first reads
+the context; the units of one text follow. A unit is one entry of the vocabulary: a token id, unless the members are
+combined over another kind of unit. A member does not know which units are committed and which are proposals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ from unisono.transfer import Token
 
 @dataclass(frozen=True)
 class Reading:
-    """What a member is asked to read.
+    """The prompt of one member.
 
-    tokens: in units of the law. text: what they were split from; None where a user gave token ids. prefix: how many of the
-    first tokens are the member's own, as its tokenizer puts them in front.
+    tokens: in units of the vocabulary. text: the text that was split into `tokens`; None if a user gave token ids.
+    prefix: how many of the first tokens the member's own tokenizer put in front of the text.
     """
 
     tokens: tuple[int, ...]
@@ -30,12 +30,12 @@ class Reading:
 
 @dataclass(frozen=True)
 class Context:
-    """What a member reads before the text, in the form that it reads it. A backend's own kind may hold more.
+    """What a member reads before the text, in the form that the member reads. A backend may define a subclass.
 
-    Members with equal contexts read the same.
+    Members with equal contexts read the same input.
 
-    size: in pieces, of which each takes a place in the member's cache. tokens: the same in units of the law, for penalties
-    and look-ups.
+    size: number of pieces; each piece takes one place in the member's cache. tokens: the same input in units of the
+    vocabulary, for penalties and for proposals that are copied from the text.
     """
 
     size: int
@@ -44,13 +44,14 @@ class Context:
 
 @dataclass(frozen=True)
 class Work:
-    """What one slot does in one call.
+    """What one slot does in one call of `score`.
 
-    read: first read at least so many pieces of the context, or what is left of it; what cannot be cut is read whole. tokens:
-    then append these units; the context must have been read. A token that was just drafted may still be on a device:
-    `transfer.token_tensor` makes one tensor of both kinds. keep: return the scores of the last so many positions, up to
-    the one behind the last unit: at most one per unit, and one more where the slot held no unit. committed: how many units
-    of the row are committed; no later `rewind` goes below that, except to 0. features: hidden states are asked for.
+    read: first read at least this many pieces of the context, or all unread pieces if there are fewer; input that
+    cannot be split is read whole. tokens: units to append afterwards; the whole context must have been read. A token
+    that was just drafted may still be a tensor on a device: `transfer.token_tensor` accepts both kinds. keep: return
+    scores for the last `keep` positions, up to the one after the last unit; at most one per unit, plus one if the slot
+    held no unit. committed: number of committed units in the row; later calls of `rewind` keep these units or none.
+    features: whether to return hidden states.
     """
 
     slot: int
@@ -63,12 +64,13 @@ class Work:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a member says at the kept positions.
+    """The output of a member at the kept positions.
 
-    logits: [keep, V], float32 or float64, -inf for units that this member can never produce. raw: [keep, V], the law at
-    temperature 1 without any warp, from a member that warps by itself; None if that is the softmax of the logits.
-    features: [keep, D], hidden states, where they were asked for. wanted: [keep], the units that a member which warps by
-    itself prefers at temperature 0.
+    logits: [keep, V], float32 or float64, -inf for units that this member can never produce. raw: [keep, V], the
+    distribution at temperature 1 without any warp, from a member that warps its own logits; None if `raw` equals the
+    softmax of `logits`.
+    features: [keep, D], hidden states, if they were requested. wanted: [keep], the units that a member with its own
+    warp prefers at temperature 0.
     """
 
     logits: Tensor
@@ -78,18 +80,18 @@ class Scores:
 
 
 class Member(Protocol):
-    """A language model with its caches. Slots are independent: what happens in one is not seen in another.
+    """A language model with its caches. Slots are independent: work in one slot does not change the scores of another.
 
     Attributes:
-        name: how users and statistics call it.
-        vocabulary: size V of the logits that it returns.
-        parameters: number of weights; the member with the fewest proposes by default.
-        context_length: the most pieces and units that a slot can hold, or None for no limit.
-        width: size D of its features; 0 if it has none.
-        warps: whether its logits are those of a law that it has warped itself.
-        device: where its logits are, as torch calls it.
-        end_ids: the units that end a text.
-        sampling: what its files say of temperature, top_k, top_p, min_p and repetition_penalty, unchecked; mostly nothing.
+        name: used in messages and statistics.
+        vocabulary: size V of the logits that the member returns.
+        parameters: number of weights; by default the member with the fewest proposes.
+        context_length: the largest number of pieces and units in one slot; None for no limit.
+        width: size D of the hidden states; 0 if the member returns none.
+        warps: whether the member applies the warp (temperature, top-k, top-p, min-p) to its logits itself.
+        device: the torch device of the logits.
+        end_ids: units that end a text.
+        sampling: temperature, top_k, top_p, min_p, repetition_penalty in the model's files, unchecked; often empty.
     """
 
     name: str
@@ -104,65 +106,50 @@ class Member(Protocol):
 
     @property
     def keeps(self) -> bool:
-        """Whether its cache stays as large as it has grown when the last slot is closed."""
-        ...
+        """Return whether the cache keeps its memory after the last slot is closed."""
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What `unisono members` prints of it besides name and parameters, by the heading of the column."""
-        ...
+        """Return what `unisono members` prints besides name and number of parameters: column heading -> text."""
 
     def restrict(self, vocabulary: int, forbidden: Sequence[int]) -> None:
-        """Score only the first `vocabulary` ids, and give no mass to the forbidden ones."""
-        ...
+        """Limit the logits to the first `vocabulary` ids, and set the logits of the forbidden ids to -inf."""
 
     def context(self, reading: Reading, warp: Warp) -> Context:
-        """What the member reads, in its own form, for a text whose laws are warped like that."""
-        ...
+        """Return the context for a prompt. `warp` is the warp of the request."""
 
     def room(self, context: Context, text: Sequence[int]) -> int | None:
-        """How many units can still be read behind the context and this text, or None for no limit.
+        """Return how many units can still be read after the context and this text; None for no limit.
 
-        One more unit can be generated or scored than can be read.
+        One unit more can be generated or scored, because the last unit is not read.
         """
-        ...
 
     def places(self, context: Context, units: int) -> int:
-        """How many places of its cache a slot needs for the context and so many units."""
-        ...
+        """Return how many places of the cache a slot needs for the context and `units` units."""
 
     def memory(self, slots: int, places: int) -> int:
-        """Bytes that so many slots of so many places each take."""
-        ...
+        """Return the bytes of a cache with `slots` slots of `places` places each."""
 
     def open(self, context: Context) -> int:
-        """A slot that has read nothing."""
-        ...
+        """Return a new slot for the context. The member has read nothing of the context yet."""
 
     def fork(self, slot: int) -> int:
-        """A slot of its own that holds the same."""
-        ...
+        """Return a new slot with a copy of this slot's content."""
 
     def close(self, slot: int) -> None:
-        """Free the slot. Closing a closed slot is harmless."""
-        ...
+        """Free the slot. Closing a closed slot has no effect."""
 
     def release(self) -> None:
-        """Give back the memory that its cache keeps without open slots. The member may go on being used."""
-        ...
+        """Free the memory that the cache keeps while no slot is open. The member can still be used afterwards."""
 
     def unread(self, slot: int) -> int:
-        """How many pieces of the context are left to be read."""
-        ...
+        """Return how many pieces of the slot's context have not been read."""
 
     def length(self, slot: int) -> int:
-        """How many units the slot holds behind its context."""
-        ...
+        """Return how many units the slot holds after its context."""
 
     def rewind(self, slot: int, length: int) -> None:
-        """Keep the first `length` units at most. It may keep fewer, and even lose the context: ask `length` and `unread`."""
-        ...
+        """Keep the first `length` units or fewer. Even the context may be lost: check `length` and `unread`."""
 
     def score(self, work: Sequence[Work]) -> list[Scores]:
-        """Do the work, each slot once; the scores of each. Slots of twins may be among them."""
-        ...
+        """Do the work and return one `Scores` per item. A slot occurs once at most; slots of twins may be included."""

@@ -1,4 +1,4 @@
-"""Who takes part in an ensemble, and in which role."""
+"""The members of an ensemble and their roles."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ HALF = ("bfloat16", "float16")
 
 @dataclass(frozen=True)
 class Lineup:
-    """The members of the combination, and who else proposes.
+    """The members that are combined and everything else that proposes tokens.
 
-    members: those of the combination as listed, and behind them those that only propose. drafters: how many these are.
-    proposers: what else proposes, without slots and scores, besides the text (see `decoding.drafting.Proposer`). twins:
-    groups of members, by index, whose work one call of `score` can hold, since they share weights and slot numbers.
-    sampling: values of `SamplingParams` for a request that gives no parameters. ends: units that end a text for the
-    members' tokenizers.
+    members: first the members of the combination in the listed order, then `drafters` members that only propose.
+    proposers: what else proposes, with neither slots nor scores (see `decoding.drafting.Proposer`); looking up the
+    text is always there. twins: groups of member indices; members of a group share weights and slot numbers, so one call of
+    `score` accepts work for all of them. sampling: values of `SamplingParams` for requests that do not set them. ends: units
+    that end a text according to the tokenizers.
     """
 
     members: tuple[Member, ...]
@@ -30,12 +30,12 @@ class Lineup:
 
     @property
     def everyone(self) -> range:
-        """Indices of all members, drafters included."""
+        """Return the indices of all members, drafters included."""
         return range(len(self.members))
 
     @property
     def combined(self) -> range:
-        """Indices of the members that the combination is of."""
+        """Return the indices of the members of the combination."""
         return range(len(self.members) - self.drafters)
 
     @property
@@ -49,72 +49,68 @@ class Lineup:
 
     @property
     def labels(self) -> list[str]:
-        """The names; those of members that only propose say so."""
+        """Return the names of all members, with a note on the members that only propose."""
         return [name if index in self.combined else f"{name} (drafts only)" for index, name in enumerate(self.names)]
 
     @property
     def deterministic(self) -> bool:
-        """Whether all members score every row in forwards of its own."""
+        """Return whether every member runs each row in a forward of its own."""
         return all(member.facts.get("deterministic") == "yes" for member in self.members)
 
     @property
     def rounding(self) -> str | None:
-        """The half-precision type of a member in which a forward of other width may tip a near-tie; None if there is none."""
+        """Return the dtype of a member in half precision, where forwards of other widths may flip near-ties; else None."""
         types = [member.facts.get("dtype", "") for member in self.members]
         return None if self.deterministic else next((each for each in types if each in HALF), None)
 
     @property
     def parameters(self) -> list[int]:
-        """How many weights each member has."""
+        """Return the number of weights of each member."""
         return [member.parameters for member in self.members]
 
     @property
     def vocabulary(self) -> int:
-        """Size V of all laws."""
+        """Return the size V of the common vocabulary."""
         return self.members[0].vocabulary
 
     @property
     def warps(self) -> bool:
-        """Whether the members warp by themselves."""
+        """Return whether the members apply the warp to their logits themselves."""
         return self.members[0].warps
 
     def remaining(self, warp: Warp) -> Warp:
-        """What is left of a warp for the core; nothing but the choice at temperature 0 where members warp by themselves."""
+        """Return the warp for the decode loop: `warp`, or only softmax or argmax if the members warp by themselves."""
         return Warp(0 if warp.greedy else 1) if self.warps else warp
 
     @property
     def context_length(self) -> int | None:
-        """The most that each member can hold; None if none has a limit."""
+        """Return the smallest context length of all members; None if no member has a limit."""
         return min((each.context_length for each in self.members if each.context_length is not None), default=None)
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """The units that end a text for some member of the combination, or for its tokenizer."""
+        """Return the units that end a text for a member of the combination or for a tokenizer."""
         return self.ends.union(*(self.members[index].end_ids for index in self.combined))
 
     @property
     def groups(self) -> list[tuple[int, ...]]:
-        """All members, twins together, in the order of the first of each group."""
+        """Return the groups of twins, sorted by their first member; a member without twins is a group of one."""
         return list(dict.fromkeys(self.together(index) for index in self.everyone))
 
     def together(self, member: int) -> tuple[int, ...]:
-        """The group of twins that a member belongs to; itself if it has none."""
+        """Return the group of twins that contains this member; a group of one if it has no twins."""
         return next((group for group in self.twins if member in group), (member,))
 
     @property
     def keeps(self) -> bool:
-        """Whether some member's cache stays as large as it has grown when no slot is open."""
         return any(member.keeps for member in self.members)
 
     def places(self, contexts: Sequence[Context], units: int) -> list[int]:
-        """Per member, how many places of its cache a slot needs for its context and so many units."""
+        """Return, for each member, how many places of its cache a slot needs for its context and `units` units."""
         return [member.places(context, units) for member, context in zip(self.members, contexts, strict=True)]
 
     def memory(self, slots: int, places: Sequence[int]) -> int:
-        """Bytes that the caches take with so many slots in each member; `places` of each slot, per member.
-
-        Twins share one cache, in which every slot is as long as the longest.
-        """
+        """Return the bytes of all caches with `slots` slots per member. places: size of a slot in each member."""
         return sum(
             self.members[group[0]].memory(slots * len(group), max(places[member] for member in group))
             for group in self.groups

@@ -1,25 +1,26 @@
-"""Where a member comes from: what a user gives for one model."""
+"""What a user specifies for one member."""
 
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from unisono.errors import ConfigurationError
 
-ZOO = "zoo:"  # names of bundled models begin with it
+ZOO = "zoo:"  # prefix of the names of bundled models
 PLAIN = "{prompt}"
 KINDS: dict[str, tuple[Any, str]] = {"name": (str | None, "a text"), "prompt": (str, "a text")}
 
 
 @dataclass(frozen=True)
 class Source:
-    """One member, as asked for. `backends.as_source` makes it from what users write.
+    """The specification of one member. `backends.as_source` makes a `Source` from what users write.
 
-    model: local folder, hub id, `zoo:<name>`, any other name that a backend knows, or a loaded model.
-    tokenizer: the model's own by default. A loaded model has none of its own; without one, prompts are token ids.
-    name: how statistics call the member; its model's name by default.
-    prompt: what this member reads instead of the prompt; `{prompt}` in it is the prompt.
-    options: an object of the `options` class of the backend that takes this source; None for the defaults.
+    model: a local folder, hub id, `zoo:<name>`, another name that a backend knows, or a loaded model.
+    tokenizer: by default the one in the model's files. A loaded model has none; prompts are then token ids.
+    name: the member's name in messages and statistics; by default the name of the model.
+    prompt: a template for this member's prompt; `{prompt}` in it is replaced by the user's prompt.
+    options: an object of the `options` class of the backend that loads this source; None for the defaults.
     """
 
     model: Any
@@ -31,9 +32,7 @@ class Source:
     def __post_init__(self) -> None:
         if self.model is None or (isinstance(self.model, str) and not self.model):
             raise ConfigurationError(f"a member is a name, a folder or a loaded model, not: {self.model!r}")
-        for name, (kinds, wanted) in KINDS.items():
-            if not isinstance(getattr(self, name), kinds):
-                raise ConfigurationError(f"a member's {name} must be {wanted}, not: {getattr(self, name)!r}")
+        require_kinds(self, KINDS)
         if self.name == "":
             raise ConfigurationError("a member's name must not be empty; leave it out to take the model's")
         if PLAIN not in self.prompt:
@@ -45,7 +44,7 @@ class Source:
 
     @property
     def called(self) -> str:
-        """The name of the member: the given one, or that of its model."""
+        """Return the name of the member: the given name, or the name of the model."""
         if self.name is not None:
             return self.name
         if isinstance(self.model, str | Path):
@@ -53,13 +52,20 @@ class Source:
         return type(self.model).__name__
 
     def given(self) -> dict[str, Any]:
-        """What differs from the defaults, as the mapping that a user would list: `{"model": ..., "dtype": ...}`."""
+        """Return the fields and options that differ from their defaults, as a user could list them in a mapping."""
         own = changed(self)
         options = own.pop("options", None)
         return own if options is None else {**own, **changed(options)}
 
 
+def require_kinds(value: Any, kinds: Mapping[str, tuple[Any, str]]) -> None:
+    """Raise ConfigurationError for an attribute of the wrong type. kinds: name -> type, and its words for a message."""
+    for name, (wanted, words) in kinds.items():
+        if not isinstance(getattr(value, name), wanted):
+            raise ConfigurationError(f"a member's {name} must be {words}, not: {getattr(value, name)!r}")
+
+
 def changed(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass object that differ from their defaults, or have none."""
+    """Return the fields of a dataclass object that differ from their defaults or have no default."""
     values = {each.name: (getattr(value, each.name), each.default) for each in fields(value)}
     return {name: found for name, (found, default) in values.items() if default is MISSING or found != default}

@@ -1,4 +1,4 @@
-"""A member whose law is a table: exact, instant, float64. For tests, documentation and exact laws."""
+"""A member whose next-token distributions are a table in float64. For tests, documentation and exact checks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,10 +10,10 @@ from unisono.members.tokens import Append, TokenMember
 
 
 class TableMember(TokenMember):
-    """A Markov chain of order one: the law of the next token given the last.
+    """A Markov chain of order one: the next token depends on the last token only.
 
     Args:
-        laws: [V, V] probabilities; row t is the law after token t. Zeros are allowed.
+        laws: [V, V] probabilities; row t is the distribution after token t. Zeros are allowed.
         name, parameters, context_length: as in `Member`.
     """
 
@@ -32,11 +32,9 @@ class TableMember(TokenMember):
 
     @classmethod
     def random(cls, vocabulary: int, seed: int, name: str = "table", parameters: int = 1) -> "TableMember":
-        """Rows drawn from a flat Dirichlet law: unequal members for unequal seeds."""
-        variates = torch.rand(
-            vocabulary, vocabulary, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-        )
-        weights = -variates.log()
+        """Return a table whose rows are drawn from a flat Dirichlet distribution."""
+        generator = torch.Generator().manual_seed(seed)
+        weights = -torch.rand(vocabulary, vocabulary, generator=generator, dtype=torch.float64).log()
         return cls(weights / weights.sum(-1, keepdim=True), name, parameters)
 
     @property
@@ -58,12 +56,11 @@ class TableMember(TokenMember):
     def score(self, work: Sequence[Work]) -> list[Scores]:
         return [Scores(self._scored(self._append(item))) for item in work]
 
-    def _scored(self, item: Append) -> Tensor:
-        """Logits [keep, V]."""
+    def _scored(self, item: Append) -> Tensor:  # [keep, V]
         tokens = [int(token) for token in item.tokens]
         self._slots[item.slot].extend(tokens)
         return self._logits[torch.tensor(tokens[len(tokens) - item.keep :]).long()]
 
     def law(self, prefix: Sequence[int]) -> Tensor:
-        """The exact law [V] of the token after `prefix`, for brute-force references."""
+        """Return the exact distribution [V] of the token after `prefix`."""
         return self._logits[prefix[-1]].exp()

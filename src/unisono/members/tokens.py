@@ -1,4 +1,4 @@
-"""Members that read token ids and can be cut at any length: what `Member` asks of contexts and lengths, done once."""
+"""Contexts and lengths for members that read token ids and can be rolled back to any length."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from unisono.transfer import Token
 
 @dataclass(frozen=True)
 class Append:
-    """Tokens to append to a slot, at least one, and of how many of the last ones to return scores (0 to all)."""
+    """Tokens to append to a slot (at least one). Scores of the last `keep` tokens are returned (0 to all)."""
 
     slot: int
     tokens: Sequence[Token]
@@ -21,11 +21,10 @@ class Append:
 
 
 class TokenMember:
-    """A part of a member. A subclass adds the tokens that it scores to `_slots`; or it keeps slots of its own, says how many
-    tokens one holds, and cuts it.
+    """A base class that implements the methods of `Member` for contexts and lengths.
 
-    Attributes:
-        context_length: as in `Member`.
+    A subclass adds the tokens that it scores to `_slots`. A subclass that stores slots elsewhere overrides `_open`,
+    `_fork`, `_close`, `_held` and `_cut`.
     """
 
     context_length: int | None
@@ -34,8 +33,8 @@ class TokenMember:
     sampling: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self) -> None:
-        self._contexts: dict[int, Context] = {}  # of the open slots
-        self._slots: dict[int, list[Any]] = {}  # the tokens that each holds
+        self._contexts: dict[int, Context] = {}  # open slot -> context
+        self._slots: dict[int, list[Any]] = {}  # open slot -> tokens
 
     def context(self, reading: Reading, warp: Warp) -> Context:
         return Context(len(reading.tokens), reading.tokens)
@@ -61,7 +60,7 @@ class TokenMember:
         self._contexts.pop(slot, None)
 
     def release(self) -> None:
-        """There is nothing to give back: a closed slot keeps no memory."""
+        """Do nothing: a closed slot keeps no memory."""
 
     def unread(self, slot: int) -> int:
         return max(0, self._contexts[slot].size - self._held(slot))
@@ -74,7 +73,7 @@ class TokenMember:
             self._cut(slot, self._contexts[slot].size + length)
 
     def _append(self, work: Work) -> Append:
-        """The work as tokens. For scores right behind a context that was read before, its last token is read again."""
+        """Return the work as tokens. The last token of a context is read again if its scores are needed once more."""
         context, held = self._contexts[work.slot], self._held(work.slot)
         pieces = context.tokens[held : held + work.read]
         if work.keep > len(work.tokens) and not pieces:
@@ -83,23 +82,21 @@ class TokenMember:
         return Append(work.slot, (*pieces, *work.tokens), work.keep, work.features)
 
     def _open(self) -> int:
-        """A slot without tokens."""
         slot = max(self._slots, default=0) + 1
         self._slots[slot] = []
         return slot
 
     def _fork(self, slot: int) -> int:
-        """A slot with the same tokens."""
         copy = self._open()
         self._slots[copy] = list(self._slots[slot])
         return copy
 
     def _close(self, slot: int) -> None:
-        """Free the slot, if it is open."""
+        """Free the slot; a slot that is not open is ignored."""
         self._slots.pop(slot, None)
 
     def _held(self, slot: int) -> int:
-        """How many tokens the slot holds, those of the context included."""
+        """Return how many tokens the slot holds, including the context."""
         return len(self._slots[slot])
 
     def _cut(self, slot: int, count: int) -> None:

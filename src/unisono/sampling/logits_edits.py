@@ -1,8 +1,8 @@
-"""Edits of logits that look at what was generated: bias, masks, penalties, a user's own processors.
+"""Edits of logits that depend on the generated tokens: bias, masks, penalties, a user's logits processors.
 
-They act, in that order, on whatever is warped: each member's logits in a warp-first combination, the combined ones
-otherwise. Every position sees exactly the tokens in front of it, open proposals included, as in standard decoding;
-nothing is remembered between calls, so a rollback needs no care.
+They are applied in this order before the warp: to each member's logits if the combination warps each member, else to
+the combined logits. Each position depends exactly on the tokens in front of it, open proposals included, as in standard
+decoding. No state is kept between calls, so a rollback needs no extra work.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,13 @@ from unisono.sampling.warp import Warp
 
 @dataclass(frozen=True)
 class Edits:
-    """What to do to logits before they are tempered. The default does nothing.
+    """Edits of logits before the warp. The default changes nothing.
 
-    bias: added to the logits of ids. allowed: if given, the only ids with mass. banned: token sequences that may not be
-    completed. min_tokens: how many tokens come before the first of `ends`. repetition: divides positive and multiplies
-    negative logits of tokens of prompt and output; presence, frequency: subtracted once, and per occurrence, for tokens
-    of the output. processors: called once per position, prompt and output in front of them.
+    bias: id -> number added to its logit. allowed: if given, all other ids get -inf. banned: token sequences that must
+    not be completed. min_tokens: number of tokens before the first token of `ends`. repetition: divides positive and
+    multiplies negative logits of tokens in prompt and output; presence, frequency: subtracted once, or once per
+    occurrence, from tokens in the output. processors: called once per position with the tokens of prompt and output in
+    front of it.
     """
 
     bias: Mapping[int, float] = field(default_factory=dict)
@@ -40,7 +41,7 @@ class Edits:
         return self == Edits(ends=self.ends)
 
     def __call__(self, logits: Tensor, prompt: Sequence[int], generated: Sequence[Sequence[int]]) -> Tensor:
-        """Edit logits [K, V]; position k comes after `prompt` and `generated[k]`. The argument is not changed."""
+        """Return the edited logits [K, V] as a new tensor; position k comes after `prompt` and `generated[k]`."""
         logits = self._masked(self._biased(logits), generated)
         if self.repetition != 1 or self.presence or self.frequency:
             logits = self._penalised(logits, prompt, generated)
@@ -51,11 +52,11 @@ class Edits:
         return logits
 
     def watched(self) -> "Edits":
-        """The same for one row, which finds out whether the processors remember anything."""
+        """Return these edits for one row, with processors that are checked for state between calls."""
         return replace(self, processors=tuple(Watched(process) for process in self.processors))
 
     def check(self) -> None:
-        """Raise RequestError if a watched processor answers its first question otherwise now."""
+        """Raise RequestError if a watched processor now gives another result for its first call."""
         for process in self.processors:
             if isinstance(process, Watched):
                 process.check()
@@ -74,7 +75,7 @@ class Edits:
             banned = [words[-1] for words in self.banned if _ends_with(prefix, words[:-1])]
             if len(prefix) < self.min_tokens:
                 banned += self.ends
-            row[[token for token in banned if token < len(row)]] = -torch.inf  # no member has the others
+            row[[token for token in banned if token < len(row)]] = -torch.inf  # ends may lie outside the logits
         return logits
 
     def _penalised(self, logits: Tensor, prompt: Sequence[int], generated: Sequence[Sequence[int]]) -> Tensor:
@@ -105,7 +106,6 @@ class EditedWarp:
         return self.warp.greedy
 
     def untempered(self) -> "EditedWarp":
-        """The same edits at temperature 1, without truncation."""
         return replace(self, warp=self.warp.untempered())
 
     def __call__(self, logits: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""A user's logits processors, and whether they keep to what exact decoding needs: the same answer to the same question.
+"""A user's logits processors, and a check that they are pure functions: equal arguments give equal logits.
 
-Proposals are rolled back, and several members ask about one position. So a processor is asked about any tokens, in any
-order, and more than once.
+Exact decoding needs this: proposals are rolled back, and a position is processed for several members. So a processor
+may be called with any tokens, in any order, and more than once.
 """
 
 import random
@@ -19,10 +19,10 @@ STATE = " when asked again about the same tokens: it keeps state from call to ca
 
 
 class Watched:
-    """A processor in one row; used like the processor itself.
+    """A processor of one row. It is called like the processor itself.
 
-    The row's first question and its answer are kept. The question is asked again after 1, 2, 4, 8, ... further ones, and
-    when the row has ended.
+    The arguments and result of the row's first call are kept. This call is repeated after 1, 2, 4, 8, ... further calls
+    and at the end of the row, and the results are compared.
     """
 
     def __init__(self, process: Processor) -> None:
@@ -31,10 +31,10 @@ class Watched:
         self._further = 0
 
     def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
-        """Logits [1, V] -> logits [1, V] that are nobody else's. The arguments are not changed.
+        """Return the processed logits [1, V] as a new tensor. The arguments are not changed.
 
         Raises:
-            RequestError: the processor fails, returns another shape, or answers its first question otherwise.
+            RequestError: the processor fails, returns another shape, or its first call gives another result now.
         """
         answer = self._answer(ids, logits, "" if self._first is None else "; it must not depend on earlier calls")
         if self._first is None:
@@ -46,11 +46,7 @@ class Watched:
         return answer
 
     def check(self) -> None:
-        """Ask the first question again.
-
-        Raises:
-            RequestError: the answer is another one, or the processor fails.
-        """
+        """Repeat the first call; raise RequestError if the result differs or the processor fails."""
         if self._first is None:
             return
         ids, logits, answer = self._first
@@ -82,10 +78,10 @@ class Watched:
             raise RequestError(
                 f"logits processor {self._name} must return logits of shape {tuple(logits.shape)}, not: {shape}"
             )
-        return found.to(logits.dtype, copy=True)  # the processor may return one and the same tensor each time
+        return found.to(logits.dtype, copy=True)  # a copy, since the processor may return the same tensor each time
 
 
 def _generators() -> list[object]:
-    """The states of the random generators that all code shares."""
+    """Return the states of the global random generators."""
     states = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
     return [random.getstate(), str(np.random.get_state()), *(state.tolist() for state in states)]  # noqa: NPY002

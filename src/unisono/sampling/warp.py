@@ -1,8 +1,7 @@
-"""Logits -> law. The only place where logits are tempered or truncated.
+"""Turn logits into probability distributions ("laws"). This is the only module that applies temperature and truncation.
 
-Order and definitions are those of transformers' logits warpers: temperature, top-k, top-p, min-p. Everything acts on
-the last dimension, so one call serves any number of positions. Rows of padding never reach this module: members cut
-their logits to the common vocabulary.
+Order and definitions are those of transformers' logits warpers: temperature, top-k, top-p, min-p. All functions work on
+the last dimension, so one call handles any number of positions. Members remove the logits of padding rows before.
 """
 
 from dataclasses import dataclass
@@ -15,25 +14,22 @@ from unisono.params import SamplingParams
 
 
 class AnyWarp(Protocol):
-    """Logits -> law: a `Warp`, or one behind edits."""
+    """A function from logits to distributions: a `Warp` or an `EditedWarp`."""
 
     @property
     def greedy(self) -> bool:
-        """Whether the law is one-hot."""
-        ...
+        """Return whether the distribution is one-hot."""
 
     def untempered(self) -> "AnyWarp":
-        """The same at temperature 1, without truncation."""
-        ...
+        """Return this warp at temperature 1 without truncation."""
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Logits [..., V] -> law [..., V]."""
-        ...
+        """Return the distributions [..., V] for logits [..., V]."""
 
 
 @dataclass(frozen=True)
 class Warp:
-    """How logits become a law. The default leaves them as they are: softmax at temperature 1."""
+    """Turns logits into distributions. The default is plain softmax: temperature 1 without truncation."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -49,19 +45,18 @@ class Warp:
         return self.temperature == 0
 
     def untempered(self) -> "Warp":
-        """The warp at temperature 1 without truncation."""
         return Warp()
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Logits [..., V], -inf where a token is impossible -> law [..., V] of the same dtype.
+        """Return the distributions [..., V] for logits [..., V], in the same dtype. -inf marks an impossible token.
 
-        At temperature 0 the law is one-hot at the largest logit, the lowest id among equals.
+        At temperature 0 the distribution is one-hot at the largest logit; the lowest id wins a tie.
         """
         if self.greedy:
             return one_hot(logits)
-        if self.top_k:  # no temperature changes the order, but the shift below rounds small differences away
+        if self.top_k:  # before the shift below, which may round small differences away
             logits = _keep_top_k(logits, self.top_k)
-        # With the largest logit at 0, a temperature near 0 makes the others -inf, not the whole law nan
+        # The largest logit becomes 0, so that a temperature near 0 makes only the others -inf, and no probability nan
         limits = torch.finfo(logits.dtype)
         logits = (logits - logits.amax(-1, keepdim=True)) / min(max(self.temperature, limits.tiny), limits.max)
         if self.top_p < 1:
@@ -72,13 +67,13 @@ class Warp:
 
 
 def one_hot(scores: Tensor) -> Tensor:
-    """All mass on the largest score of the last dimension; ties go to the lowest id."""
+    """Put all probability on the largest score of the last dimension; the lowest id wins a tie."""
     best = scores.argmax(-1, keepdim=True)
     return torch.zeros_like(scores).scatter_(-1, best, 1.0)
 
 
 def largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The largest scores of the last dimension and their ids, best first; ties go to the lowest id."""
+    """Return the `count` largest scores of the last dimension and their ids, best first; the lowest id wins a tie."""
     if count <= 1:
         ids = scores.argmax(-1, keepdim=True)[..., :count]
         return scores.gather(-1, ids), ids
@@ -104,5 +99,5 @@ def _keep_min_p(logits: Tensor, share: float) -> Tensor:
 
 
 def surely(scores: Tensor, laws: Tensor, greedy: bool) -> Tensor:
-    """How sure of its token a member is [...]: the largest probability in its laws [..., V], at temperature 1 if greedy."""
+    """Return the largest probability [...] at each position: in `laws`, or if greedy, in the softmax of `scores`."""
     return (Warp()(scores) if greedy else laws).amax(-1)

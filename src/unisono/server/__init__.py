@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server over collaborations, with a playground and metrics: `unisono serve`.
+"""The server of `unisono serve`: it offers collaborations behind OpenAI's API, with a playground and metrics.
 
-It needs the extra `server` (fastapi, uvicorn, prometheus-client); everything here uses the facade and what lies below.
+The package needs the extra `server` (fastapi, uvicorn, prometheus-client).
 """

@@ -1,4 +1,4 @@
-"""One line of the log per request, and the id that the client has of it too: the header X-Request-Id."""
+"""The access log: one line per request. The line and the response header X-Request-Id have the same id."""
 
 import logging
 import re
@@ -6,18 +6,22 @@ import time
 import uuid
 from urllib.parse import quote
 
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from unisono.server.errors import CLIENT_CLOSED
 
 LOG = logging.getLogger("unisono.server")
 HEADER = "X-Request-Id"
-ALLOWED = re.compile(rb"[!-~]{1,128}")  # else it might forge a line of the log
+ALLOWED = re.compile(r"[!-~]{1,128}")  # any other id could forge a line of the log
 LONGEST = 1000  # characters of a reason
 
 
 class Access:
-    """ASGI middleware that names each request and logs it: who, what, status, seconds, id, and why it was refused.
+    """ASGI middleware that gives each request an id and logs it: client, method, path, status, seconds, id, reason.
 
-    Whoever refuses a request puts the reason into the scope's state.
+    The id is the request's own X-Request-Id, or a new one. The code that refuses a request must put the reason into
+    `scope["state"]["reason"]`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -27,18 +31,16 @@ class Access:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        state = scope.setdefault("state", {})
-        state["request_id"], state["reason"] = _chosen(scope), ""
-        started, status = time.perf_counter(), 499  # unless an answer begins
+        given, state = Headers(scope=scope).get(HEADER, ""), scope.setdefault("state", {})
+        state["request_id"] = given if ALLOWED.fullmatch(given) else uuid.uuid4().hex
+        state["reason"] = ""
+        started, status = time.perf_counter(), CLIENT_CLOSED  # until a response begins
 
         async def named(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (HEADER.lower().encode(), state["request_id"].encode()),
-                ]
+                MutableHeaders(scope=message)[HEADER] = state["request_id"]
             await send(message)
 
         try:
@@ -50,14 +52,9 @@ class Access:
             _log(scope, status, time.perf_counter() - started)
 
 
-def _chosen(scope: Scope) -> str:
-    """The client's id of the request, or a new one."""
-    given: bytes = dict(scope["headers"]).get(HEADER.lower().encode(), b"")
-    return given.decode() if ALLOWED.fullmatch(given) else uuid.uuid4().hex
-
-
 def _log(scope: Scope, status: int, seconds: float) -> None:
-    client, reason = scope.get("client") or ("-",), scope["state"]["reason"][:LONGEST]
+    client, state = scope.get("client") or ("-",), scope["state"]
+    reason = state["reason"][:LONGEST]
     shown = reason if reason.isprintable() else ascii(reason)
     request = f"{scope['method']} {quote(scope['path'], errors='replace')}"
     LOG.info(
@@ -66,6 +63,6 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         request,
         status,
         seconds,
-        scope["state"]["request_id"],
+        state["request_id"],
         shown and f": {shown}",
     )

@@ -1,4 +1,4 @@
-"""The application: middleware, errors, the state of the server, and the endpoints of each vendor's API."""
+"""The FastAPI application: middleware, error handlers, endpoints, and the playground."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,18 +26,18 @@ from unisono.server.service import Service
 from unisono.server.sse import JSON, Refusal
 
 MISSING, WRONG_METHOD = 404, 405
-LONGEST = 200  # characters of a path that are repeated
+LONGEST = 200  # characters of a path that an error repeats
 STATIC = Path(__file__).parent / "static"
 POLICY = "default-src 'self'; style-src 'self'; script-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application; its threads run from startup to shutdown."""
+    """Return the application. It starts the decode threads at startup and stops them at shutdown."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         for worker in service.models.workers:
-            worker.start()
+            worker.thread.start()
         yield
         await run_in_threadpool(service.models.close, service.settings.reserve / 2)
 
@@ -48,13 +48,13 @@ def create_app(service: Service) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # `paths` redirects, and says so
+        redirect_slashes=False,  # `paths` redirects with a message
         default_response_class=JSON,
         responses=FAULTS,
     )
     app.add_middleware(BodyLimit, limit=service.settings.max_body, timeout=service.settings.timeout)
     app.add_middleware(Keys, keys=service.settings.keys)
-    app.add_middleware(Access)  # the outermost
+    app.add_middleware(Access)  # the outermost one, since it is added last
     _add_error_handlers(app)
     endpoints.add(app, service)
     _add_state(app, service)
@@ -63,28 +63,28 @@ def create_app(service: Service) -> FastAPI:
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
-    @app.head("/health", include_in_schema=False)  # balancers ask so
+    @app.head("/health", include_in_schema=False)  # load balancers use HEAD
     @app.get("/health")
     async def health() -> Response:
-        """Whether every decode thread lives."""
-        alive = all(worker.alive for worker in service.models.workers)
+        """Tell whether every decode thread is alive: status 200 or 500."""
+        alive = all(worker.thread.is_alive() for worker in service.models.workers)
         return JSON({"status": "ok" if alive else "failed"}, 200 if alive else 500)
 
     @app.head("/ready", include_in_schema=False)
     @app.get("/ready")
     async def ready() -> Response:
-        """Whether new requests are taken."""
+        """Tell whether the server accepts new requests: status 200 or 503."""
         return JSON({"status": "stopping" if service.closing else "ready"}, 503 if service.closing else 200)
 
     @app.head("/version", include_in_schema=False)
     @app.get("/version")
     async def version() -> Response:
-        """The version of unisono."""
+        """Return the version of unisono."""
         return JSON({"version": unisono.__version__})
 
     @app.get("/metrics")
     def metrics() -> Response:
-        """Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -98,35 +98,31 @@ def _add_playground(app: FastAPI) -> None:
 
 def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(errors.APIError)
-    async def refused(_: Request, error: errors.APIError) -> Response:
-        return Refusal(error)
-
     @app.exception_handler(UnisonoError)
-    async def mistaken(request: Request, error: UnisonoError) -> Response:
-        return await refused(request, errors.refused(error))
+    async def refused(_: Request, error: errors.APIError | UnisonoError) -> Response:
+        return Refusal(errors.refused(error) if isinstance(error, UnisonoError) else error)
 
     @app.exception_handler(CancelledError)
-    async def cancelled(request: Request, error: CancelledError) -> Response:
-        request.state.reason = "the client went away"
+    async def cancelled(request: Request, _: CancelledError) -> Response:
+        request.state.reason = errors.GONE
         return Response(status_code=errors.CLIENT_CLOSED)
 
     @app.exception_handler(RequestValidationError)
-    async def malformed(request: Request, error: RequestValidationError) -> Response:
-        return await refused(request, errors.malformed(error.errors()))
+    async def malformed(_: Request, error: RequestValidationError) -> Response:
+        return Refusal(errors.malformed(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         path, routes = quote(request.scope["path"])[:LONGEST], [each for each in app.routes if isinstance(each, Route)]
         if error.status_code == MISSING:
-            return await refused(request, paths.missing(path, {route.path for route in routes}))
+            return Refusal(paths.missing(path, {route.path for route in routes}))
         if error.status_code == WRONG_METHOD:
-            here = [route for route in routes if route.path_regex.match(path)]
-            methods = {method for route in here for method in route.methods or ()}
-            return await refused(request, paths.wrong_method(request.method, path, ", ".join(sorted(methods))))
-        return await refused(request, errors.APIError(error.status_code, str(error.detail), headers=error.headers))
+            methods = {method for route in routes if route.path_regex.match(path) for method in route.methods or ()}
+            return Refusal(paths.wrong_method(request.method, path, ", ".join(sorted(methods))))
+        return Refusal(errors.APIError(error.status_code, str(error.detail), headers=dict(error.headers or {})))
 
     @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:  # starlette logs it with its traceback
+    async def failed(request: Request, _: Exception) -> Response:  # starlette logs the exception with its traceback
         internal = errors.internal()
-        internal.headers[HEADER] = request.state.request_id  # this answer does not pass `Access`
-        return await refused(request, internal)
+        internal.headers[HEADER] = request.state.request_id  # this response does not pass through `Access`
+        return Refusal(internal)

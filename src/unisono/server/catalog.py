@@ -1,11 +1,11 @@
-"""What is served: named collaborations from one config, checked before any weights are read.
+"""The catalog of served models: named collaborations from one config file, checked before any weights are read.
 
 models:
   pair: {members: [zoo:code-m, zoo:code-n], combine: "weighted:0.7,0.3"}
   contrast: {members: [zoo:code-m, zoo:code-s], combine: "contrastive:0.1", sampling: {temperature: 0}}
 members_alone: true
 
-A config of one collaboration (`members`, `combine`, ...) is served under one name.
+A file may also describe a single collaboration (`members`, `combine`, ...), which gets one name.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ KEYS = ("models", "members_alone")
 
 @dataclass(frozen=True)
 class Catalog:
-    """Collaborations by the name that requests call them by; the first is the default of the playground."""
+    """Collaborations by the names that requests use. The first one is the default of the playground."""
 
     models: Mapping[str, Config]
 
@@ -33,27 +33,29 @@ class Catalog:
             _check(name, config)
 
     def with_members_alone(self) -> "Catalog":
-        """The same, and each member by itself under its own name."""
+        """Return a catalog that also serves each member alone, under the member's name.
+
+        Raises:
+            ConfigurationError: two models would have the same name.
+        """
         alone: dict[str, Config] = {}
         for config in self.models.values():
             for source in config.members:
-                name = source.called
-                if name in self.models or (name in alone and alone[name].members != (replace(source, name=None),)):
+                name, own = source.called, (replace(source, name=None),)
+                if name in self.models or (name in alone and alone[name].members != own):
                     raise ConfigurationError(f"member {name} cannot be served alone: another model has its name")
-                alone[name] = Config(
-                    (replace(source, name=None),), sampling=config.sampling, generation_config=config.generation_config
-                )
+                alone[name] = Config(own, sampling=config.sampling, generation_config=config.generation_config)
         return Catalog({**self.models, **alone})
 
 
 def read(path: Path, name: str | None = None) -> Catalog:
-    """The catalog in a YAML file.
+    """Return the catalog that a YAML file describes.
 
     Args:
-        name: of the model, where the file describes a single collaboration.
+        name: the name of the model, if the file describes a single collaboration.
 
     Raises:
-        ConfigurationError: it cannot be read, or has a key or value that is not understood.
+        ConfigurationError: the file cannot be read, or has an unknown key or a wrong value.
     """
     content = read_mapping(path)
     several = isinstance(content, Mapping) and "models" in content
@@ -73,12 +75,12 @@ def read(path: Path, name: str | None = None) -> Catalog:
 
 
 def single(config: Config, name: str | None = None) -> Catalog:
-    """One collaboration, under its members' names if nobody gives it one."""
+    """Return a catalog of one collaboration. Without a name, its members' names joined by `+` are its name."""
     return Catalog({name or "+".join(source.called for source in config.members): config})
 
 
 def _check(name: str, config: Config) -> None:
-    """Whatever can be known to be wrong without loading a model."""
+    """Raise a ConfigurationError for every mistake that can be found without loading a model."""
     if not name or not name.isprintable():
         raise ConfigurationError(f"a served model needs a printable name, not: {name!r}")
     if not config.members:

@@ -1,57 +1,55 @@
-"""Errors as OpenAI's clients expect them: one JSON shape, 4xx for the user's faults, 5xx for ours."""
+"""Errors in OpenAI's JSON shape: status 4xx for a faulty request, 5xx for a fault of the server."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from unisono.errors import RequestError, UnisonoError
 
-KINDS = {
-    401: "authentication_error",
-    404: "not_found_error",
-    429: "rate_limit_error",
-}  # of other 4xx: invalid_request_error
-CLIENT_CLOSED = 499  # nobody reads it; it only shows up in the access log
+# Types of errors by status; every other 4xx is an invalid_request_error
+KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+CLIENT_CLOSED = 499  # only the access log shows this status
+GONE = "the client went away"
 
 
+@dataclass(eq=False)
 class APIError(Exception):
-    """An answer that is an error.
+    """An error that the server sends as the response to a request.
 
-    status: of HTTP. parameter: the field of the request that is at fault. code: for programs. headers: of the answer.
+    status: the HTTP status. parameter: the name of the faulty field of the request. code: a fixed word for programs.
+    headers: additional headers of the response.
     """
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        parameter: str | None = None,
-        code: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.parameter = parameter
-        self.code = code
-        self.headers = dict(headers or {})
+    status: int
+    message: str
+    parameter: str | None = None
+    code: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.message
 
     @property
     def body(self) -> dict[str, Any]:
-        """OpenAI's JSON shape."""
+        """The error as OpenAI's JSON object."""
         kind = KINDS.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         return {"error": {"message": self.message, "type": kind, "param": self.parameter, "code": self.code}}
 
 
-def refused(error: UnisonoError, fields: Mapping[str, Any] | None = None) -> APIError:
-    """A mistake that the library found: the field is the one its message begins with, if the request has such a one."""
+def refused(error: UnisonoError, fields: Collection[str] = ()) -> APIError:
+    """Return an error of the library as an `APIError` with status 400.
+
+    Its parameter is the first word of the message, if `fields` (names of the request's fields) contains that word.
+    """
     word = re.match(r"\w+", str(error))
-    name = word[0] if word and fields and word[0] in fields else None
+    name = word[0] if word and word[0] in fields else None
     code = "context_length_exceeded" if isinstance(error, RequestError) and "too long" in str(error) else None
     return APIError(400, str(error), name, code)
 
 
 def internal() -> APIError:
-    """Our own fault, whose details are in the log and nowhere else."""
+    """Return the error for a fault of the server. The details are only in the log."""
     return APIError(500, "the server failed on this request; its log says why", code="internal_error")
 
 
@@ -64,9 +62,12 @@ def timed_out(seconds: float) -> APIError:
 
 
 def malformed(problems: Sequence[Mapping[str, Any]]) -> APIError:
-    """The first thing that is wrong with a request's form, by the name of its field."""
+    """Return the error for a body that does not fit the schema, from pydantic's list of problems.
+
+    The error reports one problem: an unknown or unsupported field if there is one, else the first.
+    """
     problem = min(problems, key=lambda each: "field" not in each.get("ctx", {}))
-    # Behind a field stand the names of the forms that were tried
+    # For a field with several types, pydantic appends the type that it tried, which contains a bracket
     place = [str(part) for part in problem["loc"] if part != "body" and "[" not in str(part)]
     if problem["type"] == "json_invalid":
         return APIError(400, "the body is not valid JSON")

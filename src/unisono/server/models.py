@@ -1,4 +1,4 @@
-"""The models that are served: each an ensemble with a thread that decodes; weights are shared between them."""
+"""The served models. Each one is an ensemble with a decode thread; ensembles share the weights of their members."""
 
 import logging
 import time
@@ -20,9 +20,10 @@ LOG = logging.getLogger("unisono.server")
 
 @dataclass(frozen=True)
 class Model:
-    """A collaboration as requests see it.
+    """A collaboration under the name that requests use.
 
-    guided: the worker of the same model beside itself, for `guidance_scale`; only for a model that combines one member.
+    guided: the worker for requests with `guidance_scale`. Its ensemble has the member twice: one reads the prompt, the
+    other one the negative prompt. None if the model combines more than one member.
     """
 
     name: str
@@ -41,36 +42,36 @@ class Model:
 
 
 class Models:
-    """All models, by name; the first is the default of the playground."""
+    """All served models by name. The first one is the default of the playground."""
 
     def __init__(self, models: Mapping[str, Model]) -> None:
         self.by_name = dict(models)
 
     @classmethod
     def load(cls, catalog: Catalog, settings: Settings, metrics: Metrics) -> "Models":
-        """Load every member once and make the ensembles; their threads do not run yet.
+        """Load every member once and build the ensembles. The decode threads are not started.
 
         Raises:
-            MemberError, ConfigurationError: as for `Ensemble.load`.
+            MemberError: a member cannot be loaded.
+            ConfigurationError: the members do not fit together.
         """
         loaded: Loaded = []
-        share = sum(1 if config.alone is None else 2 for config in catalog.models.values())  # with the guided ones
-        return cls(
-            {name: _model(name, config, settings, metrics, loaded, share) for name, config in catalog.models.items()}
-        )
+        share = sum(1 if config.alone is None else 2 for config in catalog.models.values())  # 2: also a guided one
+        models = catalog.models.items()
+        return cls({name: _model(name, config, settings, metrics, loaded, share) for name, config in models})
 
     def __getitem__(self, name: str) -> Model:
-        """The model of that name; APIError 404 if there is none."""
+        """Return the model with this name. Raise an `APIError` with status 404 if there is none."""
         if name not in self.by_name:
             known = ", ".join(self.by_name)
             raise APIError(404, f"there is no model {name!r}; this server has: {known}", "model", "model_not_found")
         return self.by_name[name]
 
     def speaking(self, name: str | None) -> Model:
-        """The model of that name; without a name the first one, if all have the same tokenizer.
+        """Return the model with this name, or the first model if `name` is None and all models have the same tokenizer.
 
         Raises:
-            APIError: 404 if there is none; 400 if a name is needed.
+            APIError: 404 if no model has the name; 400 if `name` is None and the tokenizers differ.
         """
         if name is not None:
             return self[name]
@@ -90,23 +91,23 @@ class Models:
         return [worker for model in self.by_name.values() for worker in model.workers]
 
     def close(self, seconds: float) -> None:
-        """End all jobs and all threads; those that are in the middle of a step are waited for so long together."""
+        """End all jobs and all threads. Wait at most `seconds` in total for steps that are still running."""
         end = time.monotonic() + seconds
         for worker in self.workers:
             worker.stop()
         for worker in self.workers:
-            worker.join(max(0.0, end - time.monotonic()))
+            worker.thread.join(max(0.0, end - time.monotonic()))
 
 
 def _model(name: str, config: Config, settings: Settings, metrics: Metrics, loaded: Loaded, share: int) -> Model:
-    """Args: share: among how many ensembles the memory for caches is divided."""
+    """Return a model. Each of its ensembles may use 1 / `share` of the memory for caches."""
     lineup, prompts = load_members(config.members, {}, loaded, config.draft, config.generation_config, config.threads)
     tokenizer = prompts.tokenizer
     if settings.chat_template is not None and tokenizer is not None and not tokenizer.chat_template:
         tokenizer.chat_template = settings.chat_template
     prompts.template.notify = LOG.warning
     memory, limit = cache_budget(lineup) // share, settings.rows + settings.queue
-    meter = Meter(metrics, name)  # also of the guided twin: one name, one model
+    meter = Meter(metrics, name)  # shared by the guided worker: both have one name in the metrics
 
     def worker(ensemble: Ensemble) -> Worker:
         return Worker(ensemble, meter, memory, limit, settings.timeout)
@@ -119,10 +120,7 @@ def _model(name: str, config: Config, settings: Settings, metrics: Metrics, load
         twice.template.notify = LOG.warning
         guided = worker(Ensemble(pair, twice, "guidance", rows=settings.rows, memory=memory))
     model = Model(name, config, worker(own), guided)
-    metrics.watch(
-        name,
-        running=lambda: sum(each.running() for each in model.workers),
-        waiting=lambda: sum(each.waiting() for each in model.workers),
-        cache=lambda: max(each.cache_use() for each in model.workers),
-    )
+    metrics.running.labels(name).set_function(lambda: sum(each.running() for each in model.workers))
+    metrics.waiting.labels(name).set_function(lambda: sum(each.waiting() for each in model.workers))
+    metrics.cache.labels(name).set_function(lambda: max(each.cache_use() for each in model.workers))
     return model

@@ -1,4 +1,4 @@
-"""What to use instead of a path that there is not, or of a method that a path does not take."""
+"""Errors for unknown paths and wrong methods. Each error names the endpoint or the method to use instead."""
 
 import re
 from collections.abc import Collection
@@ -6,7 +6,7 @@ from collections.abc import Collection
 from unisono.server.errors import APIError
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
-ELSEWHERE = (  # endpoints of OpenAI, Anthropic, vLLM, TGI, Ollama and llama.cpp by what they begin with, and what is here
+ELSEWHERE = (  # prefixes of paths that OpenAI, Anthropic, vLLM, TGI, Ollama and llama.cpp have, and a hint for each
     (r"/responses|/messages|/threads|/assistants|/conversations|/api/chat|/chat$|/invocations", f"use {CHAT}"),
     (r"/generate|/api/generate|/completion$|/infill|/edits|/engines", f"use {TEXT}"),
     (r"/embed|/rerank|/score|/pooling|/classify|/moderations|/api/embed",
@@ -19,10 +19,10 @@ ELSEWHERE = (  # endpoints of OpenAI, Anthropic, vLLM, TGI, Ollama and llama.cpp
 
 
 def missing(path: str, known: Collection[str]) -> APIError:
-    """The answer to a path that there is not. One slash too many at the end is a redirection.
+    """Return the error for an unknown path: status 404, or 307 if the path is right except for slashes at the end.
 
     Args:
-        known: the paths that there are.
+        known: the paths of this server.
     """
     near = _near(path, known)
     if near is not None and path.rstrip("/") == near:
@@ -36,15 +36,12 @@ def missing(path: str, known: Collection[str]) -> APIError:
 
 
 def wrong_method(method: str, path: str, allowed: str) -> APIError:
-    """The answer to a method that a path does not take."""
+    """Return the error for a method that a path does not take: status 405 with the header Allow."""
     return APIError(405, f"{path} does not take {method}; use {allowed}", headers={"Allow": allowed})
 
 
 def _near(path: str, known: Collection[str]) -> str | None:
-    """The longest known path that this one ends with, whatever stands before, and however it is divided by slashes."""
+    """Return the longest known path, with or without `/v1`, with which `path` ends. Repeated slashes count as one."""
     plain = re.sub("/+", "/", path).rstrip("/")
-    return next((near for near in sorted(known, key=len, reverse=True) if _ends_with(plain, near)), None)
-
-
-def _ends_with(path: str, near: str) -> bool:
-    return near != "/" and path.endswith(near.removeprefix("/v1"))
+    near = [each for each in known if each != "/" and plain.endswith(each.removeprefix("/v1"))]
+    return max(near, key=len, default=None)

@@ -1,4 +1,4 @@
-"""What a model thought apart from what it answers, as its text comes in."""
+"""Splits the text of a reasoning model into thoughts (between `<think>` and `</think>`) and the answer."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -11,42 +11,43 @@ TAGS = ("<think>", "</think>")
 
 
 def opened(text: str) -> bool:
-    """Whether what follows this text stands in a block of thoughts."""
+    """Return whether a text ends inside a thinking block."""
     return text.rfind(TAGS[0]) > text.rfind(TAGS[1])
 
 
 def ends_open(text: str) -> bool:
-    """Whether a text ends with the tag that opens a block, and blanks."""
+    """Return whether a text ends with the opening tag, ignoring blanks behind the tag."""
     return text.rstrip().endswith(TAGS[0])
 
 
 def silent_tags(tokenizer: Any) -> dict[int, str]:
-    """The tags that are special tokens, which add nothing to a text, by their ids."""
+    """Return the thinking tags that are special tokens, by token id. Decoding leaves such tokens out of a text."""
     added = tokenizer.added_tokens_decoder.items()
     return {index: str(token) for index, token in added if token.special and str(token) in TAGS}
 
 
 class Thoughts:
-    """A text that comes in pieces, apart: what stands between the tags of thoughts, and the rest. The tags are left out.
+    """Splits a text that arrives in pieces into thoughts and answer. The tags belong to neither.
 
     Args:
-        inside: whether the text begins in a block of thoughts. tags: those that add nothing to the text, by their tokens.
+        inside: whether the text begins inside a thinking block. tags: as `silent_tags` returns them.
     """
 
     def __init__(self, inside: bool, tags: Mapping[int, str] | None = None) -> None:
         self._inside = inside
-        self._held = ""  # what may become a tag
+        self._held = ""  # the beginning of a possible tag
         self._tags = tags or {}
-        self._due: deque[tuple[int, str]] = deque()  # tags that the text has not reached, and where they stand in it
-        self._read = self._shown = 0  # characters of tokens, and of the text, which stops may hold back
+        self._due: deque[tuple[int, str]] = deque()  # positions and tags that the text has not reached
+        # Characters of all tokens, and characters of the text, which lacks what a possible stop string holds back
+        self._read = self._shown = 0
 
     def read(self, pieces: Sequence[Piece], last: bool = False) -> tuple[str, str]:
-        """What was thought and what was said in these pieces of the text."""
+        """Return the thoughts and the answer in these pieces. `last` says that the text ends behind them."""
         return self.push("".join(map(self._tagged, pieces)), last)
 
     def push(self, text: str, last: bool = False) -> tuple[str, str]:
-        """What was thought and what was said in this piece; a block that nothing closes is thought to its end."""
-        found = ["", ""]  # said, thought
+        """Return the thoughts and the answer in `text`. A thinking block without a closing tag ends with the text."""
+        found = ["", ""]  # answer, thoughts
         rest = self._held + text
         while (tag := TAGS[self._inside]) in rest:
             before, _, rest = rest.partition(tag)
@@ -58,7 +59,7 @@ class Thoughts:
         return found[True], found[False]
 
     def _tagged(self, piece: Piece) -> str:
-        """The piece's text with the tags in it that have no text of their own."""
+        """Return the piece's text with the tags that decoding left out of it."""
         if piece.commit is not None and not piece.token_text and piece.commit.token in self._tags:
             self._due.append((self._read, self._tags[piece.commit.token]))
         self._read += len(piece.token_text)
@@ -72,5 +73,5 @@ class Thoughts:
 
 
 def _begun(text: str, tag: str) -> int:
-    """How many characters at the end of a text may become the tag."""
+    """Return how many characters at the end of a text are the beginning of the tag."""
     return next((length for length in range(len(tag) - 1, 0, -1) if text.endswith(tag[:length])), 0)

@@ -1,4 +1,4 @@
-"""What a request's speculation came to: vLLM's `metrics.speculative_decoding` and our `metrics.collaboration`."""
+"""The `metrics` object of a response: vLLM's `speculative_decoding` and our `collaboration`."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ from unisono.types import MemberStats
 
 
 def report(job: Job, detail: str | None) -> dict[str, Any] | None:
-    """The `metrics` object of a job that has ended.
+    """Return the `metrics` object of a job that has ended.
 
-    `mean_acceptance_length` is 1 + accepted / steps as vLLM defines it. Here the token behind an accepted run is a
-    proposal too, so `tokens_per_round` is what a round of the members really yields.
+    `mean_acceptance_length` is 1 + accepted / steps, as in vLLM. Here the token behind a run of accepted proposals may
+    be a proposal too, so `tokens_per_round` is the true number of tokens per round.
 
     Args:
-        detail: none, summary or detailed.
+        detail: "none", "summary" or "detailed".
 
     Returns:
-        None if it was not asked for; for several choices an object without numbers, as in vLLM.
+        None if `detail` is None or "none". For several choices both parts are None, as in vLLM.
     """
     if detail in (None, "none"):
         return None
@@ -47,7 +47,6 @@ def _collaboration(choice: Choice, detailed: bool) -> dict[str, Any]:
 
 
 def _member(stats: MemberStats, detailed: bool) -> dict[str, Any]:
-    """With the counts by position of the verified block, and by accepted length, if details are asked for."""
     found = {
         "proposed": stats.proposed,
         "accepted": stats.accepted,

@@ -1,13 +1,12 @@
-"""`unisono serve`: from a catalog to a running server, and back to an exit code."""
+"""Runs the server of `unisono serve` until a signal stops it."""
 
 import asyncio
-import contextlib
 import logging
-import os
 import signal
 import socket
 import warnings
-from collections.abc import Iterator
+from concurrent.futures import Future
+from types import FrameType
 
 import uvicorn
 
@@ -21,70 +20,54 @@ from unisono.server.settings import Settings
 from unisono.threads import apart
 
 BACKLOG = 2048
-KEEP_ALIVE = 75  # seconds; longer than clients keep idle connections, else a request may meet a closing one
+KEEP_ALIVE = 75  # seconds; longer than clients keep idle connections, so that no request meets a closing connection
 
 
 class Server(uvicorn.Server):
-    """uvicorn, except that a signal to end lets running requests finish first and then is no failure."""
+    """uvicorn's server, but SIGTERM or SIGINT lets running requests finish first, and the exit is a success."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
-        self._closing: asyncio.Task[None] | None = None
+        self._closing: Future[None] | None = None
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, number)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
-
-    def _stop(self, number: signal.Signals) -> None:
-        """The first signal ends politely, the second at once, as if nobody had asked for signals."""
-        if self._closing is not None:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
-        self._closing = asyncio.ensure_future(self._close())
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Close the server at the first signal. At the second one, end the process by the signal's default action."""
+        if self._closing is None:
+            self._closing = asyncio.run_coroutine_threadsafe(self._close(), asyncio.get_running_loop())
+        else:
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
 
     async def _close(self) -> None:
-        """Requests get their time first: meanwhile the socket still answers that there is no new work to be had."""
+        """Close the service before uvicorn stops. Until then, new requests get status 503."""
         await self._service.close()
         self.should_exit = True
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The server's socket, bound before anything is loaded; ConfigurationError if the address cannot be had."""
+    """Return a socket that listens at the settings' address. Raise a ConfigurationError if that is impossible."""
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        raise ConfigurationError(
-            f"cannot listen at {where}: {error.strerror or error}; try another --host or --port"
-        ) from error
+        where, reason = f"{settings.host}:{settings.port}", error.strerror or error
+        raise ConfigurationError(f"cannot listen at {where}: {reason}; try another --host or --port") from error
 
 
 def serve(catalog: Catalog, settings: Settings) -> None:
-    """Load the models and serve them until a signal to end comes.
+    """Load the models and serve them until SIGTERM or SIGINT arrives.
 
     Raises:
-        ConfigurationError: the address cannot be had; before anything is loaded.
+        ConfigurationError: the address is not available; this is found before any model is loaded.
         MemberError: a model cannot be loaded.
     """
     with listen(settings) as bound:
         if settings.public and not settings.keys:
-            warnings.warn(
-                f"{settings.host} is a public address and there is no API key: whoever reaches it can use it; "
-                "set --api-key",
-                stacklevel=2,
-            )
+            message = "is a public address and there is no API key: whoever reaches it can use it; set --api-key"
+            warnings.warn(f"{settings.host} {message}", stacklevel=2)
         metrics = Metrics()
-        models = apart(lambda: Models.load(catalog, settings, metrics))  # the decode threads compute from here on
+        models = apart(lambda: Models.load(catalog, settings, metrics))  # this thread computes nothing after loading
         _run(Service(settings, models, metrics), bound)
 
 
@@ -96,17 +79,14 @@ def _run(service: Service, bound: socket.socket) -> None:
     logger.info("serving %s at http://%s:%d", names, host, port)
     for name, model in service.models.by_name.items():
         if rounding := model.ensemble.lineup.rounding:
-            logger.info(
-                "%s: in %s, one seed may give two texts where rounding tips a near-tie; see --deterministic",
-                name,
-                rounding,
-            )
+            message = "%s: in %s, one seed may give two texts where rounding tips a near-tie; see --deterministic"
+            logger.info(message, name, rounding)
     config = uvicorn.Config(
         create_app(service),
         log_level="info",
-        access_log=False,  # `Access` writes one that says more
+        access_log=False,  # `Access` writes the access log
         ws="none",
-        timeout_graceful_shutdown=service.settings.reserve / 4,  # type: ignore[arg-type]  # whoever does not read or write
+        timeout_graceful_shutdown=service.settings.reserve / 4,  # type: ignore[arg-type]  # for clients that are idle
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE,
     )

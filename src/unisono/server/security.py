@@ -1,4 +1,4 @@
-"""Who may come in, and with how much: API keys, and a limit on bodies."""
+"""Checks before a request reaches the application: API keys, and limits on the size and the time of a body."""
 
 import asyncio
 import hmac
@@ -9,11 +9,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from unisono.server.errors import APIError, shutting_down
 from unisono.server.sse import Refusal
 
-OPEN = ("/", "/health", "/ready", "/version")  # what tells nothing about requests; and the playground's page
+OPEN = ("/", "/health", "/ready", "/version")  # need no key: they reveal nothing about requests
 
 
 class Keys:
-    """ASGI middleware that lets in who has one of the keys; without keys, everybody."""
+    """ASGI middleware that requires one of the keys. If `keys` is empty, every request passes."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self._app = app
@@ -21,25 +21,25 @@ class Keys:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         closed = scope["type"] == "http" and not (scope["path"] in OPEN or scope["path"].startswith("/static/"))
+        answer: ASGIApp = self._app
         if closed and self._keys and not self._knows(scope):
             message, header = "give a valid API key, as in: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"}
-            await Refusal(APIError(401, message, code="invalid_api_key", headers=header))(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+            answer = Refusal(APIError(401, message, code="invalid_api_key", headers=header))
+        await answer(scope, receive, send)
 
     def _knows(self, scope: Scope) -> bool:
         given = dict(scope["headers"]).get(b"authorization", b"")
         scheme, _, key = given.partition(b" ")
-        # All keys are compared, each in constant time: how long it takes tells nothing
+        # Every key is compared, each in constant time, so the duration reveals nothing about the keys
         matches = [hmac.compare_digest(known, key.strip()) for known in self._keys]
         return scheme.lower() == b"bearer" and any(matches)
 
 
 class BodyLimit:
-    """ASGI middleware that reads bodies before the application does, and refuses those that are too large or too slow.
+    """ASGI middleware that reads a whole body before it calls the application. It refuses bodies over either limit.
 
     Args:
-        limit: bytes. timeout: seconds from the first byte to the last.
+        limit: the largest size in bytes. timeout: seconds in which the whole body must arrive.
     """
 
     def __init__(self, app: ASGIApp, limit: int, timeout: float) -> None:
@@ -52,17 +52,10 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         try:
-            async with asyncio.timeout(self._timeout):
-                messages = await self._read(scope, receive)
+            messages = await self._read(scope, receive)
         except APIError as error:
-            await _refuse(error, scope, receive, send)
-            return
-        except TimeoutError:
-            late = APIError(408, f"the body took longer than {self._timeout:g} seconds, this server's limit")
-            await _refuse(late, scope, receive, send)
-            return
-        except asyncio.CancelledError:  # the server ends and waits no longer
-            await _refuse(shutting_down(), scope, receive, send)
+            error.headers["Connection"] = "close"
+            await Refusal(error)(scope, receive, send)
             return
         if messages[-1]["type"] == "http.disconnect":
             return
@@ -73,7 +66,20 @@ class BodyLimit:
         await self._app(scope, replay, send)
 
     async def _read(self, scope: Scope, receive: Receive) -> list[Message]:
-        """The messages of the body; APIError as soon as it is too large."""
+        """Return the messages of the body.
+
+        Raises:
+            APIError: 413 as soon as the body is known to be too large; 408 after the timeout; 503 if the server stops.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._messages(scope, receive)
+        except TimeoutError:
+            raise APIError(408, f"the body took longer than {self._timeout:g} seconds, this server's limit") from None
+        except asyncio.CancelledError:
+            raise shutting_down() from None
+
+    async def _messages(self, scope: Scope, receive: Receive) -> list[Message]:
         error = APIError(413, f"the body has more than {self._limit} bytes, this server's limit")
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._limit:
@@ -87,8 +93,3 @@ class BodyLimit:
             if size > self._limit:
                 raise error
         return messages
-
-
-async def _refuse(error: APIError, scope: Scope, receive: Receive, send: Send) -> None:
-    error.headers["Connection"] = "close"
-    await Refusal(error)(scope, receive, send)

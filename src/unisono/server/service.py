@@ -1,4 +1,4 @@
-"""What the endpoints share."""
+"""The state that all endpoints share."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from unisono.server.settings import Settings
 
 @dataclass
 class Service:
-    """What the endpoints share. `closing` turns true when the server stops: new work is refused from then on."""
+    """The state that all endpoints share. While `closing` is true, the server refuses new requests."""
 
     settings: Settings
     models: Models
@@ -20,11 +20,12 @@ class Service:
     closing: bool = False
 
     def require_open(self) -> None:
+        """Raise an `APIError` with status 503 if the server is stopping."""
         if self.closing:
             raise errors.shutting_down()
 
     async def close(self) -> None:
-        """Refuse new work, let running requests finish for most of the grace time, then end them."""
+        """Refuse new requests, let running ones go on for the grace time minus `reserve`, then end them."""
         self.closing = True
         end = time.monotonic() + self.settings.grace - self.settings.reserve
         while any(worker.load for worker in self.models.workers) and time.monotonic() < end:

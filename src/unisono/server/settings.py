@@ -1,4 +1,4 @@
-"""How the server runs: its address, its keys, its limits. Checked before anything is loaded."""
+"""The settings of the server: address, keys, limits. They are checked before any model is loaded."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -13,17 +13,16 @@ LARGEST_PORT = 65535
 
 @dataclass(frozen=True)
 class Settings:
-    """What the operator decides.
+    """The settings of the server, which its operator chooses.
 
-    keys: any of them opens the API; none leaves it open. allow: which parts of `collaboration` a request may set.
-    rows: requests that run at the same time, per model. queue: how many more may wait, per model.
-    max_body: bytes of a request. max_tokens: the most that a request may ask for; None for as many as the context holds.
-    timeout: seconds that a request may take. grace: seconds from a signal to end to the exit; running requests get them,
-    except for a `reserve` at their end in which streams are ended and threads stop.
-    chat_template: Jinja text for members without a template of their own.
-    trust_templates: a request may bring the text of a chat template.
-    reasoning_parser: `think` to give what stands between `<think>` and `</think>` a field of its own in chats; None: not.
-    log_prompts: write prompts to the log.
+    keys: the accepted API keys; without keys the API is open. allow: parts of `collaboration` that a request may set.
+    rows: the most rows that run at the same time, per model. queue: the most rows that wait, per model.
+    max_body: the largest body of a request in bytes. max_tokens: the largest `max_tokens` of a request; None for no
+    limit but the context. timeout: seconds that a request may take.
+    grace: seconds from SIGTERM or SIGINT to the exit. Running requests may use all but the last `reserve` seconds.
+    chat_template: a Jinja template for members without one. trust_templates: whether a request may contain a template.
+    reasoning_parser: `think` moves text between `<think>` and `</think>` from a chat's content to `reasoning_content`.
+    log_prompts: whether prompts are written to the log.
 
     Raises:
         ConfigurationError: a value is out of its range; the message names it.
@@ -46,7 +45,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in (("rows", 1), ("queue", 0), ("max_body", 1), ("timeout", 0), ("grace", 0)):
-            if not least <= getattr(self, name) < inf:  # nor is `nan` a time
+            if not least <= getattr(self, name) < inf:  # `nan` fails this test too
                 raise ConfigurationError(f"{name} must be {least} or more, not: {getattr(self, name)}")
         if not self.timeout:
             raise ConfigurationError("timeout must be more than 0, not: 0; no request would be answered")
@@ -64,15 +63,15 @@ class Settings:
 
     @property
     def reserve(self) -> float:
-        """Seconds of the grace time that ending takes."""
+        """The last seconds of the grace time, in which the server ends streams and stops threads."""
         return min(2.0, self.grace / 2)
 
     @property
     def public(self) -> bool:
-        """Whether other machines can reach the address."""
+        """Whether other machines may reach the address. A host name other than localhost counts as public."""
         if self.host == "localhost":
             return False
         try:
             return not ipaddress.ip_address(self.host).is_loopback
-        except ValueError:  # a name, whatever it resolves to
+        except ValueError:  # a host name
             return True

@@ -1,4 +1,4 @@
-"""JSON and server-sent events on the wire."""
+"""Responses as JSON and as server-sent events."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from unisono.server.errors import APIError
@@ -16,28 +16,25 @@ HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 def encode(content: Any) -> bytes:
-    """JSON in UTF-8; half of a surrogate pair, which UTF-8 does not have, stays an escape."""
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(
-        "utf-8", "backslashreplace"
-    )
+    """Return `content` as JSON in UTF-8. A lone surrogate, which UTF-8 cannot encode, is written as an escape."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace")
 
 
 def event(content: Any) -> bytes:
-    """One event of a stream."""
+    """Return `content` as one server-sent event."""
     return b"data: " + encode(content) + b"\n\n"
 
 
-class JSON(Response):
-    """An answer in one piece."""
-
-    media_type = "application/json"
+class JSON(JSONResponse):
+    """A JSON response whose text may contain lone surrogates."""
 
     def render(self, content: Any) -> bytes:
         return encode(content)
 
 
 class Refusal(JSON):
-    """An error as an answer; its message is the reason that the log gives."""
+    """The response for an error. The access log shows the error's message as the reason."""
 
     def __init__(self, error: APIError) -> None:
         super().__init__(error.body, error.status, headers=error.headers)
@@ -49,7 +46,7 @@ class Refusal(JSON):
 
 
 class Stream(StreamingResponse):
-    """Events one by one. When the server ends, a client who does not read them is left."""
+    """A response of server-sent events. If the server stops while a client does not read, it ends without an error."""
 
     media_type = "text/event-stream"
 

@@ -1,1 +1,1 @@
-"""What is read and written: prompts, the output of a request, coloured tokens."""
+"""Prompts, the text of an answer, and tokens in colour."""

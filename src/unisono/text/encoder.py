@@ -1,4 +1,4 @@
-"""Texts and conversations as token ids, by the members' common tokenizer."""
+"""Encode texts and conversations as token ids with the members' common tokenizer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,12 @@ from unisono.text.template import Template
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation that the members are to answer.
+    """A conversation that the members answer. Options that contradict each other raise RequestError.
 
-    messages: each with a role and a content, which is a text or a list of text parts. chat_template: the name of one of the
-    tokenizer's templates, or a text in Jinja. chat_template_kwargs: variables of the template, as `enable_thinking`.
-    continue_final_message: the last message is left open and continued. add_generation_prompt: whether the beginning of the
-    assistant's turn is written; None: unless the last message is continued.
-
-    Raises:
-        RequestError: the options contradict each other.
+    messages: each has a role and a content; the content is a text or a list of text parts. chat_template: the name of
+    one of the tokenizer's templates, or a template in Jinja. chat_template_kwargs: variables for the template, such as
+    `enable_thinking`. continue_final_message: continue the last message instead of starting a new one.
+    add_generation_prompt: whether to write the beginning of the assistant's turn; None: if no message is continued.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -35,15 +32,15 @@ class Chat:
 
     @property
     def opened(self) -> bool:
-        """Whether the beginning of the assistant's turn is written."""
+        """Return whether the beginning of the assistant's turn is written."""
         return not self.continue_final_message if self.add_generation_prompt is None else self.add_generation_prompt
 
 
 class Encoder:
-    """See the module. Every method raises RequestError for a text that is not UTF-8.
+    """Encodes texts and conversations. Every method raises RequestError for a text that is not valid UTF-8.
 
     Args:
-        tokenizer: of transformers; None for members that have none, which know no texts.
+        tokenizer: a tokenizer of transformers; None if the members have none, then texts cannot be encoded.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -51,7 +48,7 @@ class Encoder:
         self.template = Template(tokenizer)
 
     def text(self, text: str) -> tuple[int, ...]:
-        """Ids of a text, without those that the tokenizer adds."""
+        """Return the ids of a text, without special tokens around it."""
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
@@ -59,15 +56,11 @@ class Encoder:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
     def spellings(self, word: str) -> set[tuple[int, ...]]:
-        """The tokens of a word, alone and behind a space."""
+        """Return the token ids of a word alone and of the word after a space."""
         return {self.text(text) for text in (word, " " + word.lstrip())}
 
     def chat(self, chat: Chat) -> tuple[int, ...]:
-        """Ids of a conversation, ready for the answer.
-
-        Raises:
-            RequestError: there is no such chat template, it refuses the messages, or a message is malformed.
-        """
+        """Return the ids of a conversation, up to where the answer begins; errors are as for `Template.write`."""
         text = self.template.write(
             chat.messages,
             chat.chat_template,

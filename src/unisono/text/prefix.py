@@ -1,13 +1,13 @@
-"""What stands in front of a text: the one rule for every entry point.
+"""The prefix of a text: the special tokens that each member reads before the text. All entry points use these rules.
 
-Each member reads its own prefix, and then all members read the same tokens.
+Each member reads its own prefix. Then all members read the same tokens.
 
-- The prefix of a text is what the member's own tokenizer puts in front of it, mostly a beginning-of-text token (BOS) or
-  nothing. What the tokenizer does counts, not its flags. A text that begins with this prefix gets no second one.
-- In a conversation, the BOS that the first member's template wrote is exchanged for the member's own: for what the
-  member's own chat template writes in front; without a template, for its tokenizer's prefix. A member without a template
-  whose tokenizer has the prefix of the first one reads what the first one's template wrote.
-- An empty prompt that is to be scored is the tokenizer's BOS, or else its end-of-text token.
+- The prefix of a text is whatever the member's own tokenizer puts in front of it, usually a beginning-of-text token
+  (BOS) or nothing. Flags of the tokenizer are not read. A text that already begins with the prefix gets no second one.
+- In a conversation, the prefix written by the first member's template is replaced by the prefix that the member's own
+  template writes, or by its tokenizer's prefix if it has no template. A member without a template keeps the first
+  member's prefix if both tokenizers have the same prefix.
+- An empty prompt before a continuation to score is read as the tokenizer's BOS, or else as its end-of-text token.
 - Token ids are read as given, without a prefix.
 
 A prefix may lie outside the common vocabulary, since only its own member reads it.
@@ -30,23 +30,23 @@ class Prefix:
     """The prefixes of one member.
 
     Args:
-        tokenizer: of transformers. rows: how many tokens the member's model has.
+        tokenizer: a tokenizer of transformers. rows: number of tokens of the member's model.
     """
 
     def __init__(self, tokenizer: Any, rows: int) -> None:
         self._tokenizer, self._rows = tokenizer, rows
 
     def text(self, ids: Ids, text: str) -> Reading:
-        """A text, whose own tokens are `ids`."""
+        """Return the `Reading` of a text whose token ids without a prefix are `ids`."""
         before, behind = self._around
         before = () if ids[: len(before)] == before else before
         return Reading((*before, *ids, *behind), text, len(before))
 
     def pair(self, encode: Callable[[str], Ids], prompt: str, continuation: str) -> tuple[Reading, Ids]:
-        """A prompt, and the tokens of what continues it: the two are encoded together, as lm-evaluation-harness does.
+        """Return the `Reading` of a prompt and the tokens of its continuation, encoded together with the prompt.
 
         Args:
-            encode: the tokens of a text, without a prefix.
+            encode: returns the tokens of a text, without a prefix.
         """
         whole = encode(prompt + continuation)
         if not prompt:
@@ -56,11 +56,7 @@ class Prefix:
         return reading, self.text(whole, prompt).tokens[len(reading.tokens) :]
 
     def empty(self) -> Reading:
-        """An empty prompt.
-
-        Raises:
-            RequestError: the tokenizer has neither a beginning-of-text nor an end-of-text token.
-        """
+        """Return the `Reading` of an empty prompt; raise RequestError if the tokenizer has no BOS and no EOS token."""
         start = self._tokenizer.bos_token_id
         start = self._tokenizer.eos_token_id if start is None else start
         if start is None:
@@ -68,14 +64,14 @@ class Prefix:
         return Reading(self._known((start,)), "", 1)
 
     def chat(self, ids: Ids, first: "Prefix") -> Reading:
-        """A conversation, as the template of the first member wrote it."""
+        """Return the `Reading` of a conversation. The template of the member with prefix `first` wrote `ids`."""
         count = first._written(ids)
         before = ids[:count] if self._is_like(first) else self._of_template
         return Reading((*before, *ids[count:]), None, len(before))
 
     @cached_property
     def _around(self) -> tuple[Ids, Ids]:
-        """What the tokenizer puts in front of a text and behind it."""
+        """Return the tokens that the tokenizer puts in front of a text and after it."""
         bare, full = (tuple(self._tokenizer.encode(PROBE, add_special_tokens=added)) for added in (False, True))
         places = [k for k in range(len(full) - len(bare) + 1) if full[k : k + len(bare)] == bare]
         if not places:
@@ -84,24 +80,24 @@ class Prefix:
 
     @cached_property
     def _of_template(self) -> Ids:
-        """What the member's own chat template writes in front; the tokenizer's prefix if there is no template that works."""
+        """Return the prefix that the member's own chat template writes; without one that works, the tokenizer's prefix."""
         if not getattr(self._tokenizer, "chat_template", None):
             return self._around[0]
         asked = [{"role": "user", "content": "a"}]
         try:
             text = self._tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
-        except Exception:  # a template may fail in any way; the first member's writes the conversation
+        except Exception:  # a template may raise any error; the first member's template writes the conversation
             return self._around[0]
         ids = tuple(self._tokenizer.encode(text, add_special_tokens=False))
         return ids[: self._written(ids)]
 
     def _written(self, ids: Ids) -> int:
-        """How many tokens at the beginning of a written conversation are a prefix."""
+        """Return how many tokens at the beginning of a conversation are its prefix."""
         starts = (self._around[0], (self._tokenizer.bos_token_id,))
         return next((len(start) for start in starts if start and ids[: len(start)] == start), 0)
 
     def _is_like(self, first: "Prefix") -> bool:
-        """Whether what the first member's template wrote in front is this member's own."""
+        """Return whether the prefix that the first member's template writes is also this member's prefix."""
         mine, other = self._tokenizer, first._tokenizer
         template = getattr(mine, "chat_template", None)
         same = not template or (template == other.chat_template and mine.bos_token_id == other.bos_token_id)
@@ -118,11 +114,11 @@ class Prefix:
 
 
 class Prefixes:
-    """The prefixes of all members, and what each member reads of a text.
+    """The prefixes of all members. The methods return what each member reads.
 
     Args:
-        encoder: splits texts. tokenizers, rows: of the members, as for `Prefix`.
-        templates: per member, what it reads instead of a prompt.
+        encoder: encodes texts. tokenizers, rows: one per member, as for `Prefix`.
+        templates: per member, its prompt with `{prompt}` in place of the user's prompt.
     """
 
     def __init__(
@@ -132,24 +128,26 @@ class Prefixes:
         self._members = [Prefix(*member) for member in zip(tokenizers, rows, strict=True)]
 
     def text(self, text: str) -> list[Reading]:
-        """Raises: RequestError: the text is empty."""
+        """Return the `Reading` of a text for each member; raise RequestError if the text is empty."""
         if not text:
             raise RequestError("the prompt is empty; give at least one token")
         return self._texts(text)
 
     def chat(self, ids: Ids) -> list[Reading]:
-        """Of a conversation, written with the first member's template."""
+        """Return the `Reading` of a conversation, written with the first member's template, for each member."""
         return [member.chat(ids, self._members[0]) for member in self._members]
 
     def empty(self) -> list[Reading]:
-        """Of an empty prompt that is to be scored."""
+        """Return the `Reading` of an empty prompt before a continuation to score, for each member."""
         return self._texts("")
 
     def pair(self, prompt: str, continuation: str) -> tuple[list[Reading], Ids]:
-        """Two texts, split as lm-evaluation-harness does: blanks at the prompt's end belong to the continuation.
+        """Return the `Reading` of a prompt for each member, and the tokens of its continuation.
+
+        As in lm-evaluation-harness, spaces at the end of the prompt are moved to the continuation.
 
         Raises:
-            RequestError: there is nothing to score, or members split differently.
+            RequestError: there is nothing to score, or the members' own prompts change the continuation's tokens.
         """
         bare = prompt.rstrip()
         continuation = prompt[len(bare) :] + continuation
@@ -175,10 +173,9 @@ class Prefixes:
 
 
 def shortened(readings: Sequence[Reading], units: Sequence[int], longest: int) -> list[Reading]:
-    """The ends of prompts, so that each member reads `longest` tokens at most; the last unit is scored, and not read.
+    """Return the ends of the prompts, so that each member reads at most `longest` tokens. The last unit is not read.
 
-    Raises:
-        RequestError: the units alone do not fit.
+    Raise RequestError if the units alone do not fit.
     """
     if len(units) > longest:
         raise RequestError(f"a continuation of {len(units)} tokens does not fit a context of {longest}")

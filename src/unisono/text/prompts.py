@@ -1,4 +1,4 @@
-"""From a prompt of any kind to what each member reads, checked against their vocabulary and their room."""
+"""Turn prompts of any kind into contexts, one per member, and check them against vocabulary and context length."""
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ UNLIMITED = 2**31
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt and a continuation that is to be scored: two texts, or two lists of token ids that are read as given.
+    """A prompt and a continuation to score: two texts, or two lists of token ids that are read as given.
 
-    An empty prompt may stand before either. longest: of a prompt that is too long, each member reads the end, so that it reads
-    so many tokens; without it, such a prompt is an error.
+    The prompt may be an empty text in both cases. longest: each member reads only the end of the prompt, so that it
+    reads at most `longest` tokens in all; if it is None, a prompt that is too long is an error.
     """
 
     prompt: Prompt
@@ -43,12 +43,12 @@ AnyPrompt = Prompt | Chat | Pair
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prompt that has passed every check.
+    """A prompt that has passed all checks.
 
-    contexts: per member, what it reads. units: those to be scored, if there are any. warp: what is left to be done to the
-    members' logits; nothing but the choice at temperature 0 where members warp by themselves. ends: what ends the answer of a
-    chat, beside what ends any text. prefixes: if prefixes differ in the combination, how many tokens that of each member has;
-    else empty. added: how many tokens the first member reads in front of the prompt's own.
+    contexts: one per member. units: the units to score, if any. warp: the warp that the decode loop applies; plain
+    softmax or argmax if the members warp by themselves. ends: tokens that end the answer of a chat, in addition to
+    those that end any text. prefixes: length of each member's prefix if the prefixes differ within the combination;
+    else empty. added: length of the prefix of the first member.
     """
 
     contexts: tuple[Context, ...]
@@ -60,19 +60,19 @@ class Prepared:
 
     @property
     def prefix(self) -> int:
-        """How many tokens that the first member reads in front are its own, and no part of the prompt."""
+        """Return the length of the first member's prefix if prefixes differ within the combination; else 0."""
         return self.prefixes[0] if self.prefixes else 0
 
 
 class Prompts:
-    """How text becomes what each member reads.
+    """Turns prompts into contexts, one per member.
 
     Args:
-        tokenizers: one per member, or None for each: then prompts are token ids and outputs have no text. The first one
-            splits texts and writes conversations; each says what its member reads in front (see `prefix`).
-        templates: per member, what it reads instead of the prompt.
-        lineup: the members, which make their contexts; not restricted yet to what they share.
-        vocabulary: what the members share.
+        tokenizers: one per member, or None for each: then prompts are token ids and outputs have no text. The first
+            one encodes texts and writes conversations. Each one determines its member's prefix (module `prefix`).
+        templates: per member, its prompt with `{prompt}` in place of the user's prompt.
+        lineup: the members before they are restricted to the common vocabulary.
+        vocabulary: the common vocabulary.
     """
 
     def __init__(
@@ -95,17 +95,17 @@ class Prompts:
         combination: Combination | None = None,
         negative: AnyPrompt | None = None,
     ) -> Prepared:
-        """One context per member.
+        """Return the prompt in the form that the members read, after all checks.
 
         Args:
-            params: say how laws are warped, and may have a negative prompt; what is to be scored is not warped.
-            combination: says who reads the negative prompt; without one, nobody does.
-            negative: a negative prompt of another kind than a text. Without one, it is the prompt's last token, as in
-                transformers, unless the member has a prompt of its own.
+            params: determine the warp and may contain a negative prompt. Units to score are not warped.
+            combination: determines which members read the negative prompt; None: none of them.
+            negative: a negative prompt that is not a text. Without any, its reader reads the last token of the prompt,
+                as in transformers, or its own prompt if it has one.
 
         Raises:
             RequestError: the prompt is empty, of the wrong kind, too long for a member, or has ids outside the
-                vocabulary; or there is a negative prompt that nobody reads.
+                vocabulary; or no member reads the negative prompt.
         """
         readings, units = self._pair(prompt) if isinstance(prompt, Pair) else (self.read(prompt), ())
         differing = self._differing(readings)
@@ -125,13 +125,10 @@ class Prompts:
         return Prepared(contexts, units, self._lineup.remaining(warp), ends, prefixes, readings[0].prefix)
 
     def itself(self, prepared: Prepared) -> Prepared | None:
-        """A prompt's own units to be scored; None if members of the combination read different prompts.
+        """Return a prompt prepared to score its own units; None if members of the combination read different prompts.
 
-        Scored is what stands behind the prefixes where these differ, else everything; and only from the second token on for a
-        member that has nothing in front of the first.
-
-        Raises:
-            RequestError: the prompt is too long for a member.
+        The units after the prefixes are scored, except the first if a member has nothing in front of it. Raise
+        RequestError if the prompt is too long for a member.
         """
         contexts, prefixes = prepared.contexts, prepared.prefixes or (0,) * len(prepared.contexts)
         combined = self._lineup.combined
@@ -146,11 +143,7 @@ class Prompts:
         return Prepared(own, units, Warp())
 
     def read(self, prompt: AnyPrompt) -> list[Reading]:
-        """What each member is asked to read.
-
-        Raises:
-            RequestError: the prompt is of the wrong kind, or an empty text.
-        """
+        """Return what each member reads; raise RequestError for a prompt of the wrong kind or an empty text."""
         if isinstance(prompt, str):
             if self.tokenizer is None:
                 raise RequestError("these members have no tokenizer; give the prompt as a list of token ids")
@@ -164,24 +157,19 @@ class Prompts:
         return self._prefixes.chat(tokens) if isinstance(prompt, Chat) else [Reading(tokens)] * len(self.templates)
 
     def ids(self, prompt: AnyPrompt) -> list[int]:
-        """Token ids of a text or a conversation, as the first member reads it.
-
-        Raises:
-            RequestError: as for `prepare`.
-        """
+        """Return the token ids of a text or a conversation, as the first member reads it; errors are as for `read`."""
         if isinstance(prompt, Chat):
             return list(self._encoder.chat(prompt))
         return list(self.read(prompt)[0].tokens)
 
     def turn_ends(self, template: str | None = None) -> frozenset[int]:
-        """What ends the assistant's turn in a chat template (see `Chat`), if the members know such a token."""
+        """Return the tokens of the common vocabulary that end the assistant's turn in a chat template (see `Chat`)."""
         return frozenset(end for end in self.template.ends(template) if end < self.vocabulary.size)
 
     def split(self, prompts: Prompt | Chat | Sequence[Prompt | Chat]) -> tuple[list[Any], bool]:
-        """Turn one or several prompts into a list. The second value is True if one was given: a text, a chat or a list of ids.
+        """Return a list of prompts, and whether the argument was one prompt: a text, a chat or a list of ids.
 
-        Raises:
-            RequestError: it is neither.
+        Raise RequestError if the argument is neither a prompt nor a list.
         """
         found = [prompts] if isinstance(prompts, str | Chat) else listed(prompts)
         if found is None or isinstance(prompts, Set):
@@ -190,28 +178,20 @@ class Prompts:
         return ([ids] if ids else found), isinstance(prompts, str | Chat) or bool(ids)
 
     def room(self, contexts: Sequence[Context]) -> int:
-        """How many units can follow, in the member with the least room.
-
-        Raises:
-            RequestError: none can.
-        """
+        """Return how many units the member with the least room can generate; raise RequestError if there is no room."""
         found = [(member.room(context, ()), member, context) for member, context in self._with(contexts)]
-        known = [(room, member, context) for room, member, context in found if room is not None]
-        if not known:
-            return UNLIMITED
-        room, member, context = min(known, key=lambda each: each[0])
-        if room < 1:
+        room, member, context = min(found, key=lambda each: UNLIMITED if each[0] is None else each[0])
+        if room is not None and room < 1:
             raise RequestError(
                 f"the prompt is too long: {context.size} tokens for a context of {member.context_length}, which must hold "
                 "the output too"
             )
-        return room
+        return UNLIMITED if room is None else room
 
     def edits(self, params: SamplingParams, ends: frozenset[int]) -> Edits:
-        """What the parameters do to logits before the warp.
+        """Return the edits of logits that the parameters describe.
 
-        Raises:
-            RequestError: an option needs a tokenizer and there is none, or names a token outside the vocabulary.
+        Raise RequestError if an option needs a missing tokenizer or names a token outside the vocabulary.
         """
         if self.tokenizer is None and (params.stop or params.bad_words):
             raise RequestError("stop and bad_words need a tokenizer; use stop_token_ids or logit_bias")
@@ -235,14 +215,13 @@ class Prompts:
         return zip(self._members, contexts, strict=True)
 
     def _differing(self, readings: Sequence[Reading]) -> bool:
-        """Whether the members of the combination read different prefixes."""
         combined = [readings[index] for index in self._lineup.combined]
         return len({each.tokens[: each.prefix] for each in combined}) > 1
 
     def _against(
         self, readings: list[Reading], combination: Combination | None, negative: AnyPrompt | None
     ) -> list[Reading]:
-        """The same with the negative prompt for those who read it."""
+        """Return the readings, with the negative prompt for the members whose role is `negative`."""
         roles = () if combination is None else combination.prompts
         if "negative" not in roles:
             if negative is not None:
@@ -261,7 +240,7 @@ class Prompts:
         return found
 
     def _pair(self, pair: Pair) -> tuple[list[Reading], tuple[int, ...]]:
-        """What each member reads, and the units to be scored."""
+        """Return what each member reads, and the units to score."""
         prompt, continuation = pair.prompt, pair.continuation
         units: list[int] | tuple[int, ...] | None
         empty = isinstance(prompt, str) and not prompt and self.tokenizer is not None
@@ -280,7 +259,7 @@ class Prompts:
 
     def _require_room(self, contexts: Sequence[Context], units: Sequence[int]) -> None:
         for member, context in self._with(contexts):
-            room = member.room(context, units[:-1])  # the last unit is scored, and not read
+            room = member.room(context, units[:-1])  # the last unit is scored but not read
             if room is not None and room < 0:
                 raise RequestError(
                     f"prompt and continuation are too long: {context.size + len(units)} tokens for a context of "
@@ -288,7 +267,7 @@ class Prompts:
                 )
 
     def _check_ids(self, ids: Sequence[int], prefix: int = 0) -> None:
-        """Check the ids behind the member's prefix, which only this member has to know."""
+        """Raise RequestError for an id after the prefix that some member does not know, or if there are no ids."""
         if not ids:
             raise RequestError("the prompt is empty; give at least one token")
         for token in ids[prefix:]:

@@ -1,4 +1,4 @@
-"""One tokenizer's chat templates: what they want of messages, and conversations as text."""
+"""Write conversations as text with the chat templates of one tokenizer."""
 
 import inspect
 import warnings
@@ -10,22 +10,22 @@ from jinja2 import TemplateError
 from unisono.errors import RequestError
 
 Message = Mapping[str, Any]
-MARK = "qzxprobe"  # a content that no template writes by itself
+MARK = "qzxprobe"  # a content that no template contains
 TURNS = ("user", "assistant")
 LEFT_OUT = "the chat template writes no system messages; they are left out"
-ROLES = ("system", "developer", *TURNS)  # those that probes ask for
+ROLES = ("system", "developer", *TURNS)  # roles that are tested with short conversations
 
 
 class Template:
-    """Conversations as text. What a template wants is found out once, by rendering short conversations with it.
+    """Writes conversations as text. Short test conversations show which roles and forms a template supports.
 
-    A content is handed over as a text or as a list of parts, as the template reads it. A `developer` message becomes a
-    `system` message where the template does not write that role. System messages go in front of the next user's turn where
-    it does not write those. A message that it would leave out is an error.
+    A template gets each content as a text or as a list of parts, whichever form it supports. If it does not write the
+    role `developer`, such messages become `system` messages. If it does not write system messages, they are put in
+    front of the next user's turn. A message that the template would leave out is an error.
 
     Args:
-        tokenizer: of transformers, or None.
-        notify: told in one sentence when messages are moved or left out.
+        tokenizer: a tokenizer of transformers, or None.
+        notify: is called with one sentence when messages are moved or left out.
     """
 
     def __init__(self, tokenizer: Any, notify: Callable[[str], object] = warnings.warn) -> None:
@@ -44,17 +44,17 @@ class Template:
         variables: Mapping[str, Any] | None = None,
         system: bool = True,
     ) -> str:
-        """A conversation as text.
+        """Return a conversation as text.
 
         Args:
-            template: the name of one of the tokenizer's templates, or a text in Jinja; None for the default.
-            opening: write the beginning of the assistant's turn behind the messages.
+            template: the name of one of the tokenizer's templates, or a template in Jinja; None for the default.
+            opening: write the beginning of the assistant's turn after the messages.
             continued: leave the last message open, to be continued.
-            variables: what else the template is told.
-            system: False leaves system messages out, with a notice, where the template does not write them.
+            variables: further variables of the template.
+            system: False leaves out system messages, with a notice, if the template does not write them.
 
         Raises:
-            RequestError: there is no such template, a message is malformed, or the template fails or leaves one out.
+            RequestError: the template does not exist, fails or leaves out a message, or a message is malformed.
         """
         source, variables = self._source(template), variables or {}
         self._require_variables(variables)
@@ -69,27 +69,21 @@ class Template:
         return text
 
     def ends(self, template: str | None = None) -> frozenset[int]:
-        """The special token that the template writes behind an assistant's turn, if there is one."""
+        """Return the special token that ends an assistant's turn in the template, as a set of one id or none."""
         source = self._source(template)
         if source not in self._ends:
             turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": MARK}]
             _, found, rest = self._attempt(source, self._shaped(source, turns)).rpartition(MARK)
             ids = self._tokenizer.encode(rest, add_special_tokens=False) if found else []
-            self._ends[source] = frozenset([token for token in ids if self._is_special(token)][:1]) - self._begin
+            begin = {self._tokenizer.bos_token_id} - {self._tokenizer.eos_token_id}  # unless it ends texts too
+            self._ends[source] = frozenset([token for token in ids if self._is_special(token)][:1]) - begin
         return self._ends[source]
-
-    @property
-    def _begin(self) -> frozenset[int]:
-        """The token that begins texts, unless it ends them too."""
-        begin = self._tokenizer.bos_token_id
-        return frozenset() if begin in (None, self._tokenizer.eos_token_id) else frozenset([begin])
 
     def _is_special(self, token: int) -> bool:
         added = self._tokenizer.added_tokens_decoder.get(token)
         return token in self._tokenizer.all_special_ids or (added is not None and added.special)
 
     def _source(self, asked: str | None) -> str:
-        """The template's text."""
         own = getattr(self._tokenizer, "chat_template", None)
         if asked is not None and "{" in asked and self._tokenizer is not None:
             return asked
@@ -126,14 +120,14 @@ class Template:
             raise RequestError(f"the chat template cannot write these messages ({problem}); change them") from error
 
     def _attempt(self, source: str, messages: Sequence[Message]) -> str:
-        """The text of a probe, or an empty one where the template fails."""
+        """Return the text of a test conversation, or an empty text if the template fails."""
         try:
             return self._render(source, messages, {})
         except RequestError:
             return ""
 
     def _form(self, source: str, role: str) -> str:
-        """How contents of a role are read: "text", "parts", or "" if a message of that role is not written."""
+        """Return the form of contents of a role, "text" or "parts"; "" if the template does not write that role."""
         if (source, role) not in self._forms:
             self._forms[source, role] = next((f for f in ("text", "parts") if self._is_written(source, role, f)), "")
         return self._forms[source, role]
@@ -147,7 +141,7 @@ class Template:
         return MARK in self._attempt(source, around).casefold()
 
     def _known(self, source: str, messages: Sequence[Message], system: bool) -> list[Message]:
-        """The same in roles that the template writes. One that writes no user's turn alone cannot be probed."""
+        """Return the messages in roles that the template writes; unchanged if it does not write a user's turn alone."""
         if not self._form(source, "user"):
             return list(messages)
         if not self._form(source, "developer"):
@@ -161,7 +155,7 @@ class Template:
         return _merged(messages)
 
     def _shaped(self, source: str, messages: Sequence[Message]) -> list[Message]:
-        """The same with contents in the form that the template reads."""
+        """Return the messages with contents in the form that the template supports."""
         roles = [each["role"] if each["role"] in ROLES else "user" for each in messages]
         pairs = zip(roles, messages, strict=True)
         return [{**each, "content": _as(self._form(source, role), each["content"])} for role, each in pairs]
@@ -169,10 +163,10 @@ class Template:
     def _require_written(
         self, source: str, messages: Sequence[Message], options: Mapping[str, Any], text: str, system: bool
     ) -> None:
-        """Raise RequestError for a message that vanishes; where `system` is False, give notice of one of that role.
+        """Raise RequestError for a message that is left out, or give notice of a system one if `system` is False.
 
-        Templates trim contents, escape them, and drop what was thought in earlier turns. So a content that is not in the text
-        is replaced by another one, and only if that is missing too, the message is left out. Earlier turns may be left out.
+        Templates strip and escape contents and drop the reasoning of earlier turns. So if a content is not found in the
+        text, a mark is put in its place; the message is left out if the mark is missing too. Earlier turns may be missing.
         """
         squeezed = _squeezed(text)
         for place, message in enumerate(messages):
@@ -196,7 +190,7 @@ class Template:
 
 
 def _merged(messages: Sequence[Message]) -> list[Message]:
-    """System messages in front of the next user's turn, or as one of their own at the end; blank ones say nothing."""
+    """Return the messages with each system message put into the next user's turn, or into a new last turn."""
     found: list[Message] = []
     waiting: list[str] = []
     for message in messages:
@@ -211,7 +205,7 @@ def _merged(messages: Sequence[Message]) -> list[Message]:
 
 
 def _as(form: str, content: Any) -> Any:
-    """A content as a template reads it; nothing of it is lost."""
+    """Return a content in the given form: a text or a list of parts."""
     if form == "parts":
         return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
     return _text(content)
@@ -230,12 +224,10 @@ def _one_line(error: Exception) -> str:
 
 
 def _require_message(message: object) -> None:
-    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-        raise RequestError(f"a message needs a role and a content, both texts, not: {message!r}")
-    content = message.get("content")
+    role, content = (message.get("role"), message.get("content")) if isinstance(message, Mapping) else (None, None)
     parts = content if isinstance(content, list | tuple) else ()
+    if not isinstance(role, str) or not (isinstance(content, str) or parts):
+        raise RequestError(f"a message needs a role and a content, both texts, not: {message!r}")
     for part in parts:
         if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
             raise RequestError(f'a part of a content is {{"type": "text", "text": "..."}}, not: {part!r}')
-    if not isinstance(content, str) and not parts:
-        raise RequestError(f"a message needs a role and a content, both texts, not: {message!r}")

@@ -1,4 +1,4 @@
-"""Tokens in a terminal: who proposed them, which were redrawn, and what had been proposed there."""
+"""Print tokens in a terminal with the member that proposed them and the proposals that were rejected."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,16 +16,16 @@ REJECTED = Style(dim=True, strike=True)
 
 
 class Trace:
-    """Prints tokens in the colour of the member that proposed them; those that were looked up in the text are underlined.
-    A redrawn token is reversed, and stands behind the proposal that it replaces, which is struck out.
+    """Prints each token in the colour of the member that proposed it. Tokens copied from the text so far are
+    underlined. A redrawn token is printed in reverse after the rejected proposal, which is struck out.
 
-    Where there are no colours (a file, a pipe), each token stands as `[member]token`, a looked-up one as `[+]token`, one
-    that was drawn without a proposal as `[=]token`, and a redrawn one as `[~member 'proposal']token`.
+    Without colours (a file, a pipe), a token is printed as `[member]token`, a copied one as `[+]token`, one drawn
+    without a proposal as `[=]token`, and a redrawn one as `[~member 'proposal']token`.
 
     Args:
-        tokenizer: the members' common one. names: of the members, drafters included.
+        tokenizer: the members' common tokenizer. names: of the members, drafters included.
 
-    A stop string that ends the text is shown: the trace shows tokens, not the text that is cut out of them.
+    A stop string at the end is printed, although the text of the answer does not contain it.
     """
 
     def __init__(self, tokenizer: Any, names: Sequence[str], console: Console | None = None) -> None:
@@ -37,7 +37,7 @@ class Trace:
         self.console.print(legend.append(" ~ redrawn ", "reverse"))
 
     def token(self, piece: Piece) -> None:
-        """Print what the piece's token adds to the text."""
+        """Print the text that the piece's token adds."""
         if piece.commit and piece.token_text:
             self.console.print(self._styled(piece.commit, piece.token_text), end="")
 

@@ -1,4 +1,4 @@
-"""From committed tokens to pieces of text, and the end of the text."""
+"""Turn committed tokens into pieces of text and find the end of the text."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from unisono.types import Commit, FinishReason, Piece
 
 
 class Transcript:
-    """The output of one request as it grows, cut exactly where decoding one token at a time would stop.
+    """The growing output of one request. It ends exactly where decoding one token at a time would end.
 
     Args:
-        tokenizer: a transformers tokenizer or None.
+        tokenizer: a tokenizer of transformers, or None.
         context: the last tokens of the prompt.
-        ends: ids that end the text; they are part of `token_ids` but not of the text, unless special tokens are text and
-            what stops is included.
-        limit: the most tokens.
+        ends: ids that end the text. They are part of `token_ids`; they are part of the text only if special tokens are
+            not skipped and `include_stop` is set.
+        limit: the largest number of tokens.
     """
 
     def __init__(
@@ -25,14 +25,14 @@ class Transcript:
     ) -> None:
         self.commits: list[Commit] = []
         self.text = ""
-        self.unfinished = ""  # the text of a character that no token finished, once closed
+        self.unfinished = ""  # after `close`: the text of an incomplete last character
         self.finish_reason: FinishReason | None = None
         self._shown = not params.skip_special_tokens
         self._included = params.include_stop
         self._detokenizer = Detokenizer(tokenizer, context, self._shown)
         self._names = table(tokenizer).special if tokenizer is not None and (params.stop or self._shown) else {}
         self._stops = StopStrings(params.stop, params.include_stop, self._names.values())
-        self._unchecked = params.min_tokens  # stop strings that end before this token do not count
+        self._unchecked = params.min_tokens  # stop strings that end before this token are ignored
         self._ends = ends
         self._limit = limit
 
@@ -41,12 +41,12 @@ class Transcript:
         return tuple(commit.token for commit in self.commits)
 
     def push(self, commit: Commit) -> Piece:
-        """Add one token; sets `finish_reason` if it is the last."""
+        """Add one token and return its piece of text. Set `finish_reason` if the token is the last one."""
         self.commits.append(commit)
         ended = commit.token in self._ends
         armed = len(self.commits) >= self._unchecked
         name = self._names.get(commit.token, "")
-        hidden = not self._shown or (ended and not self._included)  # where the token is a special one
+        hidden = not self._shown or (ended and not self._included)  # for special tokens: whether they are skipped
         added = "" if ended and (hidden or not name) else self._detokenizer.push(commit.token)
         text, stopped = self._stops.push(added, armed, name if hidden else "")
         if ended or stopped:
@@ -57,7 +57,7 @@ class Transcript:
         return Piece(text, commit, token_text=added)
 
     def close(self) -> str:
-        """The text that was held back, once the last token is in."""
+        """Return the text that was held back. Call this after the last token."""
         self.unfinished = self._detokenizer.flush()
         text, stopped = self._stops.push(self.unfinished)
         if stopped:

@@ -1,1 +1,1 @@
-"""What a token id is: the common vocabulary, and the text of tokens."""
+"""Token ids: the common vocabulary, and the text of tokens."""

@@ -1,4 +1,4 @@
-"""What each token of a tokenizer spells, in bytes: exact for byte-level and SentencePiece vocabularies, else unknown."""
+"""The bytes of each token: exact for byte-level and SentencePiece vocabularies, unknown for other kinds."""
 
 import json
 import re
@@ -7,25 +7,25 @@ from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary, proxy
 
-FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")  # how SentencePiece models write a byte that is no character
+FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")  # a single byte in SentencePiece models
 PROBES = ("def f(x):\n    return {'naïve': x[0]}  # probe\n\n", "The quick brown fox, 12345!", "日本語 🙂 e\u0301 ﬁ")
-SAMPLES = 256  # tokens that are decoded to check a table
-PARTS = {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}  # of SentencePiece decoders
+SAMPLES = 256  # number of tokens that are decoded to check a table
+PARTS = {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}  # types of steps in SentencePiece decoders
 
 Spell = Callable[[str], bytes]
 
 
 class TokenBytes:
-    """The bytes of a tokenizer's tokens, worked out when a token is first asked for.
+    """The bytes of a tokenizer's tokens. Each is computed at its first use.
 
-    The rule comes from the tokenizer's decoder. It is checked when the table is made: the joined bytes of probe texts
-    and of sampled tokens must be the text, up to a blank in front. If they are not, no token has known bytes.
+    The rule is derived from the tokenizer's decoder and checked once: for test texts and sampled tokens, the joined
+    bytes must equal the text, except for a leading space. If they do not, no token has known bytes.
 
     Args:
-        tokenizer: of transformers. The table does not keep it alive.
+        tokenizer: a tokenizer of transformers. Only a weak reference is kept.
 
     Attributes:
-        special: id -> name of the tokens that have no text of their own.
+        special: id -> name of each token that has no text of its own.
         exact: whether bytes are known.
     """
 
@@ -33,16 +33,15 @@ class TokenBytes:
         added = getattr(tokenizer, "added_tokens_decoder", {})
         self.special: Mapping[int, str] = {index: token.content for index, token in added.items() if token.special}
         self._tokenizer = proxy(tokenizer)
-        self._spell = _spell(_steps(getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)))
-        level = self._spell is _byte_level  # added tokens are not written in the byte alphabet
-        self._added: dict[int, bytes] = (
-            {index: token.content.encode() for index, token in added.items()} if level else {}
-        )
+        decoder = getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)
+        self._spell = None if decoder is None else _spell(_flat(json.loads(decoder.__getstate__())))
+        level = self._spell is _byte_level  # added tokens do not use the byte alphabet
+        self._added: dict[int, bytes] = {index: token.content.encode() for index, token in added.items() if level}
         self._known: dict[int, bytes | None] = {}
         self.exact = self._spell is not None and self._holds()
 
     def spelled(self, token: int) -> bytes | None:
-        """The token's bytes; None for special tokens, ids without a token, and where bytes are not known."""
+        """Return the token's bytes; None for special tokens, ids without a token, and where bytes are unknown."""
         if not self.exact:
             return None
         if token not in self._known:
@@ -58,15 +57,15 @@ class TokenBytes:
         return None if piece is None or self._spell is None else self._spell(piece)
 
     def _holds(self) -> bool:
-        """Whether probe texts and sampled tokens come back."""
         size = len(self._tokenizer)
         sampled = [token for token in range(0, size, max(1, size // SAMPLES)) if token not in self._added]
         texts = [(probe, self._tokenizer.encode(probe, add_special_tokens=False)) for probe in PROBES]
         return all(self._comes_back(text, tokens) for text, tokens in [*texts, (None, sampled)])
 
     def _comes_back(self, text: str | None, tokens: Sequence[int]) -> bool:
-        """Whether the tokens' joined bytes are this text, or the one that the tokenizer decodes; parts of characters
-        are left out where there is no text.
+        """Return whether the tokens' joined bytes equal the text, or else what the tokenizer decodes from the tokens.
+
+        If `text` is None, tokens that are a part of a character are left out.
         """
         pairs = [(token, spelled) for token in tokens if (spelled := self._found(token)) is not None]
         if text is None:
@@ -83,14 +82,14 @@ _tables: WeakKeyDictionary[Any, TokenBytes] = WeakKeyDictionary()
 
 
 def table(tokenizer: Any) -> TokenBytes:
-    """The tokenizer's table, made once."""
+    """Return the tokenizer's table. It is made once."""
     if tokenizer not in _tables:
         _tables[tokenizer] = TokenBytes(tokenizer)
     return _tables[tokenizer]
 
 
 def is_text(spelled: bytes) -> bool:
-    """Whether these bytes are whole characters."""
+    """Return whether these bytes are whole characters."""
     try:
         spelled.decode()
     except UnicodeDecodeError:
@@ -98,17 +97,12 @@ def is_text(spelled: bytes) -> bool:
     return True
 
 
-def _steps(decoder: Any) -> list[dict[str, Any]]:
-    """The steps of a decoder of the `tokenizers` library, as it describes itself."""
-    return [] if decoder is None else _flat(json.loads(decoder.__getstate__()))
-
-
 def _flat(step: dict[str, Any]) -> list[dict[str, Any]]:
     return [part for each in step["decoders"] for part in _flat(each)] if step["type"] == "Sequence" else [step]
 
 
 def _spell(steps: Sequence[dict[str, Any]]) -> Spell | None:
-    """From an entry of the vocabulary to its bytes; None for decoders other than those that the module names."""
+    """Return the function from a vocabulary entry to its bytes; None for decoders that are not supported."""
     kinds = {step["type"] for step in steps}
     if "ByteLevel" in kinds:
         return _byte_level if kinds <= {"ByteLevel", "Fuse"} else None
@@ -136,11 +130,7 @@ def _byte_level(piece: str) -> bytes:
 
 @cache
 def _alphabet() -> dict[str, int]:
-    """How byte-level vocabularies write bytes: printable Latin-1 as itself, the others as characters from 256 on (GPT-2)."""
-    printable = [*_range("!", "~"), *_range("¡", "¬"), *_range("®", "ÿ")]
+    """Return the byte of each character in GPT-2's alphabet: printable Latin-1 as itself, the others from 256 on."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # ! to ~, ¡ to ¬, ® to ÿ
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + rank): byte for rank, byte in enumerate(others)}
-
-
-def _range(first: str, last: str) -> range:
-    return range(ord(first), ord(last) + 1)

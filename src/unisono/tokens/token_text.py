@@ -1,4 +1,4 @@
-"""Single tokens as text and as bytes, alone and as parts of a text."""
+"""The text and bytes of single tokens, alone and as parts of a text."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,9 +8,9 @@ from unisono.tokens.token_bytes import is_text, table
 
 
 def token_text(tokenizer: Any, token: int) -> str:
-    r"""The token's text alone: a special token's name; `bytes:\xe2\x80` for a part of a character, as OpenAI writes it.
+    r"""Return the text of one token: a special token's name; `bytes:\xe2\x80` for a part of a character, as OpenAI.
 
-    A blank in front is kept. Where bytes are not known, the text is the tokenizer's own.
+    A leading space is kept. If the bytes are unknown, the tokenizer's own decoding is returned.
     """
     if tokenizer is None:
         return ""
@@ -23,7 +23,7 @@ def token_text(tokenizer: Any, token: int) -> str:
 
 
 def token_bytes(tokenizer: Any, token: int) -> list[int] | None:
-    """The token's bytes, for a special token those of its name; None where they are not known."""
+    """Return the token's bytes, for a special token the bytes of its name; None if they are unknown."""
     known = table(tokenizer)
     if not known.exact:
         return None
@@ -32,26 +32,26 @@ def token_bytes(tokenizer: Any, token: int) -> list[int] | None:
 
 
 def special_name(tokenizer: Any, token: int) -> str:
-    """The name of a special token; empty for any other."""
+    """Return the name of a special token; an empty text for any other token."""
     return "" if tokenizer is None else table(tokenizer).special.get(token, "")
 
 
 def token_texts(tokenizer: Any, tokens: Sequence[int]) -> list[str]:
-    """What each token adds to the text of all, special tokens by name; joined, they are the text that is decoded."""
+    """Return the text that each token adds, special tokens by name. The joined texts equal the decoded text."""
     detokenizer = Detokenizer(tokenizer, special=True)
     texts = [detokenizer.push(token) for token in tokens]
     return [*texts[:-1], texts[-1] + detokenizer.flush()] if texts else []
 
 
 def parts(tokenizer: Any, text: str, tokens: Sequence[int]) -> list[str]:
-    """A text that was encoded to these tokens, in one part per token: joined, the parts are the text.
+    """Split a text that was encoded to these tokens into one part per token. The joined parts equal the text.
 
     A special token that is not written in the text has an empty part.
     """
     found, at = [], 0
     for token, added in zip(tokens, token_texts(tokenizer, tokens), strict=True):
         written = next((form for form in (added, added.removeprefix(" ")) if text.startswith(form, at)), None)
-        if written is None:  # the tokenizer added it, or changed the text
+        if written is None:  # the tokenizer added this token or changed the text
             written = "" if special_name(tokenizer, token) else text[at : at + len(added)]
         found.append(written)
         at += len(written)

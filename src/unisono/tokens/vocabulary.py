@@ -1,8 +1,9 @@
-"""Do the members speak of the same tokens? Checked by content, not by size."""
+"""The common vocabulary of the members. Their tokens are compared by content, not by their count."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from unisono.errors import VocabularyError
@@ -12,9 +13,9 @@ PROBE = "def f(x):\n    return {'naïve': x[0], '日本': 3.14}  # probe\n\nThe 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The common vocabulary: ids 0 .. size - 1, of which `forbidden` ones get no mass.
+    """The common vocabulary: ids 0 .. size - 1. The `forbidden` ids get no probability.
 
-    `partial` names the tokens that only some members know, for a warning.
+    `partial` lists the tokens that only some members know, for a warning.
     """
 
     size: int
@@ -23,17 +24,17 @@ class Vocabulary:
 
 
 def common(names: Sequence[str], tokenizers: Sequence[Any], sizes: Sequence[int]) -> Vocabulary:
-    """The vocabulary that all members share.
+    """Return the vocabulary that all members share.
 
-    Sizes may differ by rows of padding. Added tokens that only some members know get no mass.
+    Sizes may differ by padding rows. Added tokens that only some members know get no probability.
 
     Args:
         names: of the members, for messages.
-        tokenizers: one per member; None where prompts are token ids.
-        sizes: how many logits each member returns.
+        tokenizers: one per member; None if prompts are token ids.
+        sizes: number of logits of each member.
 
     Raises:
-        VocabularyError: ids mean different things to two members; the message names the first such tokens.
+        VocabularyError: an id is a different token for two members; the message names the first such id.
     """
     without = [name for name, tokenizer in zip(names, tokenizers, strict=True) if tokenizer is None]
     if len(without) == len(names):
@@ -43,16 +44,14 @@ def common(names: Sequence[str], tokenizers: Sequence[Any], sizes: Sequence[int]
             f"member {without[0]} has no tokenizer, so its tokens cannot be compared; give it one, as in "
             '{"model": model, "tokenizer": tokenizer}'
         )
-    tables = [_table(tokenizer, size) for tokenizer, size in zip(tokenizers, sizes, strict=True)]
-    merges = [_merges(tokenizer) for tokenizer in tokenizers] if len(tokenizers) > 1 else []
-    added = [set(tokenizer.get_added_vocab().values()) for tokenizer in tokenizers]
-    for other in range(1, len(names)):
-        _require_same(names[0], tables[0], added[0], names[other], tables[other], added[other])
-        _require_same_splits(names[0], tokenizers[0], names[other], tokenizers[other], merges[0], merges[other])
-    shared = set.intersection(*(set(table) for table in tables))
+    members = [_Member(*member) for member in zip(names, tokenizers, sizes, strict=True)]
+    for other in members[1:]:
+        _require_same(members[0], other)
+        _require_same_splits(members[0], other)
+    shared = set.intersection(*(set(member.tokens) for member in members))
     size = max(shared) + 1
-    partial = sorted({token for table in tables for index, token in table.items() if index not in shared})
-    return Vocabulary(size, tuple(sorted(set(range(size)) - shared)), tuple(partial))
+    partial = {token for member in members for index, token in member.tokens.items() if index not in shared}
+    return Vocabulary(size, tuple(sorted(set(range(size)) - shared)), tuple(sorted(partial)))
 
 
 def _unnamed(names: Sequence[str], sizes: Sequence[int]) -> Vocabulary:
@@ -68,47 +67,49 @@ def _said(token: str | None) -> str:
     return "no token" if token is None else repr(token)
 
 
-def _table(tokenizer: Any, size: int) -> dict[int, str]:
-    """Id -> token; ids without a row of logits can never be produced and are left out."""
-    return {index: token for token, index in tokenizer.get_vocab().items() if index < size}
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    tokenizer: Any
+    size: int
+
+    @cached_property
+    def tokens(self) -> dict[int, str]:
+        """Return id -> token. Ids without logits can never be generated and are left out."""
+        return {index: token for token, index in self.tokenizer.get_vocab().items() if index < self.size}
+
+    @cached_property
+    def added(self) -> set[int]:
+        return set(self.tokenizer.get_added_vocab().values())
+
+    @cached_property
+    def merges(self) -> list[Any]:
+        """Return the merge rules of a byte-pair tokenizer; an empty list for other tokenizers."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        return json.loads(backend.to_str())["model"].get("merges", []) if backend is not None else []
 
 
-def _require_same(
-    name: str,
-    table: Mapping[int, str],
-    added: set[int],
-    other_name: str,
-    other: Mapping[int, str],
-    other_added: set[int],
-) -> None:
-    for index in sorted(table.keys() | other.keys()):
-        mine, theirs = table.get(index), other.get(index)
-        optional = (mine is None and index in other_added) or (theirs is None and index in added)
+def _require_same(first: _Member, other: _Member) -> None:
+    for index in sorted(first.tokens.keys() | other.tokens.keys()):
+        mine, theirs = first.tokens.get(index), other.tokens.get(index)
+        optional = (mine is None and index in other.added) or (theirs is None and index in first.added)
         if mine != theirs and not optional:
             raise VocabularyError(
-                f"members {name} and {other_name} have different vocabularies, first at id {index}: "
+                f"members {first.name} and {other.name} have different vocabularies, first at id {index}: "
                 f"{_said(mine)} against {_said(theirs)}; combine models that share a tokenizer"
             )
 
 
-def _require_same_splits(
-    name: str, tokenizer: Any, other_name: str, other: Any, merges: list[Any], other_merges: list[Any]
-) -> None:
-    """The same tokens may still be put together by other rules; a probe and the merges tell."""
-    pairs = [(tokenizer.encode(PROBE, add_special_tokens=False), other.encode(PROBE, add_special_tokens=False))]
-    if merges and other_merges:
-        pairs.append((merges, other_merges))
+def _require_same_splits(first: _Member, other: _Member) -> None:
+    """Raise VocabularyError if two tokenizers with the same tokens split a test text differently or merge differently."""
+    pairs = [[each.tokenizer.encode(PROBE, add_special_tokens=False) for each in (first, other)]]
+    if first.merges and other.merges:
+        pairs.append([first.merges, other.merges])
     for mine, theirs in pairs:
         if mine != theirs:
-            ends = (object(),)
-            first = next(k for k, (a, b) in enumerate(zip([*mine, *ends], [*theirs, *ends], strict=False)) if a != b)
+            both = enumerate(zip([*mine, object()], [*theirs, object()], strict=False))
+            step = next(k for k, (a, b) in both if a != b)
             raise VocabularyError(
-                f"members {name} and {other_name} have the same tokens but split text differently, first at step {first}: "
-                f"{mine[first : first + 1]} against {theirs[first : first + 1]}; combine models that share a tokenizer"
+                f"members {first.name} and {other.name} have the same tokens but split text differently, first at step {step}: "
+                f"{mine[step : step + 1]} against {theirs[step : step + 1]}; combine models that share a tokenizer"
             )
-
-
-def _merges(tokenizer: Any) -> list[Any]:
-    """The merge rules of a byte-pair tokenizer, or nothing."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    return json.loads(backend.to_str())["model"].get("merges", []) if backend is not None else []

@@ -1,8 +1,6 @@
-"""The bundled models: three small Llama models of Python code that share one tokenizer.
+"""The bundled models: small Llama models of Python code and of text exercises, as folders for `from_pretrained`.
 
-It knows names and folders only. The one idea: a bundled model is an ordinary model folder, so a path is all that a
-caller needs.
-How they were made is in the repository's `zoo/` and in each folder's `README.md`.
+The scripts that made the models are in `zoo/` of the repository. The `README.md` of each folder describes its model.
 """
 
 from pathlib import Path
@@ -15,15 +13,15 @@ _WEIGHTS = Path(__file__).parent / "weights"
 
 
 def names() -> list[str]:
-    """The names that `path` accepts, sorted."""
+    """Return the names that `path` accepts, sorted."""
     return sorted(file.parent.name for file in _WEIGHTS.glob("*/config.json"))
 
 
 def path(name: str) -> Path:
-    """The folder of a bundled model, for `from_pretrained`.
+    """Return the folder of a bundled model, for `from_pretrained`.
 
     Raises:
-        MemberError: there is no such model; the message names the nearest one.
+        MemberError: there is no such model. The message gives the most similar name.
     """
     if name not in names():
         raise MemberError(str(unknown("bundled model", name, names())))

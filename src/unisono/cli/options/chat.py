@@ -1,23 +1,17 @@
 """Options of `unisono chat`."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
-
-import typer
 
 from unisono.cli.options.load import LoadOptions
-from unisono.cli.options.sampling import SamplingOptions
+from unisono.cli.options.sampling import TRACE, SamplingOptions
 from unisono.cli.options.template import TemplateOptions
+from unisono.cli.signature import flag, option
 
 
 @dataclass(frozen=True)
 class ChatOptions:
-    """What `unisono chat` takes."""
-
     load: LoadOptions = field(default_factory=LoadOptions)
-    system: Annotated[str | None, typer.Option(help="Instructions in front of the conversation.")] = None
+    system: str | None = option("Instructions in front of the conversation.")
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     template: TemplateOptions = field(default_factory=TemplateOptions)
-    trace: Annotated[
-        bool, typer.Option("--trace", help="Colour tokens by who proposed them; show what was replaced.")
-    ] = False
+    trace: bool = flag(TRACE)

@@ -2,43 +2,26 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from unisono.cli.options.load import Members, SourceOptions
+from unisono.cli.options.load import MEMBERS, SourceOptions
+from unisono.cli.signature import argument, flag, option
 
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """What `unisono eval` takes."""
-
-    task: Annotated[
-        str | None,
-        typer.Argument(help="skills, bits-per-byte, exact-match, humaneval, or a task of lm-evaluation-harness."),
-    ] = None
-    preset: Annotated[
-        str | None, typer.Option(help="skills: the bundled specialists and a choice of methods, in float32.")
-    ] = None
-    members: Members = field(default_factory=list)
-    combine: Annotated[list[str] | None, typer.Option(help="A combination to measure; repeat it.")] = None
-    tune: Annotated[
-        list[str] | None,
-        typer.Option(help="Tune this combination on a development split, test it on the rest; repeat it."),
-    ] = None
-    text: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file: texts (bits-per-byte) or JSON lines with `text`, `prompt` and `answer`, ..."),
-    ] = None
-    schedule: Annotated[str, typer.Option(help="For the combinations; members alone decode as they are.")] = "auto"
-    limit: Annotated[int, typer.Option(min=1, help="The most items.")] = 600
-    seed: Annotated[int, typer.Option(help="Of the skills' items.")] = 0
-    include_path: Annotated[
-        Path | None, typer.Option(help="A folder with YAML tasks of your own, for the harness.")
-    ] = None
-    allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="Run generated code (humaneval), in a process with limits.")
-    ] = False
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the results as JSON.")] = None
-    plot: Annotated[Path | None, typer.Option(help="Draw quality against cost.")] = None
+    task: str | None = argument("skills, bits-per-byte, exact-match, humaneval, or a task of lm-evaluation-harness.")
+    preset: str | None = option("skills: the bundled specialists and a choice of methods, in float32.")
+    members: list[str] = option(*MEMBERS, default=[])
+    combine: list[str] | None = option("A combination to measure; repeat it.")
+    tune: list[str] | None = option("Tune this combination on a development split, test it on the rest; repeat it.")
+    text: list[Path] | None = option(
+        "A file: texts (bits-per-byte) or JSON lines with `text`, `prompt` and `answer`, ..."
+    )
+    schedule: str = option("For the combinations; members alone decode as they are.", default="auto")
+    limit: int = option("The largest number of items.", default=600, min=1)
+    seed: int = option("Seed of the items of the task skills.", default=0)
+    include_path: Path | None = option("A folder with YAML tasks of your own, for the harness.")
+    allow_code: bool = flag("Run generated code (humaneval), in a process with limits.")
+    output: Path | None = option("Write the results as JSON.", "--output", "-o")
+    plot: Path | None = option("Draw quality against cost.")
     source: SourceOptions = field(default_factory=SourceOptions)

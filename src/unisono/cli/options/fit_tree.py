@@ -2,27 +2,19 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from unisono.cli.options.load import Members, SourceOptions
+from unisono.cli.options.load import MEMBERS, SourceOptions
+from unisono.cli.signature import argument, option
 from unisono.evals.tree_size import DEPTH, LEAF
 
 
 @dataclass(frozen=True)
 class FitTreeOptions:
-    """What `unisono fit-tree` takes."""
-
-    texts: Annotated[
-        Path | None, typer.Argument(help='JSON lines, each {"prompt": "...", "answer": "..."}; a few are enough.')
-    ] = None
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the tree goes, as JSON.")] = Path("tree.json")
-    members: Members = field(default_factory=list)
-    skills: Annotated[
-        int | None, typer.Option(help="Instead of a file: so many texts of the bundled skills' development split.")
-    ] = None
-    seed: Annotated[int, typer.Option(help="Of --skills.")] = 0
-    depth: Annotated[int, typer.Option(min=1, max=8, help="The tree's largest depth.")] = DEPTH
-    leaf: Annotated[int, typer.Option(min=1, help="The fewest positions in a leaf.")] = LEAF
+    texts: Path | None = argument('JSON lines, each {"prompt": "...", "answer": "..."}; a few are enough.')
+    output: Path = option("The file for the tree, in JSON.", "--output", "-o", default=Path("tree.json"))
+    members: list[str] = option(*MEMBERS, default=[])
+    skills: int | None = option("Instead of a file: this many texts of the bundled skills' development split.")
+    seed: int = option("Seed of the texts of --skills.", default=0)
+    depth: int = option("The largest depth of the tree.", default=DEPTH, min=1, max=8)
+    leaf: int = option("The fewest positions in a leaf.", default=LEAF, min=1)
     source: SourceOptions = field(default_factory=SourceOptions)

@@ -1,17 +1,13 @@
 """Options of `unisono members`."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
 
-import typer
-
-from unisono.cli.options.load import Members, SourceOptions
+from unisono.cli.options.load import MEMBERS, SourceOptions
+from unisono.cli.signature import argument, option
 
 
 @dataclass(frozen=True)
 class MembersOptions:
-    """What `unisono members` takes."""
-
-    names: Annotated[list[str], typer.Argument(help="Members, as after --member.")] = field(default_factory=list)
-    members: Members = field(default_factory=list)
+    names: list[str] = argument("Members, as after --member.", [])
+    members: list[str] = option(*MEMBERS, default=[])
     source: SourceOptions = field(default_factory=SourceOptions)

@@ -1,55 +1,34 @@
 """Options of every command that samples a text."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
-import typer
-
+from unisono.cli.signature import flag, option
 from unisono.params import SamplingParams
+
+TRACE = "Colour tokens by the member that proposed them; show rejected proposals."
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How a text is sampled; the fields are those of `SamplingParams`, but for `keep_special_tokens`."""
+    """How a text is sampled. The fields are those of `SamplingParams`, except for `keep_special_tokens`."""
 
-    max_tokens: Annotated[
-        int | None, typer.Option(help=f"The most tokens to generate; default {SamplingParams.max_tokens}.")
-    ] = None
-    temperature: Annotated[
-        float | None, typer.Option(help=f"0 takes the most probable token; default {SamplingParams.temperature}.")
-    ] = None
-    top_k: Annotated[int | None, typer.Option(help="Keep the k most probable tokens; 0 is off.")] = None
-    top_p: Annotated[
-        float | None, typer.Option(help="Keep the most probable tokens that together have this probability; 1 is off.")
-    ] = None
-    min_p: Annotated[
-        float | None, typer.Option(help="Keep tokens with at least this share of the largest probability; 0 is off.")
-    ] = None
-    repetition_penalty: Annotated[
-        float | None, typer.Option(help="Makes tokens of prompt and output less probable; 1 is off.")
-    ] = None
-    presence_penalty: Annotated[
-        float | None, typer.Option(help="Taken from the logits of tokens that the output has; 0 is off.")
-    ] = None
-    frequency_penalty: Annotated[
-        float | None, typer.Option(help="The same, for each time that they occur; 0 is off.")
-    ] = None
-    min_tokens: Annotated[int | None, typer.Option(help="The fewest tokens before the text may end.")] = None
-    bad_words: Annotated[
-        list[str] | None, typer.Option("--bad-word", help="A text that must not occur; repeat it.")
-    ] = None
-    stop: Annotated[list[str] | None, typer.Option(help="Stop at this text; repeat it.")] = None
-    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Continue after an end token.")] = False
-    keep_special_tokens: Annotated[
-        bool, typer.Option("--keep-special-tokens", help="Print special tokens, which are left out otherwise.")
-    ] = False
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            help="The same seed and options give the same text on this machine: always in float32; in bfloat16 up to the first "
-            "near-tie, unless --deterministic. Without a seed, the text of auto may depend on measured times."
-        ),
-    ] = None
-    negative_prompt: Annotated[
-        str | None, typer.Option(help="With guidance: what the second member reads instead of the prompt.")
-    ] = None
+    max_tokens: int | None = option(f"The most tokens to generate; default {SamplingParams.max_tokens}.")
+    temperature: float | None = option(f"0 takes the most probable token; default {SamplingParams.temperature}.")
+    top_k: int | None = option("Keep the k most probable tokens; 0 is off.")
+    top_p: float | None = option("Keep the most probable tokens that together have this probability; 1 is off.")
+    min_p: float | None = option("Keep tokens with at least this share of the largest probability; 0 is off.")
+    repetition_penalty: float | None = option("Makes tokens of prompt and output less probable; 1 is off.")
+    presence_penalty: float | None = option("Subtracted from the logits of tokens that the output has; 0 is off.")
+    frequency_penalty: float | None = option(
+        "Subtracted from the logit of a token for each time that the output has it; 0 is off."
+    )
+    min_tokens: int | None = option("The fewest tokens before the text may end.")
+    bad_words: list[str] | None = option("A text that must not occur; repeat it.", "--bad-word")
+    stop: list[str] | None = option("Stop at this text; repeat it.")
+    ignore_eos: bool = flag("Continue after an end token.")
+    keep_special_tokens: bool = flag("Print special tokens, which are left out otherwise.")
+    seed: int | None = option(
+        "The same seed and options give the same text on this machine: always in float32; in bfloat16 up to the first "
+        "near-tie, unless --deterministic. Without a seed, the text of auto may depend on measured times."
+    )
+    negative_prompt: str | None = option("With guidance: what the second member reads instead of the prompt.")

@@ -1,18 +1,13 @@
 """Options of every command that writes a conversation with a chat template."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
-import typer
+from unisono.cli.signature import option
 
 
 @dataclass(frozen=True)
 class TemplateOptions:
-    """How a conversation is written; the fields are those of `Chat`."""
+    """How a conversation is written. The fields are those of `Chat`."""
 
-    chat_template: Annotated[
-        str | None, typer.Option(help="A chat template: a name of the tokenizer's, a Jinja file, or `plain`.")
-    ] = None
-    chat_template_kwargs: Annotated[
-        str | None, typer.Option(help='What the template is told, in JSON: {"enable_thinking": false}.')
-    ] = None
+    chat_template: str | None = option("A chat template: a name of the tokenizer's, a Jinja file, or `plain`.")
+    chat_template_kwargs: str | None = option('Variables for the template, in JSON: {"enable_thinking": false}.')

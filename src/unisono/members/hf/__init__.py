@@ -1,1 +1,1 @@
-"""Members of transformers."""
+"""The backend for models of transformers."""

@@ -1,7 +1,7 @@
-"""Attention as plain products and sums, which a compiler fuses into one pass over the keys and one over the values.
+"""Attention as plain products and sums. A compiler fuses them into one pass over the keys and one over the values.
 
-For a few tokens on a CPU that beats the library's kernel, which is written for long queries: with one bfloat16 query it
-is several times slower.
+On a CPU, this is faster for a few tokens than the library's kernel, which is written for long queries: for one bfloat16
+query the library's kernel is several times slower.
 """
 
 from collections.abc import Iterator
@@ -17,32 +17,26 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 FUSED, WIDENED = "unisono_fused", "unisono_widened"
-LARGE = 2048  # heads times keys, where the two cost the same
+LARGE = 2048  # heads times keys: above it, `widened` is faster
 
 
 def fused(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **others: Any,
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, **options: Any
 ) -> tuple[Tensor, None]:
-    """Attention in the form that transformers calls it: query [R, heads, W, dim], keys and values [R, groups, N, dim].
+    """Attention with the arguments of transformers: query [R, heads, W, dim], keys and values [R, groups, N, dim].
 
     Args:
-        attention_mask: true where a key is seen, [R, 1, W, N]; each query sees at least one.
-        others: options of the library's kernel; those that change the result are refused.
+        attention_mask: [R, 1, W, N], true where the query sees the key; each query sees at least one key.
+        options: of the library's kernel; raise ValueError for an option that would change the result.
     """
-    changing = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if others.get(name) is not None]
+    changing = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if options.get(name) is not None]
     if changing:
         raise ValueError(f"attention with {changing[0]} cannot be fused")
     rows, heads, width, size = query.shape
     groups = key.shape[1]
     queries = _stored(query).float().reshape(rows, groups, heads // groups, width, 1, size)
     keys, values = key.float()[:, :, None, None], value.float()[:, :, None, None]
+    scaling = options.get("scaling")
     scores = (queries * keys).sum(-1) * (size**-0.5 if scaling is None else scaling)
     scores = scores.masked_fill(~attention_mask.unsqueeze(2), torch.finfo(torch.float32).min)
     weights = (scores - scores.amax(-1, keepdim=True)).exp()
@@ -51,7 +45,7 @@ def fused(
 
 
 def _stored(tensor: Tensor) -> Tensor:
-    """The same, written to memory. Else a compiler makes it anew for every key, rotary embeddings' sines and all."""
+    """Return a copy in memory. Without this copy, the compiler computes the query again for every key."""
     place = torch.empty_like(tensor, memory_format=torch.contiguous_format)
     place[torch.arange(tensor.shape[0], device=tensor.device)] = tensor
     return place
@@ -60,7 +54,7 @@ def _stored(tensor: Tensor) -> Tensor:
 def widened(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """The library's kernel in float32: for one bfloat16 query, several times as fast, conversions included."""
+    """Run the library's kernel in float32. For one bfloat16 query this is several times faster, conversions included."""
     mixed, _ = ALL_ATTENTION_FUNCTIONS["sdpa"](
         module, query.float(), key.float(), value.float(), attention_mask, **options
     )
@@ -68,7 +62,7 @@ def widened(
 
 
 def widening(model: PreTrainedModel) -> float:
-    """From how many keys on, of all rows of a forward together, `widened` is worth its conversions."""
+    """Return the number of keys, over all rows of a forward, above which `widened` is faster than the library's kernel."""
     heads = getattr(model.config.get_text_config(), "num_attention_heads", None)
     if model.dtype != torch.bfloat16 or model.device.type != "cpu" or not heads:
         return inf
@@ -83,13 +77,13 @@ _locks: WeakKeyDictionary[PreTrainedModel, RLock] = WeakKeyDictionary()
 
 
 def lock_of(model: PreTrainedModel) -> RLock:
-    """One lock per model: members that share it must not run it while one of them has changed its attention."""
+    """Return the lock of a model: members that share a model must not run it while its attention is replaced."""
     return _locks.setdefault(model, RLock())
 
 
 @contextmanager
 def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
-    """Let a model on a CPU that uses the library's kernel use another one, for the while."""
+    """Use another attention function inside the `with` block, if the model is on a CPU and uses the library's kernel."""
     config = model.config.get_text_config()
     own = config._attn_implementation
     if own == "sdpa" and model.device.type == "cpu":

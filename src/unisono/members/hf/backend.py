@@ -1,4 +1,4 @@
-"""The backend of names, folders and loaded models that transformers knows. It imports transformers when it loads."""
+"""The backend for transformers: names, folders and loaded models. It imports transformers only to load a model."""
 
 import re
 import sys
@@ -13,19 +13,19 @@ from unisono.members.source import ZOO, Source, changed
 if TYPE_CHECKING:
     from unisono.members.hf.member import HFMember
 
-GGUF = re.compile(r"\.gguf$|:([A-Z-]*Q\d\w*|B?F16)$", re.IGNORECASE)  # a file, or a quantization of a repository
+GGUF = re.compile(r"\.gguf$|:([A-Z-]*Q\d\w*|B?F16)$", re.IGNORECASE)  # a file name, or the name of a quantization
 LOADED = "already loaded"
 LOADING = ("device", "device_map", "quantization", "attn_implementation", "max_memory", "load_options", *WHERE)
 
 
 class Transformers:
-    """See `backends.Backend`."""
+    """The backend for models of transformers; see `backends.Backend`."""
 
     name = "transformers"
     options = Options
 
     def takes(self, source: Source) -> bool:
-        torch = sys.modules.get("torch")  # imported by whoever has a loaded model
+        torch = sys.modules.get("torch")  # has been imported if there is a loaded model
         return isinstance(source.model, str | Path) or (torch is not None and isinstance(source.model, torch.nn.Module))
 
     def check(self, source: Source) -> None:
@@ -54,7 +54,7 @@ class Transformers:
 
 
 def _folder(source: Source) -> str | None:
-    """Where a bundled model lies; None for others."""
+    """Return the folder of a bundled model; None for other models."""
     if not isinstance(source.model, str):
         return None
     if source.model in zoo.names() and not Path(source.model).exists():
@@ -63,7 +63,7 @@ def _folder(source: Source) -> str | None:
 
 
 def _require_format(name: str) -> None:
-    """Raise MemberError for what is no model of transformers' own format, as far as the name or the folder tells."""
+    """Raise MemberError if the name or the folder shows that the model is not in the format of transformers."""
     folder = Path(name).expanduser()
     inside = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
     if "config.json" in inside:
@@ -83,14 +83,14 @@ def _require_format(name: str) -> None:
 
 
 def _fixed(source: Source) -> tuple[str, tuple[str, ...]]:
-    """What kind of model it is, and the options that have no use for it."""
+    """Return the kind of the model and the options that cannot be used with this kind."""
     if not isinstance(source.model, str | Path):
         return LOADED, LOADING
     return ("bundled", ("revision", "subfolder")) if str(source.model).startswith(ZOO) else ("loaded by name", ())
 
 
 def _require_dtype(source: Source) -> None:
-    """Raise ConfigurationError if a loaded model has another type than the one asked for."""
+    """Raise ConfigurationError if a loaded model has another dtype than the requested one."""
     asked, own = source.options.dtype, str(getattr(source.model, "dtype", "")).removeprefix("torch.")
     if asked not in ("auto", own):
         raise ConfigurationError(

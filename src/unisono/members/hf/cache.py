@@ -1,14 +1,14 @@
-"""A key-value cache with one slot per running row, rolled back by lowering one number.
+"""A KV cache with one slot per running row. Lowering a slot's length rolls the slot back.
 
-Each layer owns keys and values [slots, heads, capacity, dim], and each slot has one length, shared by all layers. A
-forward serves any set of slots: its tokens are written behind the slots' lengths, and the mask hides what lies beyond
-them. A rollback lowers a length and touches no data, so other rows do not notice. Layers with a sliding window keep
-all tokens; the mask hides those out of the window, so a rollback across the window's edge is correct too.
+Each layer stores keys and values [slots, heads, capacity, dim]. Each slot has one length for all layers. A forward can
+run any set of slots: new tokens are written after the length of each slot, and the mask hides everything beyond. A
+rollback lowers a length and moves no data, so other rows do not change. Layers with a sliding window keep all tokens,
+and the mask hides tokens outside the window; so a rollback across the edge of the window is correct.
 
-Slots and capacity grow by doubling while rows run, and the memory goes back when the last one has left.
+The number of slots and the capacity are doubled when necessary. The memory is freed when the last slot is closed.
 
-Members that share a cache have a *lane* each: slots that lie together, so that a forward of one member does not pass over
-the slots of another. A slot's number stays the same when the cache grows; where it lies in the stores, its *place*, changes.
+Members that share a cache have one *lane* each: slots that lie together, so a forward of one member does not run over
+slots of another member. A slot keeps its number when the cache grows. Its *place* (index in the tensors) may change.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-BLOCK = 128  # capacity is a power of two times this
+BLOCK = 128  # the capacity is BLOCK times a power of two
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The places of the slots of one forward, R of them, and where its W tokens per slot go.
+    """The R slots of one forward and the positions of their W new tokens.
 
-    places: [R]. positions: [R, W]. window: how many positions of the slots attention looks at. run: the places as a
-    range, if they are one; then nothing is copied.
+    places: [R]. positions: [R, W]. window: number of positions that attention reads. run: first place and end of the
+    range, if the places are consecutive (nothing is copied then); else None.
     """
 
     places: Tensor
@@ -39,10 +39,10 @@ class Selection:
 
 @dataclass(frozen=True)
 class Span:
-    """A range of R places for a compiled forward, and what lies in them.
+    """A range of R places for a compiled forward.
 
-    first: its first place. starts: [R], where each slot's new tokens go. window: how many positions attention looks at.
-    keys, values: per layer [R, heads, capacity, dim], views of the cache.
+    first: the first place. starts: [R], the position of each slot's first new token. window: number of positions that
+    attention reads. keys, values: per layer [R, heads, capacity, dim], views of the cache.
     """
 
     first: int
@@ -53,7 +53,7 @@ class Span:
 
 
 class SlotLayer(CacheLayerMixin):
-    """Keys and values of one layer for all slots: [slots, heads, capacity, dim], lane by lane."""
+    """Keys and values of one layer for all slots: [slots, heads, capacity, dim]. The slots of a lane are consecutive."""
 
     is_sliding = False
     is_croppable = True
@@ -61,7 +61,7 @@ class SlotLayer(CacheLayerMixin):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.selection: Selection | None = None
-        self.shape = (0, 0)  # slots of all lanes, capacity
+        self.shape = (0, 0)  # number of slots in all lanes, capacity
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.keys, self.values = _room(key_states, self.shape), _room(value_states, self.shape)
@@ -75,7 +75,6 @@ class SlotLayer(CacheLayerMixin):
         return _written(self.keys, key_states, self.selection), _written(self.values, value_states, self.selection)
 
     def resize(self, shape: tuple[int, int], lanes: int) -> None:
-        """Make room for that many slots and that capacity."""
         if self.is_initialized:
             self.keys, self.values = _moved(self.keys, shape, lanes), _moved(self.values, shape, lanes)
         self.shape = shape
@@ -91,57 +90,57 @@ class SlotLayer(CacheLayerMixin):
 
 
 class SlotCache(Cache):
-    """The cache of one member, or of several of the same model: a layer per layer of the model, a length per slot.
+    """The cache of one member, or of several members of one model.
 
-    shape: slots of each lane, capacity.
+    shape: number of slots in each lane, capacity. lengths: open slot -> number of tokens.
     """
 
     def __init__(self) -> None:
         super().__init__(layer_class_to_replicate=SlotLayer)
         self.lanes = 1
-        self.keep = False  # whether memory stays when no slot is open, so that recorded graphs stay valid
-        self.lengths: dict[int, int] = {}  # of the open slots
+        self.keep = False  # if true, closing the last slot frees no memory, so recorded graphs stay valid
+        self.lengths: dict[int, int] = {}
         self.shape = (0, 0)
         self._selection: Selection | None = None
         self._views: dict[tuple[int, int], tuple[list[Tensor], list[Tensor]]] = {}
-        self.like: list[tuple[Tensor, Tensor]] = []  # per layer, empty tensors of the form that it stores
+        self.like: list[tuple[Tensor, Tensor]] = []  # per layer, empty tensors with its dtype and sizes
 
     @property
     def token_bytes(self) -> int:
-        """Bytes that one token of one slot takes; known once something is stored."""
+        """Return the bytes of one token in one slot; 0 if nothing was stored yet."""
         stored = sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
         return int(stored // max(1, self.lanes * self.shape[0] * self.shape[1]))
 
     def add_lane(self) -> int:
-        """One more lane; no slot may be open."""
+        """Add a lane and return its number. No slot may be open."""
         assert not self.lengths
         self._empty()
         self.lanes += 1
         return self.lanes - 1
 
     def place(self, slot: int) -> int:
-        """Where a slot lies in the stores, until `reserve` makes room for more."""
+        """Return the index of a slot in the tensors. It is valid until `reserve` makes the cache larger."""
         return slot % self.lanes * self.shape[0] + slot // self.lanes
 
     def open(self, lane: int = 0) -> int:
-        """A fresh, empty slot."""
+        """Return a new, empty slot."""
         slot = self._free(lane)
         self.lengths[slot] = 0
         return slot
 
     def close(self, slot: int) -> None:
-        """Free the slot; with the last one, the memory goes back too. The form stays known."""
+        """Free the slot. Closing the last slot frees the memory, unless `keep` is true."""
         self.lengths.pop(slot, None)
         if not (self.lengths or self.keep):
             self._empty()
 
     def give_back(self) -> None:
-        """Give the memory back, now and whenever the last slot is closed; no slot may be open."""
+        """Free the memory now, and from now on whenever the last slot is closed. No slot may be open."""
         self.keep = False
         self._empty()
 
     def _empty(self) -> None:
-        """Give the memory back. The form stays known."""
+        """Free the memory. `like` keeps the dtype and sizes of each layer."""
         if self.layers:
             self.like = [(_room(layer.keys, (0, 0)), _room(layer.values, (0, 0))) for layer in self.layers]
         self._views.clear()
@@ -149,14 +148,14 @@ class SlotCache(Cache):
         self.shape = (0, 0)
 
     def reserve(self, slots: Iterable[int], length: int = 1) -> None:
-        """Make these slots long enough for `length` tokens."""
+        """Make the cache large enough to hold `length` tokens in each of these slots."""
         self._reserve(max(slot // self.lanes for slot in slots) + 1, length)
 
     def span(self, first: int, last: int, width: int, rows: Sequence[int]) -> Span:
-        """Prepare a forward that appends up to `width` tokens to each slot of a range of places, which there are.
+        """Prepare a compiled forward that appends up to `width` tokens to each slot of a range of places.
 
-        Slots that are not among `rows` come along: what is written behind their lengths is never looked at. Something
-        must have been stored in the cache before, so that its form is known.
+        The range may include slots that are not in `rows`: tokens written after their lengths are never read. A
+        forward must have stored something before, so that the sizes of the layers are known.
         """
         self.reserve(rows)
         each = self.shape[0]
@@ -168,14 +167,14 @@ class SlotCache(Cache):
         return Span(first, torch.tensor(starts, device=keys[0].device), window, keys, values)
 
     def _stored(self, first: int, last: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Views of a range of places, made once: a model has dozens of layers."""
+        """Return views of a range of places. They are cached, because a model has dozens of layers."""
         if (first, last) not in self._views:
             keys = [layer.keys[first:last] for layer in self.layers]
             self._views[first, last] = keys, [layer.values[first:last] for layer in self.layers]
         return self._views[first, last]
 
     def select(self, slots: Sequence[int], width: int, device: torch.device) -> Selection:
-        """Prepare a forward that appends `width` tokens to each slot; the lengths stay as they are."""
+        """Prepare a forward that appends `width` tokens to each slot. The caller increases the lengths afterwards."""
         starts = [self.lengths[slot] for slot in slots]
         window = max(starts) + width
         self.reserve(slots, window)
@@ -188,7 +187,7 @@ class SlotCache(Cache):
         return self._selection
 
     def fork(self, source: int) -> int:
-        """A free slot of the same lane that holds what slot `source` holds."""
+        """Return a new slot of the same lane with a copy of the content of slot `source`."""
         target = self._free(source % self.lanes)
         self.reserve((source, target))
         there, here = self.place(target), self.place(source)
@@ -212,7 +211,7 @@ class SlotCache(Cache):
         return layer
 
     def _free(self, lane: int) -> int:
-        """The lowest free slot: running rows stay close together."""
+        """Return the lowest free slot, so that running rows stay close together."""
         return next(slot for slot in count(lane, self.lanes) if slot not in self.lengths)
 
     def _reserve(self, slots: int, length: int) -> None:
@@ -241,7 +240,7 @@ def _written(store: Tensor, states: Tensor, selection: Selection) -> Tensor:
 
 
 def _room(like: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Empty slots. Zeros: garbage could be nan, and 0 * nan in a masked product is nan."""
+    """Return slots filled with zeros. Uninitialised memory may hold nan, and 0 * nan in a masked product is nan."""
     _, heads, _, size = like.shape
     return torch.zeros(shape[0], heads, shape[1], size, dtype=like.dtype, device=like.device)
 
@@ -254,17 +253,15 @@ def _moved(store: Tensor, shape: tuple[int, int], lanes: int) -> Tensor:
 
 
 def capacity(slots: int, tokens: int) -> int:
-    """How many tokens a cache has room for when it has grown to so many slots and so many tokens in one of them."""
+    """Return for how many tokens a cache has memory after it has grown to `slots` slots of `tokens` tokens each."""
     return _doubled(1, slots, 1) * _doubled(0, tokens, BLOCK)
 
 
 def power(count: int) -> int:
-    """The smallest power of two that is not less."""
+    """Return the smallest power of two that is at least `count`."""
     return 1 << (count - 1).bit_length()
 
 
 def _doubled(size: int, wanted: int, least: int) -> int:
-    size = max(size, least)
-    while size < wanted:
-        size *= 2
-    return size
+    """Return `size`, or if it is larger, the smallest power of two times `least` that is at least `wanted`."""
+    return max(size, least * power(max(1, -(-wanted // least))))

@@ -1,8 +1,8 @@
-"""Forwards without Python in them: one compiled function per model, for any number of rows, tokens and positions.
+"""Forwards compiled ahead of time: one function per model for any number of rows, tokens and positions.
 
-The model's forward over the slot cache is exported with symbolic sizes and compiled ahead of time to a shared library
-with the weights frozen in it, packed as the processor wants them. It is kept between runs and loaded in a moment;
-since its sizes are symbols, no shape is ever compiled again.
+The model's forward over the slot cache is exported with symbolic sizes and compiled to a shared library. The library
+contains the weights in the layout that is fastest for the processor. The file is kept between runs and loads quickly.
+Because the sizes are symbols, no further shape is ever compiled.
 """
 
 import ctypes
@@ -28,64 +28,68 @@ from unisono.members.hf.attention import FUSED, attention
 from unisono.members.hf.cache import power
 from unisono.members.hf.step import Step
 
-PAGEOUT = 21  # MADV_PAGEOUT of Linux 5.4 and later: pages that equal their file are dropped, and read again if touched
+PAGEOUT = 21  # MADV_PAGEOUT of Linux 5.4 and later: drops unchanged pages of a file; they are read again on access
 MAPS = Path("/proc/self/maps")
-CACHED = 2**22  # bytes of weights that stay near the processor between two forwards
-ROWS, WIDTH, WINDOW, CAPACITY = 3, 5, 200, 384  # of the example that is traced: unequal, and none of them 0 or 1
+CACHED = 2**22  # bytes of weights that stay in the processor's cache between two forwards
+ROWS, WIDTH, WINDOW, CAPACITY = 3, 5, 200, 384  # sizes of the traced example: all different, none of them 0 or 1
+_arange = functools.cache(torch.arange)
 
 
 class Compiled:
-    """A compiled step: (ids [R, W], starts [R], window, keys, values) -> logits [R, W, V] in float32. Stateless.
+    """A compiled step without state: (ids [R, W], starts [R], window, keys, values) -> logits [R, W, V] in float32.
 
     Args:
-        least: run at least so many tokens at once, padding behind what is asked for.
+        least: the smallest number of tokens for a forward of one row; shorter rows are padded at the end.
     """
 
     def __init__(self, path: Path, least: int = 1) -> None:
-        # The loader itself: its wrapper sorts the arguments anew at every call, which costs as much as a small layer
+        # The wrapper of the loader sorts the arguments at every call, which takes as long as a small layer
         self._loader = aoti_load_package(str(path)).loader
         _drop_pages("/data/aotinductor/")
         self.least = least
 
-    idle = 8  # the most slots with nothing to do between two rows of one forward
+    idle = 8  # the largest number of idle slots between two rows of one forward
 
     def frame(self, first: int, last: int, width: int) -> tuple[int, int, int]:
-        """The range of slots and the number of tokens to run: those asked for, padded to the least."""
+        """Return the range of slots and the number of tokens to run; one row is padded to `least` tokens."""
         return first, last, max(width, self.least) if last - first == 1 else width
 
     def __call__(
         self, ids: Tensor, starts: Tensor, window: int, keys: Sequence[Tensor], values: Sequence[Tensor]
     ) -> Tensor:
-        logits: Tensor = self._loader.run([ids, starts, _numbers(window), *keys, *values])[0]
+        logits: Tensor = self._loader.run([ids, starts, _arange(power(window))[:window], *keys, *values])[0]
         return logits
 
 
 def find(step: Step) -> Compiled | None:
-    """The compiled form of a step if an earlier run has left it here."""
+    """Return the step that an earlier run compiled, or None; raise MemberError if its file cannot be read."""
     if step.model.device.type != "cpu" or not artifact.some():
         return None
     path = artifact.place(step.model, step.context)
     try:
         return Compiled(path, _least(step)) if path.exists() else None
-    except Exception as error:  # whatever the loader raises for a file that was cut short
+    except Exception as error:  # for a truncated file, the loader may raise any error
         raise MemberError(f"what an earlier run compiled cannot be read, delete it: {path}") from error
 
 
 def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: str) -> Compiled:
-    """Compile a step and keep the result.
+    """Compile a step, keep the file and return the compiled step.
 
     Args:
-        keys, values: per layer any tensor of the form that the cache stores, [*, heads, *, dim].
-        name: shown at a terminal while it takes its time.
+        keys, values: per layer a tensor with the dtype and sizes that the cache stores, [*, heads, *, dim].
+        name: shown in a terminal during compilation.
 
     Raises:
         MemberError: there is no compiler, or it cannot compile this model.
     """
-    _require_compiler()
+    try:
+        get_cpp_compiler()
+    except Exception as error:
+        raise MemberError("there is no C++ compiler; install g++, or load with compile='off'") from error
     path = artifact.place(step.model, step.context)
     unfinished = artifact.unfinished(path)
     try:
-        # The compiler's own warnings are about its code, not about the user's
+        # The compiler's warnings are about its own code, not about the user's
         quiet = warnings.catch_warnings(action="ignore")
         with _shown(name), quiet, torch.inference_mode(False), torch.no_grad():
             _compile(step, _example(step, keys, values), unfinished)
@@ -99,24 +103,17 @@ def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: st
 
 
 def discard(step: Step) -> None:
-    """Forget the compiled form of a step."""
+    """Delete the compiled form of a step."""
     artifact.place(step.model, step.context).unlink(missing_ok=True)
 
 
 def _least(step: Step) -> int:
-    """2 where matrix units multiply weights from memory: one token takes them longer than two (benchmarks/step.py).
+    """Return 2 where matrix units multiply weights from memory, since one token takes longer than two there; else 1.
 
-    A rule and no measurement, so that the same machine gives the same bits.
+    This is a fixed rule without measurements, so that a machine always gives the same bits. See benchmarks/step.py.
     """
     large = step.model.num_parameters() * 2 > CACHED
     return 1 + (large and step.model.dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported())
-
-
-def _require_compiler() -> None:
-    try:
-        get_cpp_compiler()
-    except Exception as error:
-        raise MemberError("there is no C++ compiler; install g++, or load with compile='off'") from error
 
 
 def _compile(step: Step, example: tuple[Any, ...], path: Path) -> None:
@@ -125,45 +122,32 @@ def _compile(step: Step, example: tuple[Any, ...], path: Path) -> None:
     shapes = ({0: size, 1: size}, {0: size}, {0: size}, stores, stores)
     with attention(step.model, FUSED):
         program = torch.export.export(step, example, dynamic_shapes=shapes, strict=False)
-    # Appended weights can be dropped from memory once they are copied, those in the middle of a library cannot
+    # Weights at the end of the file can be dropped from memory after they are copied; weights inside the library cannot
     with config.patch({"freezing": True, "aot_inductor.force_mmap_weights": True}):
         aoti_compile_and_package(program, package_path=str(path))
 
 
 def _example(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor]) -> tuple[Any, ...]:
-    def stores(like: Sequence[Tensor]) -> list[Tensor]:
-        return [torch.zeros(ROWS, each.shape[1], CAPACITY, each.shape[3], dtype=each.dtype) for each in like]
-
-    ids = torch.zeros(ROWS, WIDTH, dtype=torch.long)
-    return ids, torch.arange(ROWS) + 7, torch.arange(WINDOW), stores(keys), stores(values)
-
-
-def _numbers(count: int) -> Tensor:
-    """0 to count - 1, a piece of a longer list that is made once."""
-    return _list(power(count))[:count]
-
-
-@functools.cache
-def _list(count: int) -> Tensor:
-    return torch.arange(count)
+    stores = [
+        [torch.zeros(ROWS, each.shape[1], CAPACITY, each.shape[3], dtype=each.dtype) for each in like]
+        for like in (keys, values)
+    ]
+    return torch.zeros(ROWS, WIDTH, dtype=torch.long), torch.arange(ROWS) + 7, torch.arange(WINDOW), *stores
 
 
 @contextmanager
 def _shown(name: str) -> Iterator[None]:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("compiling {task.description} (once; kept for later runs)"),
-        TimeElapsedColumn(),
-    )
+    text = TextColumn("compiling {task.description} (once; kept for later runs)")
+    columns = SpinnerColumn(), text, TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         progress.add_task(name, total=None)
         yield
 
 
 def _drop_pages(part: str) -> None:
-    """Drop the resident pages of mapped files whose path contains `part`; elsewhere than on Linux do nothing.
+    """Drop the resident pages of mapped files whose path contains `part`. Do nothing where this is not Linux.
 
-    The loader maps its file and copies the weights out of it, so they would count twice.
+    The loader maps its file and copies the weights out of it; without this call, the weights take memory twice.
     """
     if not MAPS.exists():
         return

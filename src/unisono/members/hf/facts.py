@@ -1,4 +1,4 @@
-"""What a transformers model says of itself. Its quirks stop here."""
+"""Facts about a transformers model, with special cases for single architectures."""
 
 import inspect
 from typing import Any
@@ -9,21 +9,21 @@ from unisono.errors import MemberError
 from unisono.params import SAMPLING
 
 DYNAMIC_INT8 = "torch.ao.nn.quantized.dynamic"
-# Parts of the names of layers
 UNUSUAL = {"indexed": "caches an index beside its keys", "compressed": "caches keys that stand for several tokens"}
 
 
 def context_length(model: PreTrainedModel, asked: int | None = None, name: str = "") -> int | None:
-    """The most tokens the model can hold; None if it has no limit.
+    """Return the largest number of tokens that the model can hold; None for no limit.
 
-    Linear and yarn scaling multiply the length that the model was first trained for. "longrope" and "dynamic" change the
-    frequencies of *all* positions beyond their original length, cached ones included, so such a model is used up to there.
+    Linear and yarn scaling multiply the length that the model was first trained for. "longrope" and "dynamic" scaling
+    change the frequencies of *all* positions beyond the original length, also of cached ones, so the original length is
+    the limit.
 
     Args:
-        asked: what a user sets in its place. name: of the member, for the message.
+        asked: a user's value that replaces the model's limit. name: the member's name, for the error message.
 
     Raises:
-        MemberError: more is asked for than the model has positions.
+        MemberError: `asked` is larger than the model allows.
     """
     config = model.config.get_text_config()
     own = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)  # so called by MPT
@@ -42,7 +42,7 @@ def context_length(model: PreTrainedModel, asked: int | None = None, name: str =
 
 
 def require_rewindable(model: PreTrainedModel, name: str) -> None:
-    """Raise MemberError unless the model is a decoder whose cache is a list of keys and values."""
+    """Raise MemberError unless the model is a causal decoder whose cache is a list of keys and values."""
     config = model.config
     if config.is_encoder_decoder or not model.can_generate():
         raise MemberError(f"member {name} is not a causal language model: {config.model_type}")
@@ -60,7 +60,7 @@ def require_rewindable(model: PreTrainedModel, name: str) -> None:
 
 
 def _not_rewindable(model: PreTrainedModel) -> str:
-    """Why its cache is no list of keys and values, one for each token; empty if it is."""
+    """Return why the cache does not hold one key and value per token; an empty text if it does."""
     config = model.config.get_text_config()
     kinds = getattr(config, "layer_types", None) or ()
     for part, reason in UNUSUAL.items():
@@ -71,12 +71,12 @@ def _not_rewindable(model: PreTrainedModel) -> str:
 
 
 def cache_argument(model: PreTrainedModel) -> str:
-    """How the model's forward calls its cache; transformers has a new name for it since 5.24."""
+    """Return the name of the cache argument of the model's forward; transformers renamed it in 5.24."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def logit_count(model: PreTrainedModel) -> int:
-    """Number of logits of one position, rows of padding included."""
+    """Return the number of logits of one position, including padding rows of the output matrix."""
     head = model.get_output_embeddings()
     if head is not None and hasattr(head, "weight"):
         return int(head.weight.shape[0])
@@ -84,14 +84,14 @@ def logit_count(model: PreTrainedModel) -> int:
 
 
 def sampling(model: PreTrainedModel) -> dict[str, Any]:
-    """The sampling values that its generation config sets. As in vLLM, `do_sample` is not looked at."""
+    """Return the sampling values of the model's generation config. As in vLLM, `do_sample` is ignored."""
     generation = getattr(model, "generation_config", None)
     said = {} if generation is None else generation.to_diff_dict()
     return {name: said[name] for name in SAMPLING if said.get(name) is not None}
 
 
 def end_ids(model: PreTrainedModel) -> frozenset[int]:
-    """The tokens that end a text."""
+    """Return the tokens that end a text."""
     for config in (getattr(model, "generation_config", None), model.config.get_text_config()):
         ids = getattr(config, "eos_token_id", None)
         if ids is not None:

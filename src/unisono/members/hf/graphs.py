@@ -1,8 +1,8 @@
-"""CUDA graphs of a step: recorded once per bucket of sizes, then replayed by one launch from the host.
+"""CUDA graphs of a step. A graph is recorded once per bucket of sizes and then replayed by one launch from the host.
 
-A graph has fixed sizes and addresses. So tokens are padded behind, where nothing looks, to a power of two; the rows are
-the slots from 0 up to a power of two, idle ones along; and attention looks at a power of two of positions, of which the
-mask hides those not yet written. When the cache moves to grow, its graphs are recorded anew.
+A graph has fixed sizes and addresses. Therefore the number of tokens, of rows and of positions is each rounded up to a
+power of two: rows are padded at the end, idle slots run as further rows, and the mask hides positions that are not
+written yet. When the cache moves because it grows, its graphs are recorded again.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,9 +19,9 @@ Run = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Recorded:
-    """A graph with the tensors that it reads, which have to live as long as it does: it knows their addresses only.
+    """A graph and the tensors that it reads, kept together because the graph stores only their addresses.
 
-    replay: runs it and returns the logits, which the next replay overwrites.
+    replay: runs the graph and returns the logits. The next replay overwrites them.
     """
 
     ids: Tensor
@@ -31,11 +31,11 @@ class Recorded:
 
 
 class Graphs:
-    """A step as a table of CUDA graphs, in the form of `Compiled`.
+    """A step that is run as CUDA graphs. It is called like `Compiled`.
 
     Args:
-        step: what to record. fuse: let torch.compile fuse its kernels first; takes a minute at the first bucket.
-        record: turns a function of fixed tensors into one that replays it.
+        step: the step to record. fuse: let torch.compile fuse kernels first; the first bucket then takes a minute.
+        record: turns a function of fixed tensors into a function that replays it; by default `record_cuda`.
     """
 
     def __init__(self, step: Step, fuse: bool, record: Callable[[Run], Run] | None = None) -> None:
@@ -43,22 +43,22 @@ class Graphs:
         self._step: Callable[..., Tensor] = torch.compile(step, dynamic=True) if fuse else step
         self._record = record or record_cuda
         self._recorded: dict[tuple[int, ...], Recorded] = {}
-        self._place: tuple[int, ...] = ()  # where the cache lies that they were recorded for
+        self._place: tuple[int, ...] = ()  # addresses and strides of the cache at recording
 
-    idle = None  # idle slots between rows, any number: on a GPU rows cost little, and fewer sizes are recorded
+    idle = None  # no limit on idle slots between rows: rows cost little on a GPU, and fewer sizes are recorded
 
     def fresh(self) -> "Graphs":
-        """The same for another cache."""
+        """Return an object with the same arguments and no graphs, for another cache."""
         return Graphs(*self._made_of)
 
     def frame(self, first: int, last: int, width: int) -> tuple[int, int, int]:
-        """The range of slots and the number of tokens to run instead of those asked for."""
+        """Return the range of slots and the number of tokens to run: both rounded up to powers of two, from slot 0."""
         return 0, power(last), power(width)
 
     def __call__(
         self, ids: Tensor, starts: Tensor, window: int, keys: Sequence[Tensor], values: Sequence[Tensor]
     ) -> Tensor:
-        """Logits [R, W, V] in float32, as of `Step`; sizes as `frame` gives them."""
+        """Return logits [R, W, V] in float32, as `Step` does. R and W must be sizes that `frame` returns."""
         place = *(store.data_ptr() for store in (*keys, *values)), *keys[0].stride()
         if place != self._place:
             self._recorded.clear()
@@ -80,7 +80,7 @@ class Graphs:
 
 
 def record_cuda(run: Run) -> Run:
-    """Record what `run` launches, after two runs on a stream of their own that make whatever is made at first use."""
+    """Record the launches of `run`. Two runs on a separate stream come first, because the first use creates objects."""
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

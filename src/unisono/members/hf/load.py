@@ -1,7 +1,7 @@
-"""From a `Source` to a member and its tokenizer."""
+"""Load a member and its tokenizer from a `Source`."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,23 +23,22 @@ T = TypeVar("T")
 
 
 def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
-    """The member and its tokenizer (None if there is none).
+    """Return the member and its tokenizer; the tokenizer is None if there is none.
 
     Args:
-        source: what the user asked for, with `Options`.
+        source: what the user specified, with `Options`.
         folder: read this folder instead of `source.model` (bundled models).
 
     Raises:
-        MemberError: it cannot be found, read, rewound, or does not fit in memory.
+        MemberError: the model cannot be found, read or rewound, or does not fit in memory.
     """
     if isinstance(source.model, torch.nn.Module):
         if not isinstance(source.model, PreTrainedModel):
             raise MemberError(f"a loaded member must be a transformers model, not: {type(source.model).__name__}")
         return _member(source.model, source), source.tokenizer
     path, name, options = folder or str(source.model), source.called, source.options
-    where: dict[str, Any] = {name: getattr(options, name) for name in WHERE if not folder}
-    where = {name: value for name, value in where.items() if value is not None}
-    # What is small and may be wrong comes before the weights
+    where = {} if folder else _given(options, WHERE)
+    # Small files that may be wrong are read before the weights
     config = _attempt(name, path, lambda: AutoConfig.from_pretrained(path, **where))
     tokenizer = source.tokenizer or _attempt(name, path, lambda: AutoTokenizer.from_pretrained(path, **where))
     with nullcontext() if sys.stderr.isatty() and not folder else without_progress_bar():
@@ -48,11 +47,7 @@ def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
 
 
 def model_of(member: Member) -> PreTrainedModel:
-    """The transformers model of a member, for who compares with transformers itself.
-
-    Raises:
-        MemberError: the member is of another backend.
-    """
+    """Return the transformers model of a member, to compare results; raise MemberError for a member of another backend."""
     if not isinstance(member, HFMember):
         raise MemberError(f"member {member.name} is no model of transformers; give a folder, a hub id or zoo:NAME")
     return member.model
@@ -60,7 +55,7 @@ def model_of(member: Member) -> PreTrainedModel:
 
 def _member(model: PreTrainedModel, source: Source) -> HFMember:
     options, member = source.options, HFMember(model, source.called, source.options.context_length)
-    kept = options.compile != "auto" or not options.deterministic  # whether an earlier run compiled must not matter
+    kept = options.compile != "auto" or not options.deterministic  # results must not depend on earlier runs
     member.compile(options.compile if kept else "off")
     if options.deterministic:
         member.isolate()
@@ -77,9 +72,7 @@ def _load_model(options: Options, name: str, path: str, config: Any, where: dict
     given: dict[str, Any] = {"dtype": dtype, **where, **(options.load_options or {})}
     if options.quantization is not None:
         given["quantization_config"] = options.quantization
-    for key in ("device_map", "max_memory", "attn_implementation"):
-        if getattr(options, key) is not None:
-            given[key] = getattr(options, key)
+    given |= _given(options, ("device_map", "max_memory", "attn_implementation"))
     model: PreTrainedModel
     model, found = auto_class(config).from_pretrained(path, config=config, output_loading_info=True, **given)
     missing = sorted(found["missing_keys"])
@@ -90,9 +83,13 @@ def _load_model(options: Options, name: str, path: str, config: Any, where: dict
     return model
 
 
+def _given(options: Options, names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
 @contextmanager
 def without_progress_bar() -> Iterator[None]:
-    """Load weights silently; transformers' switch is global, so it is put back."""
+    """Load weights without a progress bar. The switch of transformers is global, so it is restored afterwards."""
     enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -103,14 +100,14 @@ def without_progress_bar() -> Iterator[None]:
 
 
 def _attempt(name: str, path: str, load: Callable[[], T]) -> T:
-    """Whatever the libraries below raise for a bad model becomes one line that names the model."""
+    """Call `load` and turn any error of the libraries into a MemberError of one line that names the model."""
     try:
         return load()
     except MemberError:
         raise
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        if lines[0].endswith(":"):  # a list follows
+        if lines[0].endswith(":"):  # a list follows on the next lines
             lines[0] = " ".join(lines)
         if Path(path).is_dir() and not [*Path(path).glob("config.json"), *Path(path).glob("*/config.json")]:
             raise MemberError(f"unknown member: {path!r} is no model's folder: it has no config.json") from error

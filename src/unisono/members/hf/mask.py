@@ -1,4 +1,4 @@
-"""Attention masks for rows of unequal length, in the form that each model wants."""
+"""Attention masks for rows of unequal length, in the form that the model takes."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 
 @dataclass(frozen=True)
 class Masks:
-    """Builds the mask of a forward.
+    """Makes the attention mask of a forward.
 
-    kinds: which of full and sliding attention the model's layers have. sliding: the window of the latter, in tokens.
-    additive: the type of the number added to attention scores, for models that do not take booleans.
+    kinds: the kinds of attention in the model's layers, full or sliding. sliding: tokens in the sliding window.
+    additive: dtype of a mask that is added to attention scores; None for a boolean mask.
     """
 
     kinds: tuple[str, ...]
@@ -23,7 +23,7 @@ class Masks:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "Masks | None":
-        """The masks that this model takes; None if it has attention that we do not know."""
+        """Return the masks for this model; None if the model has another kind of attention."""
         config = model.config.get_text_config()
         window = getattr(config, "sliding_window", None)
         listed = getattr(config, "layer_types", None)
@@ -34,10 +34,10 @@ class Masks:
         return cls(kinds, window or 0, model.dtype if implementation == "eager" else None)
 
     def __call__(self, positions: Tensor, seen: Tensor) -> Tensor | dict[str, Tensor]:
-        """[R, 1, W, window]: the token at position p sees the positions up to p, of the last `sliding` ones.
+        """Return the mask [R, 1, W, N], or one per kind: position p sees positions up to p (the last `sliding`).
 
         Args:
-            positions: [R, W]. seen: [window], the positions that keys lie at: 0, 1, 2, ...
+            positions: [R, W]. seen: [N], the positions of the keys: 0, 1, 2, ...
         """
         positions = positions.unsqueeze(-1)
         full = seen <= positions

@@ -1,4 +1,4 @@
-"""transformers models as members: forwards of many rows over one cache."""
+"""Members that are models of transformers. One forward runs many rows over one cache."""
 
 import copy
 import inspect
@@ -27,19 +27,19 @@ from unisono.members.hf.step import Step
 from unisono.members.tokens import Append, TokenMember
 from unisono.transfer import Token, token_tensor
 
-WARM = [(rows, width) for rows in (1, 2) for width in (1, 2, 4, 8, 16)]  # what is recorded at loading
+WARM = [(rows, width) for rows in (1, 2) for width in (1, 2, 4, 8, 16)]  # the sizes that are recorded at loading
 
 
 class HFMember(TokenMember):
-    """A causal language model of transformers. A lock serialises its forwards, so threads may share a member.
+    """A causal language model of transformers. A lock allows one forward at a time, so threads may share a member.
 
     Args:
-        model: put into evaluation mode; its weights are not touched. Two members may share one model.
-        name: how users and statistics call it.
-        context: the most tokens that a slot may hold; what the model says by default.
+        model: is put into evaluation mode; its weights do not change. Two members may share one model.
+        name: used in messages and statistics.
+        context: the largest number of tokens in a slot; by default the model's own limit.
 
     Raises:
-        MemberError: the model cannot be rewound by length, is no decoder, or has no so many positions.
+        MemberError: the model cannot be rewound by length, is no decoder, or has fewer positions than `context`.
     """
 
     def __init__(self, model: PreTrainedModel, name: str, context: int | None = None) -> None:
@@ -56,21 +56,20 @@ class HFMember(TokenMember):
         self.sampling = said.sampling(model)
         self._keep = "logits_to_keep" if "logits_to_keep" in inspect.signature(model.forward).parameters else None
         self._argument = said.cache_argument(model)
-        self._masks = Masks.of(model)  # None: the model makes its own, for one row at a time
+        self._masks = Masks.of(model)  # None: the model makes its own masks, and each row runs alone
         self._widen = widening(model)
         self._forbidden: Tensor | None = None
         self._cache = SlotCache()
-        self._lane = 0  # of the cache
+        self._lane = 0
         self._lock = lock_of(model)
         self._step: Compiled | Graphs | None = None
-        self._together = SHORT  # the most tokens of rows that share a forward
+        self._together = SHORT  # rows with at most this many tokens share a forward
         if self._masks is not None and not shares_forwards(self):
             self._masks = None
         require_faithful(self)
         self._token_bytes = self._measured()
 
     def restrict(self, vocabulary: int, forbidden: Sequence[int]) -> None:
-        """Score only the first `vocabulary` ids, and give no mass to the forbidden ones."""
         self.vocabulary = vocabulary
         self._forbidden = torch.tensor(forbidden, device=self.model.device) if forbidden else None
 
@@ -94,13 +93,13 @@ class HFMember(TokenMember):
 
     @property
     def compiled(self) -> bool:
-        """Whether short forwards are compiled."""
+        """Return whether short forwards are compiled."""
         return self._step is not None
 
     def compile(self, mode: str) -> None:
-        """Run short forwards compiled: "on" compiles them if need be, "auto" takes what an earlier run compiled.
+        """Use compiled forwards for few tokens: "on" compiles if necessary, "auto" uses what an earlier run kept.
 
-        What cannot be compiled here stays as it is, with a warning.
+        If this is not possible, the member warns and runs without them.
         """
         if mode == "off" or self._masks is None:
             if mode == "on":
@@ -127,7 +126,7 @@ class HFMember(TokenMember):
         return build(step, keys, values, self.name)
 
     def record(self, graphs: Graphs) -> None:
-        """Run short forwards as recorded graphs; those of one row and of two are recorded now."""
+        """Use recorded graphs for few tokens. The graphs of one row and of two rows are recorded now."""
         self._step, self._cache.keep = graphs, True
         try:
             for rows, width in track(WARM, f"recording {self.name}", console=Console(stderr=True), transient=True):
@@ -135,7 +134,7 @@ class HFMember(TokenMember):
                 self.score([Work(slot, tokens=[0] * width, keep=1) for slot in slots])
                 for slot in slots:
                     self.close(slot)
-        except Exception as error:  # a model that waits for the device cannot be recorded, and says so in many ways
+        except Exception as error:  # a model that waits for the device may raise any error
             self._step = None
             self._warn(" ".join(str(error).split())[:200] or type(error).__name__)
         if self._step is not None and not is_faithful(self):
@@ -143,16 +142,16 @@ class HFMember(TokenMember):
             self._warn("recorded, it gives other scores")
 
     def twin(self, name: str) -> "HFMember":
-        """Another member of the same ensemble, with the same options and slots: `score` of either takes work of both."""
+        """Return another member of the same ensemble: it shares model, options and slots; `score` of either runs both."""
         twin = copy.copy(self)
         twin.name, twin._lane = name, self._cache.add_lane()
         return twin
 
     def share(self, name: str) -> "HFMember":
-        """A member of the same model and options for another ensemble: unrestricted, with a cache of its own."""
+        """Return a member of the same model and options for another ensemble: unrestricted, with its own cache."""
         other = HFMember(self.model, name, self.context_length)
         if isinstance(self._step, Graphs):
-            other.record(self._step.fresh())  # graphs belong to one cache
+            other.record(self._step.fresh())  # graphs are bound to one cache
         else:
             other._step = self._step
         if not self._together:
@@ -160,7 +159,7 @@ class HFMember(TokenMember):
         return other
 
     def isolate(self) -> None:
-        """Score every row in a forward of its own. Warns if other rows can change its last bits even so."""
+        """Run every row in a forward of its own. Warn if other rows can still change its scores."""
         self._together = 0
         if not is_isolated(self):
             warnings.warn(
@@ -174,10 +173,10 @@ class HFMember(TokenMember):
 
     def memory(self, slots: int, places: int) -> int:
         lanes = self._cache.lanes
-        return lanes * capacity(-(-slots // lanes), places + PIECE) * self._token_bytes  # with room for padding
+        return lanes * capacity(-(-slots // lanes), places + PIECE) * self._token_bytes  # with memory for padding
 
     def release(self) -> None:
-        """Let recorded graphs go, with the memory that the cache keeps for them."""
+        """Drop recorded graphs and the memory that the cache keeps for them, if no slot is open."""
         with self._lock:
             if self._cache.keep and not self._cache.lengths:
                 self._step = None
@@ -207,14 +206,14 @@ class HFMember(TokenMember):
         found: dict[int, Scores] = {}
         with self._lock:
             appended = [self._append(item) for item in work]
-            self._cache.reserve(item.slot for item in appended)  # from now on places stay
+            self._cache.reserve(item.slot for item in appended)  # below, places do not change
             most, idle = self._together if self._masks else 0, self._step.idle if self._step else None
             for group in groups(appended, self._cache.place, most, idle):
                 found.update(zip((item.slot for item in group), self._forward(group), strict=True))
         return [found[item.slot] for item in work]
 
     def _measured(self) -> int:
-        """Bytes of cache per token: every architecture stores something else, so one is stored."""
+        """Return the bytes of cache per token, by storing one token: the amount differs between architectures."""
         slot = self.open(Context(0))
         try:
             self.score([Work(slot, tokens=[0], keep=1)])
@@ -223,9 +222,9 @@ class HFMember(TokenMember):
             self.close(slot)
 
     def _forward(self, work: Sequence[Append]) -> list[Scores]:
-        """One forward; rows with fewer tokens than the longest are padded behind, where nothing looks."""
+        """Run one forward. Rows that are shorter than the longest row are padded at the end."""
         width = padded(max(len(item.tokens) for item in work)) if self._masks else len(work[0].tokens)
-        first = min(len(item.tokens) - item.keep for item in work)  # no row wants logits before this column
+        first = min(len(item.tokens) - item.keep for item in work)  # no row needs logits before this column
         columns = max(1, width - first)
         features: Tensor | None = None
         rows: Sequence[int] = range(len(work))
@@ -248,7 +247,7 @@ class HFMember(TokenMember):
         return found
 
     def _compiled_logits(self, work: Sequence[Append], width: int) -> tuple[Sequence[int], Tensor]:
-        """Where each item of the work is in the logits [R, width, V], and these; R counts idle slots too."""
+        """Return the row index of each work item, and the logits [R, width, V]; R includes idle slots."""
         assert self._step is not None
         slots = [item.slot for item in work]
         places = [self._cache.place(slot) for slot in slots]
@@ -262,8 +261,9 @@ class HFMember(TokenMember):
         return rows, self._step(ids, span.starts, span.window, span.keys, span.values)[:, :width]
 
     def _plain(self, work: Sequence[Append], width: int, columns: int, features: bool) -> tuple[Tensor, Tensor | None]:
-        """The last logits of the model's own forward [rows, columns, V]; and if asked for, its last hidden states, behind
-        the final norm [rows, columns, D].
+        """Run the model's own forward; return the last logits [rows, columns, V] and, if requested, hidden states.
+
+        The hidden states [rows, columns, D] are those after the final norm.
         """
         device = self.model.device
         selection = self._cache.select([item.slot for item in work], width, device)
@@ -289,6 +289,6 @@ class HFMember(TokenMember):
 
 
 def _ids(tokens: Sequence[Sequence[Token]], width: int, device: torch.device) -> Tensor:
-    """Tokens of the rows, padded behind: [rows, width]."""
+    """Return the tokens of the rows, padded at the end: [rows, width]."""
     padded = [token for row in tokens for token in (*row, *[0] * (width - len(row)))]
     return token_tensor(padded, device).view(len(tokens), width)

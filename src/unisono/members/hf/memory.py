@@ -1,4 +1,4 @@
-"""Does a model fit? Asked before loading, because running out of memory in the middle of it helps nobody."""
+"""Check before loading whether a model fits in memory."""
 
 from typing import Any
 
@@ -10,22 +10,22 @@ from unisono.members.memory import free_memory
 
 
 def auto_class(config: PreTrainedConfig) -> Any:
-    """What loads a model of this configuration: the class of causal models, or of those that read images beside text."""
+    """Return the class that loads this configuration: for causal models, or for models that read images and text."""
     causal, wrapped = AutoModelForCausalLM, AutoModelForImageTextToText
-    own = getattr(config, "auto_map", None) or {}  # code that comes with the model
+    own = getattr(config, "auto_map", None) or {}  # code in the model's folder
     known = type(config) in causal._model_mapping or causal.__name__ in own
     return wrapped if not known and (type(config) in wrapped._model_mapping or wrapped.__name__ in own) else causal
 
 
 def empty_model(config: PreTrainedConfig, trust_remote_code: bool = False) -> PreTrainedModel:
-    """A model of this configuration without memory for its weights, to ask it things before loading."""
+    """Return a model of this configuration without memory for its weights, to read its properties before loading."""
     with torch.device("meta"):
         model: PreTrainedModel = auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
     return model
 
 
 def require_room(name: str, parameters: int, dtype: torch.dtype, device: str) -> None:
-    """Raise MemberError, with the numbers, if so many weights do not fit on the device."""
+    """Raise MemberError, with the numbers, if this many weights do not fit on the device."""
     needed, free, kind = parameters * dtype.itemsize, free_memory(device), str(dtype).removeprefix("torch.")
     if needed > free:
         raise MemberError(

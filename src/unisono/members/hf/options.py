@@ -1,4 +1,4 @@
-"""The options of a member that transformers loads."""
+"""The options of a member that is loaded with transformers."""
 
 import os
 import sys
@@ -6,31 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from unisono.errors import ConfigurationError, require_count, unknown
+from unisono.errors import ConfigurationError, require_count, require_known, unknown
+from unisono.members.source import require_kinds
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 COMPILE = ("auto", "on", "off")
-ATTENTION = ("sdpa", "eager")  # those that take masks from outside
-# Arguments that configuration, tokenizer and model are found and read with
+ATTENTION = ("sdpa", "eager")  # implementations that take a mask as an argument
+# Arguments of `from_pretrained` for configuration, tokenizer and model alike
 WHERE = ("cache_dir", "token", "local_files_only", "subfolder", "revision", "trust_remote_code")
-LEAST = 16  # tokens of a context: a member is tried with some when it is loaded
-TAKEN = {
-    "torch_dtype": "dtype",
-    "quantization_config": "quantization",
-    "config": "model",
-    "output_loading_info": "model",
-}
+LEAST = 16  # the smallest context in tokens: a member is tested with some tokens when it is loaded
+OWN = {"torch_dtype": "dtype", "quantization_config": "quantization", "config": "model", "output_loading_info": "model"}
 KINDS: dict[str, tuple[Any, str]] = {
-    "dtype": (str, "a text"),
-    "device": (str | None, "a text"),
-    "revision": (str | None, "a text"),
-    "trust_remote_code": (bool, "true or false"),
-    "compile": (str, "a text"),
-    "deterministic": (bool, "true or false"),
-    "attn_implementation": (str | None, "a text"),
+    **dict.fromkeys(("dtype", "compile"), (str, "a text")),
+    **dict.fromkeys(("device", "revision", "attn_implementation", "subfolder"), (str | None, "a text")),
+    **dict.fromkeys(("trust_remote_code", "deterministic", "local_files_only"), (bool, "true or false")),
     "cache_dir": (str | os.PathLike | None, "a folder"),
-    "local_files_only": (bool, "true or false"),
-    "subfolder": (str | None, "a text"),
     "max_memory": (Mapping | None, "a mapping from devices to sizes"),
     "load_options": (Mapping | None, "a mapping of options"),
 }
@@ -38,25 +28,24 @@ KINDS: dict[str, tuple[Any, str]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may say of one member. torch and transformers are imported only for values that need them.
+    """A user's options for one member. torch and transformers are imported only for values that need them.
 
-    dtype: "auto" is the checkpoint's own type, except that half precision on a CPU becomes bfloat16 where the processor
-        has instructions for it and float32 where not; or float32, float16, bfloat16.
-    device, device_map, quantization, revision, trust_remote_code: as `from_pretrained` in transformers takes them;
+    dtype: float32, float16, bfloat16 or "auto". "auto" is the checkpoint's dtype; on a CPU, half precision becomes
+        bfloat16 if the processor has instructions for it, else float32.
+    device, device_map, quantization, revision, trust_remote_code: as in `from_pretrained` of transformers;
         `quantization` is a quantization config or its dict.
-    compile: "on" compiles the forwards of few tokens at loading and keeps the result for later runs; "auto" uses what
-        was kept, and with `deterministic` nothing; "off" does neither.
-    context_length: the most tokens of prompt and text, 16 or more; what the model says by default. A model with rotary
-        positions takes more than it says.
-    attn_implementation: "sdpa" or "eager"; by default what transformers takes.
-    cache_dir, token, local_files_only, subfolder, max_memory: as `from_pretrained` takes them. A token is never shown.
-    load_options: further arguments of the model's `from_pretrained`; those of `WHERE`, and all others of this class, go by
-        their own names.
-    deterministic: every row in forwards of its own, so that its logits do not depend, to the last bit, on the rows beside
-        it. Costs what batching gives. Where all members are, the schedule `auto` goes by sizes instead of times.
+    compile: "on" compiles the forwards of few tokens at loading and keeps the result for later runs; "auto" uses a kept
+        result, but not together with `deterministic`; "off" does neither.
+    context_length: the largest number of tokens of prompt and text, 16 or more; by default the model's own limit. A
+        model with rotary positions accepts more than its own limit.
+    attn_implementation: "sdpa" or "eager"; by default the choice of transformers.
+    cache_dir, token, local_files_only, subfolder, max_memory: as in `from_pretrained`. A token is never printed.
+    load_options: further arguments of the model's `from_pretrained`, without those in `WHERE` and the fields above.
+    deterministic: run every row in forwards of its own, so that its logits do not depend on other rows. This loses the
+        speed of batching. If all members are deterministic, the schedule `auto` decides by sizes and not by times.
 
     Raises:
-        ConfigurationError: a value is wrong, or its device is not here.
+        ConfigurationError: a value is wrong, or the device is not available.
     """
 
     dtype: str = "auto"
@@ -74,40 +63,36 @@ class Options:
     local_files_only: bool = False
     subfolder: str | None = None
     max_memory: Mapping[Any, Any] | None = None
-    load_options: Mapping[str, Any] | None = field(default=None, repr=False)  # proxies may hold passwords
+    load_options: Mapping[str, Any] | None = field(default=None, repr=False)  # `proxies` may contain a password
 
     def __post_init__(self) -> None:
-        torch = sys.modules.get("torch")  # imported by whoever has a dtype of it
+        torch = sys.modules.get("torch")  # has been imported if `dtype` is a torch.dtype
         if torch is not None and isinstance(self.dtype, torch.dtype):
             object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
         given: object = self.compile
-        if isinstance(given, bool):  # YAML reads `on` and `off` so
+        if isinstance(given, bool):  # YAML reads `on` and `off` as booleans
             object.__setattr__(self, "compile", "on" if given else "off")
-        for name, (kinds, wanted) in KINDS.items():
-            if not isinstance(getattr(self, name), kinds):
-                raise ConfigurationError(f"a member's {name} must be {wanted}, not: {getattr(self, name)!r}")
-        if self.dtype not in DTYPES:
-            raise unknown("dtype", self.dtype, DTYPES)
-        if self.compile not in COMPILE:
-            raise unknown("compile", self.compile, COMPILE)
-        if self.attn_implementation is not None and self.attn_implementation not in ATTENTION:
-            raise unknown("attn_implementation", self.attn_implementation, ATTENTION)
+        require_kinds(self, KINDS)
+        require_known("dtype", [self.dtype], DTYPES)
+        require_known("compile", [self.compile], COMPILE)
+        if self.attn_implementation is not None:
+            require_known("attn_implementation", [self.attn_implementation], ATTENTION)
         if self.context_length is not None:
             require_count("a member's context_length", self.context_length, LEAST)
         if self.max_memory is not None and self.device_map is None:
             raise ConfigurationError('max_memory is read for a device_map only; give device_map="auto" too')
         _require_token(self.token)
         _require_unnamed(self.load_options or {})
-        if self.device is not None and self.device_map is not None:
-            raise ConfigurationError("give a member either device or device_map, not both")
         if self.device is not None:
+            if self.device_map is not None:
+                raise ConfigurationError("give a member either device or device_map, not both")
             _require_device(self.device)
         if not isinstance(self.quantization, Mapping | None):
             _require_quantization(self.quantization)
 
 
 def _require_token(token: object) -> None:
-    """Its value is in no message; a client of the hub would show one that does not fit into a header."""
+    """Raise ConfigurationError for a token that is no valid HTTP header value. The message does not contain the token."""
     if not isinstance(token, str | bool | None):
         raise ConfigurationError(f"a member's token must be a text, true or false, not: {type(token).__name__}")
     if isinstance(token, str) and not (token.isascii() and token.isprintable() and " " not in token and token):
@@ -117,7 +102,7 @@ def _require_token(token: object) -> None:
 
 
 def _require_unnamed(load_options: Mapping[str, Any]) -> None:
-    own = {each.name: each.name for each in fields(Options)} | TAKEN
+    own = {each.name: each.name for each in fields(Options)} | OWN
     for key in load_options:
         if key in own:
             raise ConfigurationError(f"load_options must not hold {key!r}: give the member's {own[key]} by itself")

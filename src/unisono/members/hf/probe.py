@@ -1,8 +1,8 @@
-"""Does a member repeat its own model? Asked once, when it is made.
+"""Test whether a member returns the scores of its own model. Each member is tested once, when it is made.
 
-Some causal models accept a cache and ignore it, keep a state of their own, or look at later tokens; all of these decode
-to nonsense without an error. A few tokens scored in pieces, beside another row and with a rollback, must give what one
-plain forward gives.
+Some causal models accept a cache and ignore it, keep a state of their own, or attend to later tokens. Such models
+decode nonsense without an error. The test scores a few tokens in pieces, beside another row and with a rollback. The
+result must be equal to that of one plain forward.
 """
 
 import math
@@ -17,11 +17,11 @@ from unisono.members.base import Context, Member, Work
 from unisono.members.hf.stand_in import stand_in, window
 
 TOKENS = 6
-SHORT_WINDOW = 64  # tokens; beyond a window of at most so many the model itself is tried
+SHORT_WINDOW = 64  # tokens; windows up to this size are tested with the model itself
 
 
 class Modelled(Member, Protocol):
-    """A member that is made of a transformers model."""
+    """A member that runs a transformers model."""
 
     model: Any
 
@@ -29,12 +29,11 @@ class Modelled(Member, Protocol):
 
     @property
     def masked(self) -> bool:
-        """Whether rows share a forward, under masks that the member makes."""
-        ...
+        """Return whether rows share a forward with masks that the member makes."""
 
 
 def require_faithful(member: Modelled) -> None:
-    """Raise MemberError if the member's scores are not those of its model."""
+    """Raise MemberError if the member's scores differ from those of its model."""
     kind = member.model.config.model_type
     try:
         difference = _difference(member)
@@ -53,20 +52,18 @@ def require_faithful(member: Modelled) -> None:
 
 
 def is_faithful(member: Modelled) -> bool:
-    """Whether the member's scores are those of its model."""
+    """Return whether the member's scores are those of its model."""
     try:
         return _difference(member) <= _tolerance(member)
-    except Exception:  # whatever a model raises that is called as it cannot be
+    except Exception:  # a model may raise any error for unsupported arguments
         return False
 
 
 def shares_forwards(member: Modelled) -> bool:
-    """Whether rows of unequal length that share a forward get their model's scores, beyond its windows too.
+    """Return whether rows that share a forward get their model's scores, also beyond the model's window.
 
-    A long window is tried on a small random stand-in of the same class, so that loading stays quick.
-
-    Raises:
-        MemberError: beyond a long window the model cannot be decoded with a cache at all.
+    A long window is tested with a small random model of the same class, so that loading stays fast. Raise MemberError
+    if the small model cannot be decoded with a cache beyond its window.
     """
     if not is_faithful(member):
         return False
@@ -74,13 +71,13 @@ def shares_forwards(member: Modelled) -> bool:
         return True
     try:
         small = stand_in(member.model)
-    except Exception:  # whatever a class raises that cannot be made small
+    except Exception:  # a class that cannot be made small may raise any error
         return False
     return type(member)(small, member.name).masked
 
 
 def is_isolated(member: Modelled) -> bool:
-    """Whether a row's scores are the same to the last bit, alone and in another slot beside longer rows."""
+    """Return whether a row's scores are bitwise equal alone and in another slot beside longer rows."""
     ids = [7 * (k + 1) % member.vocabulary for k in range(TOKENS)]
     pieces = (ids[:1], ids[1:3], ids[3:])
     alone = _beside(member, pieces, others=0)
@@ -88,7 +85,7 @@ def is_isolated(member: Modelled) -> bool:
 
 
 def _beside(member: Modelled, pieces: Sequence[list[int]], others: int) -> Tensor:
-    """Logits of a row read in pieces, in the slot behind those of other rows that read more: [TOKENS, V]."""
+    """Return the logits [TOKENS, V] of a row that is read in pieces beside `others` rows that read more tokens."""
     slots = [member.open(Context(0)) for _ in range(others + 1)]
     try:
         found = []
@@ -102,14 +99,14 @@ def _beside(member: Modelled, pieces: Sequence[list[int]], others: int) -> Tenso
 
 
 def _tolerance(member: Modelled) -> float:
-    """Half precision rounds; a model that loses its context is off by about the spread of its logits."""
+    """Return the allowed difference. Half precision rounds; a model that loses its context differs by about 1."""
     return 0.01 if member.model.dtype == torch.float32 else 0.1
 
 
 def _difference(member: Modelled) -> float:
-    """The largest over the last positions of a few tokens, in units of the logits' spread.
+    """Return the largest difference over the last positions, in units of the standard deviation of the logits.
 
-    Of a position the median counts, since one flipped expert may move a few logits far.
+    Each position counts by the median over its logits, because one flipped expert may change a few logits much.
     """
     ids = [7 * (k + 1) % member.vocabulary for k in range(_length(member))]
     found = _in_pieces(member, ids)
@@ -118,14 +115,14 @@ def _difference(member: Modelled) -> float:
 
 
 def _length(member: Modelled) -> int:
-    """How many tokens are scored: some beyond the window, if that is short."""
+    """Return how many tokens are scored: more than the window if the window is short."""
     reach = window(member.model)
     beyond = reach + 2 * TOKENS if 0 < reach <= SHORT_WINDOW else TOKENS
     return max(TOKENS, min(beyond, member.context_length or beyond))
 
 
 def _in_pieces(member: Modelled, ids: list[int]) -> Tensor:
-    """Logits after each of the last ids, then after each of the last three as a row of its own: [TOKENS + 3, V]."""
+    """Return logits [TOKENS + 3, V]: after each of the last TOKENS ids, then after the last three ids as another row."""
     slot, other = member.open(Context(0)), member.open(Context(0))
     before = len(ids) - TOKENS
     try:
@@ -133,7 +130,7 @@ def _in_pieces(member: Modelled, ids: list[int]) -> Tensor:
             _scored(member, (slot, ids[:before], 1))
         first, beside = _scored(member, (slot, ids[before:-2], 4), (other, ids[-3:-2], 1))
         member.rewind(slot, before + 2)
-        rest, behind = _scored(member, (slot, ids[-4:], 4), (other, ids[-2:], 2))  # from unequal lengths
+        rest, behind = _scored(member, (slot, ids[-4:], 4), (other, ids[-2:], 2))  # rows of unequal length
         return torch.cat([first[:2], rest, beside, behind])
     finally:
         member.close(slot)
@@ -141,7 +138,7 @@ def _in_pieces(member: Modelled, ids: list[int]) -> Tensor:
 
 
 def _scored(member: Modelled, *work: tuple[int, list[int], int]) -> list[Tensor]:
-    """Logits, where work is slot, tokens and how many positions to keep."""
+    """Return the logits of each work item: slot, tokens, number of positions to keep."""
     return [each.logits for each in member.score([Work(slot, tokens=ids, keep=keep) for slot, ids, keep in work])]
 
 

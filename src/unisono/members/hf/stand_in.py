@@ -1,4 +1,4 @@
-"""A small random model of another one's class, to find out in a moment how that class attends beyond its windows."""
+"""Small random models of the class of another model. They show quickly how the class attends beyond its windows."""
 
 import copy
 import re
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-WINDOW = 8  # of a stand-in
+WINDOW = 8  # tokens in the window of a small model
 NAMES = re.compile(r"(^|_)window(_size|_len)?$|attention_chunk_size|local_attention$")
 WIDTHS = {"hidden_size": 64, "head_dim": 16, "num_attention_heads": 4, "num_key_value_heads": 2}
 SIZES = {
@@ -18,18 +18,18 @@ SIZES = {
 
 
 def window(model: PreTrainedModel) -> int:
-    """The largest window or chunk that a layer of the model may attend to; 0 if its configuration names none."""
+    """Return the largest window or chunk, in tokens, of the model's layers; 0 if its configuration names none."""
     return max(_windows(model.config.get_text_config()).values(), default=0)
 
 
 def stand_in(model: PreTrainedModel) -> PreTrainedModel:
-    """A random float32 model of the same class with one layer of each kind, two at least, and windows of 8 tokens.
+    """Return a random float32 model of the same class: a layer of each kind (at least two), windows of 8 tokens.
 
-    Raises whatever its class raises if it cannot be made small.
+    An error of the model class is raised as it is.
     """
     try:
         return _built(model, SIZES | WIDTHS)
-    except Exception:  # widths depend on each other in ways of their own: keep the model's
+    except Exception:  # the widths may depend on each other: keep those of the model
         return _built(model, SIZES)
 
 
@@ -42,7 +42,7 @@ def _built(model: PreTrainedModel, sizes: dict[str, Any]) -> PreTrainedModel:
         torch.manual_seed(0)
         built: PreTrainedModel = type(model)(config).float()
         for parameter in built.parameters():
-            if parameter.dim() > 1:  # louder than usual: what is attended to must be heard
+            if parameter.dim() > 1:  # larger than usual, so that each attended token changes the logits
                 parameter.data.normal_(0, 1.2 * parameter.shape[-1] ** -0.5)
     built.eval()(input_ids=torch.arange(WINDOW).unsqueeze(0))
     return built
@@ -64,7 +64,7 @@ def _shrink(config: PreTrainedConfig, sizes: dict[str, Any]) -> None:
 
 
 def _kept(config: PreTrainedConfig, layers: int) -> list[int]:
-    """The first layer of each kind, by the lists of words that the configuration has; two layers at least."""
+    """Return the indices of the first layer of each kind (at least two), according to the lists in the configuration."""
     listed = [each for each in vars(config).values() if isinstance(each, list) and len(each) == layers]
     kinds = list(zip(*listed, strict=True)) if listed else []
     first = sorted(kinds.index(kind) for kind in dict.fromkeys(kinds))
@@ -72,6 +72,6 @@ def _kept(config: PreTrainedConfig, layers: int) -> list[int]:
 
 
 def _windows(config: PreTrainedConfig) -> dict[str, int]:
-    """Attributes of a configuration that say how far a layer looks back, in tokens."""
+    """Return the attributes of a configuration that limit how far a layer looks back, in tokens."""
     found = {name: value for name, value in vars(config).items() if NAMES.search(name)}
     return {name: value for name, value in found.items() if type(value) is int and value > 0}

@@ -1,1 +1,1 @@
-"""Endpoints in the form of OpenAI's API, with the extensions of vLLM's server."""
+"""OpenAI's API, with the extensions of vLLM's server."""

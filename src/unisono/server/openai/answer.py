@@ -1,11 +1,11 @@
-"""One request's answer, in one piece or as a stream, from the updates of its job."""
+"""Makes the response to a request, whole or as a stream, from the updates of its job."""
 
 import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -19,7 +19,7 @@ from unisono.server import errors, sse
 from unisono.server.job import CancelledError, Job, Update
 from unisono.server.observation import Observer
 from unisono.server.openai.order import Order
-from unisono.server.openai.schema import Sampling
+from unisono.server.openai.schema import Sampling, StreamOptions
 from unisono.server.openai.shapes import Shape, usage
 from unisono.server.report import report
 from unisono.text.prompts import Prepared
@@ -30,81 +30,76 @@ LOG = logging.getLogger("unisono.server")
 
 
 class Answer:
-    """From an order to a response.
-
-    Args:
-        body: the request as the client wrote it.
-        timeout: seconds that it may take.
-    """
+    """Runs an order and makes the response. The request may take `timeout` seconds."""
 
     def __init__(self, body: Sampling, order: Order, shape: Shape, timeout: float) -> None:
         self._body = body
+        self._options = body.stream_options or StreamOptions()
         self._order = order
         self._shape = shape
         self._timeout = timeout
         self._identity = {"id": shape.prefix + uuid.uuid4().hex, "created": int(time.time()), "model": body.model}
         self._prompt_tokens = sum(len(prompt.contexts[0].tokens) for prompt in order.prompts)
-        self._echoes: list[list[Piece]] = []  # per prompt, if asked for
+        self._echoes: list[list[Piece]] = []  # per prompt; empty without `echo`
         self._streamed = 0  # tokens of all choices so far
 
     async def respond(self, request: Request) -> Response:
-        """Raises: APIError: what is known before the first byte is sent has a status of its own."""
+        """Run the order and return the response.
+
+        Raises:
+            APIError: the request failed before the first token. A stream that fails later ends with an error event.
+            CancelledError: the client disconnected.
+        """
         created = time.perf_counter()
         self._order.worker.require_room(max(self._order.rows, len(self._order.texts)))
         await self._read_echoes(request, created + self._timeout)
         if not self._order.limit:
-            choices = [self._whole(index, []) for index in range(len(self._order.prompts))]
-            return sse.JSON(self._completed(choices, 0, None))
+            return self._whole([[] for _ in self._order.prompts])
         job = await self._begin(created)
         watch = asyncio.create_task(self._watch(request, job))
         updates = _checked(job)
-        try:
-            first = await anext(updates)  # an error of the first step is still an HTTP status
+        with ExitStack() as closing:
+            closing.callback(self._order.worker.release, job)
+            closing.callback(watch.cancel)
+            first = await anext(updates)  # if this fails, the response can still have an error status
+            response: Response
             if self._body.stream:
-                return sse.Stream(self._stream(request, job, first, updates, watch))
-            response = await self._collect(job, first, updates)
-        except BaseException:
-            self._close(job, watch)
-            raise
-        self._close(job, watch)
+                response = sse.Stream(self._stream(request, job, first, updates, closing.pop_all()))
+            else:
+                response = await self._collect(job, first, updates)
         return response
 
     async def _begin(self, created: float) -> Job:
-        """Hand the rows to the worker."""
+        """Submit the job to the worker and return it."""
         try:
             requests = await run_in_threadpool(self._order.start)
         except UnisonoError as error:
             raise errors.refused(error, type(self._body).model_fields) from error
-        observer, order = None, self._order
+        observer, worker = None, self._order.worker
         if self._body.trace is not None:
-            tokenizer = order.worker.ensemble.tokenizer
-            observer = Observer(tokenizer, requests[0].row, self._body.trace.candidates, created)
+            observer = Observer(worker.ensemble.tokenizer, requests[0].row, self._body.trace.candidates, created)
         job = Job(requests, created, created + self._timeout, observer)
-        order.worker.require_room(order.rows)  # others may have come meanwhile
-        order.worker.submit(job)
+        worker.require_room(self._order.rows)  # checked again, since other requests may have taken the room
+        worker.submit(job)
         return job
 
     async def _watch(self, request: Request, job: Job) -> None:
-        """End the job as soon as the client has gone."""
+        """Cancel the job as soon as the client disconnects."""
         await _gone(request)
         job.put(CancelledError())
-        self._order.worker.release(job)  # at once, whoever still writes
-
-    def _close(self, job: Job, watch: asyncio.Task[None]) -> None:
-        watch.cancel()
-        self._order.worker.release(job)
+        self._order.worker.release(job)  # does not wait until a stream notices
 
     async def _read_echoes(self, request: Request, deadline: float) -> None:
-        """The prompts' own tokens, with log-probabilities if those are asked for: then each prompt is a row meanwhile."""
+        """Set `_echoes`. If log-probabilities are wanted, a row scores each prompt and the echo lists its tokens."""
         order = self._order
         if order.top is None:
             self._echoes = [[Piece(text)] for text in order.texts]
             return
-        pairs = zip(order.texts, order.prompts, strict=False)
-        with _translated({}):
-            echoes = [(t, Echo(order.worker.ensemble, order.combination, prompt, order.top)) for t, prompt in pairs]
-            rows = [row for _, each in echoes for row in each.rows]
-            scoring, gone = asyncio.create_task(order.worker.run(rows)), asyncio.create_task(_gone(request))
+        ensemble, prompts = order.worker.ensemble, order.prompts[: len(order.texts)]
+        with _translated():
+            echoes = [Echo(ensemble, order.combination, prompt, order.top) for prompt in prompts]
+            scoring = asyncio.create_task(order.worker.run([row for each in echoes for row in each.rows]))
+            gone = asyncio.create_task(_gone(request))
             try:
                 left = deadline - time.perf_counter()
                 await asyncio.wait({scoring, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -114,7 +109,7 @@ class Answer:
             finally:
                 gone.cancel()
                 scoring.cancel()
-        self._echoes = [each.pieces(text) for text, each in echoes]
+        self._echoes = [each.pieces(text) for each, text in zip(echoes, order.texts, strict=True)]
 
     def _echo(self, choice: int) -> list[Piece]:
         return self._echoes[choice // self._order.params.n if self._order.limit else choice] if self._echoes else []
@@ -124,22 +119,21 @@ class Answer:
         found[first.choice].append(first)
         async for update in updates:
             found[update.choice].append(update)
-        tokens = sum(len(update.commits) for some in found for update in some)
-        choices = [self._whole(index, some) for index, some in enumerate(found)]
-        return sse.JSON(self._completed(choices, tokens, report(job, self._body.spec_decode_metrics)))
+        return self._whole(found, report(job, self._body.spec_decode_metrics))
 
-    def _whole(self, index: int, updates: list[Update]) -> dict[str, Any]:
-        pieces = [*self._echo(index), *(piece for update in updates for piece in update.pieces)]
-        reason = updates[-1].result.finish_reason if updates and updates[-1].result else "length"
-        return self._shape.whole(index, pieces, reason)
-
-    def _completed(self, choices: list[dict[str, Any]], tokens: int, metrics: dict[str, Any] | None) -> dict[str, Any]:
-        used = usage(self._prompt_tokens, tokens)
-        found = {**self._identity, "object": self._shape.kind, "choices": choices, "usage": used}
-        return found if metrics is None else {**found, "metrics": metrics}
+    def _whole(self, found: list[list[Update]], metrics: dict[str, Any] | None = None) -> Response:
+        """Return the whole response from the updates of each choice."""
+        choices = []
+        for index, updates in enumerate(found):
+            pieces = [*self._echo(index), *(piece for update in updates for piece in update.pieces)]
+            reason = updates[-1].result.finish_reason if updates and updates[-1].result else "length"
+            choices.append(self._shape.whole(index, pieces, reason))
+        used = usage(self._prompt_tokens, sum(len(update.commits) for updates in found for update in updates))
+        content = {**self._identity, "object": self._shape.kind, "choices": choices, "usage": used}
+        return sse.JSON(content if metrics is None else {**content, "metrics": metrics})
 
     async def _stream(
-        self, request: Request, job: Job, first: Update, updates: AsyncIterator[Update], watch: asyncio.Task[None]
+        self, request: Request, job: Job, first: Update, updates: AsyncIterator[Update], closing: ExitStack
     ) -> AsyncIterator[bytes]:
         try:
             for index in range(len(job.choices)):
@@ -149,12 +143,12 @@ class Answer:
                 yield self._chunks(update)
             yield self._ending(job) + sse.DONE
         except CancelledError:
-            request.state.reason = "the client went away"
+            request.state.reason = errors.GONE
         except errors.APIError as error:
             request.state.reason = error.message
             yield sse.event(error.body) + sse.DONE
         finally:
-            self._close(job, watch)
+            closing.close()
 
     def _opening(self, index: int) -> bytes:
         opening, before = self._shape.opening(index), self._echo(index)
@@ -162,10 +156,9 @@ class Answer:
         return events + self._event([self._shape.delta(index, before)]) if before else events
 
     def _chunks(self, update: Update) -> bytes:
-        """What one step added: a chunk with its tokens, and at the end one with the reason."""
+        """Return the events of an update: a chunk with the tokens; at the end of a choice, also one with the reason."""
         self._streamed += len(update.commits)
-        events = b""
-        choice = self._shape.delta(update.choice, update.pieces)
+        events, choice = b"", self._shape.delta(update.choice, update.pieces)
         if self._shape.says(choice) or update.observed or (update.commits and self._order.top is not None):
             events += self._event([choice], **({"unisono": update.observed} if update.observed else {}))
         if update.result is not None:
@@ -173,58 +166,57 @@ class Answer:
         return events
 
     def _ending(self, job: Job) -> bytes:
-        """The chunk without choices that has the totals."""
-        asked = self._body.stream_options is not None and self._body.stream_options.include_usage
+        """Return the chunk without choices that has usage and metrics, if the request asks for one of them."""
         metrics = report(job, self._body.spec_decode_metrics)
-        extra: dict[str, Any] = {"usage": usage(self._prompt_tokens, self._streamed)} if asked else {}
-        if metrics is not None:
-            extra["metrics"] = metrics
+        extra = {} if metrics is None else {"metrics": metrics}
+        if self._options.include_usage:
+            extra = {"usage": usage(self._prompt_tokens, self._streamed), **extra}
         return self._event([], **extra) if extra else b""
 
     def _event(self, choices: list[dict[str, Any]], **extra: Any) -> bytes:
-        if (asked := self._body.stream_options) is not None and asked.include_usage:
-            now = usage(self._prompt_tokens, self._streamed) if asked.continuous_usage_stats else None
+        if self._options.include_usage:
+            now = usage(self._prompt_tokens, self._streamed) if self._options.continuous_usage_stats else None
             extra.setdefault("usage", now)
         return sse.event({**self._identity, "object": self._shape.chunk_kind, "choices": choices, **extra})
 
 
 async def _gone(request: Request) -> None:
-    """Until the client has gone."""
+    """Return when the client has disconnected."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 @contextmanager
-def _translated(fields: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Whatever goes wrong while rows run is an APIError or `CancelledError`."""
+def _translated() -> Iterator[None]:
+    """Turn every exception except `CancelledError` into an `APIError`."""
     try:
         yield
     except (errors.APIError, CancelledError):
         raise
     except UnisonoError as error:
-        raise errors.refused(error, fields) from error
-    except Exception as error:  # the worker has logged it
+        raise errors.refused(error) from error
+    except Exception as error:  # the worker has logged the exception
         raise errors.internal() from error
 
 
 async def _checked(job: Job) -> AsyncIterator[Update]:
-    """The job's updates; whatever else goes wrong is an APIError or `CancelledError`."""
+    """Yield the job's updates. Every exception except `CancelledError` becomes an `APIError`."""
     with _translated():
         async for update in job.updates():
             yield update
 
 
 class Echo:
-    """A prompt's tokens, as the first member reads them, as a row that scores them.
+    """A row that scores the tokens of a prompt, as the first member reads them.
 
-    The first token has no log-probability, nor has a prefix that only some members read. What the tokenizer puts in front of
-    a text is read, and not listed: the listed tokens are those of the text.
+    The first token has no log-probability, and neither has a prefix that only some members read. Tokens that the
+    tokenizer puts before a text are not listed.
 
     Args:
-        top: of how many candidates to tell.
+        top: the number of candidates per token.
 
     Raises:
-        RequestError: members read different prompts, or the caches have no room.
+        RequestError: the members read different prompts, or the prompt is too long for a member or for the caches.
     """
 
     def __init__(self, ensemble: Ensemble, combination: Combination, prompt: Prepared, top: int) -> None:
@@ -232,12 +224,11 @@ class Echo:
         self._scoring = ensemble.echo(prompt, top, combine=combination)
         self.rows = self._scoring.rows
         tokens = prompt.contexts[0].tokens
-        self._first = [
-            Commit(token, "drawn") for token in tokens[prompt.added : len(tokens) - len(self._scoring.row.task.given)]
-        ]
+        first = tokens[prompt.added : len(tokens) - len(self._scoring.row.task.given)]
+        self._first = [Commit(token, "drawn") for token in first]
 
     def pieces(self, text: str) -> list[Piece]:
-        """The prompt's text in pieces of a token each, once the row has ended."""
+        """Return the prompt's text as pieces of one token each. The row must have ended."""
         scored = (Commit(each.token, "drawn", logprob=each.logprob, top=each.top) for each in self._scoring.commits)
         commits = [*self._first, *scored]
         texts = parts(self._tokenizer, text, [commit.token for commit in commits])

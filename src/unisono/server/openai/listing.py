@@ -1,4 +1,4 @@
-"""What clients may know of the models: descriptions, token ids, texts."""
+"""Descriptions of models and their tokenizers, and conversion between texts and token ids."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from unisono.tokens.token_text import token_texts
 
 
 def described(model: Model, settings: Settings) -> dict[str, Any]:
-    """An entry of `/v1/models`: OpenAI's fields, and how the members work together."""
+    """Return the model's entry of `/v1/models`: OpenAI's fields, and how the members are combined."""
     ensemble = model.ensemble
     members = [
         {
@@ -29,7 +29,7 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
         "object": "model",
         "created": model.created,
         "owned_by": "unisono",
-        "max_model_len": model.ensemble.lineup.context_length,
+        "max_model_len": ensemble.lineup.context_length,
         "members": members,
         "combination": ensemble.combination().name,
         "schedule": model.config.schedule,
@@ -44,7 +44,7 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
 
 
 def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[str, Any]:
-    """Raises: APIError: 400 unless there is one of prompt and messages."""
+    """Return the answer of `/tokenize`. Raise an `APIError` (400) unless exactly one of prompt and messages is given."""
     if (body.prompt is None) == (body.messages is None):
         raise APIError(400, "give either prompt or messages", "prompt")
     tokenizer = _tokenizer(model)
@@ -52,7 +52,10 @@ def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[s
         if body.messages is not None:
             ids = model.ensemble.prompts.ids(chat_of(body, body.messages, settings))
         else:
-            ids = tokenizer.encode(_text(body.prompt or ""), add_special_tokens=body.add_special_tokens)
+            text = (body.prompt or "").encode().decode()  # raises an error for a lone surrogate
+            ids = tokenizer.encode(text, add_special_tokens=body.add_special_tokens)
+    except UnicodeEncodeError:
+        raise APIError(400, "prompt: half of a surrogate pair is no text", "prompt") from None
     except UnisonoError as error:
         raise refused(error, TokenizeRequest.model_fields) from error
     found = {"count": len(ids), "max_model_len": model.ensemble.lineup.context_length, "tokens": ids}
@@ -60,7 +63,7 @@ def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[s
 
 
 def detokenized(body: DetokenizeRequest, model: Model) -> dict[str, str]:
-    """Raises: APIError: 400 for ids outside the vocabulary."""
+    """Return the text of token ids. Raise an `APIError` (400) if an id is outside the vocabulary."""
     tokenizer, size = _tokenizer(model), model.ensemble.prompts.vocabulary.size
     outside = [token for token in body.tokens if token >= size]
     if outside:
@@ -69,7 +72,7 @@ def detokenized(body: DetokenizeRequest, model: Model) -> dict[str, str]:
 
 
 def tokenizer_info(model: Model) -> dict[str, Any]:
-    """What vLLM's `/tokenizer_info` tells. `add_bos_token`: whether a text gets one that does not begin with it."""
+    """Return what vLLM's `/tokenizer_info` returns. `add_bos_token`: whether a text gets that token."""
     tokenizer = _tokenizer(model)
     names = ("bos_token", "eos_token", "pad_token", "unk_token", "chat_template")
     start = tokenizer.bos_token_id
@@ -86,11 +89,3 @@ def _tokenizer(model: Model) -> Any:
     if model.ensemble.tokenizer is None:
         raise APIError(400, f"model {model.name} has no tokenizer", "model")
     return model.ensemble.tokenizer
-
-
-def _text(text: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise APIError(400, "prompt: half of a surrogate pair is no text", "prompt") from None
-    return text

@@ -1,7 +1,7 @@
-"""Fields that clients send and that change nothing in an answer, with the values at which that is true.
+"""Fields that clients may send because they do not change an answer, and the values at which this holds.
 
-Any other value asks for another answer. It is an error, and the message says what to do instead. A field that is neither
-here nor in the schema is unknown.
+Any other value of such a field is an error, whose message says what to send instead. A field that is neither in these
+tables nor in the schema is an unknown field.
 """
 
 import difflib
@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-ANY = None  # whatever its value is
-LONGEST = 100  # characters of an unknown field's name that are repeated
+ANY = None  # in place of the values: every value is accepted
+LONGEST = 100  # characters of an unknown field's name that an error repeats
 Values = tuple[object, ...]
-Table = dict[str, tuple[Values | None, str]]  # per field: the values, and what to do about others
+Table = dict[str, tuple[Values | None, str]]  # by field: the accepted values, and advice for any other value
 
 
 def _table(*groups: tuple[str, dict[str, Any]]) -> Table:
@@ -27,7 +27,7 @@ NONE: Values = (None, [])
 SAMPLING = _table(
     ("", dict.fromkeys(
         ("user", "metadata", "store", "service_tier", "safety_identifier", "cache_salt", "spaces_between_special_tokens"),
-        ANY,  # blanks between tokens were put by slow tokenizers only
+        ANY,  # only slow tokenizers put spaces between special tokens
     )),
     ("beams are not searched here; leave it out", {
         "use_beam_search": OFF, "early_stopping": OFF, "length_penalty": (None, 1),
@@ -76,7 +76,7 @@ CHAT = SAMPLING | _table(
 )  # fmt: skip
 
 MESSAGE = _table(
-    ("", {"parsed": ANY}),  # the official client's reading of the content
+    ("", {"parsed": ANY}),  # the official client adds this field to an answer
     ("send what was refused as content", {"refusal": NULL}),
     ("tools are not called here; write what they said as content", {
         "tool_calls": NONE, "function_call": NULL, "tool_call_id": NULL,
@@ -95,7 +95,7 @@ PART = _table(
 )  # fmt: skip
 STREAM = _table(("", {"include_obfuscation": ANY}))
 
-ELSEWHERE = {  # what other servers call it
+ELSEWHERE = {  # names of other servers' fields, and the field here to suggest instead
     "max_new_tokens": "max_tokens", "num_predict": "max_tokens", "n_predict": "max_tokens",
     "max_tokens_to_sample": "max_tokens", "repeat_penalty": "repetition_penalty", "stop_sequences": "stop",
     "random_seed": "seed", "do_sample": "temperature", "typical_p": "top_p", "prompt": "messages", "messages": "prompt",
@@ -104,13 +104,13 @@ ELSEWHERE = {  # what other servers call it
 
 
 def without_neutral(values: Any, table: Table, fields: Iterable[str]) -> Any:
-    """A request's fields without those that change nothing; what is no object is returned as it is.
+    """Return a request's fields without those that do not change the answer. Anything but a dict is returned unchanged.
 
     Args:
-        fields: of the schema.
+        values: the fields by name. table: the neutral fields. fields: the names of the schema's fields.
 
     Raises:
-        PydanticCustomError: a field is unknown, or has a value that would change the answer. Its context has the field.
+        PydanticCustomError: a field is unknown, or has a value that would change the answer; the context names it.
     """
     if not isinstance(values, dict):
         return values
@@ -126,7 +126,7 @@ def without_neutral(values: Any, table: Table, fields: Iterable[str]) -> Any:
 
 
 def described(table: Table) -> dict[str, Any]:
-    """The fields as properties of a JSON schema."""
+    """Return the table's fields as properties of a JSON schema."""
     return {name: {} if values is ANY else {"enum": list(values)} for name, (values, _) in table.items()}
 
 
@@ -143,7 +143,7 @@ def _refused(name: str, remedy: str, accepted: Iterable[object]) -> PydanticCust
 
 def _unknown(name: str, known: list[str]) -> PydanticCustomError:
     other = ELSEWHERE.get(name)
-    name = name[:LONGEST].encode("utf-8", "backslashreplace").decode()  # half of a surrogate pair is no text
+    name = name[:LONGEST].encode("utf-8", "backslashreplace").decode()  # a lone surrogate cannot be encoded
     near = [other] if other in known else difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f"; did you mean {near[0]}?" if near else "; leave it out"
     return PydanticCustomError("unknown_field", "unknown field{hint}", {"field": name, "hint": hint})

@@ -1,8 +1,9 @@
-"""From a request's fields to what the engine is given: sampling parameters, tokens per member, a method, a worker."""
+"""Turns a request's fields into sampling parameters, prompts, a method and a worker."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from unisono.combine import Combination, as_combination, parse
@@ -19,22 +20,22 @@ from unisono.server.worker import Worker
 from unisono.text.encoder import Chat
 from unisono.text.prompts import Prepared, Prompt
 
-# Fields of requests that go to `SamplingParams` as they are
+# Fields of requests that are fields of `SamplingParams` too
 PLAIN = (
-    "n", "seed", "presence_penalty", "frequency_penalty", "temperature", "top_p", "max_tokens", "min_p",
+    "n", "seed", "presence_penalty", "frequency_penalty", "temperature", "top_p", "min_p",
     "repetition_penalty", "ignore_eos", "min_tokens", "stop_token_ids", "stop", "skip_special_tokens",
 )  # fmt: skip
-# A request may name these; `module:function` would run code, and a combination in a file would read one
+# Combinations that a request may name. Others could run code (`module:function`) or read files
 SAFE = tuple(name for name, form in FORMS.items() if "file" not in form.keys)
 
 
 @dataclass(frozen=True)
 class Order:
-    """A request that has passed every check that needs no forward.
+    """A request after all checks that need no forward.
 
-    prompts: what the members are to read. texts: the prompts as the client wrote them, for `echo`.
-    limit: the most tokens to generate; 0 only scores the prompt. top: how many candidates' log-probabilities to report,
-    None for none. inside: whether a chat's answer begins in a block of thoughts; None if these stay in its content.
+    method: keyword arguments of `Ensemble.start`. texts: the prompts as texts, for `echo`; else empty.
+    limit: 0 if the prompts are only scored, else 1. top: the number of candidates with log-probabilities, or None.
+    inside: whether a chat's answer begins inside a thinking block; None without a reasoning parser.
     """
 
     model: Model
@@ -53,17 +54,17 @@ class Order:
 
     @property
     def combination(self) -> Combination:
-        """What the request follows."""
+        """The combination that the request uses."""
         return self.worker.ensemble.combination(self.method.get("combine"))
 
     def start(self) -> list[Request]:
-        """One request of the engine per choice. Takes a while for long prompts."""
+        """Return one `Request` per choice of the answer. Slow for long prompts."""
         ensemble = self.worker.ensemble
         return [each for prompt in self.prompts for each in ensemble.start(prompt, self.params, **self.method)]
 
 
 def chat_order(body: ChatRequest, model: Model, settings: Settings) -> Order:
-    """Raises: APIError: 400 that names the field."""
+    """Return the order for a chat. Raise an `APIError` with status 400 that names the field at fault."""
     if None not in (limits := (body.max_tokens, body.max_completion_tokens)) and limits[0] != limits[1]:
         raise APIError(400, "max_tokens and max_completion_tokens differ; give one of them", "max_tokens")
     if body.top_logprobs and not body.logprobs:
@@ -75,23 +76,23 @@ def chat_order(body: ChatRequest, model: Model, settings: Settings) -> Order:
         against = None if body.negative_messages is None else chat_of(body, body.negative_messages, settings)
         order = _order(body, model, settings, [chat], against, top, limit)
     except UnisonoError as error:
-        raise refused(error, body.model_fields_set | {"messages"}) from error  # type: ignore[arg-type]
+        raise refused(error, body.model_fields_set | {"messages"}) from error
     return order if settings.reasoning_parser is None else replace(order, inside=_inside(body, order))
 
 
 def _inside(body: ChatRequest, order: Order) -> bool:
-    """Whether the prompt ends in a block of thoughts: the template opened one, or the message that goes on did."""
+    """Return whether the template, or the message that is continued, opens a thinking block."""
     if body.continue_final_message:
         return opened(body.messages[-1].as_plain()["content"])
     return ends_open(_decoded(order.model, order.prompts[0].contexts[0].tokens[-16:]))
 
 
 def chat_of(body: Templating, messages: Sequence[Message], settings: Settings) -> Chat:
-    """A conversation as the request wants it written.
+    """Return a conversation with the request's options for the chat template.
 
     Raises:
-        APIError: 400 for the text of a template, where the server does not trust its clients with it.
-        RequestError: the fields contradict each other.
+        APIError: 400 if the request contains a template although the settings do not allow this.
+        RequestError: the options contradict each other.
     """
     if body.chat_template is not None and "{" in body.chat_template and not settings.trust_templates:
         message = "chat_template: this server takes the name of a template of the tokenizer, not a template's text"
@@ -101,18 +102,17 @@ def chat_of(body: Templating, messages: Sequence[Message], settings: Settings) -
 
 
 def completion_order(body: CompletionRequest, model: Model, settings: Settings) -> Order:
-    """Raises: APIError: 400 that names the field."""
+    """Return the order for completions. Raise an `APIError` with status 400 that names the field at fault."""
     given: Any = body.prompt
     each = [given] if isinstance(given, str) or isinstance(given[0], int) else given
     try:
         score_only = body.max_tokens == 0 and bool(body.echo)
-        order = _order(
-            body, model, settings, each, body.negative_prompt, body.logprobs, None if score_only else body.max_tokens
-        )
+        limit = None if score_only else body.max_tokens
+        order = _order(body, model, settings, each, body.negative_prompt, body.logprobs, limit)
     except UnisonoError as error:
-        raise refused(error, dict.fromkeys(CompletionRequest.model_fields)) from error
+        raise refused(error, CompletionRequest.model_fields) from error
     texts = [prompt if isinstance(prompt, str) else _decoded(model, prompt) for prompt in each] if body.echo else []
-    return replace(order, texts=texts, limit=0) if score_only else replace(order, texts=texts)
+    return replace(order, texts=texts, limit=0 if score_only else order.limit)
 
 
 def _order(
@@ -149,24 +149,19 @@ def _order(
 
 def _params(body: Sampling, model: Model, settings: Settings, top: int | None, limit: int | None) -> SamplingParams:
     values: dict[str, Any] = {name: getattr(body, name) for name in PLAIN if getattr(body, name) is not None}
-    if limit is not None:
-        values["max_tokens"] = limit
-    else:
-        values["max_tokens"] = max(_default_limit(model, settings), body.min_tokens or 0)
-    if settings.max_tokens is not None and values["max_tokens"] > settings.max_tokens:
-        raise APIError(400, f"max_tokens: this server generates at most {settings.max_tokens} tokens", "max_tokens")
+    most = settings.max_tokens or sys.maxsize
+    if limit is None:
+        limit = max(min(model.config.params.max_tokens, most), body.min_tokens or 0)
+    if limit > most:
+        raise APIError(400, f"max_tokens: this server generates at most {most} tokens", "max_tokens")
+    values["max_tokens"] = limit
     if body.top_k is not None:
-        values["top_k"] = max(0, body.top_k)  # vLLM's -1 is off
+        values["top_k"] = max(0, body.top_k)  # vLLM's -1 means no limit
     if body.logit_bias is not None:
         values["logit_bias"] = _bias(body.logit_bias)
     if top is not None:
         values.update(logprobs=True, top_logprobs=top)
     return replace(model.ensemble.default_params, **{**model.config.sampling, **values})
-
-
-def _default_limit(model: Model, settings: Settings) -> int:
-    configured = model.config.params.max_tokens
-    return configured if settings.max_tokens is None else min(configured, settings.max_tokens)
 
 
 def _bias(asked: Mapping[str, float]) -> dict[int, float]:
@@ -182,11 +177,7 @@ def _decoded(model: Model, ids: Sequence[int]) -> str:
 
 
 def _method(asked: Collaboration | None, model: Model, allowed: Sequence[str]) -> dict[str, Any]:
-    """The keyword arguments of `Ensemble.start` for a request's `collaboration`.
-
-    Raises:
-        APIError: 400 for a part that is not allowed, does not fit the model, or is wrong; it names the part.
-    """
+    """Return the keyword arguments of `Ensemble.start` for a request's `collaboration`."""
     given = {} if asked is None else asked.model_dump(exclude_none=True)
     for name in given:
         if name not in allowed:
@@ -196,43 +187,43 @@ def _method(asked: Collaboration | None, model: Model, allowed: Sequence[str]) -
     if given.keys() & {"combine", "weights", "mu"}:
         chosen["combine"] = _combination(given, model)
     for name, value in chosen.items():
-        _attempt(name, partial(model.ensemble.method, **{name: value}))
+        with _reported_as(name):
+            model.ensemble.method(**{name: value})
     return chosen
 
 
 def _guidance(scale: float, model: Model) -> tuple[Worker, Combination]:
-    """The worker whose two members read the prompt and the negative prompt, and its combination.
-
-    Raises:
-        APIError: 400 if the model cannot be guided.
-    """
-    combination = _attempt("guidance_scale", lambda: parse(f"guidance:{scale!r}", 2), whole=True)
+    """Return the worker whose two members read the prompt and the negative prompt, and the combination."""
+    try:
+        combination = parse(f"guidance:{scale!r}", 2)
+    except UnisonoError as error:
+        raise APIError(400, str(error), "guidance_scale") from error
     if model.guided is not None:
         return model.guided, combination
     if "negative" in model.ensemble.combination().prompts:
         return model.worker, combination
-    message = (
-        f"guidance_scale needs a model of one member, or of two that are combined by guidance; {model.name} has "
-        f"{len(model.ensemble.lineup.combined)} members"
-    )
-    raise APIError(400, message, "guidance_scale")
+    message = "guidance_scale needs a model of one member, or of two that are combined by guidance"
+    members = f"{model.name} has {len(model.ensemble.lineup.combined)} members"
+    raise APIError(400, f"{message}; {members}", "guidance_scale")
 
 
 def _combination(given: dict[str, Any], model: Model) -> Combination:
-    """The combination that is asked for, or the configured one, with the weights or mu that are asked for."""
+    """Return the requested combination, or else the configured one, with the requested weights and mu."""
     text, configured, count = given.get("combine"), model.config.combine, len(model.ensemble.lineup.combined)
     if text is not None and text != configured and text.partition(":")[0] not in SAFE:
         raise _refused("combine", f"a request may name {', '.join(SAFE)}, not: {text!r}")
-    combination: Combination = _attempt("combine", lambda: as_combination(text or configured, count))
+    with _reported_as("combine"):
+        combination = as_combination(text or configured, count)
     for part in ("weights", "mu"):
         if part in given:
-            combination = _attempt(part, partial(_changed, combination, part, given[part]))
-            _attempt(part, partial(combination.check, count))
+            with _reported_as(part):
+                combination = _changed(combination, part, given[part])
+                combination.check(count)
     return combination
 
 
 def _changed(combination: Combination, part: str, value: Any) -> Combination:
-    """The same combination with other weights, or another value of a parameter."""
+    """Return the combination with another value of one of its parameters."""
     form = FORMS.get(combination.name.partition(":")[0])
     if form is None or not (form.per_member if part == "weights" else part in form.keys):
         raise ConfigurationError(f"{combination.name} has no {part}")
@@ -244,9 +235,10 @@ def _refused(part: str, problem: str) -> APIError:
     return APIError(400, f"collaboration.{part}: {problem}", f"collaboration.{part}")
 
 
-def _attempt(part: str, make: Any, whole: bool = False) -> Any:
-    """What `make` returns; an error of the library names the part of the request."""
+@contextmanager
+def _reported_as(part: str) -> Iterator[None]:
+    """Turn an error of the library into an `APIError` that names a part of `collaboration`."""
     try:
-        return make()
+        yield
     except UnisonoError as error:
-        raise (APIError(400, str(error), part) if whole else _refused(part, str(error))) from error
+        raise _refused(part, str(error)) from error

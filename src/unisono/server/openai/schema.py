@@ -1,4 +1,4 @@
-"""What requests may say. Unknown fields are errors; ranges of sampling parameters are checked by `SamplingParams`."""
+"""The schemas of requests. Unknown fields are errors. `SamplingParams` checks the ranges of sampling parameters."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,9 +20,9 @@ def _describe(schema: dict[str, Any], model: type["Strict"]) -> None:
 
 
 class Strict(BaseModel):
-    """No coercion (`"1"` is no number), no unknown fields.
+    """A model without coercion (`"1"` is not a number) and without unknown fields.
 
-    ignorable: fields that are accepted at values that change nothing, and then are not there.
+    ignorable: further fields that are accepted, and dropped, if their values do not change the answer.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=_describe)
@@ -51,7 +51,7 @@ class TextPart(Strict):
 
 
 class Templating(Strict):
-    """How a conversation is written; vLLM's fields."""
+    """vLLM's fields about the chat template."""
 
     chat_template: str | None = Field(None, description="The name of one of the tokenizer's templates")
     chat_template_kwargs: dict[str, Any] | None = None
@@ -60,7 +60,7 @@ class Templating(Strict):
 
 
 class Message(Strict):
-    """`name` and `reasoning_content` go to the chat template, which may write them."""
+    """A message of a conversation. `name` and `reasoning_content` are variables of the chat template."""
 
     ignorable = neutral.MESSAGE
     role: Literal["system", "developer", "user", "assistant"]
@@ -75,14 +75,14 @@ class Message(Strict):
         return self
 
     def as_plain(self) -> dict[str, str]:
-        """Role and content, and what else was given, all texts, as chat templates take them."""
+        """Return the message as a chat template takes it: role, content and the optional fields, all texts."""
         content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or ())
         others = {"name": self.name, "reasoning_content": self.reasoning_content}
         return {"role": self.role, "content": content, **{name: text for name, text in others.items() if text}}
 
 
 class Collaboration(Strict):
-    """How this request's members work together; what is left out is as the server was configured."""
+    """How the members are combined for this request. The server's configuration replaces a missing field."""
 
     combine: str | None = Field(None, description="A combination as on the command line: weighted:0.7,0.3")
     weights: list[Number] | None = Field(None, description="One per member, for weighted and product")
@@ -92,13 +92,13 @@ class Collaboration(Strict):
 
 
 class TraceOptions(Strict):
-    """What the `unisono` field of the chunks tells; the playground asks for it."""
+    """Requests the field `unisono` in chunks, which the playground shows."""
 
     candidates: Annotated[int, Field(ge=1, le=MOST_LOGPROBS)] = 5
 
 
 class Sampling(Strict):
-    """Fields that both endpoints have."""
+    """The fields that chats and completions share."""
 
     model: str
     stream: bool | None = None
@@ -171,7 +171,7 @@ class ErrorBody(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """OpenAI's shape of every error."""
+    """The body of every error, in OpenAI's shape."""
 
     error: ErrorBody
 

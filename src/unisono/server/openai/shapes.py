@@ -1,4 +1,4 @@
-"""OpenAI's shapes of choices, whole and in chunks, for chats and for completions."""
+"""OpenAI's JSON for the choices of chats and completions: whole choices, and chunks of streams."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,15 +8,15 @@ from unisono.tokens.token_text import special_name, token_bytes, token_text
 from unisono.types import Commit, Piece
 
 Parts = Sequence[Piece]
-LEAST = -9999.0  # JSON has no minus infinity; OpenAI writes this number
+LEAST = -9999.0  # stands for minus infinity, as in OpenAI's API, since JSON has no infinity
 
 
 class ChatShape:
-    """`chat.completion` and its chunks.
+    """Writes `chat.completion` objects and their chunks.
 
     Args:
-        logprobs: whether they were asked for.
-        inside: whether answers begin in a block of thoughts; None: thoughts stay in the content.
+        logprobs: whether the request asks for log-probabilities.
+        inside: whether answers begin inside a thinking block; None leaves thoughts in the content.
     """
 
     prefix, kind, chunk_kind = "chatcmpl-", "chat.completion", "chat.completion.chunk"
@@ -29,32 +29,26 @@ class ChatShape:
         self._tags = {} if inside is None else silent_tags(tokenizer)
 
     def opening(self, index: int) -> dict[str, Any] | None:
-        """The choice of the first chunk, or None if there is nothing to say yet."""
-        delta = {"role": "assistant", "content": ""}
-        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+        """Return the choice of the first chunk, or None if a stream has no such chunk."""
+        return _choice(index, delta={"role": "assistant", "content": ""})
 
     def delta(self, index: int, parts: Parts) -> dict[str, Any]:
-        """The choice of a chunk."""
-        return {
-            "index": index,
-            "delta": self._content(index, parts),
-            "logprobs": self._logs(parts),
-            "finish_reason": None,
-        }
+        """Return the choice of a chunk with these parts of the text."""
+        return _choice(index, self._logs(parts), delta=self._content(index, parts))
 
     def says(self, choice: dict[str, Any]) -> bool:
-        """Whether there is a text in a chunk's choice."""
+        """Return whether a chunk's choice contains text."""
         return any(choice["delta"].values())
 
     def closing(self, index: int, reason: str) -> dict[str, Any]:
-        """The choice of the last chunk."""
+        """Return the choice of the last chunk."""
         rest = {name: text for name, text in self._content(index, (), last=True).items() if text}
-        return {"index": index, "delta": rest, "logprobs": None, "finish_reason": reason}
+        return _choice(index, reason=reason, delta=rest)
 
     def whole(self, index: int, parts: Parts, reason: str) -> dict[str, Any]:
-        """A choice in one piece."""
+        """Return a choice that is sent in one piece."""
         message = {"role": "assistant", **self._content(index, parts, last=True), "refusal": None}
-        return {"index": index, "message": message, "logprobs": self._logs(parts), "finish_reason": reason}
+        return _choice(index, self._logs(parts), reason, message=message)
 
     def _content(self, index: int, parts: Parts, last: bool = False) -> dict[str, str]:
         if self._inside is None:
@@ -70,7 +64,7 @@ class ChatShape:
         return {"content": content, "refusal": None}
 
     def _logged(self, commit: Commit, added: str) -> dict[str, Any]:
-        """A token and its candidates; its own text is without the blank that decoding leaves out."""
+        """Return a token and its candidates. Its text has no leading blank if decoding removed that blank."""
         alone = token_text(self._tokenizer, commit.token)
         left = alone.removesuffix(added)
         blank = bool(added) and left != alone and not left.strip(" ")
@@ -86,10 +80,10 @@ class ChatShape:
 
 
 class CompletionShape:
-    """`text_completion`, whole and in chunks.
+    """Writes `text_completion` objects, which are also the chunks of streams. The methods are those of `ChatShape`.
 
     Args:
-        logprobs: whether they were asked for.
+        logprobs: whether the request asks for log-probabilities.
     """
 
     prefix, kind, chunk_kind = "cmpl-", "text_completion", "text_completion"
@@ -97,29 +91,22 @@ class CompletionShape:
     def __init__(self, tokenizer: Any, logprobs: bool) -> None:
         self._tokenizer = tokenizer
         self._logprobs = logprobs
-        self._written: dict[int, int] = {}  # characters per choice so far, stop strings included
+        self._written: dict[int, int] = {}  # characters of each choice so far, with stop strings
 
     def opening(self, index: int) -> None:
-        """A completion's stream begins with its text."""
+        """A stream has no chunk before its text."""
 
     def delta(self, index: int, parts: Parts) -> dict[str, Any]:
-        """The choice of a chunk."""
-        return self._choice(index, _text(parts), self._logs(index, parts), None)
+        return _choice(index, self._logs(index, parts), text=_text(parts))
 
     def says(self, choice: dict[str, Any]) -> bool:
-        """Whether there is a text in a chunk's choice."""
         return bool(choice["text"])
 
     def closing(self, index: int, reason: str) -> dict[str, Any]:
-        """The choice of the last chunk."""
-        return self._choice(index, "", None, reason)
+        return _choice(index, reason=reason, text="")
 
     def whole(self, index: int, parts: Parts, reason: str) -> dict[str, Any]:
-        """A choice in one piece."""
-        return self._choice(index, _text(parts), self._logs(index, parts), reason)
-
-    def _choice(self, index: int, text: str, logs: dict[str, Any] | None, reason: str | None) -> dict[str, Any]:
-        return {"index": index, "text": text, "logprobs": logs, "finish_reason": reason}
+        return _choice(index, self._logs(index, parts), reason, text=_text(parts))
 
     def _logs(self, index: int, parts: Parts) -> dict[str, Any] | None:
         if not self._logprobs:
@@ -128,7 +115,7 @@ class CompletionShape:
         for piece in parts:
             offset, commit = self._written.get(index, 0), piece.commit
             self._written[index] = offset + len(piece.token_text)
-            if commit is None:  # the end, with a character that is not finished
+            if commit is None:  # the end of the text, with an incomplete character
                 logs["tokens"][-1:] = [token + piece.token_text for token in logs["tokens"][-1:]]
                 continue
             shown = piece.token_text or special_name(self._tokenizer, commit.token)
@@ -139,7 +126,10 @@ class CompletionShape:
         return logs
 
     def _top(self, commit: Commit, shown: str) -> dict[str, float] | None:
-        """The candidates by text: the token itself as it is shown, and a text that is taken as `token_id:ID`."""
+        """Return the candidates' log-probabilities by text; `token_id:ID` replaces a text that is already in use.
+
+        The chosen token has the text `shown`.
+        """
         if commit.logprob is None:
             return None
         found: dict[str, float] = {}
@@ -152,6 +142,12 @@ class CompletionShape:
 
 
 Shape = ChatShape | CompletionShape
+
+
+def _choice(
+    index: int, logs: dict[str, Any] | None = None, reason: str | None = None, **content: Any
+) -> dict[str, Any]:
+    return {"index": index, **content, "logprobs": logs, "finish_reason": reason}
 
 
 def _text(parts: Parts) -> str:

@@ -1,4 +1,4 @@
-// Talking to the server: JSON, and streams of server-sent events.
+// Requests to the server: JSON, and streams of server-sent events.
 
 export class Refused extends Error {}
 
@@ -9,14 +9,14 @@ async function refusal(answer) {
   return new Refused(body.error ? body.error.message : `status ${answer.status}`);
 }
 
-/** The models that the server has. */
+/** Return the models of the server. */
 export async function models(key) {
   const answer = await fetch("/v1/models", { headers: headers(key) });
   if (!answer.ok) throw await refusal(answer);
   return (await answer.json()).data;
 }
 
-/** Every chunk of a streamed answer, as it comes. */
+/** Yield the chunks of a streamed answer as they arrive. */
 export async function* stream(path, body, key, signal) {
   const answer = await fetch(path, { method: "POST", headers: headers(key), body: JSON.stringify(body), signal });
   if (!answer.ok) throw await refusal(answer);

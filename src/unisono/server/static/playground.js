@@ -1,4 +1,4 @@
-// The page: what is asked for, and which runs that makes.
+// The page: its controls, and the runs that they start.
 import { models, Refused, stream } from "./api.js";
 import { candidates, colour, make, Run } from "./run.js";
 
@@ -26,7 +26,7 @@ async function load() {
   }
 }
 
-/** Controls for the chosen model's members, combination and schedules. */
+/** Show the controls for the chosen model's members, combination and schedules. */
 function showModel() {
   const chosen = model(), count = chosen.members.length;
   at("members").replaceChildren(...chosen.members.map((member, index) => {
@@ -46,14 +46,14 @@ function showModel() {
   showWeights();
 }
 
-/** The combination that is asked for: its name, its weights and its options. */
+/** Return the chosen combination: its name, weights and options. */
 function combination() {
   const [kind, values] = (at("combine").value || model().combination).split(/:(.*)/s);
   const parts = (values || "").split(",").filter((part) => part);
   return { kind, weights: parts.filter((part) => !part.includes("=")), options: parts.filter((part) => part.includes("=")) };
 }
 
-/** A control per weight, if the combination that is asked for has weights. */
+/** Show one control per weight if the chosen combination has weights. */
 function showWeights() {
   const { kind, weights } = combination(), shown = model().per_member.includes(kind) && combined().length > 1 && !at("combine").disabled;
   [...at("members").children].forEach((item, index) => {
@@ -79,7 +79,7 @@ function setMode(chat) {
   at("chat").hidden = !chat || !state.messages.length;
 }
 
-/** The request's body for a schedule. */
+/** Return the body of the request for a schedule. */
 function body(schedule) {
   const chosen = model(), asked = { model: chosen.id, stream: true, trace: { candidates: 5 }, spec_decode_metrics: "summary" };
   for (const name of NUMBERS) if (at(name).value !== "") asked[name] = Number(at(name).value);
@@ -88,7 +88,7 @@ function body(schedule) {
   if (guided) asked.guidance_scale = Number(at("scale").value);
   else if (at("combine").value && at("combine").value !== chosen.combination) collaboration.combine = at("combine").value;
   if (schedule && chosen.allowed.includes("schedule")) collaboration.schedule = schedule;
-  if (at("compare").checked && chosen.allowed.includes("verification")) collaboration.verification = "coupled"; // one text
+  if (at("compare").checked && chosen.allowed.includes("verification")) collaboration.verification = "coupled"; // both runs give the same text
   if (Object.keys(collaboration).length) asked.collaboration = collaboration;
   if (state.chat) {
     const system = at("system").value ? [{ role: "system", content: at("system").value }] : [];
@@ -103,7 +103,7 @@ function body(schedule) {
 
 async function decode(schedule, title, signal) {
   const asked = body(schedule);
-  const beside = asked.guidance_scale !== undefined && combined().length === 1; // the member beside itself, without drafts
+  const beside = asked.guidance_scale !== undefined && combined().length === 1; // guidance runs the member twice, without a draft model
   const run = new Run(`${title} · ${asked.model}`, beside ? [model().members[0].name, `${model().members[0].name} unguided`] : names(), state.chat ? "" : asked.prompt, inspect);
   at("runs").append(run.element);
   const path = state.chat ? "/v1/chat/completions" : "/v1/completions";
@@ -115,7 +115,7 @@ async function decode(schedule, title, signal) {
   return run;
 }
 
-/** Show what was said about a token, beside it; on a narrow screen the style sheet puts it at the bottom. */
+/** Show the members' candidates beside a token; on a narrow screen the style sheet puts them at the bottom. */
 function inspect(token, index, members) {
   const box = at("inspector");
   box.hidden = token === null;
@@ -157,9 +157,9 @@ async function start(event) {
   }
 }
 
-/** The chosen schedule; before it `standard`, if both are to be compared: one after the other, so neither slows the other. */
+/** Decode with the chosen schedule, and first with `standard` if the two are compared. They never run at the same time. */
 async function decodeAll(schedule, signal) {
-  if (at("compare").checked && at("seed").value === "") at("seed").value = Math.floor(Math.random() * 2 ** 32); // one for both
+  if (at("compare").checked && at("seed").value === "") at("seed").value = Math.floor(Math.random() * 2 ** 32); // one seed for both runs
   const reference = at("compare").checked ? await decode("standard", "standard", signal) : null;
   const run = await decode(schedule, schedule || "as configured", signal);
   if (state.chat) {
@@ -172,7 +172,7 @@ async function decodeAll(schedule, signal) {
   say(`${schedule} decoded at ${factor} times the speed of standard, on seed ${at("seed").value}. ${apart(run.part(reference))}`);
 }
 
-/** Whether two runs on one seed gave one text, and if not, why. */
+/** Return a sentence: whether two runs with the same seed gave the same text, and if they did not, why. */
 function apart(token) {
   if (token === null) return "Both texts are the same.";
   const reason = !model().allowed.includes("verification") ? "only coupled verification, which this server does not let requests choose, gives every schedule one text" :
@@ -180,7 +180,7 @@ function apart(token) {
   return `The texts part at token ${token}, which is marked: ${reason}.`;
 }
 
-/** What was said; the last answer stands below, with its tokens. */
+/** Show the conversation without the last answer, which is shown below with its tokens. */
 function showChat() {
   at("chat").hidden = !state.chat || !state.messages.length;
   const said = state.messages.at(-1)?.role === "assistant" ? state.messages.slice(0, -1) : state.messages;

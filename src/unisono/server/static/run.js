@@ -2,7 +2,7 @@
 
 const LANE = 18, LABEL = 74, NARROW = 320;
 
-/** An element with attributes, a class and children. */
+/** Return an element with attributes, a class and children. */
 export function make(tag, { svg = false, ...attributes } = {}, ...children) {
   const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -47,7 +47,7 @@ export class Run {
     this.refresh();
   }
 
-  /** Take a chunk of the stream. */
+  /** Show a chunk of the stream. */
   add(chunk) {
     const delta = chunk.choices[0];
     if (delta) this.text += (delta.delta ? delta.delta.content : delta.text) || "";
@@ -59,14 +59,14 @@ export class Run {
     this.refresh();
   }
 
-  /** What the request came to: `auto` is a choice between names. */
+  /** Show the metrics of the request. */
   tell({ combination, schedule, verification }) {
     this.used.textContent = [combination, schedule, `${verification} verification`].join(" · ");
   }
 
   addToken(token) {
     const index = this.tokens.push(token) - 1;
-    if (token.origin !== "drawn") this.decided += 1;
+    if (!["drawn", "forced"].includes(token.origin)) this.decided += 1;
     const shown = token.text.startsWith("bytes:") ? "▯" : token.text;
     const span = make("span", { class: `token ${token.origin} ${proposer(token)}` }, shown);
     if (shown.includes("\n")) span.prepend(make("span", { class: "mark", "aria-hidden": "true" }, "⏎"));
@@ -75,7 +75,7 @@ export class Run {
     this.output.append(span);
   }
 
-  /** Mark the first token that another run does not have, and say which it is; nothing if the texts are the same. */
+  /** Mark the first token at which two runs differ, and return its number; null if the texts are equal. */
   part(other) {
     const most = Math.max(this.tokens.length, other.tokens.length);
     for (let index = 0; index < most; index++) {
@@ -139,7 +139,7 @@ export class Run {
     this.draw();
   }
 
-  /** The timeline: a lane per member, a bar per step it ran in, and what was committed. */
+  /** Draw the timeline: a lane per member, a bar per step that the member ran in, and the committed tokens. */
   draw() {
     const lanes = this.members.length, middle = LANE * lanes + 26, height = middle + 26;
     const start = this.turns.length ? this.turns[0].start_ms : 0, span = Math.max(this.milliseconds, 1);
@@ -165,11 +165,11 @@ export class Run {
   }
 }
 
-/** What each member said where a token stands. */
+/** Return elements that show the members' candidates at a token's position. */
 export function candidates(token, index, members) {
   const law = token.drawn === null ? "combined" : `${members[token.drawn]}, drawn here`;
   const who = token.looked_up ? "looked up in the text" : token.member === null ? "" : `proposed by ${members[token.member]}`;
-  const told = token.origin === "drawn" ? ["drawn without a proposal"] : token.origin === "accepted" ? [`${who}, accepted`] :
+  const told = token.origin === "drawn" ? ["drawn without a proposal"] : token.origin === "forced" ? ["forced by the constraint"] : token.origin === "accepted" ? [`${who}, accepted`] :
     ["redrawn in place of ", make("code", {}, visible(token.proposed.text)), `, ${who}`];
   const heads = ["token", law, ...members].map((name) => make("th", { scope: "col" }, name));
   const rows = token.candidates.map((candidate) => {

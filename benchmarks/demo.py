@@ -1,13 +1,17 @@
-"""The demonstration behind `make demo`: two collaborations, streamed with trace, then measured against `standard`."""
+"""Show and measure two collaborations: `python benchmarks/demo.py`, or `make demo`.
+
+Each text is streamed with a colour trace first. Then the schedules are measured against `standard`.
+"""
 
 from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from speeds import compare
 
 from unisono import combine
-from unisono.bench.measure import Cell, compare
+from unisono.bench.measure import Cell
 from unisono.bench.prompts import PYTHON
 from unisono.combine import Combination
 from unisono.ensemble import Ensemble
@@ -21,7 +25,7 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Part:
-    """A collaboration to show. paper: the schedule and the verification of the CoS paper for it."""
+    """One collaboration. `paper` is the schedule and the verification that the CoS paper uses for it."""
 
     name: str
     members: tuple[str, ...]
@@ -66,7 +70,7 @@ def _show(console: Console, ensemble: Ensemble, params: SamplingParams) -> None:
 
 
 def _measure(console: Console, ensemble: Ensemble, part: Part) -> list[Cell]:
-    """`standard`, the paper's schedule and `auto`. Without a seed, as most requests are: `auto` may then verify in blocks."""
+    """Measure `standard`, the paper's schedule and `auto`, without a seed: with a seed `auto` does not verify in blocks."""
     params = replace(SHOWN, temperature=part.temperature, seed=None)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("measuring", total=len(PROMPTS) * REPEATS * 3)
@@ -92,7 +96,7 @@ def _table(part: Part, cells: list[Cell]) -> Table:
 
 
 def conclusion(measured: list[tuple[Part, list[Cell]]]) -> str:
-    """What was seen, in one sentence."""
+    """Return one sentence with the measured speed-ups."""
     found = [
         f"{cells[-1].speedup:.2f} times as fast as `standard` with the {part.name} "
         f"(the paper's schedule {cells[1].speedup:.2f} times)"
