@@ -21,11 +21,11 @@ from unisono.decoding.proposals import Draft
 from unisono.errors import ConfigurationError, UnisonoError
 from unisono.types import Result
 
-V = tiny.VOCABULARY
+V, LENGTH = tiny.VOCABULARY, 16
 PROMPTS = [[1, 2, 3, 4, 1, 2, 3], [5, 6, 7]]
-GREEDY = SamplingParams(max_tokens=24, temperature=0, ignore_eos=True)
+GREEDY = SamplingParams(max_tokens=LENGTH, temperature=0, ignore_eos=True)
 SAMPLED = dataclasses.replace(GREEDY, temperature=0.8, seed=3, n=2)
-BRACKETS = Brackets(V, 24, runs={7: (0, 5, 1)}, first=(0, 9))
+BRACKETS = Brackets(V, LENGTH, runs={7: (0, 5, 1)}, first=(0, 9))
 MIXTURE = combine.weighted([0.6, 0.4])
 
 
@@ -66,7 +66,7 @@ def test_brackets_balance_in_samples(rule: str):
     params = dataclasses.replace(SAMPLED, constraint=BRACKETS, n=4)
     for schedule in ("standard", "cos:2,1", "auto", drafted_pairs()):
         found = ensemble().generate(PROMPTS, params, schedule=schedule, verification=rule)
-        assert all(balanced(text) and text[:2] == (0, 9) and len(text) == 24 for text in texts(found))
+        assert all(balanced(text) and text[:2] == (0, 9) and len(text) == LENGTH for text in texts(found))
         assert len(set(texts(found))) == 8
 
 
@@ -74,7 +74,7 @@ def test_pairs_count_for_themselves():
     """A step gives two tokens; they are decided as the pairs' own."""
     result = ensemble().generate(PROMPTS[0], dataclasses.replace(SAMPLED, n=1), schedule=lookup(1, Pairs.name))[0]
     (pairs,) = [each for each in result.stats.proposers if each.name == Pairs.name]
-    assert pairs.proposed >= 2 * pairs.decided / 2 > 0
+    assert pairs.proposed >= pairs.decided > 0
 
 
 def test_each_row_has_a_policy_of_its_own():
@@ -178,14 +178,15 @@ def test_a_wrong_number_of_drafts_ends_the_rows_that_asked():
     broken.engine.submit(*(request.row for request in requests))
     with pytest.raises(ConfigurationError, match="proposer broken must return 1 drafts, not: 2"):
         broken.engine.run(requests[0].row)
-    assert requests[1].run(broken.engine).token_ids == usual(ensemble())
+    broken.engine.run(requests[1].row)
+    assert tuple(requests[1].row.frontier.committed) == usual(ensemble())
 
 
 class Wrong(Brackets):
     """Brackets of which a method answers something else from the third token on."""
 
     def __init__(self, method: str, answer: Callable[[Any], Any]) -> None:
-        super().__init__(V, 24)
+        super().__init__(V, LENGTH)
         self._method, self._answer = method, answer
 
     def mask(self) -> Tensor:
@@ -201,7 +202,7 @@ class Wrong(Brackets):
         return self._answer(count) if self._method == "rollback" else super().rollback(count)  # type: ignore[no-any-return]
 
     def _late(self, method: str) -> bool:
-        return method == self._method and self.left < 22
+        return method == self._method and self.left < LENGTH - 2
 
 
 WRONG_CONSTRAINTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
@@ -222,12 +223,17 @@ WRONG_CONSTRAINTS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG_CONSTRAINTS)
-@pytest.mark.parametrize("schedule", ["standard", "cos:3,1"])
+@pytest.mark.parametrize(
+    ("case", "schedule"),
+    [
+        (case, name)
+        for case in WRONG_CONSTRAINTS
+        for name in ("standard", "cos:3,1")
+        if (case, name) != ("rollback raises", "standard")
+    ],
+)
 def test_a_wrong_constraint_ends_its_row_only(case: str, schedule: str):
     method, answer, message = WRONG_CONSTRAINTS[case]
-    if (method, schedule) == ("rollback", "standard"):
-        pytest.skip("nothing is rolled back")
     first = dataclasses.replace(FIRST, constraint=Wrong(method, answer))
     found = ensemble().generate(PROMPTS, [first, SECOND], schedule=schedule, verification="coupled", on_error="return")
     assert re.search(message, failed(found, usual(ensemble())))
@@ -235,7 +241,7 @@ def test_a_wrong_constraint_ends_its_row_only(case: str, schedule: str):
 
 def test_a_mask_that_does_not_fit_is_refused_at_once():
     with pytest.raises(RequestError, match=f"must be a bool tensor of {V} tokens"):
-        ensemble().generate(PROMPTS, dataclasses.replace(GREEDY, constraint=Brackets(V - 1, 24)))
+        ensemble().generate(PROMPTS, dataclasses.replace(GREEDY, constraint=Brackets(V - 1, LENGTH)))
 
 
 class Raising(Schedule):
@@ -249,7 +255,7 @@ class Raising(Schedule):
 
     def policy(self, request: RowRequest) -> Schedule:
         made = Raising(self._method)
-        made.wrong = request.text.find([1], 1)[1] == 0 and request.text._prompt[0] == PROMPTS[0][0]
+        made.wrong = request.text._prompt[0] == PROMPTS[0][0]
         return made
 
     def turn(self, view: View) -> Turn:
@@ -313,4 +319,5 @@ def test_a_turn_that_cannot_be_taken_ends_its_row_only(case: str):
     loaded.engine.submit(*(request.row for request in requests))
     with pytest.raises(ConfigurationError, match=message):
         loaded.engine.run(requests[0].row)
-    assert requests[1].run(loaded.engine).token_ids == usual(loaded)
+    loaded.engine.run(requests[1].row)
+    assert tuple(requests[1].row.frontier.committed) == usual(loaded)
