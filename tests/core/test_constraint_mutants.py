@@ -63,9 +63,9 @@ def second_token_by_its_marginal_law(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Pairs, "_second", second)
 
 
-def only_pairs() -> Schedule:
-    """Proposes two pairs behind each other; the second one is discarded where a token of the first one is rejected."""
-    return Schedule("only-pairs", lambda view: Turn((view.least_scored(),), ((Pairs.name, 2),)))
+def only_pairs(steps: int) -> Schedule:
+    """Proposes pairs behind each other; the second one is discarded where a token of the first one is rejected."""
+    return Schedule("only-pairs", lambda view: Turn((view.least_scored(),), ((Pairs.name, steps),)))
 
 
 def error_of_brackets() -> float:
@@ -78,8 +78,8 @@ def error_of_pairs() -> float:
 
 
 def error_of_pairs_in_brackets() -> float:
-    options = {"proposers": (Pairs.random(3),), "constraint": Brackets(3, 3, forces=False)}
-    return largest_error(members(3), MIXTURE, only_pairs(), 3, **options)
+    options = {"proposers": (Pairs.random(3),), "constraint": Brackets(3, 2, forces=False)}
+    return largest_error(members(3), MIXTURE, only_pairs(1), 2, **options)
 
 
 GUARDED: list[tuple[Mutation, Callable[[], float]]] = [
@@ -124,8 +124,10 @@ class Kept(Noise):
 @pytest.mark.parametrize("wrap", [lambda noise: noise, Kept], ids=["fresh", "kept"])
 def test_a_pick_kept_by_position_is_caught_by_enumeration(wrap: Callable[[Noise], Noise]):
     found: dict[tuple[int, ...], float] = {}
-    options = {"proposers": (Pairs.random(2),)}
-    runs = EnumeratingNoise(lambda noise: decode(members(2), MIXTURE, only_pairs(), wrap(noise), 3, **options))
+    proposers = (Pairs.random(2),)
+    runs = EnumeratingNoise(
+        lambda noise: decode(members(2), MIXTURE, only_pairs(2), wrap(noise), 3, proposers=proposers)
+    )
     for text, mass in runs:
         found[text] = found.get(text, 0.0) + mass
     wanted = brute_force(members(2), MIXTURE, 3)
@@ -138,7 +140,7 @@ def test_a_number_of_a_pick_used_twice_is_asserted(monkeypatch: pytest.MonkeyPat
 
     def decode_all() -> None:
         for seed in range(20):
-            decode(members(2), MIXTURE, only_pairs(), KeyedNoise(seed), 12, proposers=(Pairs.random(2),))
+            decode(members(2), MIXTURE, only_pairs(2), KeyedNoise(seed), 12, proposers=(Pairs.random(2),))
 
     decode_all()
     aliased(monkeypatch, Purpose.PICK, lambda purpose, position, round: (purpose, position, 0))

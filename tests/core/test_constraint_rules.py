@@ -83,7 +83,8 @@ class Noted(Brackets):
 
     def __init__(self, *options: object, **named: object) -> None:
         super().__init__(*options, **named)  # type: ignore[arg-type]
-        self.asked, self._text = [], ()
+        self.asked = []
+        self._text: tuple[int, ...] = ()
 
     def accept(self, token: int) -> bool:
         allowed = super().accept(token)
@@ -310,7 +311,8 @@ def test_samples_start_from_copies():
     """Two rows of one task beside each other, and the constraint that was passed is as it was."""
     constraint = Brackets(4, LENGTH, first=(0, 2), runs={3: (2,)})
     lineup, task = Lineup(tuple(members())), Task(contexts(members()), Warp(), LENGTH, constraint=constraint)
-    method, taken = Method(weighted([0.6, 0.4]), cos(2, 1), VERIFICATIONS["token"], 0), ([], [])
+    method = Method(weighted([0.6, 0.4]), cos(2, 1), VERIFICATIONS["token"], 0)
+    taken: list[list[Commit]] = [[], []]
     rows = [Row(lineup, method, task, KeyedNoise(1, sample), taken[sample].extend) for sample in (0, 1)]
     for row in rows:
         row.siblings = rows
