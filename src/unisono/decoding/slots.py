@@ -63,8 +63,8 @@ class Slots:
     def work(self, index: int, frontier: Frontier, positions: int) -> Work | None:
         """Return what a member must do to score the first open positions; None if it has scored them.
 
-        A long context is read in several steps, which do not depend on the text. If the slot holds tokens of a draft that was cut,
-        the member is rewound first.
+        A long context is read in several steps, which do not depend on the text. If the slot holds tokens of a draft that
+        was cut, the member is rewound first.
         """
         keep = positions - frontier.scored(index)
         if keep <= 0:
