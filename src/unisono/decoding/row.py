@@ -6,6 +6,7 @@ a row becomes depends on its request and seed alone, never on the rows beside it
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from unisono.decoding.events import (
     Accepted,
@@ -18,23 +19,25 @@ from unisono.decoding.events import (
     Replaced,
     RolledBack,
     Scored,
+    commit,
 )
 from unisono.decoding.frontier import Frontier
 from unisono.decoding.laws import RowLaws
-from unisono.decoding.policy import RowRequest, Turn, View, checked
+from unisono.decoding.policy import Policy, RowRequest, Turn, View, checked
 from unisono.decoding.prompt_lookup import Lookup
-from unisono.decoding.proposals import FORCED, Draft, Name, Proposal
+from unisono.decoding.proposals import Draft, Proposal
 from unisono.decoding.required import Needs
 from unisono.decoding.slots import CHUNK, Slots
 from unisono.decoding.spec import Method, Settled, Task
 from unisono.decoding.verification import Block
-from unisono.errors import RequestError
+from unisono.errors import RequestError, named
 from unisono.members.base import Scores, Work
 from unisono.members.lineup import Lineup
 from unisono.sampling.noise import Noise
 from unisono.sampling.sampler import Names
-from unisono.types import Commit, MemberStats, Origin, Stats
+from unisono.types import Commit, MemberStats, Stats
 
+T = TypeVar("T")
 GIVEN = 2**22  # the most logits of a member that a row with given tokens keeps at once
 
 
@@ -56,7 +59,7 @@ class Row:
     ) -> None:
         self.lineup, self.method, self.task = lineup, method, task
         constraint = None if task.constraint is None else task.constraint.copy()
-        self.frontier = Frontier(len(task.contexts), task.limit, task.ends, constraint)
+        self.frontier = Frontier(len(task.contexts), task.limit, task.ends, constraint, lineup.vocabulary)
         combination, combined = method.combination, len(lineup.combined)
         likelihoods: list[list[float]] = [[] for _ in lineup.combined if "loglikelihood" in combination.reads]
         self.laws = RowLaws(task, combination, combined, self.frontier, task.edits.watched(), likelihoods)
@@ -79,6 +82,7 @@ class Row:
         self.before: Sequence[Row] = ()  # rows that must have ended before this one starts
         self._noise, self._take = noise, take
         self._turn: Turn | None = None
+        self._following = ""  # the plan that the policy follows in this turn
         self._last: int | None = None  # the member that ran last
         self._round = 0  # how often it has settled
         self.policy = method.schedule.policy(self._request())
@@ -149,16 +153,27 @@ class Row:
             scored = tuple(frontier.scored(member) for member in self.lineup.everyone)
             needed = self.needs.missing(0) or self.needs.all
             view = View(frontier.open, scored, needed, self._proposer(), frontier.room, self.needs.upcoming())
-            self._turn = checked(
-                self.policy.turn(view), self.method.schedule.name, self.lineup.everyone, self.lineup.proposer_names
-            )
+            turn = self.asked(lambda policy: policy.turn(view))
+            self._following = self.asked(lambda policy: policy.following)
+            self._turn = checked(turn, self.method.schedule.name, self.lineup.everyone, self.lineup.proposer_names)
         return self._turn
+
+    def asked(self, ask: Callable[[Policy], T]) -> T:
+        """Return what the policy answers.
+
+        Raises:
+            ConfigurationError: the policy raised an error; the message names the schedule.
+        """
+        try:
+            return ask(self.policy)
+        except Exception as error:  # a policy of a user may raise anything
+            raise named(f"schedule {self.method.schedule.name}", error) from error
 
     def end_round(self) -> None:
         """The turn was taken: what could be settled is."""
         if self._turn is not None:
             self._last = self._turn.members[-1]
-            if plan := self.policy.following:
+            if plan := self._following:
                 self.stats.plans[plan] = self.stats.plans.get(plan, 0) + 1
         self._turn = None
         self.stats.rounds += 1
@@ -226,7 +241,7 @@ class Row:
         commits = self._commits(settled)
         ended = self._take(commits) if commits else None
         kept = len(commits) if ended is None else ended
-        self._tell(settled, kept)
+        self._tell(settled, kept, ended is not None)
         decided = [proposal.proposer for proposal in self.frontier.proposals[: min(kept, len(settled.tokens))]]
         self.stats.count(decided[: settled.committed], min(kept, settled.accepted), kept)
         for likelihood, values in zip(self.laws.loglikelihood, settled.likelihoods, strict=False):
@@ -286,10 +301,10 @@ class Row:
 
     def _commits(self, settled: Settled) -> list[Commit]:
         proposals, accepted = self.frontier.proposals, settled.accepted
-        commits = [_commit(int(proposal.token), "accepted", proposal.proposer) for proposal in proposals[:accepted]]
+        commits = [commit(int(proposal.token), "accepted", proposal.proposer) for proposal in proposals[:accepted]]
         if settled.follows is not None and accepted < len(settled.tokens):
             rejected = proposals[accepted]
-            commits.append(_commit(settled.follows, "redrawn", rejected.proposer, int(rejected.token)))
+            commits.append(commit(settled.follows, "redrawn", rejected.proposer, int(rejected.token)))
         elif settled.follows is not None:
             commits.append(Commit(settled.follows, "drawn"))
         if settled.logprobs:
@@ -297,8 +312,8 @@ class Row:
             commits = [replace(each, logprob=logprob, top=top) for each, (logprob, top) in pairs]
         return commits
 
-    def _tell(self, settled: Settled, kept: int) -> None:
-        """Tell what was decided, as far as the text takes it."""
+    def _tell(self, settled: Settled, kept: int, ended: bool) -> None:
+        """Tell what was decided, as far as the text takes it; `ended` says that it takes nothing more."""
         tell, first, proposals = self.listeners.tell, self.frontier.position, self.frontier.proposals
         accepted = min(kept, settled.accepted)
         for member, values in enumerate(settled.measured):
@@ -315,14 +330,15 @@ class Row:
             else:
                 tell(Drawn, first + accepted, settled.follows)
         void = len(proposals) - decided
-        if void and (settled.follows is not None or kept < settled.accepted):
+        if void and (settled.follows is not None or ended):
             tell(RolledBack, first + decided, void)
 
     def _advance(self, settled: Settled, ended: bool) -> None:
         """Change the row to what was decided."""
         self.frontier.accept(settled.accepted)
         full = self.frontier.position + (settled.follows is not None) >= self.task.limit
-        self.finished = ended or full
+        cancelled = self.finished  # in the middle of this step, by another thread or a listener
+        self.finished = cancelled or ended or full
         if self.finished:
             self.frontier.constraint = None  # nothing follows
         if settled.follows is not None:
@@ -330,15 +346,7 @@ class Row:
             self.slots.cut(self.frontier.position - 1)  # nobody has read the token itself
             self.needs.forget()
             self._proposed(forced)
-        if self.finished:
-            self.listeners.tell(Ended, self.stats.tokens)
+        if self.finished and not cancelled:
             self.laws.edits.check()
+            self.listeners.tell(Ended, self.stats.tokens)
         self._offer()
-
-
-def _commit(token: int, origin: Origin, proposer: Name, proposed: int | None = None) -> Commit:
-    if proposer == FORCED:
-        return Commit(token, "forced")
-    if isinstance(proposer, int):
-        return Commit(token, origin, proposer, proposed=proposed)
-    return Commit(token, origin, None, proposed=proposed, proposer=proposer)
