@@ -99,8 +99,8 @@ class Stats:
     """Counts and times of one request. A token that is cut off behind the end of the text is not counted.
 
     members, proposers: counts of each member, and of each proposer that is no member. plans: number of turns per schedule
-    that `auto` followed. rounds: turns in which a member ran and positions were decided. seconds: wall time since the row was admitted, including
-    waits for other rows. outside: the row's share of the time of steps outside of members' forwards.
+    that `auto` followed. rounds: turns in which a member ran and positions were decided. seconds: wall time since the row was
+    admitted, including waits for other rows. outside: the row's share of the time of steps outside of members' forwards.
     """
 
     members: list[MemberStats] = field(default_factory=list)
