@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from tests.core.helpers import HistoryMember, Made
-from tests.core.test_constraints import ByLast, paired
+from tests.core.test_constraints import paired
 from tests.toys.brackets import CLOSE, OPEN, Brackets, balanced
+from tests.toys.last_two import LastTwo
 from tests.toys.listener import Recorder
 from tests.toys.pairs import Pairs
 from unisono.combine import Combination, Positions, drawn, weighted
@@ -134,7 +135,7 @@ def test_no_mask_behind_an_end(schedule: Schedule):
 
 
 @named("schedule", SCHEDULES)
-@named("combination", [weighted([0.6, 0.4]), drawn([0.6, 0.4]), ByLast()])
+@named("combination", [weighted([0.6, 0.4]), drawn([0.6, 0.4]), LastTwo()])
 def test_forced_tokens_have_their_origin_and_count_nowhere(schedule: Schedule, combination: Combination):
     """Also under `standard`: no acceptance and no comparison of members counts them."""
 

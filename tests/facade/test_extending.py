@@ -199,7 +199,7 @@ class Wrong(Brackets):
         return self._answer(token) if self._late("accept") else super().accept(token)  # type: ignore[no-any-return]
 
     def rollback(self, count: int) -> None:
-        return self._answer(count) if self._method == "rollback" else super().rollback(count)  # type: ignore[no-any-return]
+        return self._answer(count) if self._method == "rollback" else super().rollback(count)  # type: ignore[return-value]
 
     def _late(self, method: str) -> bool:
         return method == self._method and self.left < LENGTH - 2
