@@ -34,7 +34,15 @@ from unisono.testing import assert_combination, assert_schedule, unequal_members
 
 @pytest.mark.parametrize(
     "turn",
-    [Turn((7,)), Turn(()), Turn((-1,)), Turn((0,), -1), Turn((0,), cast("Any", "x")), None],
+    [
+        Turn((7,)),
+        Turn(()),
+        Turn((-1,)),
+        Turn((0,), ((0, -1),)),
+        Turn((0,), cast("Any", "x")),
+        Turn((0,), (("nobody", 1),)),
+        None,
+    ],
     ids=str,
 )
 def test_a_turn_that_cannot_be_taken_ends_its_row_only(turn: Any):
@@ -222,7 +230,7 @@ def test_schedules_know_how_much_room_is_left():
 
     def turn(view: View) -> Turn:
         waiting = view.open < 2 and view.room > 0
-        return Turn((view.proposer,), 2 - view.open) if waiting else Turn((view.least_scored(),))
+        return Turn((view.proposer,), ((view.proposer, 2 - view.open),)) if waiting else Turn((view.least_scored(),))
 
     assert_schedule(Schedule("patient:2", turn))
 
@@ -280,7 +288,7 @@ def test_parameters_cannot_be_changed_from_outside():
     assert params.logit_bias == {1: 2.0}
 
 
-@pytest.mark.parametrize("turn", [Turn((1, 0), 2), Turn((0, 0))], ids=str)
+@pytest.mark.parametrize("turn", [Turn((1, 0), ((0, 2),)), Turn((0, 0))], ids=str)
 def test_members_that_run_together_are_different_and_propose_nothing(turn: Turn):
     """Otherwise it would be anybody's guess who proposes."""
     members = unequal_members(2)

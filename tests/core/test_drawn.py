@@ -14,6 +14,7 @@ from unisono.decoding.required import Needs
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError
 from unisono.methods import as_schedule
+from unisono.sampling import sampler
 from unisono.sampling.noise import KeyedNoise, Purpose
 from unisono.sampling.warp import Warp
 from unisono.testing import EnumeratingNoise, brute_force, decode, exact_law, largest_error
@@ -166,7 +167,7 @@ def of_the_next_position(patch: pytest.MonkeyPatch) -> None:
 
 def proposals_stand_unchecked(patch: pytest.MonkeyPatch) -> None:
     """A risky position is taken for one of the proposer's."""
-    correct = verification.leading
+    correct = sampler.leading
     patch.setattr(verification, "leading", lambda chances, names: correct((chances > 0).to(chances.dtype), names))
 
 

@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 from tests.core.helpers import HistoryMember
+from tests.laws import law_of
 from unisono.combine import Combination, only, weighted
 from unisono.combine.mixtures import Weighted
 from unisono.decoding import Schedule, cos, speculative, standard
 from unisono.decoding import verification as verify
-from unisono.decoding.frontier import Frontier, Proposal
+from unisono.decoding.events import Accepted
+from unisono.decoding.frontier import Frontier
+from unisono.decoding.proposals import Draft, Proposal
 from unisono.decoding.row import Row
 from unisono.members.table import TableMember
 from unisono.members.tokens import TokenMember
@@ -21,8 +24,6 @@ from unisono.sampling.noise import KeyedNoise, Purpose
 from unisono.sampling.sampler import Names
 from unisono.sampling.warp import Warp
 from unisono.testing import PROMPT, assert_law, brute_force, decode, exact_law, largest_error
-from unisono.transfer import Token
-from unisono.types import Commit
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 PAIR = [HistoryMember.random(3, seed) for seed in (1, 2)]
@@ -32,29 +33,30 @@ COMBINATION = weighted([0.7, 0.3])
 def wrong_ratio(patch: pytest.MonkeyPatch) -> None:
     """Accepts with s / r."""
     correct = verify.acceptance
-    patch.setattr(verify, "acceptance", lambda r, s, x: correct(s, r, x))
+    patch.setattr(verify, "acceptance", lambda r, s: correct(s, r))
 
 
 def redrawn_from_the_target(patch: pytest.MonkeyPatch) -> None:
     """Replaces a rejected proposal by a token from r, not from the residual."""
-    patch.setattr(verify, "residual", lambda r, s: r)
+    patch.setattr(verify, "residual", lambda rest, r: r)
 
 
 def residual_the_other_way_round(patch: pytest.MonkeyPatch) -> None:
     """Takes (s - r)+ for the residual."""
-    correct = verify.residual
-    patch.setattr(verify, "residual", lambda r, s: correct(s, r))
+    correct = verify.excess
+    patch.setattr(verify, "excess", lambda r, s: correct(s, r))
 
 
 def stale_scores(patch: pytest.MonkeyPatch) -> None:
     """Keeps, after a rejection, what members said about positions behind the rejected token."""
 
-    def replace(self: Frontier, token: int) -> None:
+    def replace(self: Frontier, token: int) -> list[Proposal]:
         self.committed.append(token)
         self.proposals.clear()
-        for scores in self._scores:
-            del scores[:1]
-            del scores[self.open + 1 :]
+        for said in self.said:
+            del said[:1]
+            del said[self.open + 1 :]
+        return []
 
     patch.setattr(Frontier, "replace", replace)
 
@@ -68,9 +70,9 @@ def proposed_with(patch: pytest.MonkeyPatch, law: Callable[[Frontier, Proposal],
     """Make proposals carry another law than the one they were drawn from; None keeps it."""
     correct = Frontier.propose
 
-    def propose(self: Frontier, proposal: Proposal) -> None:
+    def propose(self: Frontier, proposal: Proposal) -> list[Proposal]:
         other = law(self, proposal)
-        correct(self, proposal if other is None else Proposal(proposal.token, other, proposal.member))
+        return correct(self, proposal if other is None else Proposal(proposal.token, other, proposal.proposer))
 
     patch.setattr(Frontier, "propose", propose)
 
@@ -84,7 +86,7 @@ def bonus_with_the_law_of_another(patch: pytest.MonkeyPatch) -> None:
     """The verifier's own proposal carries the default proposer's law."""
 
     def law(frontier: Frontier, proposal: Proposal) -> Tensor | None:
-        return PAIR[0].law([*PROMPT, *frontier.committed]) if proposal.member == 1 and frontier.open == 0 else None
+        return PAIR[0].law([*PROMPT, *frontier.committed]) if proposal.proposer == 1 and frontier.open == 0 else None
 
     proposed_with(patch, law)
 
@@ -94,45 +96,46 @@ def bonus_with_the_target_law(patch: pytest.MonkeyPatch) -> None:
 
     def law(frontier: Frontier, proposal: Proposal) -> Tensor | None:
         prefix = [*PROMPT, *frontier.committed]
-        bonus = proposal.member == 1 and frontier.open == 0
-        return COMBINATION([member.law(prefix).log() for member in PAIR], Warp()) if bonus else None
+        bonus = proposal.proposer == 1 and frontier.open == 0
+        logits = [member.law(prefix).log().unsqueeze(0) for member in PAIR]
+        return law_of(COMBINATION, logits, Warp())[0] if bonus else None
 
     proposed_with(patch, law)
 
 
 def proposals_with_the_unwarped_law(patch: pytest.MonkeyPatch) -> None:
     """Proposals are drawn from the warped law and carry the law at temperature 1."""
-    proposed_with(patch, lambda frontier, proposal: torch.softmax(frontier.law_source(proposal.member or 0), -1))
+
+    def law(frontier: Frontier, proposal: Proposal) -> Tensor:
+        logits, index = frontier.said[int(proposal.proposer)][frontier.open].logits
+        return torch.softmax(logits[index], -1)
+
+    proposed_with(patch, law)
 
 
 def bonus_emitted(patch: pytest.MonkeyPatch) -> None:
     """The verifier's own proposal is committed without verification."""
-    correct = Row.propose
+    correct = Row.extend
 
-    def propose(self: Row, member: int, token: Token, law: Tensor) -> bool:
-        correct(self, member, token, law)
-        if member == 1 and self.frontier.open == 1 and self.frontier.committed:
-            bonus = self.frontier.accept(1)[0]
-            self.emit([Commit(int(bonus.token), "accepted", bonus.member)])
+    def extend(self: Row, draft: Draft) -> None:
+        correct(self, draft)
+        if draft.proposer == 1 and self.frontier.open == 1 and self.frontier.committed:
+            self.listeners.tell(Accepted, self.frontier.position, [int(draft.tokens[0])], [1])
+            self.frontier.accept(1)
             self.finished = self.frontier.position == self.task.limit
-        return True
 
-    patch.setattr(Row, "propose", propose)
+    patch.setattr(Row, "extend", extend)
 
 
 def swapped_weights(patch: pytest.MonkeyPatch) -> None:
     """The weights belong to the members in reverse order."""
-    correct = Weighted.__call__
-
-    def call(self: Weighted, logits: list[Tensor], warp: Warp) -> Tensor:
-        return correct(self, list(logits)[::-1], warp)
-
-    patch.setattr(Weighted, "__call__", call)
+    correct = Weighted._mix
+    patch.setattr(Weighted, "_mix", lambda self, laws: correct(self, laws[::-1]))
 
 
 def always_accepts(patch: pytest.MonkeyPatch) -> None:
     """Every proposal stands."""
-    patch.setattr(verify, "acceptance", lambda r, s, x: torch.ones(len(x), dtype=r.dtype))
+    patch.setattr(verify, "acceptance", lambda r, s: torch.ones_like(r))
 
 
 def never_accepts_a_second_proposal(patch: pytest.MonkeyPatch) -> None:

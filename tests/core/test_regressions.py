@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from tests.core.helpers import HistoryMember, Run, expectation, observed, outcomes, schedules, summed
+from tests.laws import law_of
 from unisono.combine import Combination, contrastive, only, weighted
 from unisono.decoding import Schedule, Turn, cos, parallel, speculative, standard
-from unisono.decoding.frontier import Frontier, Proposal
+from unisono.decoding.frontier import Frontier
+from unisono.decoding.proposals import Proposal
 from unisono.decoding.row import Row
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS
@@ -63,21 +65,29 @@ class Noted(Noise):
 def test_r1_proposals_carry_the_very_law_they_were_drawn_from(
     monkeypatch: pytest.MonkeyPatch, schedule: Schedule, warp: Warp
 ):
-    """R1: the law that verification sees is the tensor that was drawn from, under every warp; not raw logits."""
+    """R1: the law that verification sees is the tensor that was drawn from, under every warp; not raw logits.
+
+    At temperature 0 nothing is drawn and no law is kept: the proposals are treated as given.
+    """
     carried: list[Proposal] = []
     propose = Frontier.propose
 
-    def noted(self: Frontier, proposal: Proposal) -> None:
+    def noted(self: Frontier, proposal: Proposal) -> list[Proposal]:
         carried.append(proposal)
-        propose(self, proposal)
+        return propose(self, proposal)
 
     monkeypatch.setattr(Frontier, "propose", noted)
     noise = Noted(KeyedNoise(1))
     observed(pair(), schedule, noise, 12, warp=warp)
-    drawn = [proposal for proposal in carried if proposal.member is not None]  # others were looked up
+    drawn = [proposal for proposal in carried if isinstance(proposal.proposer, int)]  # others were looked up
+    if warp.greedy:
+        assert not noise.laws
+        assert all(proposal.law is None for proposal in carried)
+        return
     assert len(drawn) == len(noise.laws)
     for proposal, (token, law) in zip(drawn, noise.laws, strict=True):
         assert proposal.token == token
+        assert proposal.law is not None
         assert proposal.law.data_ptr() == law.data_ptr()  # views of one tensor
         assert law[token] > 0
 
@@ -164,7 +174,7 @@ def test_r6_drafts_stop_at_an_end(schedule: Schedule):
 
     def check(row: Row) -> None:
         drafts = [
-            list(group) for _, group in itertools.groupby(row.frontier.proposals, lambda proposal: proposal.member)
+            list(group) for _, group in itertools.groupby(row.frontier.proposals, lambda proposal: proposal.proposer)
         ]
         assert not any(proposal.token == 1 for draft in drafts for proposal in draft[:-1])
 
@@ -285,7 +295,8 @@ def test_r23_logprobs_are_those_of_the_combination(schedule: Schedule):
         run = observed(members, schedule, KeyedNoise(4), 20, combination, Warp(0.7, top_k=3), logprobs=2)
         prefix = list(PROMPT)
         for commit in run.commits:
-            law = combination([member.law(prefix).log() for member in members], Warp())
+            logits = [member.law(prefix).log().unsqueeze(0) for member in members]
+            law = law_of(combination, logits, Warp())[0]
             assert commit.logprob == pytest.approx(float(law[commit.token].log()), abs=1e-9)
             prefix.append(commit.token)
         assert len(run.commits) == 20
@@ -340,7 +351,7 @@ def test_r29_counters_agree(schedule: Schedule):
 
 def test_r31_golden_laws_of_both_orders():
     """R31: the order of warping and combining is part of a combination; its laws, worked out by hand."""
-    a, b = torch.tensor([0.6, 0.4, 0.0]).double().log(), torch.tensor([0.1, 0.3, 0.6]).double().log()
+    a, b = torch.tensor([[0.6, 0.4, 0.0]]).double().log(), torch.tensor([[0.1, 0.3, 0.6]]).double().log()
     first, second = weighted([0.5, 0.5]), weighted([0.5, 0.5], order="combine-first")
     cases = [
         (first, Warp(top_k=1), [0.5, 0, 0.5]),
@@ -352,7 +363,8 @@ def test_r31_golden_laws_of_both_orders():
         (contrastive(1.0), Warp(), [6 / (6 + 4 / 3), (4 / 3) / (6 + 4 / 3), 0]),
     ]
     for combination, warp, wanted in cases:
-        assert torch.allclose(combination([a, b], warp), torch.tensor(wanted).double(), atol=1e-12), (combination, warp)
+        found = law_of(combination, [a, b], warp)[0]
+        assert torch.allclose(found, torch.tensor(wanted).double(), atol=1e-12), (combination, warp)
 
 
 @ALL_SCHEDULES

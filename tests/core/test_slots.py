@@ -10,7 +10,8 @@ from torch import Tensor
 from tests.core.helpers import HistoryMember, watch
 from unisono.combine import only
 from unisono.decoding import Schedule, Turn
-from unisono.decoding.frontier import Frontier, Proposal
+from unisono.decoding.frontier import Frontier, joined
+from unisono.decoding.proposals import Proposal
 from unisono.decoding.row import Row
 from unisono.decoding.slots import CHUNK, Slots
 from unisono.decoding.spec import Method, Task
@@ -53,7 +54,7 @@ class Alone:
         """Do the work until positions are scored; their logits [positions, V]."""
         while (work := self.slots.work(0, made, positions)) is not None:
             made.add_scores(0, self.member.score([work])[0])
-        return torch.stack(made.scores(0, positions))
+        return joined([said.logits for said in made.said[0][:positions]])
 
 
 def laws(member: HistoryMember, prompt: Sequence[int], text: Sequence[int], first: int) -> Tensor:
@@ -119,7 +120,7 @@ def test_what_another_unit_replaced_is_taken_back_also_when_more_is_committed_be
 def test_a_row_takes_back_what_a_member_that_pauses_has_read_of_its_draft():
     """The second member drafts, the first one lets the draft fall and draws several tokens before it drafts again."""
     members, asked = [HistoryMember.random(4, seed) for seed in (1, 2)], itertools.count()
-    turns = [Turn((1,), 2), *[Turn((0,))] * 3]
+    turns = [Turn((1,), ((1, 2),)), *[Turn((0,))] * 3]
     schedule = Schedule("pausing", lambda view: turns[next(asked) % len(turns)])
     method = Method(only(0), schedule, VERIFICATIONS["token"], 0)
     row = Row(Lineup(tuple(members)), method, Task(contexts(members), Warp(), 40), KeyedNoise(1))

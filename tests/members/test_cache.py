@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tests import tiny
 from tests.hf import hf, hf_members
 from unisono import Ensemble
+from unisono.decoding import Schedule, Turn, View
+from unisono.decoding.frontier import joined
 from unisono.decoding.row import Row
-from unisono.decoding.schedules import Schedule, Turn, View
 from unisono.decoding.spec import Task
 from unisono.members.base import Context, Work
 from unisono.members.hf.cache import BLOCK, SlotCache
@@ -72,7 +73,7 @@ def assert_scores_are_fresh(row: Row, members: Sequence[HFMember]) -> None:
         if scored:
             first = row.task.contexts[index].size + row.frontier.position - 1
             fresh = tiny.fresh_logits(member.model, tokens_of(row, index))[first : first + scored]
-            found = torch.stack(row.frontier.scores(index, scored))
+            found = joined([said.logits for said in row.frontier.said[index]])
             torch.testing.assert_close(found, fresh, atol=TOLERANCE, rtol=0)
 
 
@@ -130,7 +131,7 @@ def on_and_off() -> Schedule:
 
     def turn(view: View) -> Turn:
         drafting = next(turns) % 12 >= 6
-        return Turn((1,), 3) if drafting and view.open == 0 else Turn((0,))
+        return Turn((1,), ((1, 3),)) if drafting and view.open == 0 else Turn((0,))
 
     return Schedule("on and off", turn)
 
