@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from torch import Tensor
 
 from unisono.decoding.laws import KeptScores, Span, cells
-from unisono.decoding.policy import MemberLaws
+from unisono.decoding.policy import MemberLaws, Policy
 from unisono.decoding.prompt_lookup import Lookup
 from unisono.decoding.proposals import Draft, Name, Proposal
 from unisono.decoding.row import Row
@@ -17,6 +17,8 @@ from unisono.sampling.noise import Purpose
 from unisono.sampling.sampler import draw
 from unisono.sampling.warp import AnyWarp
 from unisono.transfer import known_tokens, on_host
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,23 @@ class Seat:
         return KeptScores(cells([Span(self.row.laws, [self.row.frontier.open])], member))
 
     def willing(self, scores: MemberLaws) -> bool:
-        """Whether the row's policy wants a proposal from these laws to be drawn."""
-        return self.row.policy.draws(self.open, self.proposer, scores)
+        """Whether the row's policy wants a proposal from these laws to be drawn. A policy that raises ends its row."""
+        return self._asked(lambda policy: policy.draws(self.open, self.proposer, scores), False)
 
     def copies(self, run: int) -> int:
         """Return how many tokens the row's policy wants that were found by a run of `run` tokens."""
-        return self.row.policy.copies(self.open, run)
+        return self._asked(lambda policy: policy.copies(self.open, run), 0)
+
+    def goes_on(self) -> bool:
+        """Whether the row's policy wants another step behind the draft."""
+        return self._asked(lambda policy: policy.goes_on(self.open, self.proposer), False)
+
+    def _asked(self, question: Callable[[Policy], T], otherwise: T) -> T:
+        try:
+            return question(self.row.policy)
+        except Exception as error:  # a user's policy may raise anything
+            self.row.fail(error)
+            return otherwise
 
     def draw(self, law: Tensor, behind: int = 0) -> int | None:
         """Return a token drawn from a law [V]; None if the row's policy does not want one.
@@ -204,10 +217,10 @@ def propose(name: Name, wanted: dict[Row, int], score: Callable[[int, Sequence[R
     left = {row: steps for row, steps in wanted.items() if steps > 0}
     while left := {row: steps for row, steps in left.items() if not (row.finished or row.frontier.closed)}:
         drafts = _drafts(name, [Seat(row, name, steps) for row, steps in left.items()])
-        again = {row: left[row] - draft.steps for row, draft in drafts.items() if _extended(row, draft, left[row])}
-        left = {
-            row: steps for row, steps in again.items() if steps > 0 and row.policy.goes_on(row.frontier.proposals, name)
+        again = {
+            row: left[row] - draft.steps for row, draft in drafts.items() if _extended(row, name, draft, left[row])
         }
+        left = {row: steps for row, steps in again.items() if steps > 0 and Seat(row, name, steps).goes_on()}
         if left and isinstance(name, int):
             scored = set(score(name, list(left)))
             left = {row: steps for row, steps in left.items() if row in scored}
@@ -236,20 +249,23 @@ def _proposer(row: Row, name: Name) -> Proposer | MemberProposer:
     return next((each for each in row.lineup.proposers if each.name == name), TEXT)
 
 
-def _extended(row: Row, draft: Draft, steps: int) -> bool:
-    """Propose a draft; whether the row goes on."""
+def _extended(row: Row, name: Name, draft: Draft, steps: int) -> bool:
+    """Propose a draft of the proposer with this name; whether the row goes on."""
     try:
-        if not isinstance(draft.proposer, int):
-            _require_draft(row, draft, steps)
+        if not isinstance(name, int):
+            _require_draft(row, name, draft, steps)
         row.extend(draft)
     except Exception as error:  # the draft, or the row's constraint
         row.fail(error)
     return not row.finished
 
 
-def _require_draft(row: Row, draft: Draft, steps: int) -> None:
+def _require_draft(row: Row, name: str, draft: Draft, steps: int) -> None:
     """Raise ConfigurationError for a draft that cannot be decided: a proposer of a user may return anything."""
-    problem = f"proposer {draft.proposer} gave a draft that cannot be taken: "
+    problem = f"proposer {name} gave a draft that cannot be taken: "
+    if not isinstance(draft, Draft) or draft.proposer != name:
+        found = repr(draft.proposer) if isinstance(draft, Draft) else type(draft).__name__
+        raise ConfigurationError(f"{problem}it must be a Draft whose proposer is {name!r}, not: {found}")
     if not 1 <= draft.steps <= steps:
         raise ConfigurationError(f"{problem}{draft.steps} steps, where 1 to {steps} were asked for")
     if len(draft.tokens) != len(draft.laws) or not len(draft.tokens):

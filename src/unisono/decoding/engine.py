@@ -167,10 +167,7 @@ class Engine:
     def _admit(self) -> None:
         for row in self._admission.admit(self._running):
             self._start(row)
-            try:
-                row.open()
-            except Exception as error:  # no memory for another slot
-                row.fail(error)
+            _attempt(row, row.open)  # there may be no memory for another slot
 
     def _start(self, row: Row) -> None:
         self._running.append(row)
@@ -228,7 +225,7 @@ class Engine:
         ready = [row for row in rows if read[row] is not Progress.UNFINISHED and not row.finished]
         committed = settle(ready)
         for row in ready:
-            row.end_round()
+            _attempt(row, row.end_round)
         open = {row: row.frontier.open for row in ready}
         self._propose({row: turns[row] for row in ready})
         drafted = [row for row in ready if row.frontier.open > open[row]]
@@ -306,6 +303,14 @@ class Engine:
         for (row, index, work), said in zip(ran.jobs, ran.scores, strict=True):
             row.add_scores(index, said, 1, ran.seconds / len(ran.jobs))
             made[row] = max(made[row], Progress.SCORED if work.keep else Progress.UNFINISHED)
+
+
+def _attempt(row: Row, action: Callable[[], None]) -> None:
+    """Do something that asks parts of a user; if they raise, the row ends."""
+    try:
+        action()
+    except Exception as error:
+        row.fail(error)
 
 
 def _wanted(group: tuple[int, ...], members: Sequence[int], rows: Sequence[Row]) -> list[tuple[Row, int]]:

@@ -179,8 +179,15 @@ class Row:
             self.listeners.tell(Scored, member, first, scores)
 
     def known(self) -> int:
-        """Return how many leading positions can be settled: proposals with a known target, and the position behind."""
-        return self.needs.known(self._positions())
+        """Return how many leading positions can be settled: proposals with a known target, and the position behind.
+
+        Nothing can if the combination cannot tell the odds of a position: then the row fails.
+        """
+        try:
+            return self.needs.known(self._positions())
+        except Exception as error:  # a user's combination may raise anything
+            self.fail(error)
+            return 0
 
     def block(self, known: int) -> Block:
         """Return what there is to decide at the first open positions, whose targets are known."""
