@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tests.toys.listener import Recorder
 from unisono.combine import Combination, Positions, as_combination
+from unisono.combine.gates import Nudge
 from unisono.decoding import Schedule, cos, lookup, parallel, standard
 from unisono.decoding.drafting import Seat
 from unisono.decoding.engine import Engine
@@ -31,10 +32,12 @@ TOKENS = 12
 LINEUP = Lineup(tuple(unequal_members(2, 5)))
 
 
-def make_row(schedule: Schedule | None = None, combination: object = None, lineup: Lineup = LINEUP, **task: Any) -> Row:
+def make_row(
+    schedule: Schedule | None = None, combination: object = None, lineup: Lineup = LINEUP, seed: int = 3, **task: Any
+) -> Row:
     method = Method(as_combination(combination, 2), schedule or standard(), VERIFICATIONS["token"], 0)
     own = Task(contexts(lineup.members), Warp(), TOKENS, **task)
-    return Row(lineup, method, own, KeyedNoise(3))
+    return Row(lineup, method, own, KeyedNoise(seed))
 
 
 def run(*rows: Row) -> None:
@@ -220,3 +223,28 @@ class OneNeeded(Combination):
 def test_a_law_that_reads_likelihoods_needs_every_member(schedule: str):
     """Whatever it says itself of the members that it needs."""
     assert largest_error(unequal_members(2), OneNeeded(), schedule, 3) < 1e-12
+
+
+@dataclass(frozen=True)
+class Early(Nudge):
+    """Nudging, with a look at what is known early that raises behind the given tokens."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({"tokens"})
+    feared: tuple[int, ...] = (-1,)
+
+    def fixed(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        if any(tuple(text[:3]) == self.feared for text in positions.tokens):
+            raise ArithmeticError("early")
+        return super().fixed(positions, warp)
+
+
+def test_a_look_at_what_is_known_early_that_raises_ends_its_row_only():
+    plain = [make_row(cos(2, 1), Early(0.5), seed=seed) for seed in (3, 4)]
+    run(*plain)
+    first, second = (row.frontier.committed for row in plain)
+    assert first[:3] != second[:3]
+    bad, good = (make_row(cos(2, 1), Early(0.5, feared=tuple(first[:3])), seed=seed) for seed in (3, 4))
+    run(bad, good)
+    assert str(bad.error) == "early"
+    assert good.error is None
+    assert good.frontier.committed == second
