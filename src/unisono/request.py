@@ -129,7 +129,7 @@ class Request:
         """What the engine runs for this request; the samples of one prompt share what scores it."""
         if self._facts["sample"]:
             return [self.row]
-        return [*([] if self._prompt is None else self._prompt.rows), *self.row.before, self.row]
+        return [*([] if self._prompt is None else self._prompt.rows), self.row]
 
     def stream(self, engine: Engine) -> Generator[Piece, None, None]:
         """Run to the end; yields pieces as they come. Closing the iterator cancels the request."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.toys.listener import Recorder
+from unisono import SamplingParams
 from unisono.combine import Combination, Positions, as_combination
 from unisono.combine.gates import Nudge
 from unisono.decoding import Schedule, cos, lookup, parallel, standard
@@ -23,10 +24,12 @@ from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError, RequestError
 from unisono.members.lineup import Lineup
+from unisono.request import samples
 from unisono.sampling.logits_edits import Edits
 from unisono.sampling.noise import KeyedNoise
 from unisono.sampling.warp import AnyWarp, Warp
 from unisono.testing import contexts, largest_error, unequal_members
+from unisono.types import Result
 
 TOKENS = 12
 LINEUP = Lineup(tuple(unequal_members(2, 5)))
@@ -248,3 +251,53 @@ def test_a_look_at_what_is_known_early_that_raises_ends_its_row_only():
     assert str(bad.error) == "early"
     assert good.error is None
     assert good.frontier.committed == second
+
+
+@dataclass(frozen=True)
+class ByPrompt(Combination):
+    """Reads how probable each member finds the prompt."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({"prompt_loglikelihood"})
+
+    @property
+    def name(self) -> str:
+        return "by-prompt"
+
+    def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
+        first, second = (torch.stack([each.sum() for each in own]) for own in positions.prompt_loglikelihood)
+        return torch.where((first > second).unsqueeze(-1), *(each.law for each in positions.scores))
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_sample_does_not_need_the_other_samples_for_the_scores_of_its_prompt(cancelled: bool):
+    """Whether the first one is cancelled before it runs, or never submitted."""
+    method = Method(ByPrompt(), standard(), VERIFICATIONS["token"], 0)
+    task = Task(contexts(LINEUP.members, [[0, 1, 2]] * 2), Warp(), TOKENS)
+    first, second = samples(LINEUP, method, task, SamplingParams(n=2, seed=1, max_tokens=TOKENS), None)
+    engine = Engine(LINEUP)
+    if cancelled:
+        engine.submit(*first.rows, *second.rows)
+        for row in first.rows:
+            engine.cancel(row)
+    else:
+        engine.submit(second.row)
+    for _ in range(8 * TOKENS):
+        engine.step()
+    assert second.row.error is None
+    assert second.row.finished
+    assert isinstance(second.outcome(), Result)
+    for row in second.rows:
+        engine.cancel(row)
+    assert not any(row.slots for row in (*second.row.before, second.row))
+
+
+def test_the_scoring_of_a_prompt_ends_with_the_last_sample_that_needs_it():
+    method = Method(ByPrompt(), standard(), VERIFICATIONS["token"], 0)
+    task = Task(contexts(LINEUP.members, [[0, 1, 2]] * 2), Warp(), TOKENS)
+    requests = samples(LINEUP, method, task, SamplingParams(n=2, seed=1, max_tokens=TOKENS), None)
+    engine = Engine(LINEUP)
+    engine.submit(*(request.row for request in requests))
+    engine.step()
+    for request in requests:
+        engine.cancel(request.row)
+    assert all(row.finished and not row.slots for row in requests[0].row.before)

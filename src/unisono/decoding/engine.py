@@ -100,17 +100,29 @@ class Engine:
     def submit(self, *rows: Row) -> None:
         """Let rows run as soon as there is room; those that are submitted together are in line together.
 
+        Rows that have to end before one of them are submitted with it.
+
         Raises:
             RequestError: the engine is closed.
         """
         self.require_open()
         with self._lock:
-            for row in rows:
-                row.submitted = True
-                self._admission.add(row)
+            for each in [each for row in rows for each in (*row.before, row)]:
+                if not each.submitted:
+                    each.submitted = True
+                    self._admission.add(each)
 
     def cancel(self, row: Row) -> None:
-        """End a row wherever it is and free its slots at once. Cancelling an ended row is harmless."""
+        """End a row wherever it is and free its slots at once. Cancelling an ended row is harmless.
+
+        Rows that had to end before it end too, unless a sample of the same prompt still needs them.
+        """
+        row.finished = True
+        needed = any(not sibling.finished for sibling in row.siblings)
+        for each in (row, *(() if needed else row.before)):
+            self._end(each)
+
+    def _end(self, row: Row) -> None:
         row.finished = True
         # The garbage collector may close a stream in the middle of a step, in any thread: then the step ends the row
         while not self._lock.acquire(timeout=0.01):
