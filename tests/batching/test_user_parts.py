@@ -301,3 +301,20 @@ def test_the_scoring_of_a_prompt_ends_with_the_last_sample_that_needs_it():
     for request in requests:
         engine.cancel(request.row)
     assert all(row.finished and not row.slots for row in requests[0].row.before)
+
+
+def test_likelihoods_are_not_made_anew_from_lists_at_every_position(monkeypatch: pytest.MonkeyPatch):
+    """What is turned into a tensor is as long as what was committed in a round, however long the text is."""
+    sizes, tensor = [], torch.tensor
+
+    def counted(values: Any, *given: Any, **options: Any) -> Tensor:
+        made = tensor(values, *given, **options)
+        if made.dtype == torch.float64 and made.dim() == 1:
+            sizes.append(len(made))
+        return made
+
+    row = make_row(combination=OneNeeded())
+    monkeypatch.setattr(torch, "tensor", counted)
+    run(row)
+    assert [len(each) for each in row.laws.loglikelihood] == [TOKENS] * 2
+    assert max(sizes) < TOKENS / 2
