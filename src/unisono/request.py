@@ -132,7 +132,7 @@ class Request:
         """The rows that the engine runs for the request. Samples of one prompt share the rows that score the prompt."""
         if self._facts["sample"]:
             return [self.row]
-        return [*([] if self._prompt is None else self._prompt.rows), *self.row.before, self.row]
+        return [*([] if self._prompt is None else self._prompt.rows), self.row]
 
     def stream(self, engine: Engine) -> Generator[Piece, None, None]:
         """Run to the end and yield the pieces as they come. Closing the iterator cancels the request."""

@@ -19,6 +19,8 @@ from unisono.sampling.sampler import draw
 from unisono.sampling.warp import AnyWarp
 from unisono.transfer import known_tokens, on_host
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class GivenLaw:
@@ -268,7 +270,7 @@ def _proposer(row: Row, name: Name) -> Proposer | MemberProposer:
 
 
 def _extended(row: Row, name: Name, draft: Draft, steps: int) -> bool:
-    """Propose a draft; whether the row goes on."""
+    """Propose a draft of the proposer with this name; whether the row goes on."""
     try:
         if not isinstance(name, int):
             _require_draft(row, name, draft, steps)
@@ -278,11 +280,12 @@ def _extended(row: Row, name: Name, draft: Draft, steps: int) -> bool:
     return not row.finished
 
 
-def _require_draft(row: Row, name: Name, draft: object, steps: int) -> None:
+def _require_draft(row: Row, name: str, draft: Draft, steps: int) -> None:
     """Raise ConfigurationError for a draft that cannot be decided: a proposer of a user may return anything."""
     problem = f"proposer {name} gave a draft that cannot be taken: "
     if not isinstance(draft, Draft) or draft.proposer != name:
-        raise ConfigurationError(f"{problem}it must be a Draft of proposer {name}, not: {draft!r:.80}")
+        found = repr(draft.proposer) if isinstance(draft, Draft) else type(draft).__name__
+        raise ConfigurationError(f"{problem}it must be a Draft whose proposer is {name!r}, not: {found}")
     if not 1 <= draft.steps <= steps:
         raise ConfigurationError(f"{problem}{draft.steps} steps, where 1 to {steps} were asked for")
     if len(draft.tokens) != len(draft.laws) or not len(draft.tokens):

@@ -100,17 +100,29 @@ class Engine:
     def submit(self, *rows: Row) -> None:
         """Let rows run as soon as there is room; those that are submitted together are in line together.
 
+        Rows that have to end before one of them are submitted with it.
+
         Raises:
             RequestError: the engine is closed.
         """
         self.require_open()
         with self._lock:
-            for row in rows:
-                row.submitted = True
-                self._admission.add(row)
+            for each in [each for row in rows for each in (*row.before, row)]:
+                if not each.submitted:
+                    each.submitted = True
+                    self._admission.add(each)
 
     def cancel(self, row: Row) -> None:
-        """End a row wherever it is and free its slots at once. Cancelling an ended row is harmless."""
+        """End a row wherever it is and free its slots at once. Cancelling an ended row is harmless.
+
+        Rows that had to end before it end too, unless a sample of the same prompt still needs them.
+        """
+        row.finished = True
+        needed = any(not sibling.finished for sibling in row.siblings)
+        for each in (row, *(() if needed else row.before)):
+            self._end(each)
+
+    def _end(self, row: Row) -> None:
         row.finished = True
         # The garbage collector may close a stream in the middle of a step, in any thread: then the step ends the row
         while not self._lock.acquire(timeout=0.01):
@@ -167,10 +179,7 @@ class Engine:
     def _admit(self) -> None:
         for row in self._admission.admit(self._running):
             self._start(row)
-            try:
-                row.open()
-            except Exception as error:  # no memory for another slot
-                row.fail(error)
+            _attempt(row, row.open)  # there may be no memory for another slot
 
     def _start(self, row: Row) -> None:
         self._running.append(row)
@@ -228,7 +237,7 @@ class Engine:
         ready = [row for row in rows if read[row] is not Progress.UNFINISHED and not row.finished]
         committed = settle(ready)
         for row in ready:
-            row.end_round()
+            _attempt(row, row.end_round)
         open = {row: row.frontier.open for row in ready}
         self._propose({row: turns[row] for row in ready})
         drafted = [row for row in ready if row.frontier.open > open[row]]
@@ -306,6 +315,14 @@ class Engine:
         for (row, index, work), said in zip(ran.jobs, ran.scores, strict=True):
             row.add_scores(index, said, 1, ran.seconds / len(ran.jobs))
             made[row] = max(made[row], Progress.SCORED if work.keep else Progress.UNFINISHED)
+
+
+def _attempt(row: Row, action: Callable[[], None]) -> None:
+    """Do something that asks parts of a user; if they raise, the row ends."""
+    try:
+        action()
+    except Exception as error:
+        row.fail(error)
 
 
 def _wanted(group: tuple[int, ...], members: Sequence[int], rows: Sequence[Row]) -> list[tuple[Row, int]]:

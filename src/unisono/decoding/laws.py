@@ -26,7 +26,7 @@ class RowLaws:
     """How the members' scores become laws in one row.
 
     members: how many the combination is of. edits: those of the row. loglikelihood: per member, its raw log-probability of
-    each committed token, where the combination reads it.
+    each committed token (float64 [tokens]), where the combination reads it.
     """
 
     task: Task
@@ -34,7 +34,7 @@ class RowLaws:
     members: int
     frontier: Frontier
     edits: Edits
-    loglikelihood: Sequence[list[float]] = field(default_factory=list)
+    loglikelihood: list[Tensor] = field(default_factory=list)
 
     @property
     def plain(self) -> bool:
@@ -70,10 +70,20 @@ class RowLaws:
         """Return the generated tokens in front of an open position, open proposals included."""
         return [*self.frontier.committed, *(int(each.token) for each in self.frontier.proposals[:offset])]
 
+    @cached_property
+    def prompt_loglikelihood(self) -> list[Tensor]:
+        """Per member, its raw log-probability of each token of its own prompt behind the first one, once the row runs."""
+        return [torch.tensor(values, dtype=torch.float64) for values in self.task.prompt_loglikelihood]
+
+    def extend(self, member: int, values: Sequence[float]) -> None:
+        """Keep the member's raw log-probabilities of tokens that are committed."""
+        added = torch.tensor(values, dtype=torch.float64)
+        self.loglikelihood[member] = torch.cat([self.loglikelihood[member], added])
+
     def likelihood(self, member: int, offsets: Sequence[int]) -> list[Tensor]:
         """Return the member's raw log-probabilities of the tokens in front of each position: float64 [tokens] each."""
         count = max(offsets)
-        known = torch.tensor(self.loglikelihood[member], dtype=torch.float64)
+        known = self.loglikelihood[member]
         if count:
             proposed = [int(each.token) for each in self.frontier.proposals[:count]]
             said = self.frontier.said[member][:count]
@@ -225,10 +235,7 @@ def _more(spans: Sequence[Span], kept: dict[int, KeptScores]) -> dict[str, Any]:
             [each for span in spans for each in span.laws.likelihood(member, span.offsets)] for member in members
         ]
     if "prompt_loglikelihood" in reads:
-        found["prompt_loglikelihood"] = [
-            [torch.tensor(own.task.prompt_loglikelihood[member], dtype=torch.float64) for own, _ in places]
-            for member in members
-        ]
+        found["prompt_loglikelihood"] = [[own.prompt_loglikelihood[member] for own, _ in places] for member in members]
     if "features" in reads:
         device = next((each.device for each in kept.values()), torch.device("cpu"))
         found["features"] = [_features(places if m in kept else (), m).to(device) for m in members]

@@ -18,20 +18,19 @@ class Needs:
 
     def __init__(self, method: Method, laws: RowLaws, noise: Noise) -> None:
         combination, task = method.combination, laws.task
-        self.all = combination.needed(laws.members)
+        likelihood = "loglikelihood" in combination.reads
+        self.all = tuple(range(laws.members)) if likelihood else combination.needed(laws.members)
         self.draws = combination.drawn_by is not None and not task.warp.greedy
         self.odds = static_odds(combination, laws.members, task.warp)
         raw = task.logprobs is not None and not task.processed
-        self._whole = raw or "loglikelihood" in combination.reads  # forced positions are scored too
-        self._lazy = method.schedule.lazy and task.logprobs is None and "loglikelihood" not in combination.reads
+        self._whole = raw or likelihood  # forced positions are scored too
+        self._lazy = method.schedule.lazy and task.logprobs is None and not likelihood
         self._laws, self._frontier, self._noise = laws, laws.frontier, noise
         self._odds = torch.tensor(self.odds, dtype=torch.float64)
         self._drawn: dict[int, int] = {}  # by position in the text: the member drawn for it
         self._heard: dict[int, Heard] = {}  # by position in the text: what was looked at in vain
         self._fixed: set[int] = set()  # positions in the text whose law no other member can change
-        self._certain: set[int] = (
-            set()
-        )  # positions in the text whose proposal is accepted, whatever other members score
+        self._certain: set[int] = set()  # the same of those whose proposal is accepted, whatever other members score
         self.certainty: Certainty | None = None
         if self._lazy and not self.draws:
             self.certainty = combination.traits(task.warp).certainty
@@ -101,8 +100,8 @@ class Needs:
         self._heard.clear()
         self._fixed.clear()
         self._certain.clear()
-        if not self.odds:
-            self._drawn.clear()
+        drawn = self._drawn.items() if self.odds else ()
+        self._drawn = {position: member for position, member in drawn if position >= self._frontier.position}
 
     def unscored(self, offset: int) -> bool:
         """Whether an open position is decided without its law: its proposal is accepted in any case."""

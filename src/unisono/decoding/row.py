@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+import torch
+
 from unisono.decoding.events import (
     Accepted,
     Drawn,
@@ -61,7 +63,8 @@ class Row:
         constraint = None if task.constraint is None else task.constraint.copy()
         self.frontier = Frontier(len(task.contexts), task.limit, task.ends, constraint, lineup.vocabulary)
         combination, combined = method.combination, len(lineup.combined)
-        likelihoods: list[list[float]] = [[] for _ in lineup.combined if "loglikelihood" in combination.reads]
+        likelihood = torch.empty(0, dtype=torch.float64)
+        likelihoods = [likelihood for _ in lineup.combined if "loglikelihood" in combination.reads]
         self.laws = RowLaws(task, combination, combined, self.frontier, task.edits.watched(), likelihoods)
         self.needs = Needs(method, self.laws, noise)
         self.text = Lookup(task.prompt, self.frontier.committed)
@@ -244,8 +247,8 @@ class Row:
         self._tell(settled, kept, ended is not None)
         decided = [proposal.proposer for proposal in self.frontier.proposals[: min(kept, len(settled.tokens))]]
         self.stats.count(decided[: settled.committed], min(kept, settled.accepted), kept)
-        for likelihood, values in zip(self.laws.loglikelihood, settled.likelihoods, strict=False):
-            likelihood.extend(values)
+        for member, values in enumerate(settled.likelihoods):
+            self.laws.extend(member, values)
         self._advance(settled, ended is not None)
         return len(commits)
 

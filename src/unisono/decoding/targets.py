@@ -42,11 +42,20 @@ def look(rows: Sequence[Row]) -> None:
         key = (row.method.combination, row.laws.key, row.method.verification.tokenwise, each.heard)
         groups.setdefault(key, []).append(each)
     for group in groups.values():
-        try:
-            _look(group)
-        except Exception as error:  # rows with processors of their own are groups of their own
-            for each in group:
-                each.row.fail(error)
+        _learn(group)
+
+
+def _learn(group: Sequence[Unsure]) -> None:
+    """Look at positions that are alike. A row whose own combination or processor fails, fails alone."""
+    rows = list(dict.fromkeys(each.row for each in group))
+    try:
+        _look(group)
+    except Exception as error:
+        if len(rows) == 1:
+            rows[0].fail(error)
+        else:
+            for row in rows:
+                _learn([each for each in group if each.row is row])
 
 
 def _unsure(row: Row) -> list[Unsure]:
@@ -66,36 +75,22 @@ def _look(group: Sequence[Unsure]) -> None:
     row, spans = group[0].row, [each.span for each in group]
     certainty = row.needs.certainty
     assert certainty is not None
-    positions, warp = read(spans, group[0].heard), row.laws.warp(spans[0].offsets)
+    places = [(each.row, offset) for each in group for offset in each.span.offsets]
+    positions, warp = read(spans, group[0].heard), row.laws.warp([offset for _, offset in places])
     flags = [certainty.fixed(positions, warp)]
-    proposals = [
-        row.frontier.proposals[offset] if offset < row.frontier.open else None
-        for row, offsets in ((each.row, each.span.offsets) for each in group)
-        for offset in offsets
-    ]
+    proposals = [row.frontier.proposals[at] if at < row.frontier.open else None for row, at in places]
     if row.method.verification.tokenwise and any(proposals):
         device = positions.scores[group[0].heard[0]].logits.device
         tokens = token_tensor([0 if each is None else each.token for each in proposals], device)
         laws = [None if each is None else each.law for each in proposals]
-        some = next((law for law in laws if law is not None), None)
-        chances = (
-            torch.ones(len(laws), device=device)
-            if some is None
-            else torch.stack(
-                [
-                    some.new_ones(()) if law is None else law.to(device)[token]
-                    for law, token in zip(laws, tokens, strict=True)
-                ]
-            )
-        )
+        given = torch.ones((), device=device)
+        pairs = zip(laws, tokens, strict=True)
+        chances = torch.stack([given if law is None else law.to(device)[token] for law, token in pairs])
         there = torch.tensor([each is not None for each in proposals], device=device)
         flags.append(certainty.certain(positions, warp, tokens, chances).to(device) & there)
-    answers = fetch([flag.long() for flag in flags])
-    at = 0
-    for each in group:
-        for offset in each.span.offsets:
-            each.row.needs.learn(offset, each.heard, bool(answers[0][at]), any(answer[at] for answer in answers[1:]))
-            at += 1
+    fixed, *certain = fetch([flag.long() for flag in flags])
+    for place, (row, offset) in enumerate(places):
+        row.needs.learn(offset, group[0].heard, bool(fixed[place]), any(answer[place] for answer in certain))
 
 
 @dataclass(frozen=True)
