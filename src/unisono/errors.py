@@ -34,6 +34,15 @@ class RequestError(UnisonoError):
     """A prompt or a sampling parameter is invalid."""
 
 
+def named(part: str, error: Exception) -> UnisonoError:
+    """Return an error of a user's code as one line that names the part; an error of this package as it is."""
+    if isinstance(error, UnisonoError):
+        return error
+    found = ConfigurationError(f"{part} failed: {type(error).__name__}: {' '.join(str(error).split())}")
+    found.__cause__ = error
+    return found
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigurationError:
     """Return the error for a name that does not exist. Its message gives the most similar name and all known names."""
     names = sorted(known)

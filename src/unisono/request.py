@@ -21,7 +21,7 @@ from unisono.errors import RequestError
 from unisono.members.base import Context, Reading
 from unisono.members.lineup import Lineup
 from unisono.params import SamplingParams
-from unisono.sampling.constraint import Constraint
+from unisono.sampling.constraint import Constraint, require_mask
 from unisono.sampling.noise import KeyedNoise
 from unisono.sampling.warp import Warp
 from unisono.text.prompts import Prepared, Prompts
@@ -234,10 +234,7 @@ def task_of(lineup: Lineup, prompts: Prompts, prepared: Prepared, params: Sampli
 def _constraint(params: SamplingParams, vocabulary: int) -> Constraint | None:
     constraint: Constraint | None = params.constraint
     if constraint is not None:
-        mask = constraint.mask()
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (vocabulary,):
-            found = (tuple(mask.shape), mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
-            raise RequestError(f"the mask of a constraint must be a bool tensor of {vocabulary} tokens, not: {found}")
+        require_mask(constraint.mask(), vocabulary)
     return constraint
 
 

@@ -1,18 +1,19 @@
 """Draft: proposers propose tokens for all rows that want some, without waiting for a device."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from unisono.decoding.laws import KeptScores, Span, cells
-from unisono.decoding.policy import MemberLaws
+from unisono.decoding.policy import MemberLaws, Policy
 from unisono.decoding.prompt_lookup import Lookup
 from unisono.decoding.proposals import Draft, Name, Proposal
 from unisono.decoding.row import Row
 from unisono.decoding.targets import alike
-from unisono.errors import ConfigurationError
+from unisono.errors import ConfigurationError, UnisonoError, named
 from unisono.sampling.noise import Purpose
 from unisono.sampling.sampler import draw
 from unisono.sampling.warp import AnyWarp
@@ -46,12 +47,15 @@ class OwnLaw:
 class Seat:
     """What a proposer sees of one row, behind the row's last proposal. It cannot change the row.
 
-    proposer: the proposer's own name. steps: how many steps it may take.
+    proposer: the proposer's own name. steps: how many steps it may take. choices: laws and what was chosen by them. before:
+    the choices of a call that failed, which the proposer gets again.
     """
 
     row: Row
     proposer: Name
     steps: int
+    choices: list[tuple[Tensor, int]] = field(default_factory=list)
+    before: Sequence[tuple[Tensor, int]] = ()
 
     @property
     def tokens(self) -> list[int]:
@@ -90,11 +94,23 @@ class Seat:
 
     def willing(self, scores: MemberLaws) -> bool:
         """Whether the row's policy wants a proposal from these laws to be drawn."""
-        return self.row.policy.draws(self.open, self.proposer, scores)
+        return bool(self._answer(lambda policy: policy.draws(self.open, self.proposer, scores)))
 
     def copies(self, run: int) -> int:
         """Return how many tokens the row's policy wants that were found by a run of `run` tokens."""
-        return self.row.policy.copies(self.open, run)
+        return self._answer(lambda policy: max(0, policy.copies(self.open, run)))
+
+    def goes_on(self) -> bool:
+        """Whether the row's policy wants another step of the proposer."""
+        return bool(self._answer(lambda policy: policy.goes_on(self.open, self.proposer)))
+
+    def _answer(self, ask: Callable[[Policy], int]) -> int:
+        """Return what the row's policy answers; 0 if it fails, which ends this row only."""
+        try:
+            return self.row.asked(ask)
+        except UnisonoError as error:
+            self.row.fail(error)
+            return 0
 
     def draw(self, law: Tensor, behind: int = 0) -> int | None:
         """Return a token drawn from a law [V]; None if the row's policy does not want one.
@@ -107,11 +123,22 @@ class Seat:
         if not self.willing(GivenLaw(law, law)):
             return None
         purpose = self.row.method.verification.proposing
-        return int(draw(law.unsqueeze(0), purpose, [self.row.names(self.row.frontier.open + behind)]))
+        return self._choose(law, purpose, self.row.frontier.open + behind)
 
     def pick(self, law: Tensor) -> int:
         """Return an index drawn from any law [N] that is not one of tokens, as of pairs; once per position and round."""
-        return int(draw(law.unsqueeze(0), Purpose.PICK, [self.row.names()]))
+        return self._choose(law, Purpose.PICK, self.row.frontier.open)
+
+    def _choose(self, law: Tensor, purpose: Purpose, offset: int) -> int:
+        """Return a choice by a law; a name of the noise gives one choice only."""
+        if len(self.choices) < len(self.before):
+            given, chosen = self.before[len(self.choices)]
+            if not torch.equal(law, given):
+                raise ConfigurationError(f"proposer {self.proposer} chose by another law when it was asked again")
+        else:
+            chosen = int(draw(law.unsqueeze(0), purpose, [self.row.names(offset)]))
+        self.choices.append((law, chosen))
+        return chosen
 
 
 class Proposer(Protocol):
@@ -204,10 +231,12 @@ def propose(name: Name, wanted: dict[Row, int], score: Callable[[int, Sequence[R
     left = {row: steps for row, steps in wanted.items() if steps > 0}
     while left := {row: steps for row, steps in left.items() if not (row.finished or row.frontier.closed)}:
         drafts = _drafts(name, [Seat(row, name, steps) for row, steps in left.items()])
-        again = {row: left[row] - draft.steps for row, draft in drafts.items() if _extended(row, draft, left[row])}
-        left = {
-            row: steps for row, steps in again.items() if steps > 0 and row.policy.goes_on(row.frontier.proposals, name)
-        }
+        seats = [
+            Seat(row, name, left[row] - draft.steps)
+            for row, draft in drafts.items()
+            if _extended(row, name, draft, left[row])
+        ]
+        left = {seat.row: seat.steps for seat in seats if seat.steps > 0 and seat.goes_on()}
         if left and isinstance(name, int):
             scored = set(score(name, list(left)))
             left = {row: steps for row, steps in left.items() if row in scored}
@@ -223,9 +252,11 @@ def _drafts(name: Name, seats: Sequence[Seat]) -> dict[Row, Draft]:
         found = list(proposer.propose(seats))
         if len(found) != len(seats):
             raise ConfigurationError(f"proposer {name} must return {len(seats)} drafts, not: {len(found)}")
-    except Exception as error:  # of a user, for all rows at once
-        for seat in seats:
-            seat.row.fail(error)
+    except Exception as error:  # of a user; alone, the other rows may be fine
+        if len(seats) > 1:
+            alone = [_drafts(name, [replace(seat, choices=[], before=seat.choices)]) for seat in seats]
+            return {row: draft for drafts in alone for row, draft in drafts.items()}
+        seats[0].row.fail(named(f"proposer {name}", error))
         return {}
     return {seat.row: draft for seat, draft in zip(seats, found, strict=True) if draft is not None}
 
@@ -236,20 +267,22 @@ def _proposer(row: Row, name: Name) -> Proposer | MemberProposer:
     return next((each for each in row.lineup.proposers if each.name == name), TEXT)
 
 
-def _extended(row: Row, draft: Draft, steps: int) -> bool:
+def _extended(row: Row, name: Name, draft: Draft, steps: int) -> bool:
     """Propose a draft; whether the row goes on."""
     try:
-        if not isinstance(draft.proposer, int):
-            _require_draft(row, draft, steps)
+        if not isinstance(name, int):
+            _require_draft(row, name, draft, steps)
         row.extend(draft)
     except Exception as error:  # the draft, or the row's constraint
-        row.fail(error)
+        row.fail(named(f"proposer {name}", error))
     return not row.finished
 
 
-def _require_draft(row: Row, draft: Draft, steps: int) -> None:
+def _require_draft(row: Row, name: Name, draft: object, steps: int) -> None:
     """Raise ConfigurationError for a draft that cannot be decided: a proposer of a user may return anything."""
-    problem = f"proposer {draft.proposer} gave a draft that cannot be taken: "
+    problem = f"proposer {name} gave a draft that cannot be taken: "
+    if not isinstance(draft, Draft) or draft.proposer != name:
+        raise ConfigurationError(f"{problem}it must be a Draft of proposer {name}, not: {draft!r:.80}")
     if not 1 <= draft.steps <= steps:
         raise ConfigurationError(f"{problem}{draft.steps} steps, where 1 to {steps} were asked for")
     if len(draft.tokens) != len(draft.laws) or not len(draft.tokens):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from unisono.decoding.proposals import FORCED, Proposal
-from unisono.errors import RequestError
+from unisono.errors import RequestError, named
 from unisono.members.base import Scores
-from unisono.sampling.constraint import Constraint
+from unisono.sampling.constraint import Constraint, require_mask
 from unisono.transfer import Token
 
 Place = tuple[Tensor, int]  # a row of a tensor that several positions share
@@ -53,10 +53,16 @@ class Frontier:
         limit: the most tokens of the row.
         ends: tokens behind which nothing follows.
         constraint: what may follow; it belongs to this row and stands behind the last open proposal that it allows.
+        vocabulary: size of the constraint's masks.
     """
 
     def __init__(
-        self, members: int, limit: int = 2**31, ends: frozenset[int] = frozenset(), constraint: Constraint | None = None
+        self,
+        members: int,
+        limit: int = 2**31,
+        ends: frozenset[int] = frozenset(),
+        constraint: Constraint | None = None,
+        vocabulary: int = 0,
     ) -> None:
         self.committed: list[int] = []
         self.proposals: list[Proposal] = []
@@ -65,7 +71,7 @@ class Frontier:
         self._masks: list[Tensor] = []  # of each open position that the constraint has come to
         self._lost = False  # whether the constraint forbids the last proposal
         self._open: tuple[list[Any], ...] = (self.proposals, self._masks, *self.said)  # what ends with its position
-        self._limit, self._ends = limit, ends
+        self._limit, self._ends, self._vocabulary = limit, ends, vocabulary
 
     @property
     def position(self) -> int:
@@ -139,7 +145,7 @@ class Frontier:
         self.proposals.append(proposal)
         if self.constraint is None:
             return [proposal]
-        self._lost = not self.constraint.accept(int(proposal.token))
+        self._lost = not self._allowed(int(proposal.token))
         return [proposal, *self._arrive()]
 
     def reveal(self, tokens: Sequence[int]) -> None:
@@ -148,7 +154,13 @@ class Frontier:
         self.proposals[: len(tokens)] = [replace(proposal, token=token) for proposal, token in shown]
 
     def accept(self, count: int) -> None:
-        """Commit the first `count` proposals, which are revealed; scores of later positions stay valid."""
+        """Commit the first `count` proposals, which are revealed; scores of later positions stay valid.
+
+        Raises:
+            RequestError: the constraint does not accept a token that its mask allows.
+        """
+        if self._lost and count == len(self.proposals):
+            raise _contradiction(self.proposals[-1].token)
         self.committed.extend(int(proposal.token) for proposal in self.proposals[:count])
         for kept in self._open:
             del kept[:count]
@@ -167,29 +179,52 @@ class Frontier:
             return []
         self._lost = False
         if void:
-            self.constraint.rollback(void)
+            try:
+                self.constraint.rollback(void)
+            except Exception as error:  # a constraint of a user may raise anything
+                raise named("the constraint", error) from error
         if self.is_end(token) or self.room <= 0:
             return []
-        if not self.constraint.accept(token):
-            raise RequestError(f"the constraint does not accept token {token}, which its mask allows")
+        if not self._allowed(token):
+            raise _contradiction(token)
         return self._arrive()
+
+    def _allowed(self, token: int) -> bool:
+        """Move the constraint behind a token; return whether it allows the token."""
+        assert self.constraint is not None
+        try:
+            return self.constraint.accept(token)
+        except Exception as error:  # a constraint of a user may raise anything
+            raise named("the constraint", error) from error
+
+    def _next(self) -> tuple[Tensor, int | None]:
+        """Return what the constraint allows next, and the token that it forces."""
+        assert self.constraint is not None
+        try:
+            mask, token = self.constraint.mask(), self.constraint.forced()
+        except Exception as error:  # a constraint of a user may raise anything
+            raise named("the constraint", error) from error
+        return require_mask(mask, self._vocabulary), token
 
     def _arrive(self) -> list[Proposal]:
         """Keep the masks of the positions that the constraint has come to; propose what it forces there, and return it."""
         made: list[Proposal] = []
-        constraint = self.constraint
-        while constraint is not None and not self.closed:
+        while self.constraint is not None and not self.closed:
             position = self.position + self.open
-            mask, token = constraint.mask(), constraint.forced()
+            mask, token = self._next()
             if not bool(mask.any()):
                 raise RequestError(f"the constraint allows no token behind generated token {position}")
             self._masks.append(mask)
             if token is None:
                 break
-            if not (0 <= token < len(mask) and bool(mask[token])) or not constraint.accept(token):
+            if not (0 <= token < len(mask) and bool(mask[token])) or not self._allowed(token):
                 raise RequestError(
                     f"the constraint forces token {token} behind generated token {position}, which it forbids there"
                 )
             made.append(Proposal(token, None, FORCED))
             self.proposals.append(made[-1])
         return made
+
+
+def _contradiction(token: Token) -> RequestError:
+    return RequestError(f"the constraint does not accept token {token}, which its mask allows")

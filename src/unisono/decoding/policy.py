@@ -165,7 +165,7 @@ class Schedule(Policy):
 
     def turn(self, view: View) -> Turn:
         if self._rule is None:
-            raise NotImplementedError(f"schedule {self.name} must define turn")
+            raise ConfigurationError(f"schedule {self.name} must define turn")
         return self._rule(view)
 
     def policy(self, request: RowRequest) -> Policy:

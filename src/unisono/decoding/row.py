@@ -6,6 +6,7 @@ a row becomes depends on its request and seed alone, never on the rows beside it
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from unisono.decoding.events import (
     Accepted,
@@ -21,20 +22,21 @@ from unisono.decoding.events import (
 )
 from unisono.decoding.frontier import Frontier
 from unisono.decoding.laws import RowLaws
-from unisono.decoding.policy import RowRequest, Turn, View, checked
+from unisono.decoding.policy import Policy, RowRequest, Turn, View, checked
 from unisono.decoding.prompt_lookup import Lookup
 from unisono.decoding.proposals import FORCED, Draft, Name, Proposal
 from unisono.decoding.required import Needs
 from unisono.decoding.slots import CHUNK, Slots
 from unisono.decoding.spec import Method, Settled, Task
 from unisono.decoding.verification import Block
-from unisono.errors import RequestError
+from unisono.errors import RequestError, named
 from unisono.members.base import Scores, Work
 from unisono.members.lineup import Lineup
 from unisono.sampling.noise import Noise
 from unisono.sampling.sampler import Names
 from unisono.types import Commit, MemberStats, Origin, Stats
 
+T = TypeVar("T")
 GIVEN = 2**22  # the most logits of a member that a row with given tokens keeps at once
 
 
@@ -56,7 +58,7 @@ class Row:
     ) -> None:
         self.lineup, self.method, self.task = lineup, method, task
         constraint = None if task.constraint is None else task.constraint.copy()
-        self.frontier = Frontier(len(task.contexts), task.limit, task.ends, constraint)
+        self.frontier = Frontier(len(task.contexts), task.limit, task.ends, constraint, lineup.vocabulary)
         combination, combined = method.combination, len(lineup.combined)
         likelihoods: list[list[float]] = [[] for _ in lineup.combined if "loglikelihood" in combination.reads]
         self.laws = RowLaws(task, combination, combined, self.frontier, task.edits.watched(), likelihoods)
@@ -75,6 +77,7 @@ class Row:
         self.before: Sequence[Row] = ()  # rows that must have ended before this one starts
         self._noise, self._take = noise, take
         self._turn: Turn | None = None
+        self._following = ""  # the plan that the policy follows in this turn
         self._last: int | None = None  # the member that ran last
         self._round = 0  # how often it has settled
         self.policy = method.schedule.policy(self._request())
@@ -145,16 +148,27 @@ class Row:
             scored = tuple(frontier.scored(member) for member in self.lineup.everyone)
             needed = self.needs.missing(0) or self.needs.all
             view = View(frontier.open, scored, needed, self._proposer(), frontier.room, self.needs.upcoming())
-            self._turn = checked(
-                self.policy.turn(view), self.method.schedule.name, self.lineup.everyone, self.lineup.proposer_names
-            )
+            turn = self.asked(lambda policy: policy.turn(view))
+            self._following = self.asked(lambda policy: policy.following)
+            self._turn = checked(turn, self.method.schedule.name, self.lineup.everyone, self.lineup.proposer_names)
         return self._turn
+
+    def asked(self, ask: Callable[[Policy], T]) -> T:
+        """Return what the policy answers.
+
+        Raises:
+            ConfigurationError: the policy raised an error; the message names the schedule.
+        """
+        try:
+            return ask(self.policy)
+        except Exception as error:  # a policy of a user may raise anything
+            raise named(f"schedule {self.method.schedule.name}", error) from error
 
     def end_round(self) -> None:
         """The turn was taken: what could be settled is."""
         if self._turn is not None:
             self._last = self._turn.members[-1]
-            if plan := self.policy.following:
+            if plan := self._following:
                 self.stats.plans[plan] = self.stats.plans.get(plan, 0) + 1
         self._turn = None
         self.stats.rounds += 1

@@ -264,7 +264,7 @@ def _measured(row: Row, targets: Tensor) -> list[Tensor]:
     Empty unless the policy wants to know. Positions that a constraint forces are left out, with all behind them.
     """
     count = next((offset for offset in range(len(targets)) if row.frontier.forced(offset)), len(targets))
-    if not row.policy.measures(count):
+    if not row.asked(lambda policy: policy.measures(count)):
         return []
     each = []
     for member in row.lineup.everyone:

@@ -2,7 +2,10 @@
 
 from typing import Protocol, Self
 
+import torch
 from torch import Tensor
+
+from unisono.errors import RequestError
 
 
 class Constraint(Protocol):
@@ -31,3 +34,11 @@ class Constraint(Protocol):
     def copy(self) -> Self:
         """Return a constraint in the same state that moves independently."""
         ...
+
+
+def require_mask(mask: object, vocabulary: int) -> Tensor:
+    """Return the mask; raise RequestError if it is not bool [vocabulary]."""
+    if isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == (vocabulary,):
+        return mask
+    found = (tuple(mask.shape), mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
+    raise RequestError(f"the mask of a constraint must be a bool tensor of {vocabulary} tokens, not: {found}")
