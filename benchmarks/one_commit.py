@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging
 
 from unisono import Ensemble, SamplingParams, zoo
@@ -24,8 +24,14 @@ from unisono.bench.inflate import inflate
 from unisono.bench.provenance import provenance
 
 MEMBERS = ("code-m", "code-n")
-ENLARGED = {"zoo": False, "90M": True}  # pairs; an enlarged one is in bfloat16, the other in float32
-CALLS = {"zoo": 4, "90M": 1}  # that are timed per cell, one after the other: those of small members are short
+ENLARGED = {"zoo": False, "90M": True}  # pairs; an enlarged one is in bfloat16, the others in float32
+VOCABULARY = 151_936  # tokens of the pair `152k`: random members, tiny but for their vocabulary, not compiled
+CALLS = {
+    "zoo": 4,
+    "90M": 1,
+    "152k": 1,
+}  # that are timed per cell, one after the other: those of small members are short
+SAMPLING = {"152k": {"top_p": 0.9}}
 WARM = 16  # tokens of a call before the timed ones
 FACTS = ("commit", "versions", "python", "cpu", "cores", "threads", "memory_gib")
 PROMPTS = (
@@ -40,8 +46,28 @@ PROMPTS = (
 )
 
 
+def random_model(seed: int) -> Qwen2ForCausalLM:
+    """A member with the vocabulary of Qwen and little else, whose laws are as flat as those of a real one are."""
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = Qwen2Config(
+        VOCABULARY, **sizes, num_key_value_heads=1, max_position_embeddings=512, tie_word_embeddings=False
+    )
+    config.eos_token_id = config.bos_token_id = None
+    model = Qwen2ForCausalLM(config).eval()
+    torch.nn.init.normal_(model.lm_head.weight, std=0.35)
+    return model
+
+
 def load(pair: str) -> Ensemble:
     """The pair as loaded models, compiled; a warning that a member cannot be compiled is an error here."""
+    if pair == "152k":
+        first, second = random_model(1), random_model(1)
+        with torch.no_grad():
+            for weight in second.parameters():
+                if weight.dim() > 1 and len(weight) < VOCABULARY:
+                    weight.add_(0.03 * torch.randn_like(weight))
+        return Ensemble.load([first, second], "weighted:0.5,0.5", compile="off", rows=len(PROMPTS))
     models = [AutoModelForCausalLM.from_pretrained(zoo.path(name), dtype=torch.float32) for name in MEMBERS]
     if ENLARGED[pair]:
         models = [inflate(model).to(torch.bfloat16) for model in models]
@@ -51,11 +77,12 @@ def load(pair: str) -> Ensemble:
         return Ensemble.load(models, "weighted:0.5,0.5", tokenizer=tokenizer, compile="on", rows=len(PROMPTS))
 
 
-def call(ensemble: Ensemble, rows: int, schedule: str, tokens: int, seed: int) -> dict[str, Any]:
+def call(ensemble: Ensemble, pair: str, rows: int, schedule: str, tokens: int, seed: int) -> dict[str, Any]:
     """What one call takes: tokens, seconds, and seconds outside of forwards."""
-    params = SamplingParams(max_tokens=tokens, temperature=1, seed=seed, ignore_eos=True)
+    params = SamplingParams(max_tokens=tokens, temperature=1, seed=seed, ignore_eos=True, **SAMPLING.get(pair, {}))
+    prompts = [[5, 6, 7 + row] for row in range(rows)] if pair == "152k" else list(PROMPTS[:rows])
     started = time.perf_counter()
-    results = ensemble.generate(list(PROMPTS[:rows]), params, schedule=schedule, progress=False)
+    results = ensemble.generate(prompts, params, schedule=schedule, progress=False)
     seconds = time.perf_counter() - started
     stats = [result.stats for result in results]
     tokens, outside = sum(each.tokens for each in stats), sum(each.outside for each in stats)
@@ -68,10 +95,10 @@ def measure(cells: list[list[Any]], tokens: int, seed: int) -> list[dict[str, An
     for pair, group in groupby(cells, key=lambda cell: cell[0]):
         ensemble = load(pair)
         for _, rows, schedule in group if tokens else ():
-            call(ensemble, rows, schedule, min(WARM, tokens), seed)
+            call(ensemble, pair, rows, schedule, min(WARM, tokens), seed)
             total = Counter[str]()
             for index in range(CALLS[pair]):
-                total.update(call(ensemble, rows, schedule, tokens, seed * CALLS[pair] + index))
+                total.update(call(ensemble, pair, rows, schedule, tokens, seed * CALLS[pair] + index))
             found.append(dict(total))
         del ensemble
     return found

@@ -1,9 +1,9 @@
-"""Which method a call uses: it is chosen from names and objects that users give, and from the parameters of the request.
+"""How the method of a call (combination, schedule, verification) is chosen from what the user asks for.
 
-Under the schedule `auto`, another combination may give the same law: `weighted` becomes `drawn` at a temperature above 0,
-unless log-probabilities are asked for. With a given seed the text must not depend on how fast the members are: then the
-combination stays, and the verification is `coupled`. With deterministic members that holds for all requests. Their schedule
-is chosen by the members' sizes, since the width of a forward may change rounding and must not depend on times.
+Under the schedule `auto`, a combination may be replaced by another one with the same law: `weighted` by `drawn`, at a
+temperature above 0 and if no log-probabilities are asked for. A given seed has to repeat its text, so the text must not
+depend on measured times: the combination is not replaced then, and the verification is `coupled`. For deterministic members
+this holds for all requests; their schedule follows from the members' sizes, since the width of a forward may change rounding.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from unisono.sampling.warp import Warp
 
 @dataclass(frozen=True)
 class Asked:
-    """How a user asks for a text to be decoded: objects or names. None leaves a part to the defaults."""
+    """What a user asks for: objects or names. None means the default."""
 
     combine: object = None
     schedule: object = None
@@ -61,7 +61,13 @@ class Methods:
         Raises:
             ConfigurationError: it is unknown, or does not fit the members.
         """
-        return as_combination(asked.over(self._defaults).combine, len(self._lineup.combined))
+        found = as_combination(asked.over(self._defaults).combine, len(self._lineup.combined))
+        for member in found.needed(len(self._lineup.combined)) if "features" in found.reads else ():
+            if not self._lineup.members[member].width:
+                raise ConfigurationError(
+                    f"combination {found.name} reads features, which member {self._lineup.names[member]} does not give"
+                )
+        return found
 
     def choose(self, asked: Asked, params: SamplingParams | None = None) -> Method:
         """Return the method of a call.
@@ -178,7 +184,7 @@ FASTEST = "token"  # what `auto` takes where texts need not be reproducible
 
 
 def as_verification(value: object) -> Verification | None:
-    """Return the verification of a name, or the one that is given; None for "auto", which is chosen for each request.
+    """Return the verification of a name, or a given verification; None for "auto", which is chosen for each request.
 
     Raises:
         ConfigurationError: there is no such verification.

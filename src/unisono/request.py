@@ -1,4 +1,4 @@
-"""A request: a row, the text it becomes, and whoever waits for its pieces; and given tokens that are scored."""
+"""Requests: a row with the text that it becomes, and given tokens that are scored."""
 
 import secrets
 from collections import deque
@@ -30,7 +30,7 @@ from unisono.types import Commit, Piece, Result, Score
 
 
 def accept_all(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
-    """Every given token stands, whatever its law."""
+    """Accept every given token, whatever its probability."""
     accepted = torch.tensor([len(block.tokens) for block in blocks], device=targets.device)
     return Decisions(accepted, torch.zeros_like(accepted))
 
@@ -39,10 +39,10 @@ GIVEN = Verification("given", accept_all)
 
 
 class Scoring:
-    """Tokens to be scored, as a row of the engine.
+    """Given tokens that are scored by a row of the engine.
 
     Args:
-        prepared: what the members read, and the units to be scored.
+        prepared: what the members read, and the tokens to score.
         top: how many of the most probable tokens to report at each position.
     """
 
@@ -65,7 +65,7 @@ class Scoring:
 
     @property
     def rows(self) -> list[Row]:
-        """What the engine runs for it: the row, and rows that have to end before."""
+        """The rows that the engine runs for the scoring: its own row, and the rows that have to end before."""
         return [*self.row.before, self.row]
 
     def _take(self, commits: list[Commit]) -> None:
@@ -73,7 +73,7 @@ class Scoring:
         self.logprobs += [commit.logprob for commit in commits if commit.logprob is not None]
 
     def score(self) -> Score:
-        """The log-probabilities, once the row has ended."""
+        """Return the log-probabilities. The row must have ended."""
         if self.row.error is not None:
             raise self.row.error
         tokens = tuple(commit.token for commit in self.commits)
@@ -84,7 +84,10 @@ class Scoring:
 def _prompt_scorings(
     lineup: Lineup, combination: Combination, contexts: Sequence[Context], warp: Warp
 ) -> tuple[list[Scoring], tuple[Sequence[float], ...]]:
-    """Return what scores each member's own prompt by itself, if the combination reads that, and what will hold the results."""
+    """Return a scoring of each member's own prompt, and the lists that will hold their log-probabilities.
+
+    Both are empty unless the combination reads `prompt_loglikelihood`.
+    """
     if "prompt_loglikelihood" not in combination.reads:
         return [], ()
     scorings = []
@@ -97,11 +100,11 @@ def _prompt_scorings(
 
 
 class Request:
-    """One prompt on its way through the engine.
+    """One sample of one prompt: its row in the engine, and the pieces of text that the row has given.
 
     Args:
         facts: what the result says of the request: seed, sample, names of combination, schedule, verification.
-        prompt: scores the prompt's tokens, if that was asked for.
+        prompt: the scoring of the prompt's tokens, if that was asked for.
     """
 
     def __init__(
@@ -121,18 +124,18 @@ class Request:
         self._result: Result | None = None
 
     def listen(self, listener: Listener) -> None:
-        """Give the listener the events of the request's row that it hears (see `unisono.decoding.events`)."""
+        """Give a listener the events of the request's row that it hears (see `unisono.decoding.events`)."""
         self.row.listen(listener)
 
     @property
     def rows(self) -> list[Row]:
-        """What the engine runs for this request; the samples of one prompt share what scores it."""
+        """The rows that the engine runs for the request. Samples of one prompt share the rows that score the prompt."""
         if self._facts["sample"]:
             return [self.row]
         return [*([] if self._prompt is None else self._prompt.rows), *self.row.before, self.row]
 
     def stream(self, engine: Engine) -> Generator[Piece, None, None]:
-        """Run to the end; yields pieces as they come. Closing the iterator cancels the request."""
+        """Run to the end and yield the pieces as they come. Closing the iterator cancels the request."""
         engine.submit(*self.rows)
         try:
             while not self.row.finished:
@@ -151,9 +154,13 @@ class Request:
         yield self._last()
 
     def drain(self) -> list[Piece]:
-        """What has come since the last call, for who steps the engine himself; ends with the piece that has the result.
+        """Return the pieces that have come since the last call; the last piece of all has the result.
 
-        Raises the error that ended the row. Not to be called again after either, or after cancelling.
+        For callers that step the engine themselves. It must not be called again after the last piece, an error, or a
+        cancellation.
+
+        Raises:
+            Exception: the error that has ended the row.
         """
         pieces = list(self._pieces)
         self._pieces.clear()
@@ -162,13 +169,13 @@ class Request:
         return [*pieces, self._last()] if self.row.finished else pieces
 
     def run(self, engine: Engine) -> Result:
-        """Run to the end and return the result, or raise the error that ended it."""
+        """Run to the end and return the result, or raise the error that ended the row."""
         *_, last = self.stream(engine)
         assert last.result is not None
         return last.result
 
     def outcome(self) -> Result | Exception | None:
-        """What came of it: the result, or the error that ended it; None if it has not ended."""
+        """Return the result, or the error that ended the request; None while it is running."""
         rows = [self.row] if self._prompt is None else [self.row, self._prompt.row]
         failed = next((row.error for row in rows if row.error is not None), None)
         if failed is None and self._result is None and all(row.finished for row in rows):
@@ -176,7 +183,7 @@ class Request:
         return failed or self._result
 
     def _take(self, commits: list[Commit]) -> int | None:
-        """Called by the engine with every block of committed tokens; how many of them end the text, None if none does."""
+        """Append committed tokens to the text. Return None, or how many of them the text takes before it ends."""
         for count, commit in enumerate(commits, 1):
             self._pieces.append(self._transcript.push(commit))
             if self._transcript.finish_reason:
@@ -199,7 +206,7 @@ class Request:
         return Piece(text, None, reason, result, self._transcript.unfinished)
 
     def _prompt_logprobs(self) -> tuple[float | None, ...] | None:
-        """One per token of the prompt, as the first member reads it; None for those that are not scored, as the first."""
+        """Return one value per token of the first member's prompt; None for a token that was not scored, as the first."""
         if self._prompt is None:
             return None
         scored = self._prompt.score().logprobs
@@ -207,10 +214,10 @@ class Request:
 
 
 def task_of(lineup: Lineup, prompts: Prompts, prepared: Prepared, params: SamplingParams) -> Task:
-    """What each sample of a prompt is to decode.
+    """Return the task of each sample of a prompt.
 
     Raises:
-        RequestError: the prompt is too long, or parameters name unknown tokens or do not fit the members.
+        RequestError: the prompt is too long, or a parameter names an unknown token or does not fit the members.
     """
     ends = frozenset(params.stop_token_ids)
     if not params.ignore_eos:
@@ -247,10 +254,10 @@ def samples(
     prompt: Scoring | None = None,
     given: Mapping[str, Any] | None = None,
 ) -> list[Request]:
-    """The `n` samples of one prompt as requests, whose rows read it once.
+    """Return the `n` samples of one prompt as requests. Their rows read the prompt once.
 
     Args:
-        tokenizer: turns tokens into text; None for no text. prompt: scores the prompt's own tokens, if that was asked for.
+        tokenizer: turns tokens into text; None for no text. prompt: the scoring of the prompt's tokens, if that was asked for.
         given: what the results say of the prompt.
     """
     # 53 bits: a number that every JSON reader keeps exactly
@@ -271,7 +278,7 @@ def samples(
 
 
 def score_all(scorings: Sequence[Scoring], engine: Engine) -> list[Score]:
-    """Score together. An error in one cancels all and is raised."""
+    """Score given tokens together and return their log-probabilities. An error in one cancels all, and is raised."""
     try:
         engine.submit(*(row for scoring in scorings for row in scoring.rows))
         for scoring in scorings:

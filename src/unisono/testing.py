@@ -1,15 +1,15 @@
 """Exact laws and a conformance suite, for this project's tests and for those of your own combinations and schedules.
 
-`exact_law` runs the real decode loop along every sequence of choices, each with its probability; `brute_force` computes
-the same law from the definition. If they agree to rounding, the schedule and verification are exact: no sampling, no
-tolerance for noise.
+`exact_law` runs the real decode loop once for every sequence of random choices and adds up the probabilities;
+`brute_force` computes the same law from its definition. If both agree to rounding, the schedule and the verification are
+exact. No sampling is involved, and no tolerance for noise.
 
     members = [TableMember.random(3, seed=1), TableMember.random(3, seed=2)]
     assert largest_error(members, combine.weighted([0.7, 0.3]), cos(2, 1), tokens=3) < 1e-12
     assert_schedule(my_schedule, members=2)
     assert_combination(my_combination, members=2)
 
-Combinations and schedules are objects, names or functions, as everywhere.
+Combinations and schedules are objects, names or functions, as for `Ensemble.load`.
 """
 
 import itertools
@@ -45,16 +45,19 @@ PROMPT = (0,)
 
 
 class ExactMember(Member, Protocol):
-    """A member that tells its laws outside of any slot, as `TableMember` does."""
+    """A member that can return its law behind any text without a slot, as `TableMember` can.
+
+    A member with features also has a method `features(prefix)`, which returns the features [D] behind the prefix.
+    """
 
     def law(self, prefix: Sequence[int]) -> Tensor: ...  # [V], of the token after the prefix, at temperature 1
 
 
 class Race:
-    """The exponential race of one position, of which every answered question tells more.
+    """What is known of the exponential race of one position, after some of its outcomes.
 
-    Only the ratios of the variates matter, and those are uniform on a simplex; that a token wins under a law is a cone
-    of it. So what is known is a part of the simplex, and the chance of an answer a share of that part's volume.
+    Only the ratios of the variates matter, and they are uniform on a simplex. The points where a token wins under a law form a
+    cone. So what is known is a part of the simplex, and the probability of an outcome is a share of the volume of that part.
     """
 
     def __init__(self) -> None:
@@ -62,7 +65,7 @@ class Race:
         self._part: list[np.ndarray] = []  # disjoint simplices, the corners of each its rows
 
     def chances(self, law: list[float]) -> list[float]:
-        """The probability that each token wins under the law, given all that is known."""
+        """Return the probability that each token wins under the law, given all that is known."""
         if not self._asked:
             return law
         if len(self._asked) == 1 and not self._part:
@@ -71,7 +74,7 @@ class Race:
         return [volume / sum(volumes) for volume in volumes]
 
     def settle(self, law: list[float], winner: int) -> None:
-        """The token wins under the law."""
+        """Record that a token wins under the law."""
         if self._asked:
             self._part = _cone(self._part, law, winner)
         self._asked.append((law, winner))
@@ -81,7 +84,7 @@ FLAT = 1e-14  # thinner parts of a simplex of size 1 are rounding
 
 
 def _cone(part: list[np.ndarray], law: list[float], winner: int) -> list[np.ndarray]:
-    """Where `E[winner] / law[winner]` is the smallest such ratio."""
+    """Return the part of the simplices where `E[winner] / law[winner]` is the smallest ratio."""
     for token, mass in enumerate(law):
         if token != winner and mass > 0:
             normal = np.zeros(len(law))
@@ -91,7 +94,7 @@ def _cone(part: list[np.ndarray], law: list[float], winner: int) -> list[np.ndar
 
 
 def _above(simplex: np.ndarray, normal: np.ndarray) -> Iterator[np.ndarray]:
-    """Simplices that make up the part with `normal @ x >= 0`."""
+    """Yield simplices that make up the part of a simplex with `normal @ x >= 0`."""
     heights = simplex @ normal
     low, high = int(heights.argmin()), int(heights.argmax())
     if heights[low] > -FLAT:
@@ -110,12 +113,13 @@ def _volume(part: list[np.ndarray]) -> float:
 
 
 class EnumeratingNoise:
-    """A `Noise` that takes every outcome in turn; iterate it to replay a run along every sequence of choices.
+    """A `Noise` that takes every outcome in turn. To iterate over it runs a function for every sequence of choices.
 
     Args:
         run: takes the noise, returns an outcome.
 
-    Yields (outcome, probability) pairs, whose probabilities sum to 1.
+    Yields:
+        Pairs of an outcome and its probability. The probabilities sum to 1.
     """
 
     def __init__(self, run: Callable[[Noise], Tokens]) -> None:
@@ -190,7 +194,7 @@ def decode(  # noqa: PLR0913 - what a test varies, by name
     proposers: Sequence[Proposer] = (),
     twins: Sequence[tuple[int, ...]] = (),
 ) -> Tokens:
-    """One run of the real decode loop: `tokens` token ids. The last `drafters` members only propose."""
+    """Run the real decode loop once and return the `tokens` token ids. The last `drafters` members only propose."""
     lineup = Lineup(tuple(members), drafters, tuple(proposers), tuple(twins))
     count = len(lineup.combined)
     law = as_combination(combination, count)
@@ -204,7 +208,7 @@ def decode(  # noqa: PLR0913 - what a test varies, by name
 def contexts(
     members: Sequence[Member], prompts: Sequence[Sequence[int]] | None = None, warp: Warp | None = None
 ) -> tuple[Context, ...]:
-    """What members read: one prompt each, `PROMPT` for all by default."""
+    """Return what the members read: one prompt each, by default `PROMPT` for all."""
     each = [PROMPT for _ in members] if prompts is None else prompts
     pairs = zip(members, each, strict=True)
     return tuple(member.context(Reading(tuple(prompt)), warp or Warp()) for member, prompt in pairs)
@@ -241,7 +245,7 @@ def rounds(row: Row) -> Generator[list[Commit], None, None]:
 def exact_law(
     members: Sequence[ExactMember], combination: object, schedule: object, tokens: int, **options: Any
 ) -> dict[Tokens, float]:
-    """The law of the real loop's output, by enumeration of every choice. Options as in `decode`."""
+    """Return the law of the real loop's output, by enumeration of every choice. Options are those of `decode`."""
     law: dict[Tokens, float] = {}
 
     def run(noise: Noise) -> Tokens:
@@ -260,7 +264,7 @@ def brute_force(
     edits: Edits | None = None,
     constraint: Constraint | None = None,
 ) -> dict[Tokens, float]:
-    """The law of the output by its definition: the product of the target laws along each sequence."""
+    """Return the law of the output by its definition: the product of the target laws along each sequence."""
     target = as_combination(combination, len(members))
     law: dict[Tokens, float] = {(): 1.0}
     for _ in range(tokens):
@@ -280,7 +284,7 @@ def _next_law(
     edits: Edits | None,
     constraint: Constraint | None,
 ) -> list[float]:
-    """The target law behind a text, by its definition."""
+    """Return the target law of the token behind a text, by its definition."""
     masks = None
     if constraint is not None:
         state = constraint.copy()
@@ -303,16 +307,25 @@ def _next_law(
             for m in members
         ],
         prompt_loglikelihood=[[torch.zeros(len(PROMPT) - 1, dtype=torch.float64)] for _ in members],
-        features=[each((*PROMPT, *text)).unsqueeze(0) for m in members if (each := getattr(m, "features", None))],
+        features=[_features(member, (*PROMPT, *text)) for member in members],
     )
     found: list[float] = target_law(target, positions, edited)[0].tolist()
     return found
 
 
+def _features(member: object, prefix: Tokens) -> Tensor:
+    """Return the features [1, D] of a member behind a prefix, by definition."""
+    features = getattr(member, "features", None)
+    return torch.zeros(1, 0) if features is None else features(prefix).unsqueeze(0)
+
+
 def largest_error(
     members: Sequence[ExactMember], combination: object, schedule: object, tokens: int, **options: Any
 ) -> float:
-    """Largest difference in probability, over all outputs, between the loop and the definition. Options as in `decode`."""
+    """Return the largest difference in probability, over all outputs, between the loop and the definition.
+
+    Options are those of `decode`.
+    """
     found = exact_law(members, combination, schedule, tokens, **options)
     combined = [members[index] for index in Lineup(tuple(members), options.get("drafters", 0)).combined]
     definition = {name: options[name] for name in ("warp", "edits", "constraint") if name in options}
@@ -341,10 +354,10 @@ def _assert_exact(combination: object, schedule: object, members: int, **options
 
 
 def assert_law(outcomes: Sequence[Tokens], law: dict[Tokens, float], detects: float, alpha: float = 1e-9) -> None:
-    """Assert that independent outcomes follow a law; fails with probability at most `alpha` if they do.
+    """Assert that independent outcomes follow a law. If they do, the assertion fails with probability `alpha` at most.
 
-    The test compares the L1 distance of frequencies and law with its bound (Weissman et al. 2003), valid for every
-    sample size. `detects` is the smallest total-variation error it must catch with probability 1 - alpha; too few
+    The test compares the L1 distance between frequencies and law with its bound (Weissman et al. 2003), which holds for every
+    sample size. `detects` is the smallest total-variation error that the test must find with probability 1 - alpha; too few
     outcomes for that are an error of the test's author.
     """
     cells = len(law)
@@ -362,5 +375,5 @@ def assert_law(outcomes: Sequence[Tokens], law: dict[Tokens, float], detects: fl
 
 
 def unequal_members(count: int, vocabulary: int = 3, seed: int = 1) -> list[TableMember]:
-    """Table members that disagree, the first one the smallest."""
+    """Return table members that disagree; the first one is the smallest."""
     return [TableMember.random(vocabulary, seed + index, f"table-{index}", index + 1) for index in range(count)]

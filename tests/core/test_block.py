@@ -139,14 +139,17 @@ def test_a_text_without_a_law_is_reached_as_often():
         tokens.append(noise.draw(s[tuple(tokens)], Purpose.PROPOSE, 1, 0))
         laws = torch.stack([r[()], torch.full((2,), torch.nan, dtype=torch.float64)])
         block = verify.Block(Names(noise, 0, 0, 2), tokens, [s[()], s[tuple(tokens[:1])]], free=False)
-        chances = verify._standing(laws, torch.stack(list(block.laws)), *parts(laws, block))
-        return float(chances[0, 1])
+        return float(standing(laws, block)[0, 1])
 
     assert expectation(run) == pytest.approx(float(torch.minimum(r[()], s[()]).sum()), abs=1e-12)
 
 
-def parts(laws: Tensor, block: verify.Block) -> tuple[Tensor, Tensor, Tensor]:
-    return verify._worth(laws, torch.stack(list(block.laws)), [block]), *verify._places([block.known], laws)
+def standing(targets: Tensor, block: verify.Block) -> Tensor:
+    """The chances that the first proposals of a block stand: [1, K + 1]."""
+    drafts = verify.Drafts(targets, [block])
+    worth = verify._worth(targets, drafts, [block])
+    places = verify._places([block.known], targets)
+    return verify._standing(targets, drafts, worth, *places, verify._free([block], targets))
 
 
 def early_break(patch: pytest.MonkeyPatch) -> None:
@@ -156,16 +159,22 @@ def early_break(patch: pytest.MonkeyPatch) -> None:
 
 def token_residual(patch: pytest.MonkeyPatch) -> None:
     """Redraws from (r - s)+, whatever the accepted prefix is worth."""
-    correct = verify.residual
-    patch.setattr(verify, "residual", lambda r, s: correct(r / r.sum(-1, keepdim=True), s))
+    correct = verify.Drafts.left
+
+    def left(self: verify.Drafts, weighted: Tensor, at: Tensor) -> Tensor:
+        if len(at) == 1:  # where the only row is redrawn; the weight of a block of one position is 1
+            weighted = weighted / weighted.sum(-1, keepdim=True)
+        return correct(self, weighted, at)
+
+    patch.setattr(verify.Drafts, "left", left)
 
 
 def weights_not_cut_off(patch: pytest.MonkeyPatch) -> None:
     """The ratios are multiplied and cut off at 1 only in the end."""
 
-    def worth(targets: Tensor, laws: Tensor, blocks: list) -> Tensor:
-        tokens = torch.tensor(verify.padded_tokens(blocks)).unsqueeze(-1)
-        ratios = (targets.gather(-1, tokens) / laws.gather(-1, tokens))[: len(blocks[0].tokens), 0]
+    def worth(targets: Tensor, drafts: verify.Drafts, blocks: list) -> Tensor:
+        chances = targets.gather(-1, drafts.tokens.unsqueeze(-1))[:, 0]
+        ratios = (chances / drafts.chances())[: len(blocks[0].tokens)]
         return torch.cat([torch.ones(1, dtype=ratios.dtype), ratios.cumprod(0).clamp(max=1)]).unsqueeze(0)
 
     patch.setattr(verify, "_worth", worth)
@@ -173,7 +182,7 @@ def weights_not_cut_off(patch: pytest.MonkeyPatch) -> None:
 
 def last_as_the_others(patch: pytest.MonkeyPatch) -> None:
     """All prefixes stand by what they are worth, not only the whole block."""
-    patch.setattr(verify, "_standing", lambda targets, laws, worth, rows, places: worth)
+    patch.setattr(verify, "_standing", lambda targets, drafts, worth, rows, places, free: worth)
 
 
 MUTANTS = [early_break, token_residual, weights_not_cut_off, last_as_the_others]
@@ -193,11 +202,13 @@ def test_a_block_must_not_end_by_a_later_token(monkeypatch: pytest.MonkeyPatch):
 
     def known(self: Needs, positions: int) -> int:
         count, proposals = correct(self, positions), self._frontier.proposals
-        if count > 2 and len(proposals) >= 2 and float(proposals[1].law[proposals[1].token]) < 0.5:
-            return 1
+        if count > 2 and len(proposals) >= 2:
+            law = proposals[1].law
+            assert law is not None
+            return 1 if float(law[proposals[1].token]) < 0.5 else count
         return count
 
-    schedule = Schedule("own", lambda view: Turn((1,)) if view.open else Turn((0,), 2))
+    schedule = Schedule("own", lambda view: Turn((1,)) if view.open else Turn((0,), ((0, 2),)))
     assert largest_error(members(2, 2), only(1), schedule, 3, verification=BLOCK) < 1e-12
     monkeypatch.setattr(Needs, "known", known)
     assert largest_error(members(2, 2), only(1), schedule, 3, verification=BLOCK) > 1e-4

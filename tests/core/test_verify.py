@@ -22,12 +22,17 @@ def law(*masses: float) -> Tensor:
     return torch.tensor(masses, dtype=torch.float64)
 
 
+def residual(r: Tensor, s: Tensor) -> Tensor:
+    """The law of the token that replaces a rejected proposal from s."""
+    return verify.residual(verify.excess(r, s), r)
+
+
 def committed_law(r: Tensor, s: Tensor) -> Tensor:
     """`s a + (1 - sum s a) residual`: the law of the token that replaces or is a proposal from s."""
-    support = s.nonzero().flatten()
+    support = s > 0
     accepted = torch.zeros_like(s)
-    accepted[support] = verify.acceptance(r.expand(len(support), -1), s.expand(len(support), -1), support)
-    return s * accepted + (1 - (s * accepted).sum()) * verify.residual(r, s)
+    accepted[support] = verify.acceptance(r[support], s[support])
+    return s * accepted + (1 - (s * accepted).sum()) * residual(r, s)
 
 
 @given(law_pairs())
@@ -46,8 +51,8 @@ def test_accepted_and_redrawn_mass_add_up_to_the_target(pair: Pair):
 def test_acceptance_is_one_minus_total_variation(pair: Pair):
     """A proposal from s is accepted with probability `1 - TV(r, s)`: no valid rule accepts more."""
     r, s = pair
-    support = s.nonzero().flatten()
-    rate = (s[support] * verify.acceptance(r.expand(len(support), -1), s.expand(len(support), -1), support)).sum()
+    support = s > 0
+    rate = (s[support] * verify.acceptance(r[support], s[support])).sum()
     assert abs(rate - (1 - (r - s).abs().sum() / 2)) < 1e-12
 
 
@@ -55,7 +60,7 @@ def test_acceptance_is_one_minus_total_variation(pair: Pair):
 def test_residual_is_a_law_within_the_target(pair: Pair):
     """The residual is a law, even where r equals s, and has no mass where the target has none."""
     r, s = pair
-    rest = verify.residual(r, s)
+    rest = residual(r, s)
     assert bool((rest >= 0).all())
     assert abs(rest.sum() - 1) < 1e-12
     assert bool((rest[r == 0] == 0).all())
@@ -66,17 +71,18 @@ def test_empty_residual_falls_back_to_the_target(dtype: torch.dtype):
     """Where `(r - s)+` is zero in floating point, the residual is r itself, row by row, never nan."""
     r = torch.tensor([[0.25, 0.75, 0], [0.5, 0.5, 0]], dtype=dtype)
     s = torch.tensor([[0.25, 0.75, 0], [0.1, 0.6, 0.3]], dtype=dtype)
-    assert torch.equal(verify.residual(r, s), torch.tensor([[0.25, 0.75, 0], [1, 0, 0]], dtype=dtype))
+    assert torch.equal(residual(r, s), torch.tensor([[0.25, 0.75, 0], [1, 0, 0]], dtype=dtype))
 
 
 def test_functions_are_batched_over_positions():
     """Acceptance and residual of a block are those of its positions one by one."""
     generator = torch.Generator().manual_seed(1)
     r, s = (torch.softmax(torch.randn(6, 5, generator=generator), -1) for _ in range(2))
-    x = torch.tensor([0, 1, 2, 3, 4, 0])
-    singles = [verify.acceptance(r[k : k + 1], s[k : k + 1], x[k : k + 1]) for k in range(6)]
-    assert torch.equal(verify.acceptance(r, s, x), torch.cat(singles))
-    assert torch.equal(verify.residual(r, s), torch.stack([verify.residual(r[k], s[k]) for k in range(6)]))
+    x = torch.tensor([[0], [1], [2], [3], [4], [0]])
+    chances = verify.acceptance(r.gather(-1, x)[:, 0], s.gather(-1, x)[:, 0])
+    singles = [verify.acceptance(r[k, x[k]], s[k, x[k]]) for k in range(6)]
+    assert torch.equal(chances, torch.cat(singles))
+    assert torch.equal(residual(r, s), torch.stack([residual(r[k], s[k]) for k in range(6)]))
 
 
 R = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.6, 0.2, 0.2], [0.3, 0.3, 0.4]], dtype=torch.float64)
@@ -139,17 +145,22 @@ def one_by_one(targets: Tensor, laws: Tensor, tokens: list[int], noise: KeyedNoi
     chances = [min(1.0, float(targets[k, x] / laws[k, x])) for k, x in enumerate(tokens)]
     accepted = noise.leading(torch.tensor(chances, dtype=torch.float64), position, round)
     if accepted < proposed:
-        law = verify.residual(targets[accepted], laws[accepted])
+        law = residual(targets[accepted], laws[accepted])
         return accepted, noise.draw(law, Purpose.RESIDUAL, position + accepted, round)
     free = len(targets) > proposed
     return accepted, noise.draw(targets[-1], Purpose.TARGET, position + proposed, 0) if free else None
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 2**20)), min_size=1, max_size=6), st.booleans()
+    st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 2**20)), min_size=1, max_size=6),
+    st.booleans(),
+    st.integers(0, 3),
 )
-def test_many_rows_are_decided_as_each_alone(shapes: list[tuple[int, bool, int]], equal: bool):
-    """Blocks of any lengths, with and without a free position: decided together as one by one, by the same numbers."""
+def test_many_rows_are_decided_as_each_alone(shapes: list[tuple[int, bool, int]], equal: bool, given: int):
+    """Blocks of any lengths, with and without a free position: decided together as one by one, by the same numbers.
+
+    A proposal that is treated as given is decided like one from a one-hot law: none of them, all, or some.
+    """
     blocks, targets, wanted = [], [], []
     for row, (proposed, free, seed) in enumerate(shapes):
         proposed = shapes[0][0] if equal else proposed
@@ -157,11 +168,14 @@ def test_many_rows_are_decided_as_each_alone(shapes: list[tuple[int, bool, int]]
         generator = torch.Generator().manual_seed(seed)
         r, s = (torch.softmax(2 * torch.randn(proposed + 1, 5, generator=generator), -1).double() for _ in range(2))
         tokens = torch.multinomial(s, 1, generator=generator)[:proposed, 0].tolist()
+        laws: list[Tensor | None] = list(s[:proposed])
+        for k in [k for k in range(proposed) if given and (row + k) % given == 0]:
+            s[k], laws[k] = torch.eye(5)[tokens[k]], None
         wanted.append(one_by_one(r[: proposed + free], s, tokens, KeyedNoise(seed, row), 7, 2))
         names = Names(KeyedNoise(seed, row), 7, 2, proposed)
         # as drafted on a device: some tokens are tensors
         mixed = [torch.tensor(token) if k % 2 else token for k, token in enumerate(tokens)]
-        blocks.append(verify.Block(names, mixed, list(s[:proposed]), bool(free)))
+        blocks.append(verify.Block(names, mixed, laws, bool(free)))
         targets.append(r[: proposed + free])
     found = verify.decide_tokens(torch.cat(targets), blocks)
     for block, accepted, token, (count, follows) in zip(blocks, found.accepted, found.tokens, wanted, strict=True):

@@ -104,16 +104,19 @@ class Combination(ABC):
         At temperature 0 the warp has temperature 1 and truncates nothing: `target_law` takes the most probable token.
         """
         if self.drawn_by is not None:
-            odds = self.odds(positions)
+            odds = member_odds(self, positions, (len(positions.scores[0].logits), len(positions.scores)))
             return torch.stack([odds[:, [m]].to(each.law) * each.law for m, each in enumerate(positions.scores)]).sum(0)
         scores = self.scores([each.logits for each in positions.scores])
         if scores is None:
-            raise NotImplementedError(f"combination {self.name} must define scores or law")
+            raise ConfigurationError(f"combination {self.name} must define scores or law")
         return warp(scores)
 
     def odds(self, positions: Positions) -> Tensor:
-        """Return how probably each member is drawn: [N, M]. Only for combinations with `drawn_by`."""
-        raise NotImplementedError(f"combination {self.name} draws no member")
+        """Return how probably each member is drawn: [N, M]. Only for combinations with `drawn_by`.
+
+        Of `positions.scores`, only those of the members in `drawn_by` may be read.
+        """
+        raise ConfigurationError(f"combination {self.name} must define odds, since it has drawn_by")
 
     def traits(self, warp: AnyWarp) -> Traits:
         """Return what is known for speed under a warp."""
@@ -169,11 +172,32 @@ def _require_law(combination: Combination, law: object, like: Tensor) -> Tensor:
     return law / law.sum(-1, keepdim=True)
 
 
+def member_odds(combination: Combination, positions: Positions, shape: tuple[int, int]) -> Tensor:
+    """Return how probably each member is drawn at each position: [N, M] of this shape, each row sums to 1.
+
+    Raises:
+        ConfigurationError: a user's combination returned no odds.
+    """
+    odds = combination.odds(positions)
+    if not combination.checked:
+        return odds
+    if not isinstance(odds, Tensor) or odds.shape != shape:
+        found = tuple(odds.shape) if isinstance(odds, Tensor) else type(odds).__name__
+        raise ConfigurationError(f"combination {combination.name} must return odds of shape {shape}, not: {found}")
+    total = odds.sum(-1, keepdim=True)
+    if not bool(torch.isfinite(odds).all() & (odds >= 0).all() & (total > 0).all()):
+        raise ConfigurationError(
+            f"combination {combination.name} must return odds that are finite, 0 or more and not all 0"
+        )
+    return odds / total
+
+
 def static_odds(combination: Combination, members: int, warp: AnyWarp) -> tuple[float, ...]:
     """Return the odds that a member is drawn with at every position; nothing if none is drawn, or the odds differ."""
     if combination.drawn_by != () or combination.reads or warp.greedy:
         return ()
-    return tuple(combination.odds(Positions.of([torch.zeros(1, 1)] * members, warp))[0].tolist())
+    positions = Positions.of([torch.zeros(1, 1)] * members, warp)
+    return tuple(member_odds(combination, positions, (1, members))[0].tolist())
 
 
 def require_reads(combination: Combination) -> None:

@@ -1,7 +1,7 @@
-"""Who may run: a waiting line, and a budget of memory for the members' caches.
+"""Admission of rows: a queue, and a budget of memory for the members' caches.
 
-Rows are admitted first come, first served. One that does not fit yet waits, and everyone behind it, so a long request
-is not starved by short ones. One that can never fit is refused with the numbers.
+Rows are admitted in the order in which they come. A row that does not fit yet waits, and so do all rows behind it, so that
+short requests cannot starve a long one. A row that can never fit is refused, with the numbers.
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ from unisono.members.lineup import Lineup
 
 
 class Admission:
-    """The waiting line of one engine.
+    """The queue of one engine.
 
     Args:
         rows: the most rows that run at the same time.
@@ -29,7 +29,7 @@ class Admission:
         self._empty()
 
     def check(self, contexts: Sequence[Context], units: int) -> None:
-        """Raise RequestError if a row with these contexts and so many units behind them can never run."""
+        """Raise RequestError if a row with these contexts and so many tokens behind them can never run."""
         places = self._lineup.places(contexts, units)
         needed = self._lineup.memory(1, places)
         if needed > self._memory:
@@ -39,7 +39,7 @@ class Admission:
             )
 
     def add(self, row: Row) -> None:
-        """Put a row at the end of the line."""
+        """Put a row at the end of the queue."""
         self._waiting.append(row)
 
     @property
@@ -47,12 +47,12 @@ class Admission:
         return tuple(self._waiting)
 
     def remove(self, row: Row) -> None:
-        """Take a row out of the line, if it is there."""
+        """Take a row out of the queue, if it is there."""
         if row in self._waiting:
             self._waiting.remove(row)
 
     def admit(self, running: Sequence[Row]) -> list[Row]:
-        """Take those out of the line that may start now beside the running ones."""
+        """Take the rows out of the queue that may start now beside the running ones, and return them."""
         if not (running or self._lineup.keeps):
             self._empty()
         admitted: list[Row] = []
@@ -71,12 +71,15 @@ class Admission:
         return admitted
 
     def _grow(self, rows: int, places: Sequence[int]) -> tuple[int, list[int]]:
-        """What the caches have room for with one more row: every slot is as long as the longest row so far."""
+        """Return the slots, and the places per slot and member, that the caches need with one more row.
+
+        Every slot is as long as the longest row so far.
+        """
         slots, longest = self._grown
         return max(slots, rows), [max(pair) for pair in zip(longest, places, strict=True)]
 
     def _empty(self) -> None:
-        """The caches are empty: rows, and places per member, that they have room for since then."""
+        """Start counting anew: the caches hold nothing."""
         self._grown = (0, [0 for _ in self._lineup.everyone])
 
 

@@ -9,6 +9,7 @@ and warp, their verification, and the wait for the device.
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
@@ -35,6 +36,16 @@ class Progress(IntEnum):
     NOTHING = 0  # its open positions were scored before
     SCORED = 1  # they are scored now
     UNFINISHED = 2  # only a part of its prompt was read
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A forward pass. jobs: the rows, members and work that it served. scores: what it found for each of them."""
+
+    jobs: Sequence[tuple[Row, int, Work]]
+    scores: Sequence[Scores]
+    started: float
+    seconds: float
 
 
 class Engine:
@@ -256,18 +267,21 @@ class Engine:
         groups = list(dict.fromkeys(self._lineup.together(member) if twins else (member,) for member in members))
         wanted = [_wanted(group, members, rows) for group in groups]
         if not groups[1:]:
-            outcomes = [self._forward(wanted[0])]
+            passes = [self._forward(wanted[0])]
         else:
-            outcomes = list(self._pool.map(self._forward, wanted))
+            passes = list(self._pool.map(self._forward, wanted))
         self._inside += time.perf_counter() - started
-        return {row: max(outcome.get(row, Progress.NOTHING) for outcome in outcomes) for row in rows}
+        made = dict.fromkeys(rows, Progress.NOTHING)
+        for each in passes:
+            self._keep(each, made)
+        return made
 
-    def _forward(self, wanted: Sequence[tuple[Row, int]]) -> dict[Row, Progress]:
-        """One forward pass of a member, or of twins, for all rows that it has something to read of."""
+    def _forward(self, wanted: Sequence[tuple[Row, int]]) -> Pass:
+        """One forward pass of a member, or of twins, for all rows that it has something to read of; in any thread."""
         jobs = [(row, index, work) for row, index in wanted if (work := row.work(index)) is not None]
-        if not jobs:
-            return {}
         started = time.perf_counter()
+        if not jobs:
+            return Pass(jobs, [], started, 0.0)
         works = [work for *_, work in jobs]
         member = self._lineup.members[jobs[0][1]]
         try:
@@ -276,23 +290,27 @@ class Engine:
         except Exception as error:
             for row, *_ in jobs:
                 row.fail(error)
-            return {}
-        seconds = time.perf_counter() - started
-        ran = tuple(dict.fromkeys(index for _, index, _ in jobs))
+            return Pass([], [], started, 0.0)
+        return Pass(jobs, scores, started, time.perf_counter() - started)
+
+    def _keep(self, ran: Pass, made: dict[Row, Progress]) -> None:
+        """Give the rows what a forward pass found, and note what it did for them; listeners hear of it in this thread."""
+        if not ran.jobs:
+            return
+        works = [work for *_, work in ran.jobs]
+        members = tuple(dict.fromkeys(index for _, index, _ in ran.jobs))
         width = max(max(work.keep, work.read + len(work.tokens)) for work in works)
         read = sum(work.read + len(work.tokens) for work in works)
-        rows = len(dict.fromkeys(row for row, *_ in jobs))
-        self._listeners.tell(Forward, ran, rows, width, read, seconds, started)
-        made: dict[Row, Progress] = {}
-        for (row, index, work), said in zip(jobs, scores, strict=True):
-            row.add_scores(index, said, 1, seconds / len(jobs))
-            made[row] = max(made.get(row, Progress.NOTHING), Progress.SCORED if work.keep else Progress.UNFINISHED)
-        return made
+        rows = len(dict.fromkeys(row for row, *_ in ran.jobs))
+        self._listeners.tell(Forward, members, rows, width, read, ran.seconds, ran.started)
+        for (row, index, work), said in zip(ran.jobs, ran.scores, strict=True):
+            row.add_scores(index, said, 1, ran.seconds / len(ran.jobs))
+            made[row] = max(made[row], Progress.SCORED if work.keep else Progress.UNFINISHED)
 
 
 def _wanted(group: tuple[int, ...], members: Sequence[int], rows: Sequence[Row]) -> list[tuple[Row, int]]:
     """Which members of a group of twins have to score which rows."""
-    return [(row, member) for member in group for row in rows if member in members or member in row.needs.missing(0)]
+    return [(row, member) for member in group for row in rows if member in members or row.lacks(member)]
 
 
 def _require_scores(member: Member, work: Sequence[Work], scores: Sequence[Scores]) -> None:
@@ -303,3 +321,10 @@ def _require_scores(member: Member, work: Sequence[Work], scores: Sequence[Score
         raise MemberError(f"member {member.name} must return logits of the shapes {wanted}, not: {found}")
     if any(each.logits.dtype not in (torch.float32, torch.float64) for each in scores):
         raise MemberError(f"member {member.name} must return logits in float32 or float64")
+    for item, each in zip(work, scores, strict=True):
+        found_features = None if each.features is None else tuple(each.features.shape)
+        if item.features and found_features != (item.keep, member.width):
+            wanted_shape = (item.keep, member.width)
+            raise MemberError(
+                f"member {member.name} must return features of shape {wanted_shape}, not: {found_features}"
+            )

@@ -126,20 +126,22 @@ class StepEnded:
     drafted: int
 
 
+def commit(token: int, origin: Origin, proposer: Name, proposed: int | None = None) -> Commit:
+    """Return the commit of a token that was proposed, or, if `proposed` is given, that replaces this proposal."""
+    if proposer == FORCED:
+        return Commit(token, "forced")
+    if isinstance(proposer, int):
+        return Commit(token, origin, proposer, proposed=proposed)
+    return Commit(token, origin, proposed=proposed, proposer=proposer)
+
+
 def commits(event: Accepted | Replaced | Drawn) -> list[Commit]:
     """Return the tokens that an event tells of as commits, without log-probabilities."""
     if isinstance(event, Accepted):
-        pairs = zip(event.tokens, event.proposers, strict=True)
-        return [_commit(token, "forced" if by == FORCED else "accepted", by) for token, by in pairs]
+        return [commit(token, "accepted", by) for token, by in zip(event.tokens, event.proposers, strict=True)]
     if isinstance(event, Replaced):
-        return [_commit(event.token, "redrawn", event.proposer, event.proposed)]
+        return [commit(event.token, "redrawn", event.proposer, event.proposed)]
     return [Commit(event.token, "drawn")]
-
-
-def _commit(token: int, origin: Origin, proposer: Name, proposed: int | None = None) -> Commit:
-    if isinstance(proposer, int):
-        return Commit(token, origin, proposer, proposed=proposed)
-    return Commit(token, origin, proposed=proposed, proposer=None if proposer == FORCED else proposer)
 
 
 class Listener(Protocol):

@@ -140,12 +140,6 @@ class KeptScores:
                 said.raw = made, index
         return self._placed(joined([said.raw for _, _, said in self._cells if said.raw is not None]))
 
-    @property
-    def features(self) -> Tensor:
-        """The member's hidden states: [N, D]."""
-        found = [_feature(said) for _, _, said in self._cells]
-        return self._placed(joined(found))
-
     def best(self) -> Tensor:
         """Return the token that the member prefers at each position, at temperature 0: [N]."""
         wanted = [(said.scores.wanted, said.index) for _, _, said in self._cells if said.scores.wanted is not None]
@@ -161,11 +155,6 @@ class KeptScores:
 
     def _placed(self, tensor: Tensor) -> Tensor:
         return tensor if self._device is None else tensor.to(self._device)
-
-
-def _feature(said: Said) -> Place:
-    assert said.scores.features is not None  # the row asked for them
-    return said.scores.features, said.index
 
 
 def cells(spans: Iterable[Span], member: int, instead: Sequence[int] = ()) -> list[Cell]:
@@ -240,7 +229,22 @@ def _more(spans: Sequence[Span], kept: dict[int, KeptScores]) -> dict[str, Any]:
             [torch.tensor(own.task.prompt_loglikelihood[member], dtype=torch.float64) for own, _ in places]
             for member in members
         ]
-    if "features" in reads and kept:
-        some = next(iter(kept.values())).features
-        found["features"] = [kept[m].features if m in kept else some.new_empty(len(some), 0) for m in members]
+    if "features" in reads:
+        device = next((each.device for each in kept.values()), torch.device("cpu"))
+        found["features"] = [_features(places if m in kept else (), m).to(device) for m in members]
     return found
+
+
+def _features(places: Sequence[tuple[RowLaws, int]], member: int) -> Tensor:
+    """Return the member's hidden states [N, D]; zeros at positions that it has not scored."""
+    said = [(own.frontier.said[member], offset) for own, offset in places]
+    found = [_feature(each[offset]) if offset < len(each) else None for each, offset in said]
+    known = next((place for place in found if place is not None), None)
+    if known is None:
+        return torch.zeros(len(found), 0)
+    missing = torch.zeros_like(known[0][:1]), 0
+    return joined([missing if place is None else place for place in found])
+
+
+def _feature(said: Said) -> Place | None:
+    return None if said.scores.features is None else (said.scores.features, said.index)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from unisono.combine.base import Certainty, static_odds
+from unisono.combine.base import Certainty, member_odds, static_odds
 from unisono.decoding.laws import RowLaws, Span, read
 from unisono.decoding.spec import Method
 from unisono.sampling.noise import Noise, Purpose
@@ -46,9 +46,10 @@ class Needs:
     def _position_odds(self, offset: int) -> torch.Tensor:
         if self.odds:
             return self._odds
-        heard = [each for each in range(self._laws.members) if self._frontier.scored(each) > offset]
-        odds: torch.Tensor = self._laws.combination.odds(read([Span(self._laws, [offset])], heard))[0].double()
-        return odds
+        # Of these members only, or the odds would depend on who happens to have scored
+        combination = self._laws.combination
+        positions = read([Span(self._laws, [offset])], combination.drawn_by or ())
+        return member_odds(combination, positions, (1, self._laws.members))[0].double()
 
     def upcoming(self) -> tuple[int, ...]:
         """Return the members drawn for open positions and some behind them, as far as they are known in advance."""

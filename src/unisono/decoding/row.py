@@ -19,12 +19,13 @@ from unisono.decoding.events import (
     Replaced,
     RolledBack,
     Scored,
+    commit,
 )
 from unisono.decoding.frontier import Frontier
 from unisono.decoding.laws import RowLaws
 from unisono.decoding.policy import Policy, RowRequest, Turn, View, checked
 from unisono.decoding.prompt_lookup import Lookup
-from unisono.decoding.proposals import FORCED, Draft, Name, Proposal
+from unisono.decoding.proposals import Draft, Proposal
 from unisono.decoding.required import Needs
 from unisono.decoding.slots import CHUNK, Slots
 from unisono.decoding.spec import Method, Settled, Task
@@ -34,7 +35,7 @@ from unisono.members.base import Scores, Work
 from unisono.members.lineup import Lineup
 from unisono.sampling.noise import Noise
 from unisono.sampling.sampler import Names
-from unisono.types import Commit, MemberStats, Origin, Stats
+from unisono.types import Commit, MemberStats, Stats
 
 T = TypeVar("T")
 GIVEN = 2**22  # the most logits of a member that a row with given tokens keeps at once
@@ -64,8 +65,12 @@ class Row:
         self.laws = RowLaws(task, combination, combined, self.frontier, task.edits.watched(), likelihoods)
         self.needs = Needs(method, self.laws, noise)
         self.text = Lookup(task.prompt, self.frontier.committed)
-        self.slots = Slots(lineup, task.contexts, "features" in combination.reads)
-        compiled = [member.facts.get("compiled") == "yes" for member in lineup.members]
+        features = self.needs.all if "features" in combination.reads else ()
+        self.slots = Slots(lineup, task.contexts, features)
+        compiled = [
+            member.facts.get("compiled") == "yes" and index not in features
+            for index, member in enumerate(lineup.members)
+        ]
         self.stats = Stats(
             list(map(MemberStats, lineup.names, compiled)), list(map(MemberStats, lineup.proposer_names))
         )
@@ -192,8 +197,23 @@ class Row:
             self.listeners.tell(Scored, member, first, scores)
 
     def known(self) -> int:
-        """Return how many leading positions can be settled: proposals with a known target, and the position behind."""
-        return self.needs.known(self._positions())
+        """Return how many leading positions can be settled: proposals with a known target, and the position behind.
+
+        A failure ends the row, and 0 is returned: the odds of a user's combination may raise anything.
+        """
+        try:
+            return self.needs.known(self._positions())
+        except Exception as error:
+            self.fail(error)
+            return 0
+
+    def lacks(self, member: int) -> bool:
+        """Return whether the first open position needs the member's scores. A failure ends the row, as in `known`."""
+        try:
+            return member in self.needs.missing(0)
+        except Exception as error:
+            self.fail(error)
+            return False
 
     def block(self, known: int) -> Block:
         """Return what there is to decide at the first open positions, whose targets are known."""
@@ -221,7 +241,7 @@ class Row:
         commits = self._commits(settled)
         ended = self._take(commits) if commits else None
         kept = len(commits) if ended is None else ended
-        self._tell(settled, kept)
+        self._tell(settled, kept, ended is not None)
         decided = [proposal.proposer for proposal in self.frontier.proposals[: min(kept, len(settled.tokens))]]
         self.stats.count(decided[: settled.committed], min(kept, settled.accepted), kept)
         for likelihood, values in zip(self.laws.loglikelihood, settled.likelihoods, strict=False):
@@ -281,10 +301,10 @@ class Row:
 
     def _commits(self, settled: Settled) -> list[Commit]:
         proposals, accepted = self.frontier.proposals, settled.accepted
-        commits = [_commit(int(proposal.token), "accepted", proposal.proposer) for proposal in proposals[:accepted]]
+        commits = [commit(int(proposal.token), "accepted", proposal.proposer) for proposal in proposals[:accepted]]
         if settled.follows is not None and accepted < len(settled.tokens):
             rejected = proposals[accepted]
-            commits.append(_commit(settled.follows, "redrawn", rejected.proposer, int(rejected.token)))
+            commits.append(commit(settled.follows, "redrawn", rejected.proposer, int(rejected.token)))
         elif settled.follows is not None:
             commits.append(Commit(settled.follows, "drawn"))
         if settled.logprobs:
@@ -292,8 +312,8 @@ class Row:
             commits = [replace(each, logprob=logprob, top=top) for each, (logprob, top) in pairs]
         return commits
 
-    def _tell(self, settled: Settled, kept: int) -> None:
-        """Tell what was decided, as far as the text takes it."""
+    def _tell(self, settled: Settled, kept: int, ended: bool) -> None:
+        """Tell what was decided, as far as the text takes it; `ended` says that it takes nothing more."""
         tell, first, proposals = self.listeners.tell, self.frontier.position, self.frontier.proposals
         accepted = min(kept, settled.accepted)
         for member, values in enumerate(settled.measured):
@@ -310,14 +330,15 @@ class Row:
             else:
                 tell(Drawn, first + accepted, settled.follows)
         void = len(proposals) - decided
-        if void and (settled.follows is not None or kept < settled.accepted):
+        if void and (settled.follows is not None or ended):
             tell(RolledBack, first + decided, void)
 
     def _advance(self, settled: Settled, ended: bool) -> None:
         """Change the row to what was decided."""
         self.frontier.accept(settled.accepted)
         full = self.frontier.position + (settled.follows is not None) >= self.task.limit
-        self.finished = ended or full
+        cancelled = self.finished  # in the middle of this step, by another thread or a listener
+        self.finished = cancelled or ended or full
         if self.finished:
             self.frontier.constraint = None  # nothing follows
         if settled.follows is not None:
@@ -325,15 +346,7 @@ class Row:
             self.slots.cut(self.frontier.position - 1)  # nobody has read the token itself
             self.needs.forget()
             self._proposed(forced)
-        if self.finished:
-            self.listeners.tell(Ended, self.stats.tokens)
+        if self.finished and not cancelled:
             self.laws.edits.check()
+            self.listeners.tell(Ended, self.stats.tokens)
         self._offer()
-
-
-def _commit(token: int, origin: Origin, proposer: Name, proposed: int | None = None) -> Commit:
-    if proposer == FORCED:
-        return Commit(token, "forced")
-    if isinstance(proposer, int):
-        return Commit(token, origin, proposer, proposed=proposed)
-    return Commit(token, origin, None, proposed=proposed, proposer=proposer)

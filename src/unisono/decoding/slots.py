@@ -1,4 +1,4 @@
-"""A row's slots: one in every member, which reads its context first and then the text."""
+"""The slots of a row: one in every member. A member reads the row's context into its slot first, and then the text."""
 
 from collections.abc import Sequence
 
@@ -10,23 +10,27 @@ CHUNK = 256  # the most pieces of a context that a row reads in one step, so tha
 
 
 class Slots:
-    """See the module. No slot is open at first.
+    """The slots of one row. None is open at first.
 
     Args:
         contexts: per member, what it reads before the text.
-        features: whether the members are asked for hidden states.
+        features: the members that are asked for hidden states.
     """
 
-    def __init__(self, lineup: Lineup, contexts: Sequence[Context], features: bool = False) -> None:
+    def __init__(self, lineup: Lineup, contexts: Sequence[Context], features: Sequence[int] = ()) -> None:
         self._members, self._contexts, self._features = lineup.members, contexts, features
         self._slots: list[int] = []
 
     def __bool__(self) -> bool:
-        """Whether they are open."""
+        """Whether the slots are open."""
         return bool(self._slots)
 
     def open(self, sibling: "Slots | None" = None) -> None:
-        """Open one in every member, or none if one fails; as copies of a sibling's, who has read some of the same contexts."""
+        """Open a slot in every member, or in none if one of them fails.
+
+        Args:
+            sibling: open slots with the same contexts; the new slots are copies of these, with the text removed.
+        """
         try:
             for index, member in enumerate(self._members):
                 if sibling is None:
@@ -39,28 +43,28 @@ class Slots:
             raise
 
     def inherit(self, other: "Slots") -> None:
-        """Take over the slots of a row with the same contexts, which has ended."""
+        """Take over the slots of a row with the same contexts that has ended."""
         self._slots, other._slots = other._slots, []
         for member, slot in zip(self._members, self._slots, strict=True):
             member.rewind(slot, 0)
 
     def cut(self, length: int) -> None:
-        """Take back what members have read beyond the first `length` units: another unit stands there now."""
+        """Remove what the members have read beyond the first `length` tokens: another token stands there now."""
         for member, slot in zip(self._members, self._slots, strict=True):
             if member.length(slot) > length:
                 member.rewind(slot, length)
 
     def close(self) -> None:
-        """Give the slots back."""
+        """Close the slots."""
         for member, slot in zip(self._members, self._slots, strict=False):
             member.close(slot)
         self._slots = []
 
     def work(self, index: int, frontier: Frontier, positions: int) -> Work | None:
-        """What a member must do to score the first open positions; None if it has scored them.
+        """Return what a member must do to score the first open positions; None if it has scored them.
 
-        A long context is read in several steps, which do not depend on the text. A slot that holds units of a draft which
-        was cut is rewound first.
+        A long context is read in several steps, which do not depend on the text. If the slot holds tokens of a draft that
+        was cut, the member is rewound first.
         """
         keep = positions - frontier.scored(index)
         if keep <= 0:
@@ -75,4 +79,4 @@ class Slots:
         units = frontier.units(member.length(slot), end)
         if len(units) > max(CHUNK, keep):  # the member was not needed for long
             units, keep = units[: max(1, min(CHUNK, len(units) - keep))], 0
-        return Work(slot, unread, units, keep, frontier.position, self._features)
+        return Work(slot, unread, units, keep, frontier.position, index in self._features)

@@ -63,8 +63,26 @@ class Verification:
     tokenwise: bool = False
 
 
-def _normalised(rest: Tensor, r: Tensor) -> Tensor:
-    """Return the law of the token that replaces a rejected one: norm((r - s)+), or r where that is zero in floating point."""
+def acceptance(r: Tensor, s: Tensor | float) -> Tensor:
+    """Return the probability of accepting each proposal: min(1, r(x) / s(x)) (Leviathan et al. 2023, algorithm 1).
+
+    Args:
+        r, s: r(x) and s(x) of each proposal, [K]; s(x) > 0.
+    """
+    return (r / s).clamp(max=1)
+
+
+def excess(r: Tensor, s: Tensor) -> Tensor:
+    """Return how much of a target is above the law of the proposal: (r - s)+, [..., V] like both."""
+    return (r - s).clamp(min=0)
+
+
+def residual(rest: Tensor, r: Tensor) -> Tensor:
+    """Return the law of the token that replaces a rejected one: norm((r - s)+), or r where that is zero in floating point.
+
+    Args:
+        rest: the excess of r over s; both [..., V].
+    """
     mass = rest.sum(-1, keepdim=True)
     return torch.where(mass > 0, rest / mass, r)
 
@@ -104,13 +122,13 @@ class Drafts:
             weighted: w r [B, V], w being 1 at most. at: which positions, [B].
         """
         if self._drawn is None and self._laws is not None:
-            return (weighted - self._laws[self._places[at]]).clamp(min=0)
+            return excess(weighted, self._laws[self._places[at]])
         x = self.tokens[at].unsqueeze(-1)
         kept = torch.where(self._free[at].unsqueeze(-1), weighted.gather(-1, x), 0.0)
         given = weighted.scatter(-1, x, kept)
         if self._laws is None or self._drawn is None:
             return given
-        drawn = (weighted - self._laws[self._places[at]]).clamp(min=0)
+        drawn = excess(weighted, self._laws[self._places[at]])
         return torch.where(self._drawn[at].unsqueeze(-1), drawn, given)
 
 
@@ -126,14 +144,13 @@ def decide_tokens(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
         return Decisions(torch.zeros_like(tokens), tokens)
     drafts = Drafts(targets, blocks)
     sizes = [block.known for block in blocks]
-    # min(1, r(x) / s(x)) (Leviathan et al. 2023, algorithm 1)
-    chances = (targets.gather(-1, drafts.tokens.unsqueeze(-1))[:, 0] / drafts.chances()).clamp(max=1)
+    chances = acceptance(targets.gather(-1, drafts.tokens.unsqueeze(-1))[:, 0], drafts.chances())
     if any(block.free for block in blocks):
         chances = chances.masked_fill(_free(blocks, targets), 0)
     accepted = leading(_padded(chances, sizes), names)
     ends = _ends(accepted, sizes)
     at = targets[ends]
-    rest = _behind(_normalised(drafts.left(at, ends), at), targets, blocks, ends)
+    rest = _behind(residual(drafts.left(at, ends), at), targets, blocks, ends)
     return Decisions(accepted, redraw(rest, accepted, names, [block.free for block in blocks]))
 
 
@@ -156,7 +173,7 @@ def decide_blocks(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
     ends = _ends(accepted, sizes)
     weights = worth.gather(-1, accepted.unsqueeze(-1)).to(targets.dtype)
     at = weights * targets[ends]
-    rest = _behind(_normalised(drafts.left(at, ends), at), targets, blocks, ends)
+    rest = _behind(residual(drafts.left(at, ends), at), targets, blocks, ends)
     return Decisions(accepted, redraw(rest, accepted, names, [block.free for block in blocks]))
 
 

@@ -1,14 +1,15 @@
-"""Keyed randomness: every choice has a name, and the name alone decides its outcome.
+"""Keyed randomness: each random choice has a key, and the key alone decides the outcome.
 
-The name is (seed, sample, purpose, position, round). Numbers come from the counter-based Philox generator of numpy, whose
-key is (seed, sample) and whose counter spells the rest, so there is no state to share between rows, no order of calls
-to keep, and the same numbers on every device.
+The key is (seed, sample, purpose, position, round). The numbers come from numpy's counter-based Philox generator: seed and
+sample are its key, and the rest is its counter. So rows share no state, the order of calls does not matter, and the numbers
+are the same on every device.
 
-`TARGET` and `MEMBER` define the realised text: per position one vector of exponential variates, and the number that
-draws a member. They are the same in every round, free for every schedule to look at. `PROPOSE`, `ACCEPT`, `RESIDUAL` and
-`PICK` only realise the text: each name is used once (asserted), since using one twice biases the output.
+The purposes `TARGET` and `MEMBER` define the text that a seed gives: each position has one vector of exponential variates
+and one number that draws a member. They are the same in every round, and every schedule may look at them. The purposes
+`PROPOSE`, `ACCEPT`, `RESIDUAL` and `PICK` only decide how the text is found. Each of their keys is used once, which is
+asserted: to use a number twice would bias the output.
 
-A row's `Noise` answers one question at a time; `choices` asks for many rows at once and gets the same answers.
+A `Noise` makes one choice of one row; the module `sampler` makes the same choices for many rows at once.
 """
 
 from enum import IntEnum
@@ -23,7 +24,7 @@ KEPT = 2**20  # the most exponential variates that a row keeps: what it proposed
 
 
 class Purpose(IntEnum):
-    """What a choice is for. `PICK`, `PROPOSE`, `ACCEPT` and `RESIDUAL` are lanes of the numbers of a position and round."""
+    """What a choice is for. `PICK`, `PROPOSE`, `ACCEPT` and `RESIDUAL` are lanes of one block of four uniform numbers."""
 
     TARGET = 0
     PROPOSE = 1
@@ -38,14 +39,17 @@ DEFINING = (Purpose.TARGET, Purpose.MEMBER)  # their round is always 0
 
 
 class Noise(Protocol):
-    """Where choices come from: keyed random numbers here, every outcome in turn in `unisono.testing`."""
+    """The source of random choices: keyed numbers in decoding; every possible outcome in turn in `unisono.testing`."""
 
     def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
-        """A token id drawn from `law` [V]; entries need not sum to exactly 1."""
+        """Return a token id drawn from `law` [V]; its entries need not sum to exactly 1."""
         ...
 
     def leading(self, probabilities: Tensor, position: int, round: int) -> int:
-        """How many of the first tosses come up true; toss k, at `position + k`, does with `probabilities[k]`."""
+        """Toss a coin per position; return how many of the first coins come up true before one does not.
+
+        Coin k belongs to position `position + k` and comes up true with probability `probabilities[k]`.
+        """
         ...
 
 
@@ -81,7 +85,7 @@ class KeyedNoise:
         return int(failed.int().argmax()) if bool(failed.any()) else len(probabilities)
 
     def uniforms(self, purpose: Purpose, position: int, round: int, count: int = 1) -> np.ndarray:
-        """`count` float64 in (0, 1), one for each position from `position` on."""
+        """Return `count` float64 numbers in (0, 1), one for each position from `position` on."""
         for offset in range(count):
             name = (purpose, position + offset, round)
             assert name not in self._used, f"random name used twice: {name}"
@@ -96,7 +100,7 @@ class KeyedNoise:
         return self._lanes[0 if purpose is Purpose.PICK else purpose :: LANES]
 
     def exponentials(self, position: int, size: int) -> np.ndarray:
-        """The `TARGET` vector of a position: `size` float64 exponential variates, always the same."""
+        """Return the `TARGET` vector of a position: `size` float64 exponential variates, the same at every call."""
         if len(self._races.get(position, ())) < size:
             raw = self._raw([0, Purpose.TARGET, position, 0], size)
             self._races[position] = -np.log(_open_unit(raw))
@@ -112,7 +116,7 @@ class KeyedNoise:
 
 
 def inverse(laws: Tensor, uniforms: Tensor) -> Tensor:
-    """The token [B] of each law [B, V] that a uniform number [B] in (0, 1) stands for: the law's inverse."""
+    """Return the token [B] that a uniform number [B] in (0, 1) stands for in the cumulative sum of each law [B, V]."""
     cumulative = torch.cumsum(laws, -1, dtype=torch.float64)
     # right=True skips tokens without mass: the answer is the first whose cumulative mass exceeds the threshold
     thresholds = cumulative[..., -1:] * uniforms.unsqueeze(-1)
@@ -121,11 +125,14 @@ def inverse(laws: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def race(laws: Tensor, exponentials: Tensor) -> Tensor:
-    """The winner [B] of exponential races (Gumbel-max): argmax of law / E has the law's distribution; both [B, V]."""
+    """Return the winner [B] of each exponential race (Gumbel-max): the argmax of law / exponentials, both [B, V].
+
+    The winner has the distribution of the law.
+    """
     return (laws.double() / exponentials).argmax(-1)
 
 
 def _open_unit(raw: np.ndarray) -> np.ndarray:
-    """64 random bits -> float64 strictly inside (0, 1): 52 bits plus half a step, so that 1 is never rounded to."""
+    """Return float64 numbers strictly inside (0, 1): 52 of 64 random bits plus half a step, so that none rounds to 1."""
     unit: np.ndarray = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return unit

@@ -1,6 +1,7 @@
-"""Choices of many rows at once, left on the device: what each row's `Noise` would say, one question at a time.
+"""Random choices for many rows at once, which stay on the device.
 
-Keyed noise is asked for its numbers, and all rows choose by them together. Any other noise is asked row by row.
+Each choice is the one that the row's own `Noise` would make. Rows with keyed noise choose together, from the numbers of
+their noises. Rows with any other noise are asked one by one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,7 @@ from unisono.sampling.noise import DEFINING, KeyedNoise, Noise, Purpose, inverse
 
 @dataclass(frozen=True)
 class Names:
-    """What the choices of one row at `count` positions, from `position` on, are called in a round."""
+    """The keys of one row's choices in a round, at `count` positions from `position` on."""
 
     noise: Noise
     position: int
@@ -25,29 +26,29 @@ class Names:
 
     @property
     def keyed(self) -> KeyedNoise | None:
-        """The noise, if it has numbers."""
+        """The noise, if it is keyed; else None."""
         return self.noise if isinstance(self.noise, KeyedNoise) else None
 
     def draw(self, law: Tensor, purpose: Purpose, offset: int = 0) -> int:
-        """The row's own draw at an offset from its first position."""
+        """Return a token that the row's noise draws, at an offset from the first position."""
         round = 0 if purpose in DEFINING else self.round
         return self.noise.draw(law, purpose, self.position + offset, round)
 
     def leading(self, probabilities: Tensor) -> int:
-        """The row's own tosses, of the first `count` probabilities."""
+        """Return how many of the row's first `count` coins come up true before one does not."""
         if not self.count:
             return 0
         return self.noise.leading(probabilities[: self.count], self.position, self.round)
 
     def following(self, law: Tensor, accepted: int, free: bool) -> int:
-        """The row's own token behind its accepted proposals, or 0 if there is none."""
+        """Return the token that the row's noise draws behind the accepted proposals; 0 if none follows."""
         if accepted < self.count:
             return self.draw(law, Purpose.RESIDUAL, accepted)
         return self.draw(law, Purpose.TARGET, accepted) if free else 0
 
 
 def draw(laws: Tensor, purpose: Purpose, names: Sequence[Names]) -> Tensor:
-    """A token from each law [B, V], under its one name: [B]."""
+    """Return a token [B] from each law [B, V], each drawn with the key at the row's first position."""
     if not _all_keyed(names):
         rows = zip(names, laws, strict=True)
         return _tensor((name.draw(law, purpose) for name, law in rows), laws)
@@ -60,10 +61,10 @@ def draw(laws: Tensor, purpose: Purpose, names: Sequence[Names]) -> Tensor:
 
 
 def leading(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
-    """How many of the first tosses of each row come up true: [B].
+    """Return how many of each row's first coins come up true before one does not: [B].
 
     Args:
-        probabilities: [B, K]; a row's are followed by zeros where it has fewer than K names.
+        probabilities: [B, K]; the entries of a row with fewer than K keys are followed by zeros.
     """
     if not _all_keyed(names):
         rows = zip(names, probabilities, strict=True)
@@ -74,10 +75,10 @@ def leading(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
 
 
 def last(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
-    """Behind which of each row's tosses nothing more comes up true, counted from 1; 0 if none does: [B].
+    """Return the number of the last coin of each row that comes up true, counted from 1; 0 if none does: [B].
 
     Args:
-        probabilities: [B, K]; a row's are followed by anything where it has fewer than K names.
+        probabilities: [B, K]; the entries of a row with fewer than K keys are followed by anything.
     """
     counts = _tensor((name.count for name in names), probabilities)
     width = probabilities.shape[-1]
@@ -89,13 +90,13 @@ def last(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
 
 
 def redraw(laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequence[bool]) -> Tensor:
-    """The token that follows the accepted proposals of each row, one name per proposal: [B].
+    """Return the token that follows the accepted proposals of each row: [B].
 
-    A rejected proposal is replaced under its `RESIDUAL` name. Behind the last one a token is drawn under the `TARGET`
-    name if that position is free, else there is none, and the entry means nothing.
+    A rejected proposal is replaced with the key `RESIDUAL`. If all proposals are accepted and a free position follows, a token
+    is drawn there with the key `TARGET`. Otherwise no token follows, and the entry has no meaning.
 
     Args:
-        laws: [B, V], of the token there. accepted: [B].
+        laws: [B, V], what the token is drawn from. accepted: how many proposals are accepted, [B].
     """
     if not _all_keyed(names):
         rows = zip(names, laws, accepted.tolist(), free, strict=True)
@@ -110,7 +111,7 @@ def redraw(laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequenc
 
 
 def _with_free(tokens: Tensor, laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequence[bool]) -> Tensor:
-    """The tokens, with those drawn at a free position where all proposals in front of it stand."""
+    """Return the tokens, with those of free positions drawn where all proposals of the row are accepted."""
     behind = [row for row, is_free in enumerate(free) if is_free]
     ends = [replace(names[row], position=names[row].position + names[row].count) for row in behind]
     rows = _tensor(behind, laws)
@@ -124,7 +125,7 @@ def _all_keyed(names: Sequence[Names]) -> bool:
 
 
 def _uniforms(purpose: Purpose, names: Sequence[Names], like: Tensor, width: int) -> Tensor:
-    """float64 [B, width]: a row's numbers, then ones, with which no toss comes up true."""
+    """Return float64 [B, width]: the numbers of each row, followed by ones, for which no coin comes up true."""
     numbers = np.empty((len(names), width))
     numbers.fill(1)
     for row, name in zip(numbers, names, strict=True):
@@ -134,7 +135,7 @@ def _uniforms(purpose: Purpose, names: Sequence[Names], like: Tensor, width: int
 
 
 def _exponentials(names: Sequence[Names], laws: Tensor) -> Tensor:
-    """float64 [B, V]: the `TARGET` vector of each row's first position."""
+    """Return the `TARGET` vector of each row's first position: float64 [B, V]."""
     size = laws.shape[-1]
     rows = [name.keyed.exponentials(name.position, size) for name in names if name.keyed]
     return torch.from_numpy(np.stack(rows)).to(laws.device, non_blocking=True)

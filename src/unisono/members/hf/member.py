@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -27,6 +28,7 @@ from unisono.members.hf.step import Step
 from unisono.members.tokens import Append, TokenMember
 from unisono.transfer import Token, token_tensor
 
+LOG = logging.getLogger("unisono.members")
 WARM = [(rows, width) for rows in (1, 2) for width in (1, 2, 4, 8, 16)]  # the sizes that are recorded at loading
 
 
@@ -63,6 +65,7 @@ class HFMember(TokenMember):
         self._lane = 0
         self._lock = lock_of(model)
         self._step: Compiled | Graphs | None = None
+        self._uncompiled = False  # whether the log says that some forwards are not compiled
         self._together = SHORT  # rows with at most this many tokens share a forward
         if self._masks is not None and not shares_forwards(self):
             self._masks = None
@@ -208,8 +211,10 @@ class HFMember(TokenMember):
             appended = [self._append(item) for item in work]
             self._cache.reserve(item.slot for item in appended)  # below, places do not change
             most, idle = self._together if self._masks else 0, self._step.idle if self._step else None
-            for group in groups(appended, self._cache.place, most, idle):
-                found.update(zip((item.slot for item in group), self._forward(group), strict=True))
+            for features in (False, True):  # forwards for hidden states are not compiled
+                asked = [item for item in appended if item.features is features]
+                for group in groups(asked, self._cache.place, most, idle):
+                    found.update(zip((item.slot for item in group), self._forward(group), strict=True))
         return [found[item.slot] for item in work]
 
     def _measured(self) -> int:
@@ -222,13 +227,19 @@ class HFMember(TokenMember):
             self.close(slot)
 
     def _forward(self, work: Sequence[Append]) -> list[Scores]:
-        """Run one forward. Rows that are shorter than the longest row are padded at the end."""
+        """Run one forward of rows of which all or none want hidden states.
+
+        Rows that are shorter than the longest row are padded at the end.
+        """
         width = padded(max(len(item.tokens) for item in work)) if self._masks else len(work[0].tokens)
         first = min(len(item.tokens) - item.keep for item in work)  # no row needs logits before this column
         columns = max(1, width - first)
         features: Tensor | None = None
         rows: Sequence[int] = range(len(work))
-        asked = any(item.features for item in work)
+        asked = work[0].features
+        if asked and self._step is not None and not self._uncompiled:
+            self._uncompiled = True
+            LOG.warning("member %s runs without compiled forwards where its hidden states are asked for", self.name)
         if self._step is not None and width <= SHORT and not asked:
             rows, logits = self._compiled_logits(work, width)
         else:
@@ -242,7 +253,7 @@ class HFMember(TokenMember):
         for row, item in zip(rows, work, strict=True):
             end = len(item.tokens) - width + columns if item.keep else 0
             own = slice(end - item.keep, end)
-            states = features[row, own] if features is not None and item.features else None
+            states = features[row, own] if features is not None else None
             found.append(Scores(logits[row, own], features=states))
         return found
 
