@@ -197,3 +197,27 @@ def test_the_example_of_a_member_runs():
     example = re.search(r"^```python\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)
     assert example is not None
     exec(compile(example[1], str(ARCHITECTURE), "exec"), {})
+
+
+def names_of_the_diagram() -> tuple[set[str], set[str]]:
+    """The names in the labels of the diagram: classes with or without an attribute, and functions."""
+    diagram = read(ARCHITECTURE).partition("```mermaid")[2].partition("```")[0]
+    labels = " ".join(re.findall(r'"([^"]*)"', diagram))
+    return set(re.findall(r"\b[A-Z]\w+(?:\.\w+)?", labels)), set(re.findall(r"\b(\w+)\(\)", labels))
+
+
+def defined(name: str) -> bool:
+    """Whether a class has the attribute, as in `Row.settle`, or exists, as in `Row`."""
+    owner, _, attribute = name.partition(".")
+    homes = [text for text in map(read, FILES) if re.search(rf"^class {owner}\b", text, flags=re.MULTILINE)]
+    return any(re.search(rf"^    (?:def )?{attribute}\b", text, flags=re.MULTILINE) for text in homes)
+
+
+def test_every_name_in_the_diagram_exists():
+    classes, functions = names_of_the_diagram()
+    assert {"Policy.draws", "View", "Frontier"} <= classes
+    assert {"settle", "look"} <= functions
+    assert [name for name in classes if not defined(name)] == []
+    assert [name for name in functions if not any(f"\ndef {name}(" in read(path) for path in FILES)] == []
+    assert not defined("Row.pilot")
+    assert not defined("Experience")
