@@ -19,8 +19,6 @@ from unisono.sampling.sampler import draw
 from unisono.sampling.warp import AnyWarp
 from unisono.transfer import known_tokens, on_host
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class GivenLaw:
