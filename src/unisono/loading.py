@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from unisono.decoding.proposals import FORCED
 from unisono.errors import ConfigurationError, MemberError, require_known
 from unisono.members.backends import as_source, backend_of, member_options
 from unisono.members.base import Member
@@ -98,7 +99,7 @@ def with_proposers(lineup: Lineup, proposers: Sequence[Any]) -> Lineup:
         name = getattr(proposer, "name", None)
         if not isinstance(name, str) or not callable(getattr(proposer, "propose", None)):
             raise ConfigurationError(f"a proposer needs a name and a method propose(seats), not: {proposer!r:.80}")
-        if name in lineup.proposer_names:
+        if name in (*lineup.proposer_names, FORCED):
             raise ConfigurationError(f"two proposers have the same name: {name}; give each a name of its own")
         lineup = replace(lineup, proposers=(*lineup.proposers, proposer))
     return lineup

@@ -23,6 +23,7 @@ from unisono.decoding.row import Row
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError, RequestError
+from unisono.loading import with_proposers
 from unisono.members.lineup import Lineup
 from unisono.request import samples
 from unisono.sampling.logits_edits import Edits
@@ -318,3 +319,13 @@ def test_likelihoods_are_not_made_anew_from_lists_at_every_position(monkeypatch:
     run(row)
     assert [len(each) for each in row.laws.loglikelihood] == [TOKENS] * 2
     assert max(sizes) < TOKENS / 2
+
+
+@pytest.mark.parametrize("name", ["lookup", "forced", "given"])
+def test_a_proposer_needs_a_name_of_its_own(name: str):
+    """`forced` is what a constraint proposes: whatever it names would be taken as the only possible token."""
+    proposer = Proposing(Draft([1], [None], name))
+    proposer.name = name
+    lineup = with_proposers(LINEUP, [proposer]) if name == "given" else LINEUP
+    with pytest.raises(ConfigurationError, match=f"two proposers have the same name: {name}"):
+        with_proposers(lineup, [proposer])
