@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tests import tiny
 from unisono import Ensemble, SamplingParams, transfer
+from unisono.decoding import drafting
 from unisono.decoding.engine import Engine
 
 SCHEDULES = ("standard", "parallel", "speculative:4", "cos:4,1", "cos:1,1", "cos:2,3")
@@ -33,7 +34,8 @@ def far(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return original(self, *args)  # type: ignore[operator]
 
         monkeypatch.setattr(Tensor, name, read)
-    monkeypatch.setattr(transfer, "on_host", lambda tensor: False)
+    for module in (transfer, drafting):
+        monkeypatch.setattr(module, "on_host", lambda tensor: False)
     return waits
 
 
@@ -78,7 +80,8 @@ def test_tokens_that_stay_on_a_device_make_the_same_text(
 ):
     """Drafts of tensors, verified and fetched later, are those of numbers, also where laws or ends depend on tokens."""
     wanted = texts(ensemble, schedule, params)
-    monkeypatch.setattr(transfer, "on_host", lambda tensor: False)
+    for module in (transfer, drafting):
+        monkeypatch.setattr(module, "on_host", lambda tensor: False)
     assert texts(ensemble, schedule, params) == wanted
 
 
