@@ -25,9 +25,8 @@ Several = list[str] | list[list[int]]
 class Ensemble:
     """Several language models that decode one text.
 
-    Thread-safe: threads may generate and stream at the same time; their requests run as rows of one batch, joining and
-    leaving at any step. Each has its own slot in every member, so its text does not depend on what runs beside it.
-    As a context manager it is closed at the end of the block. `engine` runs the requests; `start` is for who steps it.
+    Threads may generate and stream at the same time. Their requests run as rows of one batch; each row has its own slot in
+    every member, so its text does not depend on other requests. A `with` block closes the ensemble at its end.
     """
 
     def __init__(
@@ -41,8 +40,7 @@ class Ensemble:
         memory: int | None = None,
     ) -> None:
         memory = cache_budget(lineup) if memory is None else require_count("memory", memory, 0)
-        auto = Auto(lineup.parameters, lineup.twins)
-        self.lineup, self.prompts = lineup, prompts
+        self.lineup, self.prompts, auto = lineup, prompts, Auto(lineup.parameters, lineup.twins)
         self.engine = Engine(lineup, require_count("rows", rows, 1), memory)
         self.engine.listen(auto)
         self._methods = Methods(lineup, Asked(combine, schedule, verification), auto)
@@ -94,10 +92,7 @@ class Ensemble:
         self.close()
 
     def close(self) -> None:
-        """End all requests and give the caches' memory back; from now on every request raises RequestError. Harmless twice.
-
-        Whoever waits for a request gets the error too. Weights are freed with the last reference to them.
-        """
+        """End all requests with RequestError, which new ones raise too, and free the caches. Weights are freed by Python."""
         self.engine.close()
 
     def __repr__(self) -> str:

@@ -9,43 +9,24 @@ and warp, their verification, and the wait for the device.
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 
 import torch
 
 from unisono.decoding.admission import Admission
 from unisono.decoding.drafting import propose
 from unisono.decoding.events import Forward, Listener, Listeners, StepBegan, StepEnded
+from unisono.decoding.forwards import Progress, forward, jobs_by_weights
 from unisono.decoding.policy import Turn
 from unisono.decoding.row import Row
 from unisono.decoding.settling import settle
-from unisono.errors import ConfigurationError, MemberError, RequestError
-from unisono.members.base import Context, Member, Scores, Work
+from unisono.errors import ConfigurationError, RequestError
+from unisono.members.base import Context
 from unisono.members.lineup import Lineup
 from unisono.threads import side_by_side
 
 ROWS = 64  # run at the same time
 CLOSED = "the ensemble is closed; load it again"
 PATIENCE = 8  # steps after which a waiting row is served before the majority
-
-
-class Progress(IntEnum):
-    """What a forward did for a row; of several members' forwards, the largest counts."""
-
-    NOTHING = 0  # its open positions were scored before
-    SCORED = 1  # they are scored now
-    UNFINISHED = 2  # only a part of its prompt was read
-
-
-@dataclass(frozen=True)
-class Pass:
-    """A forward pass. jobs: the rows, members and work that it served. scores: what it found for each of them."""
-
-    jobs: Sequence[tuple[Row, int, Work]]
-    scores: Sequence[Scores]
-    started: float
-    seconds: float
 
 
 class Engine:
@@ -273,48 +254,18 @@ class Engine:
             twins: a member takes along its twins that a row's first undecided position still needs.
         """
         started = time.perf_counter()
-        groups = list(dict.fromkeys(self._lineup.together(member) if twins else (member,) for member in members))
-        wanted = [_wanted(group, members, rows) for group in groups]
-        if not groups[1:]:
-            passes = [self._forward(wanted[0])]
+        wanted = jobs_by_weights(self._lineup, members, rows, twins)
+        if not wanted[1:]:
+            passes = [forward(self._lineup, wanted[0])]
         else:
-            passes = list(self._pool.map(self._forward, wanted))
+            passes = list(self._pool.map(lambda jobs: forward(self._lineup, jobs), wanted))
         self._inside += time.perf_counter() - started
         made = dict.fromkeys(rows, Progress.NOTHING)
         for each in passes:
-            self._keep(each, made)
+            if each.jobs:
+                self._listeners.tell(Forward, *each.facts())
+            made |= {row: max(made[row], progress) for row, progress in each.keep().items()}
         return made
-
-    def _forward(self, wanted: Sequence[tuple[Row, int]]) -> Pass:
-        """One forward pass of a member, or of twins, for all rows that it has something to read of; in any thread."""
-        jobs = [(row, index, work) for row, index in wanted if (work := row.work(index)) is not None]
-        started = time.perf_counter()
-        if not jobs:
-            return Pass(jobs, [], started, 0.0)
-        works = [work for *_, work in jobs]
-        member = self._lineup.members[jobs[0][1]]
-        try:
-            scores = member.score(works)
-            _require_scores(member, works, scores)
-        except Exception as error:
-            for row, *_ in jobs:
-                row.fail(error)
-            return Pass([], [], started, 0.0)
-        return Pass(jobs, scores, started, time.perf_counter() - started)
-
-    def _keep(self, ran: Pass, made: dict[Row, Progress]) -> None:
-        """Give the rows what a forward pass found, and note what it did for them; listeners hear of it in this thread."""
-        if not ran.jobs:
-            return
-        works = [work for *_, work in ran.jobs]
-        members = tuple(dict.fromkeys(index for _, index, _ in ran.jobs))
-        width = max(max(work.keep, work.read + len(work.tokens)) for work in works)
-        read = sum(work.read + len(work.tokens) for work in works)
-        rows = len(dict.fromkeys(row for row, *_ in ran.jobs))
-        self._listeners.tell(Forward, members, rows, width, read, ran.seconds, ran.started)
-        for (row, index, work), said in zip(ran.jobs, ran.scores, strict=True):
-            row.add_scores(index, said, 1, ran.seconds / len(ran.jobs))
-            made[row] = max(made[row], Progress.SCORED if work.keep else Progress.UNFINISHED)
 
 
 def _attempt(row: Row, action: Callable[[], None]) -> None:
@@ -323,25 +274,3 @@ def _attempt(row: Row, action: Callable[[], None]) -> None:
         action()
     except Exception as error:
         row.fail(error)
-
-
-def _wanted(group: tuple[int, ...], members: Sequence[int], rows: Sequence[Row]) -> list[tuple[Row, int]]:
-    """Which members of a group of twins have to score which rows."""
-    return [(row, member) for member in group for row in rows if member in members or row.lacks(member)]
-
-
-def _require_scores(member: Member, work: Sequence[Work], scores: Sequence[Scores]) -> None:
-    """Raise MemberError for scores that are not those of the work: a backend of a user may return anything."""
-    wanted = [(item.keep, member.vocabulary) for item in work]
-    found = [tuple(each.logits.shape) for each in scores]
-    if found != wanted:
-        raise MemberError(f"member {member.name} must return logits of the shapes {wanted}, not: {found}")
-    if any(each.logits.dtype not in (torch.float32, torch.float64) for each in scores):
-        raise MemberError(f"member {member.name} must return logits in float32 or float64")
-    for item, each in zip(work, scores, strict=True):
-        found_features = None if each.features is None else tuple(each.features.shape)
-        if item.features and found_features != (item.keep, member.width):
-            wanted_shape = (item.keep, member.width)
-            raise MemberError(
-                f"member {member.name} must return features of shape {wanted_shape}, not: {found_features}"
-            )

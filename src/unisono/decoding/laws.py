@@ -145,7 +145,7 @@ class KeptScores:
             for said in missing:
                 said.raw = said.law
         elif missing:
-            made = torch.softmax(joined([said.logits for said in missing]), -1)
+            made = Warp()(joined([said.logits for said in missing]))
             for index, said in enumerate(missing):
                 said.raw = made, index
         return self._placed(joined([said.raw for _, _, said in self._cells if said.raw is not None]))

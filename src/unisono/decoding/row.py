@@ -5,24 +5,12 @@ a row becomes depends on its request and seed alone, never on the rows beside it
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import torch
 
-from unisono.decoding.events import (
-    Accepted,
-    Drawn,
-    Ended,
-    Listener,
-    Listeners,
-    Measured,
-    Proposed,
-    Replaced,
-    RolledBack,
-    Scored,
-    commit,
-)
+from unisono.decoding.decision import committed, tell
+from unisono.decoding.events import Ended, Listener, Listeners, Proposed, Scored
 from unisono.decoding.frontier import Frontier
 from unisono.decoding.laws import RowLaws
 from unisono.decoding.policy import Policy, RowRequest, Turn, View, checked
@@ -70,13 +58,9 @@ class Row:
         self.text = Lookup(task.prompt, self.frontier.committed)
         features = self.needs.all if "features" in combination.reads else ()
         self.slots = Slots(lineup, task.contexts, features)
-        compiled = [
-            member.facts.get("compiled") == "yes" and index not in features
-            for index, member in enumerate(lineup.members)
-        ]
-        self.stats = Stats(
-            list(map(MemberStats, lineup.names, compiled)), list(map(MemberStats, lineup.proposer_names))
-        )
+        compiled = [each.facts.get("compiled") == "yes" and i not in features for i, each in enumerate(lineup.members)]
+        self.stats = Stats(list(map(MemberStats, lineup.names, compiled)))
+        self.stats.proposers = list(map(MemberStats, lineup.proposer_names))
         self.error: Exception | None = None
         self.submitted = self.finished = False
         self.waited = 0  # steps since it was last served
@@ -126,10 +110,7 @@ class Row:
         return first is self or first.frontier.position > 0
 
     def open(self) -> None:
-        """Take a slot in every member, with the prompt in it as far as a sibling has read it.
-
-        Raises whatever ended a row that had to end before.
-        """
+        """Open a slot in every member, a copy of a sibling's if there is one. Raise the error of a row in `before`."""
         for row in self.before:
             if row.error is not None or row.frontier.position < row.task.limit:
                 raise row.error or RequestError("the scoring of the prompt was cancelled")
@@ -200,10 +181,7 @@ class Row:
             self.listeners.tell(Scored, member, first, scores)
 
     def known(self) -> int:
-        """Return how many leading positions can be settled: proposals with a known target, and the position behind.
-
-        A failure ends the row, and 0 is returned: the odds of a user's combination may raise anything.
-        """
+        """Return how many leading open positions can be decided. A failure of a user's odds ends the row."""
         try:
             return self.needs.known(self._positions())
         except Exception as error:
@@ -241,10 +219,10 @@ class Row:
                 "not numbers"
             )
         self.frontier.reveal(settled.tokens)
-        commits = self._commits(settled)
+        commits = committed(self.frontier, settled)
         ended = self._take(commits) if commits else None
         kept = len(commits) if ended is None else ended
-        self._tell(settled, kept, ended is not None)
+        tell(self.listeners, self.frontier, settled, kept, ended is not None)
         decided = [proposal.proposer for proposal in self.frontier.proposals[: min(kept, len(settled.tokens))]]
         self.stats.count(decided[: settled.committed], min(kept, settled.accepted), kept)
         for member, values in enumerate(settled.likelihoods):
@@ -301,40 +279,6 @@ class Row:
         first = self.frontier.position + self.frontier.open - len(proposals)
         for offset, proposal in enumerate(proposals):
             self.listeners.tell(Proposed, first + offset, proposal.token, proposal.proposer)
-
-    def _commits(self, settled: Settled) -> list[Commit]:
-        proposals, accepted = self.frontier.proposals, settled.accepted
-        commits = [commit(int(proposal.token), "accepted", proposal.proposer) for proposal in proposals[:accepted]]
-        if settled.follows is not None and accepted < len(settled.tokens):
-            rejected = proposals[accepted]
-            commits.append(commit(settled.follows, "redrawn", rejected.proposer, int(rejected.token)))
-        elif settled.follows is not None:
-            commits.append(Commit(settled.follows, "drawn"))
-        if settled.logprobs:
-            pairs = zip(commits, settled.logprobs, strict=True)
-            commits = [replace(each, logprob=logprob, top=top) for each, (logprob, top) in pairs]
-        return commits
-
-    def _tell(self, settled: Settled, kept: int, ended: bool) -> None:
-        """Tell what was decided, as far as the text takes it; `ended` says that it takes nothing more."""
-        tell, first, proposals = self.listeners.tell, self.frontier.position, self.frontier.proposals
-        accepted = min(kept, settled.accepted)
-        for member, values in enumerate(settled.measured):
-            tell(Measured, member, first, *([each[part] for each in values[:kept]] for part in (0, 1)))
-        if accepted and self.listeners.hear(Accepted):
-            stand = proposals[:accepted]
-            tell(Accepted, first, [int(each.token) for each in stand], [each.proposer for each in stand])
-        decided = accepted
-        if settled.follows is not None and kept > settled.accepted:
-            if accepted < len(settled.tokens):
-                rejected = proposals[accepted]
-                tell(Replaced, first + accepted, int(rejected.token), rejected.proposer, settled.follows)
-                decided += 1
-            else:
-                tell(Drawn, first + accepted, settled.follows)
-        void = len(proposals) - decided
-        if void and (settled.follows is not None or ended):
-            tell(RolledBack, first + decided, void)
 
     def _advance(self, settled: Settled, ended: bool) -> None:
         """Change the row to what was decided."""

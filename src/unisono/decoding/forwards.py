@@ -1,0 +1,105 @@
+"""Forward passes: which members score which rows in one call, and what the rows get from it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import torch
+
+from unisono.decoding.row import Row
+from unisono.errors import MemberError
+from unisono.members.base import Member, Scores, Work
+from unisono.members.lineup import Lineup
+
+Wanted = list[tuple[Row, int]]  # rows, each with the index of a member that scores it
+
+
+class Progress(IntEnum):
+    """What forward passes did for a row; of several passes, the largest value counts."""
+
+    NOTHING = 0  # its open positions were scored before
+    SCORED = 1  # its open positions are scored now
+    UNFINISHED = 2  # only a part of its prompt was read
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass.
+
+    jobs: for each call of a slot, the row, the index of the member, and the work. scores: the result of each job. started:
+    when the pass began, as returned by `time.perf_counter`. seconds: how long it took.
+    """
+
+    jobs: Sequence[tuple[Row, int, Work]] = ()
+    scores: Sequence[Scores] = ()
+    started: float = 0.0
+    seconds: float = 0.0
+
+    def facts(self) -> tuple[Any, ...]:
+        """Return the fields of the event `Forward`."""
+        works = [work for *_, work in self.jobs]
+        members = tuple(dict.fromkeys(index for _, index, _ in self.jobs))
+        rows = len(dict.fromkeys(row for row, *_ in self.jobs))
+        widest = max(max(work.keep, work.read + len(work.tokens)) for work in works)
+        read = sum(work.read + len(work.tokens) for work in works)
+        return members, rows, widest, read, self.seconds, self.started
+
+    def keep(self) -> dict[Row, Progress]:
+        """Give the rows their scores; return what the pass did for each row."""
+        made: dict[Row, Progress] = {}
+        for (row, index, work), scores in zip(self.jobs, self.scores, strict=True):
+            row.add_scores(index, scores, 1, self.seconds / len(self.jobs))
+            made[row] = max(made.get(row, Progress.NOTHING), Progress.SCORED if work.keep else Progress.UNFINISHED)
+        return made
+
+
+def jobs_by_weights(lineup: Lineup, members: Sequence[int], rows: Sequence[Row], twins: bool) -> list[Wanted]:
+    """Return which members score which rows, one list for each set of weights.
+
+    Args:
+        twins: whether a member takes along its twins that a row's first undecided position still needs.
+    """
+    groups = dict.fromkeys(lineup.together(member) if twins else (member,) for member in members)
+    return [
+        [(row, member) for member in group for row in rows if member in members or row.lacks(member)]
+        for group in groups
+    ]
+
+
+def forward(lineup: Lineup, wanted: Wanted) -> Pass:
+    """Run one forward pass of a member, or of twins, on what they have not read of the rows. An error ends the rows.
+
+    Several of these may run in several threads at the same time.
+    """
+    jobs = [(row, index, work) for row, index in wanted if (work := row.work(index)) is not None]
+    if not jobs:
+        return Pass()
+    started = time.perf_counter()
+    works, member = [work for *_, work in jobs], lineup.members[jobs[0][1]]
+    try:
+        scores = member.score(works)
+        _require_scores(member, works, scores)
+    except Exception as error:
+        for row, *_ in jobs:
+            row.fail(error)
+        return Pass()
+    return Pass(jobs, scores, started, time.perf_counter() - started)
+
+
+def _require_scores(member: Member, work: Sequence[Work], scores: Sequence[Scores]) -> None:
+    """Raise MemberError for scores that do not fit the work: a user-defined backend may return anything."""
+    wanted = [(item.keep, member.vocabulary) for item in work]
+    found = [tuple(each.logits.shape) for each in scores]
+    if found != wanted:
+        raise MemberError(f"member {member.name} must return logits of the shapes {wanted}, not: {found}")
+    if any(each.logits.dtype not in (torch.float32, torch.float64) for each in scores):
+        raise MemberError(f"member {member.name} must return logits in float32 or float64")
+    for item, each in zip(work, scores, strict=True):
+        found_features = None if each.features is None else tuple(each.features.shape)
+        if item.features and found_features != (item.keep, member.width):
+            wanted_shape = (item.keep, member.width)
+            raise MemberError(
+                f"member {member.name} must return features of shape {wanted_shape}, not: {found_features}"
+            )

@@ -1,0 +1,137 @@
+"""Every outcome of random choices in turn, each with its probability."""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from torch import Tensor
+
+from unisono.sampling.noise import Noise, Purpose
+
+Tokens = tuple[int, ...]
+
+
+class Race:
+    """What is known of the exponential race of one position, after some of its outcomes.
+
+    Only the ratios of the variates matter, and they are uniform on a simplex. The points where a token wins under a law form a
+    cone. So what is known is a part of the simplex, and the probability of an outcome is a share of the volume of that part.
+    """
+
+    def __init__(self) -> None:
+        self._asked: list[tuple[list[float], int]] = []
+        self._part: list[np.ndarray] = []  # disjoint simplices, the corners of each its rows
+
+    def chances(self, law: list[float]) -> list[float]:
+        """Return the probability that each token wins under the law, given all that is known."""
+        if not self._asked:
+            return law
+        if len(self._asked) == 1 and not self._part:
+            self._part = _cone([np.eye(len(law))], *self._asked[0])
+        volumes = [_volume(_cone(self._part, law, token)) if law[token] > 0 else 0.0 for token in range(len(law))]
+        return [volume / sum(volumes) for volume in volumes]
+
+    def settle(self, law: list[float], winner: int) -> None:
+        """Record that a token wins under the law."""
+        if self._asked:
+            self._part = _cone(self._part, law, winner)
+        self._asked.append((law, winner))
+
+
+FLAT = 1e-14  # thinner parts of a simplex of size 1 are rounding
+
+
+def _cone(part: list[np.ndarray], law: list[float], winner: int) -> list[np.ndarray]:
+    """Return the part of the simplices where `E[winner] / law[winner]` is the smallest ratio."""
+    for token, mass in enumerate(law):
+        if token != winner and mass > 0:
+            normal = np.zeros(len(law))
+            normal[token], normal[winner] = law[winner], -mass
+            part = [piece for simplex in part for piece in _above(simplex, normal / max(mass, law[winner]))]
+    return part
+
+
+def _above(simplex: np.ndarray, normal: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield simplices that make up the part of a simplex with `normal @ x >= 0`."""
+    heights = simplex @ normal
+    low, high = int(heights.argmin()), int(heights.argmax())
+    if heights[low] > -FLAT:
+        yield simplex
+    elif heights[high] > FLAT:
+        between = simplex[low] + (simplex[high] - simplex[low]) * heights[low] / (heights[low] - heights[high])
+        for corner in (low, high):
+            piece = simplex.copy()
+            piece[corner] = between
+            yield from _above(piece, normal)
+
+
+def _volume(part: list[np.ndarray]) -> float:
+    volume = sum(abs(float(np.linalg.det(simplex))) for simplex in part)
+    return volume if volume > FLAT else 0.0
+
+
+class EnumeratingNoise:
+    """A `Noise` that takes every outcome in turn. To iterate over it runs a function for every sequence of choices.
+
+    Args:
+        run: takes the noise, returns an outcome.
+
+    Yields:
+        Pairs of an outcome and its probability. The probabilities sum to 1.
+    """
+
+    def __init__(self, run: Callable[[Noise], Tokens]) -> None:
+        self._run = run
+        self._path: list[int] = []  # the option taken at each choice of the current replay
+        self._options: list[int] = []  # how many there were
+        self._probability = 1.0
+        self._races: dict[int, Race] = {}  # what is known of the race of each position
+        self._members: dict[int, tuple[float, float]] = {}  # where the number lies that draws each position's member
+
+    def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
+        if purpose is Purpose.MEMBER:
+            return self._member(law.tolist(), position)
+        if purpose is Purpose.TARGET:
+            race = self._races.setdefault(position, Race())
+            winner = self._choose(race.chances(law.tolist()))
+            race.settle(law.tolist(), winner)
+            return winner
+        return self._choose(law.tolist())
+
+    def _member(self, odds: list[float], position: int) -> int:
+        """The member that the position's one number draws: what is known of the number is an interval."""
+        low, high = self._members.get(position, (0.0, 1.0))
+        ends = [0.0, *itertools.accumulate(odds)]
+        parts = [(max(low, start), min(high, end)) for start, end in itertools.pairwise(end / ends[-1] for end in ends)]
+        chances = [max(0.0, end - start) / (high - low) for start, end in parts]
+        member = self._choose(chances)
+        self._members[position] = parts[member]
+        return member
+
+    def leading(self, probabilities: Tensor, position: int, round: int) -> int:
+        passed, laws = 1.0, []
+        for probability in probabilities.tolist():
+            laws.append(passed * (1 - probability))
+            passed *= probability
+        return self._choose([*laws, passed])
+
+    def __iter__(self) -> Iterator[tuple[Tokens, float]]:
+        self._path = []
+        while True:
+            self._options, self._probability = [], 1.0
+            self._races, self._members = {}, {}
+            yield self._run(self), self._probability
+            while self._path and self._path[-1] + 1 == self._options[len(self._path) - 1]:
+                self._path.pop()
+            if not self._path:
+                return
+            self._path[-1] += 1
+
+    def _choose(self, law: list[float]) -> int:
+        possible = [index for index, mass in enumerate(law) if mass > 0]
+        if len(self._options) == len(self._path):
+            self._path.append(0)
+        index = possible[self._path[len(self._options)]]
+        self._options.append(len(possible))
+        self._probability *= law[index]
+        return index

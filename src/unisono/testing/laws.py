@@ -1,0 +1,191 @@
+"""The law of the real decode loop's output, by enumeration, and the same law by its definition."""
+
+from collections.abc import Generator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from unisono.combine import Combination, as_combination
+from unisono.combine.base import target_law
+from unisono.combine.positions import GivenScores, Positions
+from unisono.decoding.drafting import Proposer
+from unisono.decoding.engine import Engine
+from unisono.decoding.events import Accepted, Drawn, Replaced, commits
+from unisono.decoding.row import Row
+from unisono.decoding.spec import Method, Task
+from unisono.decoding.verification import VERIFICATIONS, Verification
+from unisono.members.base import Context, Member, Reading
+from unisono.members.lineup import Lineup
+from unisono.methods import as_schedule
+from unisono.sampling.constraint import Constraint
+from unisono.sampling.logits_edits import EditedWarp, Edits
+from unisono.sampling.noise import Noise
+from unisono.sampling.warp import Warp
+from unisono.testing.enumeration import EnumeratingNoise, Tokens
+from unisono.types import Commit
+
+PROMPT = (0,)
+
+
+class ExactMember(Member, Protocol):
+    """A member that can return its law behind any text without a slot, as `TableMember` can.
+
+    A member with features also has a method `features(prefix)`, which returns the features [D] behind the prefix.
+    """
+
+    def law(self, prefix: Sequence[int]) -> Tensor: ...  # [V], of the token after the prefix, at temperature 1
+
+
+def decode(  # noqa: PLR0913 - what a test varies, by name
+    members: Sequence[ExactMember],
+    combination: object,
+    schedule: object,
+    noise: Noise,
+    tokens: int,
+    warp: Warp | None = None,
+    proposer: int = 0,
+    verification: Verification = VERIFICATIONS["token"],
+    edits: Edits | None = None,
+    drafters: int = 0,
+    constraint: Constraint | None = None,
+    proposers: Sequence[Proposer] = (),
+    twins: Sequence[tuple[int, ...]] = (),
+) -> Tokens:
+    """Run the real decode loop once and return the `tokens` token ids. The last `drafters` members only propose."""
+    lineup = Lineup(tuple(members), drafters, tuple(proposers), tuple(twins))
+    count = len(lineup.combined)
+    law = as_combination(combination, count)
+    plan = as_schedule(schedule, lineup.parameters, law.needed(count))
+    method, warp = Method(law, plan, verification, proposer), warp or Warp()
+    remaining = lineup.remaining(warp)
+    task = Task(contexts(members, warp=warp), remaining, tokens, edits=edits or Edits(), constraint=constraint)
+    return tuple(commit.token for commits in rounds(Row(lineup, method, task, noise)) for commit in commits)
+
+
+def contexts(
+    members: Sequence[Member], prompts: Sequence[Sequence[int]] | None = None, warp: Warp | None = None
+) -> tuple[Context, ...]:
+    """Return what the members read: one prompt each, by default `PROMPT` for all."""
+    each = [PROMPT for _ in members] if prompts is None else prompts
+    pairs = zip(members, each, strict=True)
+    return tuple(member.context(Reading(tuple(prompt)), warp or Warp()) for member, prompt in pairs)
+
+
+class _Commits:
+    """A listener that collects what a row commits."""
+
+    hears = (Accepted, Replaced, Drawn)
+
+    def __init__(self) -> None:
+        self.found: list[Commit] = []
+
+    def observe(self, event: Accepted | Replaced | Drawn) -> None:
+        self.found += commits(event)
+
+
+def rounds(row: Row) -> Generator[list[Commit], None, None]:
+    """Run a row alone; yield what each step of the engine committed, without log-probabilities. Closing cancels the row."""
+    engine, listener = Engine(row.lineup), _Commits()
+    row.listen(listener)
+    engine.submit(row)
+    try:
+        while not row.finished:
+            engine.step()
+            if row.error is not None:
+                raise row.error
+            yield list(listener.found)
+            listener.found.clear()
+    finally:
+        engine.cancel(row)
+
+
+def exact_law(
+    members: Sequence[ExactMember], combination: object, schedule: object, tokens: int, **options: Any
+) -> dict[Tokens, float]:
+    """Return the law of the real loop's output, by enumeration of every choice. Options are those of `decode`."""
+    law: dict[Tokens, float] = {}
+
+    def run(noise: Noise) -> Tokens:
+        return decode(members, combination, schedule, noise, tokens, **options)
+
+    for outcome, probability in EnumeratingNoise(run):
+        law[outcome] = law.get(outcome, 0.0) + probability
+    return law
+
+
+def brute_force(
+    members: Sequence[ExactMember],
+    combination: object,
+    tokens: int,
+    warp: Warp | None = None,
+    edits: Edits | None = None,
+    constraint: Constraint | None = None,
+) -> dict[Tokens, float]:
+    """Return the law of the output by its definition: the product of the target laws along each sequence."""
+    target = as_combination(combination, len(members))
+    law: dict[Tokens, float] = {(): 1.0}
+    for _ in range(tokens):
+        grown: dict[Tokens, float] = {}
+        for prefix, probability in law.items():
+            for token, mass in enumerate(_next_law(members, target, prefix, warp or Warp(), edits, constraint)):
+                grown[*prefix, token] = probability * mass
+        law = grown
+    return law
+
+
+def _next_law(
+    members: Sequence[ExactMember],
+    target: Combination,
+    text: Tokens,
+    warp: Warp,
+    edits: Edits | None,
+    constraint: Constraint | None,
+) -> list[float]:
+    """Return the target law of the token behind a text, by its definition."""
+    masks = None
+    if constraint is not None:
+        state = constraint.copy()
+        if not all(state.accept(token) for token in text):
+            return [0.0] * members[0].vocabulary
+        forced = state.forced()
+        masks = (
+            state.mask().unsqueeze(0)
+            if forced is None
+            else torch.eye(members[0].vocabulary, dtype=torch.bool)[[forced]]
+        )
+    edited = EditedWarp(warp, edits or Edits(), PROMPT, [text], masks)
+    before = [(*PROMPT, *text[:position]) for position in range(len(text))]
+    positions = Positions(
+        [GivenScores(member.law((*PROMPT, *text)).log().unsqueeze(0), edited) for member in members],
+        prompt=[PROMPT],
+        tokens=[text],
+        loglikelihood=[
+            [torch.tensor([float(m.law(p)[x].log()) for p, x in zip(before, text, strict=True)], dtype=torch.float64)]
+            for m in members
+        ],
+        prompt_loglikelihood=[[torch.zeros(len(PROMPT) - 1, dtype=torch.float64)] for _ in members],
+        features=[_features(member, (*PROMPT, *text)) for member in members],
+    )
+    found: list[float] = target_law(target, positions, edited)[0].tolist()
+    return found
+
+
+def _features(member: object, prefix: Tokens) -> Tensor:
+    """Return the features [1, D] of a member behind a prefix, by definition."""
+    features = getattr(member, "features", None)
+    return torch.zeros(1, 0) if features is None else features(prefix).unsqueeze(0)
+
+
+def largest_error(
+    members: Sequence[ExactMember], combination: object, schedule: object, tokens: int, **options: Any
+) -> float:
+    """Return the largest difference in probability, over all outputs, between the loop and the definition.
+
+    Options are those of `decode`.
+    """
+    found = exact_law(members, combination, schedule, tokens, **options)
+    combined = [members[index] for index in Lineup(tuple(members), options.get("drafters", 0)).combined]
+    definition = {name: options[name] for name in ("warp", "edits", "constraint") if name in options}
+    wanted = brute_force(combined, combination, tokens, **definition)
+    return max(abs(found.get(sequence, 0.0) - probability) for sequence, probability in wanted.items())
