@@ -14,7 +14,8 @@ from unisono.sampling import sampler as choices
 from unisono.sampling.logits_edits import Edits
 from unisono.sampling.noise import KeyedNoise, Noise, Purpose
 from unisono.sampling.warp import Warp
-from unisono.testing import EnumeratingNoise, Race, Tokens, assert_law, decode, largest_error
+from unisono.sampling.enumerating_noise import Race
+from unisono.testing import EnumeratingNoise, Tokens, assert_law, decode, largest_error
 
 COUPLED = VERIFICATIONS["coupled"]
 COMBINATIONS = [

@@ -227,10 +227,7 @@ class HFMember(TokenMember):
             self.close(slot)
 
     def _forward(self, work: Sequence[Append]) -> list[Scores]:
-        """Run one forward of rows of which all or none want hidden states.
-
-        Rows that are shorter than the longest row are padded at the end.
-        """
+        """Run one forward of rows of which all or none want hidden states; shorter rows are padded at the end."""
         width = padded(max(len(item.tokens) for item in work)) if self._masks else len(work[0].tokens)
         first = min(len(item.tokens) - item.keep for item in work)  # no row needs logits before this column
         columns = max(1, width - first)
@@ -272,10 +269,7 @@ class HFMember(TokenMember):
         return rows, self._step(ids, span.starts, span.window, span.keys, span.values)[:, :width]
 
     def _plain(self, work: Sequence[Append], width: int, columns: int, features: bool) -> tuple[Tensor, Tensor | None]:
-        """Run the model's own forward; return the last logits [rows, columns, V] and, if requested, hidden states.
-
-        The hidden states [rows, columns, D] are those after the final norm.
-        """
+        """Run the model's own forward; return the last logits [rows, columns, V], and hidden states after the norm if asked."""
         device = self.model.device
         selection = self._cache.select([item.slot for item in work], width, device)
         options: dict[str, Any] = {self._argument: self._cache}

@@ -1,5 +1,18 @@
-"""The law of the real decode loop's output, by enumeration, and the same law by its definition."""
+"""Exact laws and a conformance suite, for this project's tests and for those of your own combinations and schedules.
 
+`exact_law` runs the real decode loop once for every sequence of random choices and adds up the probabilities;
+`brute_force` computes the same law from its definition. If both agree to rounding, the schedule and the verification are
+exact. No sampling is involved, and no tolerance for noise.
+
+    members = [TableMember.random(3, seed=1), TableMember.random(3, seed=2)]
+    assert largest_error(members, combine.weighted([0.7, 0.3]), cos(2, 1), tokens=3) < 1e-12
+    assert_schedule(my_schedule, members=2)
+    assert_combination(my_combination, members=2)
+
+Combinations and schedules are objects, names or functions, as for `Ensemble.load`.
+"""
+
+import math
 from collections.abc import Generator, Sequence
 from typing import Any, Protocol
 
@@ -17,12 +30,13 @@ from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS, Verification
 from unisono.members.base import Context, Member, Reading
 from unisono.members.lineup import Lineup
+from unisono.members.table import TableMember
 from unisono.methods import as_schedule
 from unisono.sampling.constraint import Constraint
+from unisono.sampling.enumerating_noise import EnumeratingNoise, Tokens
 from unisono.sampling.logits_edits import EditedWarp, Edits
 from unisono.sampling.noise import Noise
 from unisono.sampling.warp import Warp
-from unisono.testing.enumeration import EnumeratingNoise, Tokens
 from unisono.types import Commit
 
 PROMPT = (0,)
@@ -123,7 +137,7 @@ def brute_force(
     constraint: Constraint | None = None,
 ) -> dict[Tokens, float]:
     """Return the law of the output by its definition: the product of the target laws along each sequence."""
-    target = as_combination(combination, len(members))
+    target = as_combination(combination, len(Lineup(tuple(members)).combined))
     law: dict[Tokens, float] = {(): 1.0}
     for _ in range(tokens):
         grown: dict[Tokens, float] = {}
@@ -189,3 +203,49 @@ def largest_error(
     definition = {name: options[name] for name in ("warp", "edits", "constraint") if name in options}
     wanted = brute_force(combined, combination, tokens, **definition)
     return max(abs(found.get(sequence, 0.0) - probability) for sequence, probability in wanted.items())
+
+
+def assert_schedule(schedule: object, members: int = 2) -> None:
+    """Assert that a schedule is exact: for several combinations, temperatures, and with penalties."""
+    even = "weighted:" + ",".join(str(index + 1) for index in range(members))
+    for combination in (even, even + ",order=combine-first", "product", "only:0"):
+        _assert_exact(combination, schedule, members, edits=Edits(repetition=1.2))
+
+
+def assert_combination(combination: object, members: int = 2) -> None:
+    """Assert that a combination is a law and that every schedule follows it, at several temperatures."""
+    for schedule in ("standard", "parallel", "speculative:1", "cos:" + ",".join("1" * members)):
+        _assert_exact(combination, schedule, members)
+
+
+def _assert_exact(combination: object, schedule: object, members: int, **options: Any) -> None:
+    for warp in (Warp(), Warp(0.7, top_k=2), Warp(0)):
+        error = largest_error(unequal_members(members), combination, schedule, 3, warp=warp, **options)
+        if error > 1e-12:
+            raise AssertionError(f"{schedule} is off by {error:.1e} for {combination} and {warp}")
+
+
+def assert_law(outcomes: Sequence[Tokens], law: dict[Tokens, float], detects: float, alpha: float = 1e-9) -> None:
+    """Assert that independent outcomes follow a law. If they do, the assertion fails with probability `alpha` at most.
+
+    The test compares the L1 distance between frequencies and law with its bound (Weissman et al. 2003), which holds for every
+    sample size. `detects` is the smallest total-variation error that the test must find with probability 1 - alpha; too few
+    outcomes for that are an error of the test's author.
+    """
+    cells = len(law)
+    radius = math.sqrt(2 * (cells * math.log(2) + math.log(1 / alpha)) / len(outcomes))
+    if radius > detects:  # a law off by `detects` is 2 * detects away in L1: one radius beyond the bound
+        raise ValueError(f"{len(outcomes)} outcomes detect a total variation of {radius:.3g}, not {detects:.3g}")
+    counts = dict.fromkeys(law, 0)
+    for outcome in outcomes:
+        if outcome not in counts:
+            raise AssertionError(f"impossible outcome {outcome}")
+        counts[outcome] += 1
+    distance = sum(abs(counts[outcome] / len(outcomes) - mass) for outcome, mass in law.items())
+    if distance > radius:
+        raise AssertionError(f"L1 distance {distance:.4f} over {radius:.4f} at n={len(outcomes)}: {counts} for {law}")
+
+
+def unequal_members(count: int, vocabulary: int = 3, seed: int = 1) -> list[TableMember]:
+    """Return table members that disagree; the first one is the smallest."""
+    return [TableMember.random(vocabulary, seed + index, f"table-{index}", index + 1) for index in range(count)]

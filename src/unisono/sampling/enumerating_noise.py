@@ -1,4 +1,4 @@
-"""Every outcome of random choices in turn, each with its probability."""
+"""A `Noise` that takes every outcome of the random choices in turn, for exact laws (see `unisono.testing`)."""
 
 import itertools
 from collections.abc import Callable, Iterator
