@@ -39,6 +39,23 @@ from unisono.sampling.noise import Noise
 from unisono.sampling.warp import Warp
 from unisono.types import Commit
 
+__all__ = [
+    "PROMPT",
+    "EnumeratingNoise",
+    "ExactMember",
+    "TableMember",
+    "Tokens",
+    "assert_combination",
+    "assert_law",
+    "assert_schedule",
+    "brute_force",
+    "contexts",
+    "decode",
+    "exact_law",
+    "largest_error",
+    "rounds",
+    "unequal_members",
+]
 PROMPT = (0,)
 
 

@@ -11,10 +11,10 @@ from unisono.decoding import Schedule, cos, speculative, standard
 from unisono.decoding import verification as verify
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.sampling import sampler as choices
+from unisono.sampling.enumerating_noise import Race
 from unisono.sampling.logits_edits import Edits
 from unisono.sampling.noise import KeyedNoise, Noise, Purpose
 from unisono.sampling.warp import Warp
-from unisono.sampling.enumerating_noise import Race
 from unisono.testing import EnumeratingNoise, Tokens, assert_law, decode, largest_error
 
 COUPLED = VERIFICATIONS["coupled"]
