@@ -73,9 +73,11 @@ class Scoring:
         self.logprobs += [commit.logprob for commit in commits if commit.logprob is not None]
 
     def score(self) -> Score:
-        """Return the log-probabilities. The row must have ended."""
+        """Return the log-probabilities. The row must have ended; an error that ended it is raised."""
         if self.row.error is not None:
             raise self.row.error
+        if len(self.commits) < self.row.task.limit:
+            raise RequestError("the scoring was cancelled before its end")
         tokens = tuple(commit.token for commit in self.commits)
         greedy = all(commit.top[:1] and commit.top[0][0] == commit.token for commit in self.commits)
         return Score(tokens, tuple(commit.logprob for commit in self.commits if commit.logprob is not None), greedy)

@@ -25,11 +25,12 @@ from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError, RequestError
 from unisono.loading import with_proposers
 from unisono.members.lineup import Lineup
-from unisono.request import samples
+from unisono.request import Scoring, samples
 from unisono.sampling.logits_edits import Edits
 from unisono.sampling.noise import KeyedNoise
 from unisono.sampling.warp import AnyWarp, Warp
 from unisono.testing import contexts, largest_error, unequal_members
+from unisono.text.prompts import Prepared
 from unisono.types import Result
 
 TOKENS = 12
@@ -266,7 +267,8 @@ class ByPrompt(Combination):
 
     def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
         first, second = (torch.stack([each.sum() for each in own]) for own in positions.prompt_loglikelihood)
-        return torch.where((first > second).unsqueeze(-1), *(each.law for each in positions.scores))
+        one, other = positions.scores
+        return torch.where((first > second).unsqueeze(-1), one.law, other.law)
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
@@ -329,3 +331,11 @@ def test_a_proposer_needs_a_name_of_its_own(name: str):
     lineup = with_proposers(LINEUP, [proposer]) if name == "given" else LINEUP
     with pytest.raises(ConfigurationError, match=f"two proposers have the same name: {name}"):
         with_proposers(lineup, [proposer])
+
+
+def test_a_scoring_that_was_cancelled_gives_no_scores():
+    """They would be taken for those of the last tokens."""
+    scoring = Scoring(LINEUP, as_combination(None, 2), Prepared(contexts(LINEUP.members), (1, 2, 3), Warp()))
+    Engine(LINEUP).cancel(scoring.row)
+    with pytest.raises(RequestError, match="cancelled before its end"):
+        scoring.score()
