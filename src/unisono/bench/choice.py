@@ -12,8 +12,7 @@ PEER = "transformers:"
 
 @dataclass(frozen=True)
 class Choice:
-    """One way to decode, written `SCHEDULE [VERIFICATION] [COMBINATION]`, as in `cos:1,6 block` or `risky:2
-    drawn:0.5,0.5`.
+    """One way to decode, written `SCHEDULE [VERIFICATION] [COMBINATION]`, as in `cos:1,6 block`.
 
     If the verification or the combination is None, the choice uses the value of the case. A schedule `transformers:...`
     decodes with another library, as the module `peers` describes.

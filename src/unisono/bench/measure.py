@@ -160,9 +160,7 @@ def _cell(runs: Sequence[Run], baseline: Sequence[Run], proposer: int) -> Cell:
 
 
 def ratios(runs: Sequence[Run], others: Sequence[Run]) -> list[list[float]]:
-    """Return, for each group of prompts, a list with one ratio per repeat: the speed of `runs` over the speed of
-    `others`.
-    """
+    """Return, for each group of prompts, one ratio per repeat: the speed of `runs` over the speed of `others`."""
     beside = {(run.group, run.repeat): run.speed for run in others}
     groups: dict[int, list[float]] = {}
     for run in runs:

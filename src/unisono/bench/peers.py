@@ -90,8 +90,7 @@ def drafting(model: Any, count: int) -> Any:
 
 
 def share_of_law(drafted: int = 1, tokens: int = 900, seed: int = 0) -> dict[str, float]:
-    """Return the share of token 0 in texts of transformers and of unisono, for a mixture in which the right share is
-    0.5.
+    """Return the share of token 0 in texts of transformers and of unisono, for a mixture in which 0.5 is right.
 
     The mixture gives equal weights to two models with the constant laws (.9, .1) and (.1, .9). The entry `exact` is the
     right share. For independent tokens, the standard error is at most 0.5 / sqrt(tokens).

@@ -42,9 +42,7 @@ class Profile:
     _running: threading.local = field(default_factory=threading.local, repr=False)
 
     def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a wrapper of the function that adds the function's time to `part`, not to the part that calls the
-        function.
-        """
+        """Return a wrapper of the function that adds the function's time to `part`, not to the calling part."""
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             inner = getattr(self._running, "inner", 0.0)
@@ -119,7 +117,7 @@ class TimedCombination(Combination):
 
 
 def timed(ensemble: Ensemble, profile: Profile, params: SamplingParams, **overrides: Any) -> Ensemble:
-    """Return an ensemble that decodes like `ensemble` with these arguments and adds the time of each part to the
+    """Return an ensemble that decodes like `ensemble` with these arguments. It adds the time of each part to the
     profile.
 
     Both ensembles share their members, so do not close the returned ensemble.

@@ -93,8 +93,7 @@ class Record:
 
     @property
     def cost(self) -> float | None:
-        """The proposer's time for a forward of one token, divided by the other member's time. None unless there are two
-        members.
+        """The proposer's time for a forward of one token, divided by the other member's time. None unless two members.
 
         The proposer is the default proposer.
         """
@@ -104,8 +103,8 @@ class Record:
         return self.price[proposer][1] / self.price[1 - proposer][1]
 
     def acceptances(self) -> list[float]:
-        """Return, for each member, the mean over positions of the probability that its proposal is accepted: `sum
-        min(s, r)`.
+        """Return, for each member, the mean over positions of `sum min(s, r)`, the probability that its proposal is
+        accepted.
         """
         warp = Warp.of(self.params)
         combined = self.ensemble.lineup.combined

@@ -138,9 +138,7 @@ def origin(document: Mapping[str, Any]) -> str:
 
 
 def figures(document: Mapping[str, Any]) -> list[Figure]:
-    """Return the figures of a result: speed-ups that have a goal, and measured speed-ups divided by predicted
-    speed-ups.
-    """
+    """Return the figures of a result: speed-ups with a goal, and measured speed-ups divided by predicted speed-ups."""
     measured = [cell for cell in document["cells"] if cell["stage"] == "compare" and cell["schedule"] != BASELINE]
     found = list(_bars(document, measured))
     automatic = [cell for cell in measured if cell["schedule"] == "auto"]

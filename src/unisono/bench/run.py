@@ -244,9 +244,7 @@ def _replayed(record: replay.Record, case: Case, choice: Choice, cell: Cell) -> 
 
 
 def _over_picked(runs: Sequence[Run], label: str, picked: str) -> Mapping[str, float]:
-    """Return the speed of the choice `label`, divided by the speed of the choice `picked`, with the lower bound of this
-    ratio.
-    """
+    """Return the speed of the choice `label` divided by the speed of the choice `picked`, with its lower bound."""
     mine, others = ([run for run in runs if run.choice == name] for name in (label, picked))
     if not mine or not others:
         return {}
@@ -261,8 +259,9 @@ def bits_per_byte(ensemble: Ensemble) -> float:
 
 
 def loader(sources: Sequence[object] = (), **options: Any) -> Load:
-    """Return a function that loads the ensemble of a case. If `sources` are given, they replace the members of the
-    case.
+    """Return a function that loads the ensemble of a case.
+
+    If `sources` are given, they replace the members of the case.
 
     Consecutive cases with the same members share the loaded members.
     """

@@ -1,5 +1,6 @@
-"""The `unisono` command. For wrong input, it prints one line on standard error, without a traceback, and exits with
-code 2.
+"""The `unisono` command.
+
+For wrong input, it prints one line on standard error, without a traceback, and exits with code 2.
 
 Heavy imports take seconds. They run inside `main`, so that Ctrl-C during an import also ends with one line.
 """
@@ -86,8 +87,9 @@ def _run() -> int:
 
 
 def _of_a_combination(error: Exception) -> str | None:
-    """Return the message for an error that a user-defined combination has raised. The message names the line of the
-    error.
+    """Return the message for an error that a user-defined combination has raised.
+
+    The message names the line of the error.
 
     Return None for any other error.
     """

@@ -35,8 +35,7 @@ def read_config(path: Path | None) -> Config:
 
 
 def prepare_process() -> None:
-    """Put the current folder on the module path, for `--combine module:function`, and turn off the logs of other
-    libraries.
+    """Put the current folder on the module path, for `--combine module:function`, and turn off the logs of libraries.
 
     Call this function after all imports of the program. Otherwise a file in the current folder could replace an
     imported module.

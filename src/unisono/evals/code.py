@@ -10,7 +10,7 @@ from unisono.evals.tasks import Outcome, Task, generated
 from unisono.params import SamplingParams
 
 FIELDS = ("prompt", "test", "entry_point")
-STOPS = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint", "\n@")  # texts after the end of a function body, as in the paper
+STOPS = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint", "\n@")  # texts after a function body, as in the paper
 MAX_TOKENS = 256
 
 

@@ -86,9 +86,7 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
 
     @property
     def prefix_token_id(self) -> int:
-        """The id of the token that precedes a text without context: the start token, or the end token if there is no
-        start token.
-        """
+        """The token before a text without context: the start token, or the end token if there is no start token."""
         start = self.tokenizer.bos_token_id
         return self.eot_token_id if start is None else int(start)
 
@@ -103,8 +101,9 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         return str(self.tokenizer.name_or_path).replace("/", "__")
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """Return a conversation as text. If the template of the first member refuses system messages, they are left
-        out.
+        """Return a conversation as text.
+
+        If the template of the first member refuses system messages, they are left out.
 
         Raises:
             ConfigurationError: the tokenizer of the first member has no chat template.
@@ -131,8 +130,9 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         return ids
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Return, for each request, the log-probability of its continuation, and whether each token was the most
-        probable one.
+        """Return, for each request, the log-probability of its continuation.
+
+        Each log-probability comes with whether every token of the continuation was the most probable token.
 
         Raises:
             RequestError: some pairs cannot be split into tokens. The error names these pairs and is raised before any
@@ -236,8 +236,9 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
 
 
 def sampling(keywords: Mapping[str, Any]) -> SamplingParams:
-    """Return the sampling parameters for the generation keywords of a task. Decoding is greedy unless `do_sample` is
-    true.
+    """Return the sampling parameters for the generation keywords of a task.
+
+    Decoding is greedy unless `do_sample` is true.
 
     Raises:
         RequestError: a keyword is not known.

@@ -13,8 +13,9 @@ T = TypeVar("T")
 
 
 def read_records(path: str | Path, fields: Sequence[str], lines: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Return the named fields of each record in a file of JSON lines. The fields in `lines` must not contain a line
-    break.
+    """Return the named fields of each record in a file of JSON lines.
+
+    The fields in `lines` must not contain a line break.
 
     Raises:
         RequestError: the file cannot be read, a line is not JSON, or a field is missing, is not a text, or has a

@@ -1,5 +1,4 @@
-"""The catalog of served models. It lists named collaborations from one config file and checks them before loading any
-weights.
+"""The catalog of served models: named collaborations from one config file, checked before any weights are loaded.
 
 models:
   pair: {members: [zoo:code-m, zoo:code-n], combine: "weighted:0.7,0.3"}

@@ -64,8 +64,9 @@ class Choice:
 
 
 class Lonely:
-    """Rows without a job, and a future `over` that is done when the rows have ended. Create it in the event loop's
-    thread.
+    """Rows without a job, and a future `over` that is done when the rows have ended.
+
+    Create it in the event loop's thread.
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
@@ -92,8 +93,9 @@ class CancelledError(Exception):
 
 
 class Job:
-    """A request that two threads share. The worker's thread steps its rows, and the event loop's thread reads
-    `updates`.
+    """A request that two threads share.
+
+    The worker's thread steps its rows, and the event loop's thread reads `updates`.
 
     Args:
         requests: one request per choice of the answer.
@@ -137,8 +139,9 @@ class Job:
             self._loop.call_soon_threadsafe(self.put, found)
 
     def collect(self, started: float) -> list[Update]:
-        """Return the updates of the step that began at `started` and has just ended. The worker's thread calls this
-        method.
+        """Return the updates of the step that began at `started` and has just ended.
+
+        The worker's thread calls this method.
 
         If a row failed, its error is raised.
         """

@@ -1,5 +1,6 @@
-"""Prometheus metrics with the names of vLLM's metrics and the prefix `unisono_`. Metrics of a member have the label
-`member`.
+"""Prometheus metrics with the names of vLLM's metrics and the prefix `unisono_`.
+
+Metrics of a member have the label `member`.
 
 Acceptance rate: `rate(unisono_spec_decode_num_accepted_tokens_total) /
 rate(unisono_spec_decode_num_draft_tokens_total)`. Tokens per round: `rate(unisono_generation_tokens_total) /
@@ -59,9 +60,7 @@ class Meter:
         self._between = metrics.between.labels(model)
 
     def progress(self, job: Job, updates: Sequence[Update], now: float) -> None:
-        """Record, for each choice that got tokens in a step, the time to its first token or the time between its
-        tokens.
-        """
+        """Record the time to the first token, or the time between tokens, of each choice that got tokens in a step."""
         for update in updates:
             choice, count = job.choices[update.choice], len(update.commits)
             if not count:

@@ -101,8 +101,9 @@ class Models:
 
 
 def _model(name: str, config: Config, settings: Settings, metrics: Metrics, loaded: Loaded, share: int) -> Model:
-    """Load the members of a config and return the model. Each ensemble of the model gets 1 / `share` of the memory for
-    caches.
+    """Load the members of a config and return the model.
+
+    Each ensemble of the model gets 1 / `share` of the memory for caches.
     """
     lineup, prompts = load_members(config.members, {}, loaded, config.draft, config.generation_config, config.threads)
     tokenizer = prompts.tokenizer

@@ -1,6 +1,4 @@
-"""The data that the playground shows for a request: the members' laws at each token, and the times of the members'
-forwards.
-"""
+"""The data that the playground shows: the members' laws at each token, and the times of the members' forwards."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -19,8 +17,9 @@ from unisono.types import Commit
 
 
 class Observer:
-    """A listener that describes the tokens and steps of one row. It changes neither the text nor the forwards of the
-    row.
+    """A listener that describes the tokens and steps of one row.
+
+    It changes neither the text nor the forwards of the row.
 
     Args:
         candidates: the number of most probable tokens to show for each position.
@@ -57,8 +56,9 @@ class Observer:
                 logits.clear()
 
     def look(self, count: int, start: float, end: float) -> dict[str, Any]:
-        """Return the `unisono` field of a chunk, which describes the last step. Return an empty dict if the step did
-        nothing for the row.
+        """Return the `unisono` field of a chunk, which describes the last step.
+
+        Return an empty dict if the step did nothing for the row.
 
         Args:
             count: the number of tokens that the step added.

@@ -38,9 +38,7 @@ def missing(path: str, known: Collection[str]) -> APIError:
 
 
 def wrong_method(method: str, path: str, allowed: str) -> APIError:
-    """Return the error for a request with an HTTP method that its path does not allow: status 405 with the header
-    Allow.
-    """
+    """Return the error with status 405 and the header Allow, for an HTTP method that the path does not allow."""
     return APIError(405, f"{path} does not take {method}; use {allowed}", headers={"Allow": allowed})
 
 

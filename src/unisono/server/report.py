@@ -1,6 +1,4 @@
-"""The `metrics` object of a response. It has vLLM's part `speculative_decoding` and the part `collaboration` of
-unisono.
-"""
+"""The `metrics` object of a response. Its parts are vLLM's `speculative_decoding` and unisono's `collaboration`."""
 
 from typing import Any
 

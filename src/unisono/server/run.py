@@ -49,8 +49,9 @@ class Server(uvicorn.Server):
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Return a socket that listens at the host and port of the settings. Raise ConfigurationError if this is
-    impossible.
+    """Return a socket that listens at the host and port of the settings.
+
+    Raise ConfigurationError if this is impossible.
     """
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]

@@ -1,6 +1,4 @@
-"""Checks before a request reaches the application: API keys, the size of the body, and the time in which the body
-arrives.
-"""
+"""Checks before a request reaches the application: API keys, the size of the body, and the time in which it arrives."""
 
 import asyncio
 import hmac
@@ -38,8 +36,7 @@ class Keys:
 
 
 class BodyLimit:
-    """ASGI middleware that reads the whole body before it calls the application, and refuses a body that exceeds a
-    limit.
+    """ASGI middleware that reads the whole body before it calls the application, and refuses bodies over a limit.
 
     Args:
         limit: the largest size of a body in bytes.

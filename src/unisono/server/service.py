@@ -12,8 +12,9 @@ from unisono.server.settings import Settings
 
 @dataclass
 class Service:
-    """The settings, models and metrics that all endpoints share. While `closing` is true, the server refuses new
-    requests.
+    """The settings, models and metrics that all endpoints share.
+
+    While `closing` is true, the server refuses new requests.
     """
 
     settings: Settings

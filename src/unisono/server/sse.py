@@ -46,8 +46,9 @@ class Refusal(JSON):
 
 
 class Stream(StreamingResponse):
-    """A response of server-sent events. The response ends without an error if the server stops while the client does
-    not read.
+    """A response of server-sent events.
+
+    The response ends without an error if the server stops while the client does not read.
     """
 
     media_type = "text/event-stream"

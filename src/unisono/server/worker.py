@@ -1,6 +1,4 @@
-"""The decode thread of an ensemble. The thread submits rows to the engine and steps the engine while rows are
-unfinished.
-"""
+"""The decode thread of an ensemble. It submits rows to the engine and steps the engine while rows are unfinished."""
 
 import logging
 import queue
@@ -83,8 +81,9 @@ class Worker:
         self._inbox.put(partial(self._begin, job))
 
     def release(self, job: Job | Lonely) -> None:
-        """End the rows of a job before the next step, if the rows still run. A second call for the same job does
-        nothing.
+        """End the rows of a job before the next step, if they still run.
+
+        A second call for the same job does nothing.
         """
         if job not in self._taken:
             return
@@ -93,8 +92,9 @@ class Worker:
         self._inbox.put(partial(self._end, job, CancelledError()))
 
     def abort(self, error: errors.APIError) -> None:
-        """End all jobs with an error, and refuse new jobs with the same error. The readers of the jobs get the error at
-        once.
+        """End all jobs with an error, and refuse new jobs with the same error.
+
+        The readers of the jobs get the error at once.
         """
         self._refusal = error
         for job in list(self._taken):
@@ -154,8 +154,9 @@ class Worker:
                 self._end(job, failed)
 
     def _deliver(self, job: Job, started: float, now: float) -> None:
-        """Send a job the tokens that the step added. End the job if it is complete, has passed its deadline, or has
-        failed.
+        """Send a job the tokens that the step added.
+
+        End the job if it is complete, has passed its deadline, or has failed.
         """
         try:
             updates = job.collect(started)
@@ -177,8 +178,9 @@ class Worker:
         self.ensemble.engine.submit(*_rows(job))
 
     def _end(self, job: Job | Lonely, error: Exception | None) -> None:
-        """End the rows of a job and send the error, if any, to the reader of the job. A second call for the same job
-        does nothing.
+        """End the rows of a job and send the error, if any, to the reader of the job.
+
+        A second call for the same job does nothing.
         """
         if job not in self._jobs:
             return

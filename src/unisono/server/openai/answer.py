@@ -159,8 +159,9 @@ class Answer:
         return events + self._event([self._shape.delta(index, before)]) if before else events
 
     def _chunks(self, update: Update) -> bytes:
-        """Return the events of an update. One chunk has the tokens. At the end of a choice, another chunk has the
-        finish reason.
+        """Return the events of an update.
+
+        One chunk has the tokens. At the end of a choice, another chunk has the finish reason.
         """
         self._streamed += len(update.commits)
         events, choice = b"", self._shape.delta(update.choice, update.pieces)

@@ -70,8 +70,9 @@ def _add_models(app: FastAPI, service: Service) -> None:
 def _add_tokens(app: FastAPI, service: Service) -> None:
     @app.post("/tokenize")
     def tokenize(body: TokenizeRequest) -> Response:
-        """Return the token ids of a text or of a conversation. `model` is optional if all models have the same
-        tokenizer.
+        """Return the token ids of a text or of a conversation.
+
+        `model` is optional if all models have the same tokenizer.
         """
         return JSON(listing.tokenized(body, service.models.speaking(body.model), service.settings))
 

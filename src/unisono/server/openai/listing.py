@@ -76,8 +76,9 @@ def detokenized(body: DetokenizeRequest, model: Model) -> dict[str, str]:
 
 
 def tokenizer_info(model: Model) -> dict[str, Any]:
-    """Return the fields of vLLM's `/tokenizer_info`. `add_bos_token` is true if the tokenizer adds the start token to a
-    text.
+    """Return the fields of vLLM's `/tokenizer_info`.
+
+    `add_bos_token` is true if the tokenizer adds the start token to a text.
     """
     tokenizer = _tokenizer(model)
     names = ("bos_token", "eos_token", "pad_token", "unk_token", "chat_template")

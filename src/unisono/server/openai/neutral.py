@@ -104,8 +104,9 @@ ELSEWHERE = {  # fields of other servers, and the field of this server that an e
 
 
 def without_neutral(values: Any, table: Table, fields: Iterable[str]) -> Any:
-    """Return the fields of a request without the fields that do not change the answer. Return a value that is no dict
-    unchanged.
+    """Return the fields of a request without the fields that do not change the answer.
+
+    Return a value that is no dict unchanged.
 
     Args:
         values: the fields of the request by name.

@@ -75,17 +75,16 @@ class Message(Strict):
         return self
 
     def as_plain(self) -> dict[str, str]:
-        """Return the message in the form that chat templates expect: role, content and the optional fields, each as a
-        text.
-        """
+        """Return the message in the form that chat templates expect. All values are texts."""
         content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or ())
         others = {"name": self.name, "reasoning_content": self.reasoning_content}
         return {"role": self.role, "content": content, **{name: text for name, text in others.items() if text}}
 
 
 class Collaboration(Strict):
-    """How the members are combined for this request. For a missing field, the server uses the value of its
-    configuration.
+    """How the members are combined for this request.
+
+    For a missing field, the server uses the value of its configuration.
     """
 
     combine: str | None = Field(None, description="A combination as on the command line: weighted:0.7,0.3")

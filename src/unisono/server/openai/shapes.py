@@ -84,8 +84,9 @@ class ChatShape:
 
 
 class CompletionShape:
-    """Writes `text_completion` objects. Streams use the same objects as chunks. The methods do the same as those of
-    `ChatShape`.
+    """Writes `text_completion` objects.
+
+    Streams use the same objects as chunks. The methods do the same as those of `ChatShape`.
 
     Args:
         logprobs: whether the request asks for log-probabilities.
