@@ -128,9 +128,10 @@ class Confidence:
         return otherwise if trust is None else self._rates[trust].value
 
     def behind(self, trusts: Sequence[object], otherwise: float) -> float:
-        """Return the chance that the member's next proposal is accepted, if its proposals with these trusts are.
+        """Return the chance that the next proposal is accepted, if the proposals with these trusts are accepted.
 
-        Return `otherwise` if the last of these proposals was not drafted.
+        The member of the next proposal is the member of the last of these proposals. Return `otherwise` if this last
+        proposal was not drafted.
         """
         return self._rates[self._behind(trusts)].value if _drafted(trusts[-1]) else otherwise
 

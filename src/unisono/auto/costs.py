@@ -30,7 +30,9 @@ class Costs:
         self._drafts: deque[float] = deque([0.0], KEPT)
 
     def add(self, ran: Sequence[int], rows: int, width: int, seconds: float) -> None:
-        """Record the seconds of a forward. The first forward of each shape is not counted, because it prepares kernels.
+        """Record the seconds of a forward.
+
+        The first forward with the same members, rows and width is not counted, because it prepares kernels.
 
         Args:
             ran: the member that ran, or several twins that ran together.
@@ -66,9 +68,9 @@ class Costs:
         return median(self._drafts)
 
     def forward(self, member: int, rows: int, widest: int) -> list[float]:
-        """Return the expected seconds of forwards with 0, 1, ...
+        """Return the expected seconds of forwards, one value for each number of tokens per row from 0 to `widest`.
 
-        `widest` tokens per row. The seconds never decrease.
+        The values never decrease with the number of tokens.
         """
         member = self._weights.get(member, member)
         known = {key[1:]: median(times) for key, times in self._forwards.items() if key[0] == member and times}

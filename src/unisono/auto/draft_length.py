@@ -57,7 +57,7 @@ class Worth:
         return other if gain > CLEAR * self._seconds else member
 
     def _opening(self, member: int) -> float:
-        """Return the seconds gained if the member scores and proposes first.
+        """Return the expected seconds that the row saves if the member scores and proposes first.
 
         If the member is `leads`, the forwards of the other members may be saved too.
         """

@@ -28,8 +28,8 @@ class Setting:
     forwards: for each member, the seconds of a forward of 0, 1, ... tokens.
     turn: the seconds that a turn takes outside of forwards.
     draft: the seconds outside of forwards that each proposal after the first proposal of a turn takes.
-    rates: for each member, the probability that its proposal is accepted. With odds, this probability is that for
-    positions where another member is drawn.
+    rates: for each member, the probability that its proposal is accepted. With odds, the probability is for positions
+    at which another member is drawn.
     odds: if one member is drawn for each position, the probability of each member, else empty.
     rows: the number of rows that share a forward if all rows need it.
     twins: groups of needed members that score together, with the seconds of their common forwards.
@@ -76,8 +76,8 @@ class Setting:
     def share(self) -> float:
         """Return the share of rows that a forward serves if each row waits for the member that is drawn for it.
 
-        A forward serves the largest group of rows. These rows then spread over all members again. The share is 2 / (n +
-        1) for n equally likely members.
+        A forward serves the largest group of rows. These rows then spread over all members again. For n members with
+        equal probabilities, the share is 2 / (n + 1).
         """
         return max(1 / self.rows, 2 / (1 + sum(odd > 0 for odd in self.odds)))
 
@@ -86,7 +86,7 @@ class Setting:
 class Plan:
     """A schedule, its expected seconds per token, and the member that proposes first.
 
-    None means the default proposer.
+    If `start` is None, the default proposer proposes first.
     """
 
     schedule: Schedule
@@ -215,7 +215,9 @@ def drawn(setting: Setting, proposer: int, odd: float, length: int) -> float:
 def _pipeline(
     scores: Sequence[float], makes: Sequence[float], chains: Sequence[Sequence[float]], members: int
 ) -> float:
-    """Return the seconds per token of the pipeline in the module's docstring. Turn i + members - 1 decides block i.
+    """Return the seconds per token of a pipeline. Turn i scores and then proposes block i.
+
+    Block i is decided by turn i + members - 1.
 
     Args:
         scores: for each turn, the seconds for scoring.

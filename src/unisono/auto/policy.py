@@ -110,7 +110,7 @@ class AutoPolicy(Policy):
         self._accepted: list[Note] = []  # one note per proposal that was accepted since the current turn began
         self._measured = False  # whether members were compared in the current verification
         self._drawn: dict[int, int] = {}  # the drawn member by position, for the positions where it is known
-        self._trust: object = None  # the trust of the last proposal that `draws` was called for
+        self._trust: object = None  # the trust that the last call of `draws` found
         self._run = 0  # length of the run that found the last look-up
         self._devices: set[Name] = set()  # proposers whose laws are not on the host
 
@@ -120,7 +120,7 @@ class AutoPolicy(Policy):
 
     def turn(self, view: View) -> Turn:
         self._begin(view)
-        crowded = 4 * abs(self._auto.rows - self._rows) > self._rows  # or much emptier than at the plan
+        crowded = 4 * abs(self._auto.rows - self._rows) > self._rows  # or much emptier since the plan was made
         if self._plan is None or self._worth is None or self._rounds >= self._next or crowded:
             self._plan, self._worth = self._decide(len(view.scored))
         self._rounds += 1
@@ -192,7 +192,10 @@ class AutoPolicy(Policy):
         return self._worth.starts(self._open, proposer, self._trust)
 
     def _trust_in(self, member: int, scores: MemberLaws) -> object:
-        """Return the trust of the member's next proposal. Return None if the answer would have to wait for a device."""
+        """Return the trust of the member's next proposal. The trust is the name of an acceptance estimate.
+
+        Return None if the law is on a device, because the policy does not wait for devices.
+        """
         if not self._drafts or member in self._devices:
             return None
         law = scores.raw if self._greedy else scores.law

@@ -8,7 +8,7 @@ from unisono.decoding.schedules import cos, risky, speculative, standard
 SMALL = 0.4  # share of the largest member's parameters
 NEARLY_ALL = 0.9  # share of the law
 CHEAPEST = 0.1  # the least assumed time of the smallest member, as a share of the time of a check
-AGREEMENT = 0.7  # of two members, before any measurement
+AGREEMENT = 0.7  # acceptance of a risky proposal, before any measurement
 MOST_RISKY = 4
 
 
@@ -42,8 +42,10 @@ def drafting_ahead(parameters: Sequence[int], odds: Sequence[float]) -> Schedule
     """Return the schedule `risky:k` with the most tokens per second, by its closed formula.
 
     s is the share of positions that are risky. a is the probability that a risky proposal is accepted. c is the time of
-    one token of the proposer, divided by the time of one check. A block of k risky tokens yields `(1 - a^(k+1)) / (s (1
-    - a))` tokens and costs `1 + c ((k + 1) (1 - s) / s + k)`.
+    one token of the proposer, divided by the time of one check. For a block of k risky tokens, the formula is:
+
+    tokens: (1 - a^(k+1)) / (s (1 - a))
+    cost:   1 + c ((k + 1) (1 - s) / s + k)
     """
     proposer = min(range(len(odds)), key=lambda member: (parameters[member], -odds[member], member))
     share = 1 - odds[proposer]

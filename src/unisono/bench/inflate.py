@@ -1,6 +1,6 @@
 """Enlarge a Llama without changing its law.
 
-So acceptance rates stay real, and forwards cost as much as those of a larger model.
+With enlarged models, acceptance rates are real, and forwards cost as much as those of a larger model.
 
 Hidden states are padded with zeros from size h to H. This multiplies the mean square in RMSNorm by h / H. To
 compensate, the weight of RMSNorm is multiplied by sqrt(h / H), and its epsilon by h / H. New heads, new MLP columns and

@@ -27,10 +27,10 @@ NAMES = ("transformers:generate", "transformers:assisted:G", "transformers:ensem
 
 
 def missing(name: str, combination: Combination, members: int) -> str | None:
-    """Return the reason why the other library cannot decode the combination, or None if it can.
+    """Return the reason why transformers cannot decode the combination, or None if it can.
 
     Raises:
-        ConfigurationError: `name` is not one of `NAMES`.
+        ConfigurationError: `name` does not have the form of one of `NAMES`.
     """
     kind, count = _parse(name)
     alone = combination.needed(members) == (0,)

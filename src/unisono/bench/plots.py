@@ -117,10 +117,12 @@ def _bar(axes: Any, place: float, colour: str, cell: Mapping[str, Any], reported
 
 
 def _reported(case: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return, for each method, the speed-ups that the CoS paper reports for cases that are comparable with `case`.
+    """Return, for each method, the speed-ups that the CoS paper reports for cases like `case`, over all models and
+    tasks.
 
-    The speed-ups are those of all models and tasks in the paper. The paper measures one row. The members of its
-    weighted ensembles have about equal costs. For cases that differ in this, the result is empty.
+    The paper measures one row, and the members of its weighted ensembles have about equal costs. So the result is empty
+    if `case` has several rows, or if it is a weighted ensemble in which the slowest member takes at least twice the
+    time of the fastest one.
     """
     seconds = [price["1"] for price in case["seconds"]]
     combination = (case["combine"] or "weighted").partition(":")[0]

@@ -3,9 +3,9 @@
 A second ensemble decodes with the same members, combination and verification. Wrappers measure the time of these parts.
 The time of a part excludes the parts that it calls.
 
-The warp counts as combination if the combination reads warped laws or warps its own scores. If a member proposes, the
-warp counts as bookkeeping. On a GPU, the time of a part is the time of its launches, unless the part waits for the
-device.
+The time of the warp belongs to the combination if the combination reads warped laws or warps its own scores. It belongs
+to the bookkeeping if a member proposes. On a GPU, the time of a part is the time of its launches, unless the part waits
+for the device.
 """
 
 import threading
@@ -117,8 +117,8 @@ class TimedCombination(Combination):
 
 
 def timed(ensemble: Ensemble, profile: Profile, params: SamplingParams, **overrides: Any) -> Ensemble:
-    """Return an ensemble that decodes like `ensemble` with these arguments. It adds the time of each part to the
-    profile.
+    """Return an ensemble that decodes like `ensemble` with these arguments and adds the times of its parts to
+    `profile`.
 
     Both ensembles share their members, so do not close the returned ensemble.
     """

@@ -4,8 +4,8 @@ First, a few texts are decoded with the real members. For each member, two thing
 texts, and the seconds of its forwards by the number of tokens read. Then the engine decodes again with any schedule,
 verification and combination. The recorded members return the recorded logits at once and add up the recorded seconds.
 
-The prediction is for one row. It assumes that the acceptance at a position depends only on the recorded logits there,
-not on the tokens that the second decoding chose before this position.
+The prediction is for one row. It assumes that the acceptance at a position depends only on the recorded logits at this
+position, not on the tokens that were chosen before.
 """
 
 import statistics
@@ -93,9 +93,9 @@ class Record:
 
     @property
     def cost(self) -> float | None:
-        """The proposer's time for a forward of one token, divided by the other member's time. None unless two members.
+        """The time of the default proposer for a forward of one token, divided by the time of the other member.
 
-        The proposer is the default proposer.
+        The value is None unless there are exactly two members.
         """
         if len(self.price) != 2:
             return None
@@ -103,8 +103,9 @@ class Record:
         return self.price[proposer][1] / self.price[1 - proposer][1]
 
     def acceptances(self) -> list[float]:
-        """Return, for each member, the mean over positions of `sum min(s, r)`, the probability that its proposal is
-        accepted.
+        """Return, for each member, the probability that its proposal is accepted.
+
+        This is the mean over positions of `sum min(s, r)`, where s is the law of the member and r is the target law.
         """
         warp = Warp.of(self.params)
         combined = self.ensemble.lineup.combined

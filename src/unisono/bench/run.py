@@ -190,7 +190,7 @@ class Measurement:
         document["cases"][case.name] = case.as_dict() | facts
 
     def _skipped(self, choices: Sequence[Choice]) -> dict[str, str]:
-        """Return the labels of the choices that the other library cannot decode, each with the reason."""
+        """Return the labels of the choices of other libraries that cannot decode the case, each with the reason."""
         combination = self.ensemble.method(parameters(self.case), schedule=BASELINE).combination
         everyone = len(self.ensemble.lineup.everyone)
         reasons = {each.label: peers.missing(each.schedule, combination, everyone) for each in choices if each.peer}
@@ -244,7 +244,8 @@ def _replayed(record: replay.Record, case: Case, choice: Choice, cell: Cell) -> 
 
 
 def _over_picked(runs: Sequence[Run], label: str, picked: str) -> Mapping[str, float]:
-    """Return the speed of the choice `label` divided by the speed of the choice `picked`, with its lower bound."""
+    """Return the speed of the choice `label` over the speed of the choice `picked`, and the lower bound of the ratio.
+    """
     mine, others = ([run for run in runs if run.choice == name] for name in (label, picked))
     if not mine or not others:
         return {}
@@ -261,9 +262,8 @@ def bits_per_byte(ensemble: Ensemble) -> float:
 def loader(sources: Sequence[object] = (), **options: Any) -> Load:
     """Return a function that loads the ensemble of a case.
 
-    If `sources` are given, they replace the members of the case.
-
-    Consecutive cases with the same members share the loaded members.
+    If `sources` are given, they replace the members of the case. Consecutive cases with the same members share the
+    loaded members.
     """
     latest: dict[tuple[Any, ...], Ensemble] = {}
 

@@ -47,8 +47,8 @@ def compare(
 ) -> list[Row]:
     """Run every member alone and every combination on the task. If the task has exact answers, also evaluate routers.
 
-    A router picks one member for each prompt. Each method first runs on a few items, so that its time excludes
-    everything that is built at the first use.
+    A router picks one member for each prompt. Each method first runs on a few items, so that its measured time excludes
+    the additional work of the first run.
     """
 
     def outcome(name: str, combination: object, plan: str) -> Outcome:

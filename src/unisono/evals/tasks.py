@@ -21,9 +21,8 @@ class Outcome:
     """The result of one method on a task.
 
     scores: one score per item.
+    sizes: one size per item, or None if all sizes are 1. The mean score is the sum of scores over the sum of sizes.
     seconds, tokens: the totals over all items.
-    sizes: one size per item. The mean score is the sum of the scores, divided by the sum of the sizes. None means size
-    1.
     forwards: the number of forwards of each member, over all items.
     """
 

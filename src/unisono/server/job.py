@@ -34,8 +34,8 @@ class Update:
 class Choice:
     """One choice of the answer, which one row of the job decodes.
 
-    tally: counts the decided proposals of the row. The counts of several steps may come between two calls of `take`,
-    because the engine also steps for rows that score prompts.
+    tally: counts the decided proposals of the row. Between two calls of `take`, the row may take several steps, because
+    the engine also steps for rows that score prompts.
     served: when the row last got tokens, or None before its first tokens.
     result: the result of the row, or None until the row has ended.
     """

@@ -1,10 +1,11 @@
 """Prometheus metrics with the names of vLLM's metrics and the prefix `unisono_`.
 
-Metrics of a member have the label `member`.
+Metrics of a member have the label `member`. Two rates can be computed from the metrics:
 
-Acceptance rate: `rate(unisono_spec_decode_num_accepted_tokens_total) /
-rate(unisono_spec_decode_num_draft_tokens_total)`. Tokens per round: `rate(unisono_generation_tokens_total) /
-rate(unisono_spec_decode_num_drafts_total)`.
+acceptance rate:
+    rate(unisono_spec_decode_num_accepted_tokens_total) / rate(unisono_spec_decode_num_draft_tokens_total)
+tokens per round:
+    rate(unisono_generation_tokens_total) / rate(unisono_spec_decode_num_drafts_total)
 """
 
 import time

@@ -63,7 +63,7 @@ class Thoughts:
         return found[True], found[False]
 
     def _tagged(self, piece: Piece) -> str:
-        """Return the text of the piece, with the tags that decoding removed from the text."""
+        """Return the text of the piece, including the tags that decoding removed."""
         if piece.commit is not None and not piece.token_text and piece.commit.token in self._tags:
             self._due.append((self._read, self._tags[piece.commit.token]))
         self._read += len(piece.token_text)

@@ -10,8 +10,8 @@ def report(job: Job, detail: str | None) -> dict[str, Any] | None:
     """Return the `metrics` object of a job that has ended, or None if `detail` is None or "none".
 
     As in vLLM, `mean_acceptance_length` is 1 + accepted / steps, and both parts are None if the job has several
-    choices. The token after a run of accepted proposals may be a proposal too. So `tokens_per_round` reports the true
-    number of tokens per round.
+    choices. This value can differ from the number of tokens per round, because the token after a run of accepted
+    proposals may be a proposal too. `tokens_per_round` is the true number.
 
     Args:
         detail: "none", "summary" or "detailed".

@@ -68,7 +68,7 @@ NAMES = {"members": "member", "prompts": "text", "peers": "peer", "tokens": "max
 def refuse(options: BenchOptions, what: str, useless: Iterable[str] | None = None) -> None:
     """Raise an error if the user set one of the fields that `useless` names.
 
-    By default, raise an error for every set field.
+    If `useless` is None, raise an error if the user set any field.
 
     Raises:
         RequestError: one of these fields is set. The message says that the field has no use with `what`.

@@ -30,7 +30,10 @@ LOG = logging.getLogger("unisono.server")
 
 
 class Answer:
-    """Runs an order and makes the response. `timeout` is the number of seconds that the request may take."""
+    """Runs an `Order`, which is a checked request, and makes the response.
+
+    `timeout` is the number of seconds that the request may take.
+    """
 
     def __init__(self, body: Sampling, order: Order, shape: Shape, timeout: float) -> None:
         self._body = body

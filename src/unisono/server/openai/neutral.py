@@ -1,7 +1,8 @@
-"""Fields of other servers that do not change an answer, each with the values for which this is true.
+"""Fields that this server accepts and ignores, each with the accepted values.
 
-A client may send such a field with one of these values. Any other value of the field is an error, and the message says
-what to send instead. A field is unknown if neither these tables nor the schema contain it.
+Other servers, such as OpenAI's and vLLM's, define these fields. With an accepted value, a field does not change the
+answer. Any other value is an error, and its message says what to send instead. A field is unknown if neither these
+tables nor the schema contain it.
 """
 
 import difflib
@@ -106,7 +107,7 @@ ELSEWHERE = {  # fields of other servers, and the field of this server that an e
 def without_neutral(values: Any, table: Table, fields: Iterable[str]) -> Any:
     """Return the fields of a request without the fields that do not change the answer.
 
-    Return a value that is no dict unchanged.
+    If `values` is no dict, return `values` unchanged.
 
     Args:
         values: the fields of the request by name.
@@ -114,8 +115,7 @@ def without_neutral(values: Any, table: Table, fields: Iterable[str]) -> Any:
         fields: the names of the fields of the schema.
 
     Raises:
-        PydanticCustomError: a field is unknown, or its value would change the answer. The error's context names the
-            field.
+        PydanticCustomError: a field is unknown, or its value would change the answer. The error's context names it.
     """
     if not isinstance(values, dict):
         return values

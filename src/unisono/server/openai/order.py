@@ -66,7 +66,11 @@ class Order:
 
 
 def chat_order(body: ChatRequest, model: Model, settings: Settings) -> Order:
-    """Return the order for a chat. Raise an `APIError` with status 400 that names the field if a field is wrong."""
+    """Return the order for a chat.
+
+    Raises:
+        APIError: 400 if a field is wrong. The error names the field.
+    """
     if None not in (limits := (body.max_tokens, body.max_completion_tokens)) and limits[0] != limits[1]:
         raise APIError(400, "max_tokens and max_completion_tokens differ; give one of them", "max_tokens")
     if body.top_logprobs and not body.logprobs:
@@ -109,7 +113,8 @@ def chat_of(body: Templating, messages: Sequence[Message], settings: Settings) -
 def completion_order(body: CompletionRequest, model: Model, settings: Settings) -> Order:
     """Return the order for completions.
 
-    Raise an `APIError` with status 400 that names the field if a field is wrong.
+    Raises:
+        APIError: 400 if a field is wrong. The error names the field.
     """
     given: Any = body.prompt
     each = [given] if isinstance(given, str) or isinstance(given[0], int) else given

@@ -66,8 +66,8 @@ class ChatShape:
     def _logged(self, commit: Commit, added: str) -> dict[str, Any]:
         """Return the JSON for a token and its candidates.
 
-        `added` is the token's part of the text. If decoding removed the blank before `added`, the text of the token has
-        no leading blank.
+        `added` is the text that the token added to the answer. If decoding removed a blank before `added`, the text of
+        the token in the JSON begins without this blank.
         """
         alone = token_text(self._tokenizer, commit.token)
         left = alone.removesuffix(added)
