@@ -244,8 +244,7 @@ def _replayed(record: replay.Record, case: Case, choice: Choice, cell: Cell) -> 
 
 
 def _over_picked(runs: Sequence[Run], label: str, picked: str) -> Mapping[str, float]:
-    """Return the speed of the choice `label` over the speed of the choice `picked`, and the lower bound of the ratio.
-    """
+    """Return the speed of the choice `label` over the speed of the choice `picked`, and the ratio's lower bound."""
     mine, others = ([run for run in runs if run.choice == name] for name in (label, picked))
     if not mine or not others:
         return {}
