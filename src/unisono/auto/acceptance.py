@@ -1,22 +1,26 @@
-"""How often proposals are accepted: means over many rows, and estimates for one row.
+"""Estimates of the probability that proposals are accepted: means over many rows, and means for one row.
 
-An estimate depends on how sure the proposing member was, and on whether its last proposals were right. A row starts from what
-earlier rows have taught. The *trust* of a proposal is the key of its estimate: proposals of equal trust count as alike.
+An estimate depends on the probability that the member's law gives to its most probable token, and on whether the last
+proposals of the member were right. A row starts with the estimates from earlier rows. The *trust* of a proposal is the
+name of its estimate. Proposals with the same trust share one estimate.
 """
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-LONG, SHORT = 512, 48  # how many numbers a mean remembers: that of all rows, and that of one row
-FAITH = 8  # how many numbers the starting value of a mean weighs as much as
+LONG, SHORT = 512, 48  # how many numbers a mean remembers: the mean of all rows, and the mean of one row
+FAITH = 8  # the starting value of a mean weighs as much as FAITH numbers
 
 
 class Rate:
-    """A mean of numbers in [0, 1] in which the last numbers count most. While it has few, it stays near its starting value.
+    """A mean of numbers in [0, 1] in which recent numbers count most.
+
+    With few numbers, the mean stays near its starting value.
 
     Args:
-        before: the starting value, a number or a rate that has more numbers. memory: how many numbers count.
+        before: the starting value. It is a number, or another rate that has more numbers.
+        memory: the number of recent numbers that count.
     """
 
     def __init__(self, before: "float | Rate", memory: int = SHORT) -> None:
@@ -35,7 +39,7 @@ class Rate:
             self._before.add(number)
 
     def fade(self) -> None:
-        """Let the old numbers count less, since no new one came."""
+        """Reduce the weight of the old numbers, so that the mean moves towards its starting value."""
         self._sum *= self._keep
         self._count *= self._keep
         if isinstance(self._before, Rate):
@@ -43,7 +47,11 @@ class Rate:
 
 
 class Rates:
-    """Rates by name. A rate is made when it is first asked for; it starts from the rate of that name in `behind`."""
+    """Rates by name. A rate is created at the first access.
+
+    A new rate starts from the rate with the same name in `behind`. Without `behind`, it starts from the number that
+    `first` returns for its name.
+    """
 
     def __init__(self, first: Callable[[Hashable], float], behind: "Rates | None" = None) -> None:
         self._first, self._behind = first, behind
@@ -56,17 +64,18 @@ class Rates:
         return self._rates[name]
 
 
-AGREEMENT = 0.7  # how often a proposal is accepted, before anything is known
-GREEDY = 0.3  # the same at temperature 0, for a proposal that its member is unsure of
-LEVELS = (0.3, 0.5, 0.7, 0.9, 0.99)  # limits of a law's largest probability, between which proposals count as alike
-RIGHT = 0.5  # a member's law that overlaps the target so much counts as right
+AGREEMENT = 0.7  # probability that a proposal is accepted, before any measurement
+GREEDY = 0.3  # probability that a proposal is accepted at temperature 0 if its member is unsure
+LEVELS = (0.3, 0.5, 0.7, 0.9, 0.99)  # limits of a law's largest probability; proposals between two limits share a trust
+RIGHT = 0.5  # a member is right if its law overlaps the target by at least this much
 SURE = "sure"  # the trust of a proposal that is accepted in any case
 
 
 def expected(greedy: bool) -> Callable[[Hashable], float]:
-    """Return a function from the name of a rate to its starting value.
+    """Return a function that returns the starting value of a rate from its name.
 
-    A drafted token starts with the probability that its member gives it, but not below a common least value.
+    A drafted token starts with the lower limit of its level, but with at least `GREEDY` or `AGREEMENT`. The level comes
+    from the largest probability of the member's law.
     """
     least = GREEDY if greedy else AGREEMENT
 
@@ -80,13 +89,16 @@ def expected(greedy: bool) -> Callable[[Hashable], float]:
 
 
 def level(surest: float) -> int:
-    """Return how many of `LEVELS` a law's largest probability exceeds."""
+    """Return how many of `LEVELS` the largest probability of a law exceeds."""
     return sum(surest > limit for limit in LEVELS)
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A position where a member was compared with the target. before: whether it was right one position before, too."""
+    """A position at which a member was compared with the target.
+
+    `before`: whether the member was also right one position before.
+    """
 
     position: int
     trust: object
@@ -95,24 +107,32 @@ class Compared:
 
 
 class Confidence:
-    """What a row has learnt about how often the proposals of its members are accepted.
+    """The estimates of one row for the probability that a proposal of a member is accepted.
 
     Args:
-        coupled: a proposal is accepted if the target draws the same token, which is less often than laws overlap.
+        coupled: whether a proposal is accepted only if the target draws the same token. Then fewer proposals are
+            accepted than the overlap of the laws says.
     """
 
     def __init__(self, rates: Rates, coupled: bool = False) -> None:
         self._rates, self._coupled = rates, coupled
-        self._last: dict[int, Compared] = {}  # per member, the last position where it was compared
+        self._last: dict[int, Compared] = {}  # for each member, the last position where it was compared
 
     def stands(self, trust: object, otherwise: float) -> float:
-        """Return the chance that a proposal is accepted if all before it are; `otherwise` if its trust is None."""
+        """Return the chance that a proposal is accepted if all proposals before it are accepted.
+
+        Return `otherwise` if `trust` is None.
+        """
         if trust == SURE:
             return 1.0
         return otherwise if trust is None else self._rates[trust].value
 
     def behind(self, trusts: Sequence[object], otherwise: float) -> float:
-        """Return the chance that the member's next proposal is accepted if these proposals are; it made the last of them."""
+        """Return the chance that the next proposal is accepted, if the proposals with these trusts are accepted.
+
+        The member of the next proposal is the member of the last of these proposals. Return `otherwise` if this last
+        proposal was not drafted.
+        """
         return self._rates[self._behind(trusts)].value if _drafted(trusts[-1]) else otherwise
 
     def copied(self, run: int) -> float:
@@ -120,21 +140,22 @@ class Confidence:
         return self._rates["lookup", run].value
 
     def fade(self, trusts: Sequence[object]) -> None:
-        """Fade the estimate of `behind`: nothing was proposed behind these proposals, so nothing is learnt about it.
+        """Move the estimate of `behind` towards its starting value, because nothing was proposed after these proposals.
 
-        So proposing there is tried again after a while.
+        So the policy will propose there again after some rounds.
         """
         if _drafted(trusts[-1]):
             self._rates[self._behind(trusts)].fade()
 
     def fade_copied(self, run: int) -> None:
-        """Fade the estimate of `copied`: a look-up that a run of `run` tokens found was not proposed."""
+        """Move the estimate of `copied` towards its starting value, because the found tokens were not proposed."""
         self._rates["lookup", run].fade()
 
     def decided(self, trusts: Sequence[object], accepted: bool, measured: bool = False) -> None:
-        """Learn whether the last of these proposals was accepted; the ones before it were.
+        """Learn whether the last of these proposals was accepted. All proposals before the last one were accepted.
 
-        measured: whether `agreed` is told about this position; it says more about a drafted token.
+        Args:
+            measured: whether `agreed` is also called for this position. A drafted token then counts only in `agreed`.
         """
         trust = trusts[-1]
         if trust not in (None, SURE) and not (measured and _drafted(trust)):
@@ -143,8 +164,13 @@ class Confidence:
             self._rates[self._behind(trusts[:-1])].add(float(accepted))
 
     def agreed(self, member: int, position: int, overlap: float, surest: float) -> None:
-        """Learn how far the member's law overlapped the target at a position, and what its largest probability was."""
-        if not isfinite(overlap):  # the member alone has no law there
+        """Learn from the comparison of a member with the target at a position.
+
+        Args:
+            overlap: the probability that a proposal from the member's law is accepted. Ignored if it is not finite.
+            surest: the largest probability of the member's law.
+        """
+        if not isfinite(overlap):  # the member alone has no law at this position
             return
         rate, trust, last = self._standing(overlap), ("draft", member, level(surest)), self._last.get(member)
         self._rates["member", member].add(rate)
@@ -158,19 +184,22 @@ class Confidence:
         self._last[member] = Compared(position, trust, overlap >= RIGHT, before)
 
     def _standing(self, overlap: float) -> float:
-        """Return how often a proposal is accepted if laws overlap so much; if coupled, it is from a / (2 - a) to a."""
+        """Return the probability that a proposal is accepted if the laws overlap by a.
+
+        With coupled draws this probability is between a / (2 - a) and a, and the middle is returned.
+        """
         return (overlap / (2 - overlap) + overlap) / 2 if self._coupled else overlap
 
     def unseen(self, member: int) -> None:
-        """Fade what is known of the member: it was not compared with any target."""
+        """Move the estimate of `agreement` towards its starting value, because the member was not compared."""
         self._rates["member", member].fade()
 
     def agreement(self, member: int) -> float:
-        """Return how often a proposal of the member is accepted."""
+        """Return the probability that a proposal of the member is accepted."""
         return self._rates["member", member].value
 
     def next(self, member: int) -> float:
-        """Return the chance that the member's next proposal is accepted, given whether its last one was right."""
+        """Return the chance that the member's next proposal is accepted, given whether its last proposal was right."""
         return self._rates["after", member, self._was_right(member)].value
 
     def _was_right(self, member: int) -> bool:
@@ -178,7 +207,10 @@ class Confidence:
         return last is None or last.right
 
     def _behind(self, trusts: Sequence[object]) -> tuple[object, ...]:
-        """Return the name of the rate: by the last trust, and by whether its member was right before, as far as known."""
+        """Return the name of the rate for a proposal after the proposals with these trusts.
+
+        The name has the last trust, and whether the member was right one position before (True if this is unknown).
+        """
         trust = trusts[-1]
         assert isinstance(trust, tuple)
         right = (len(trusts) > 1 and _same(trusts[-2], trust)) or self._was_right(trust[1])
@@ -190,5 +222,5 @@ def _drafted(trust: object) -> bool:
 
 
 def _same(first: object, second: object) -> bool:
-    """Return whether one member made both proposals."""
+    """Return whether the same member made the proposals with these two trusts."""
     return isinstance(first, tuple) and isinstance(second, tuple) and first[:2] == second[:2]

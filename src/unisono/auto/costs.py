@@ -1,22 +1,25 @@
-"""How long forward passes and steps take, as measured while rows run."""
+"""The measured seconds of forward passes and steps."""
 
 from collections import deque
 from collections.abc import Sequence
 from math import log
 from statistics import median
 
-KEPT = 9  # measurements of one shape; their median forgets an interruption, and the past
-WIDEST = 32  # tokens per row beyond which a forward reads a prompt and tells nothing about decoding
-BASE, PER_PARAMETER = 8e-4, 1.5e-10  # seconds of a forward of one token before any was measured; only ratios matter
-PER_TOKEN = 0.03  # of a forward's time: what one more token adds, where the forward waits for memory
+KEPT = 9  # number of measurements of one shape that count; their median ignores single interruptions
+WIDEST = 32  # tokens per row; a wider forward reads a prompt, so it is not measured
+BASE, PER_PARAMETER = 8e-4, 1.5e-10  # seconds of a forward of one token if nothing is measured; only ratios matter
+PER_TOKEN = 0.03  # share of a forward's time that one more token adds, if memory limits the forward
 
 
 class Costs:
-    """Seconds of forwards of each member by rows and tokens per row, and seconds of a step outside of forwards.
+    """The measured seconds of each member's forwards, and of steps outside of forwards.
+
+    The seconds of forwards are grouped by the number of rows and the number of tokens per row.
 
     Args:
-        parameters: how many weights each member has. twins: groups of members that share weights. A forward of several
-            twins takes as long as one of a single twin for as many times the rows.
+        parameters: the number of weights of each member.
+        twins: groups of members that share weights. A common forward of n twins counts as a forward of one twin for n
+            times as many rows.
     """
 
     def __init__(self, parameters: Sequence[int], twins: Sequence[Sequence[int]] = ()) -> None:
@@ -27,19 +30,28 @@ class Costs:
         self._drafts: deque[float] = deque([0.0], KEPT)
 
     def add(self, ran: Sequence[int], rows: int, width: int, seconds: float) -> None:
-        """Note a forward of so many rows; the widest row has `width` tokens. The first forward of a shape is not counted.
+        """Record the seconds of a forward.
+
+        The first forward with the same members, rows and width is not counted, because it prepares kernels.
 
         Args:
-            ran: the member that ran, or several twins.
+            ran: the member that ran, or several twins that ran together.
+            rows: the number of rows.
+            width: the number of tokens of the row with the most tokens.
         """
         shape = self._weights.get(ran[0], ran[0]), rows * len(ran), width
         if shape in self._forwards:
             self._forwards[shape].append(seconds)
         elif width <= WIDEST:
-            self._forwards[shape] = deque(maxlen=KEPT)  # without this one, which prepared kernels
+            self._forwards[shape] = deque(maxlen=KEPT)  # the seconds of this first forward are left out
 
     def add_step(self, outside: float, drafted: int) -> None:
-        """Note the seconds of a step outside of forwards, and how many of its forwards scored open proposals of a draft."""
+        """Record the seconds of a step outside of forwards.
+
+        Args:
+            outside: the seconds.
+            drafted: the number of forwards of the step in which a member scored open proposals to draft further tokens.
+        """
         if drafted:
             self._drafts.append(max(0.0, outside - self.turn) / drafted)
         else:
@@ -47,16 +59,19 @@ class Costs:
 
     @property
     def turn(self) -> float:
-        """Seconds of a step outside of its forward, if it drafts at most one token."""
+        """The seconds of a step outside of its forward, for a step that drafts at most one token."""
         return median(self._turns)
 
     @property
     def draft(self) -> float:
-        """Seconds outside of its forward that each further drafted token takes."""
+        """The seconds outside of forwards that each further drafted token adds to a step."""
         return median(self._drafts)
 
     def forward(self, member: int, rows: int, widest: int) -> list[float]:
-        """Return the expected seconds of a forward of 0 .. `widest` tokens per row; more tokens never take less."""
+        """Return the expected seconds of forwards, one value for each number of tokens per row from 0 to `widest`.
+
+        The values never decrease with the number of tokens.
+        """
         member = self._weights.get(member, member)
         known = {key[1:]: median(times) for key, times in self._forwards.items() if key[0] == member and times}
         seconds = [0.0]
@@ -73,7 +88,10 @@ class Costs:
         return known[near] * _shape(rows * width) / _shape(near[0] * near[1])
 
     def _guess(self, member: int) -> float:
-        """Return the seconds of one token of one row for a member that has not run: by its size, compared with the others."""
+        """Return the expected seconds of a forward of one token and one row, for a member that has not run.
+
+        The estimate uses the size of the member and the measured times of the other members.
+        """
         ratios = [
             median(times) / (self._prior[other] * _shape(rows * width))
             for (other, rows, width), times in self._forwards.items()

@@ -1,7 +1,8 @@
-"""Whether another proposal pays: the chance that it is accepted times the seconds of a token, less what proposing it costs.
+"""Decides whether another proposal is worth its cost.
 
-An accepted proposal saves the time that the row takes per token at present. All numbers here are estimates: they decide
-about speed, not about the text.
+An accepted proposal saves the time that the row currently takes per token. So a proposal is worth its cost if the
+chance that it is accepted, times the seconds per token, exceeds the seconds for proposing it. All numbers in this
+module are estimates. They affect the speed, not the text.
 """
 
 from collections.abc import Sequence
@@ -13,14 +14,17 @@ from unisono.auto.static import SMALL
 from unisono.decoding.policy import View
 from unisono.decoding.proposals import Name
 
-LOOKED_UP = 12  # the most tokens that are looked up at once
-NEAR = 5  # the cost of one more token is a mean over so many, since single numbers of tokens may be cheap or dear
-CLEAR = 0.1  # of the time per token: what another first proposer must gain to be taken
+LOOKED_UP = 12  # the largest number of tokens in one look-up
+NEAR = 5  # the cost of one more token is a mean over NEAR tokens, because single widths may be cheap or expensive
+CLEAR = 0.1  # another first proposer must save this share of the time per token
 
 
 @dataclass(frozen=True)
 class Note:
-    """What the policy keeps of an open proposal: its proposer, and its trust (see `acceptance`); None if not known."""
+    """The facts that the policy keeps about an open proposal: its proposer and its trust. The trust is None if unknown.
+
+    The module `acceptance` defines the trust of a proposal.
+    """
 
     proposer: Name
     trust: object
@@ -31,10 +35,11 @@ def trusts(open: Sequence[Note]) -> list[object]:
 
 
 class Worth:
-    """What proposals of one row are worth while it follows one plan.
+    """Estimates whether proposals for one row are worth their cost while the row follows one plan.
 
     Args:
-        seconds: what a token takes. leads: a member from which alone the law of a position is often known.
+        seconds: the expected seconds per token.
+        leads: a member whose scores alone often determine the law of a position, or None.
     """
 
     def __init__(self, setting: Setting, seconds: float, confidence: Confidence, leads: int | None = None) -> None:
@@ -44,7 +49,7 @@ class Worth:
         self._leads = leads
 
     def first(self, member: int) -> int:
-        """Return which member proposes first: the planned one, unless another needed member is clearly better now."""
+        """Return the member that should propose first: `member`, or another needed member that is clearly better."""
         other = max(self._setting.scorers, key=self._opening)
         if member not in self._setting.needed:
             return member
@@ -52,7 +57,10 @@ class Worth:
         return other if gain > CLEAR * self._seconds else member
 
     def _opening(self, member: int) -> float:
-        """Return the seconds gained if the member scores and proposes first; one that leads may save the others' forwards."""
+        """Return the expected seconds that the row saves if the member scores and proposes first.
+
+        If the member is `leads`, the forwards of the other members may be saved too.
+        """
         saved = self._seconds
         if member == self._leads:
             others = [each for each in self._setting.scorers if each != member]
@@ -60,7 +68,10 @@ class Worth:
         return self._confidence.next(member) * saved - self._cost(member)
 
     def before(self, member: int, view: View) -> int:
-        """Return the member, or a much cheaper needed one that has not scored all proposals and so may propose first."""
+        """Return the member that should propose next: `member`, or a much cheaper needed member.
+
+        The cheaper member is chosen only among members that have not scored all open proposals.
+        """
         if member not in self._setting.needed or member == self._leads:
             return member
         unread = [other for other in self._setting.scorers if view.scored[other] < max(view.open, 1)]
@@ -71,28 +82,29 @@ class Worth:
         return self._setting.scoring(member, 1)
 
     def starts(self, open: Sequence[Note], member: int, trust: object) -> bool:
-        """Return whether the member's next proposal, of this trust, is worth the wider forwards that decide it."""
+        """Return whether a proposal of the member with this trust is worth the wider forwards that decide it."""
         stands = self._confidence.stands(trust, self._setting.rates[member])
         return self._reach(open) * stands * self._seconds > self._widening(member)
 
     def goes_on(self, open: Sequence[Note], member: int, run: int) -> bool:
-        """Return whether another proposal of the member, behind the open ones, is worth its forward.
+        """Return whether another proposal of the member, after the open proposals, is worth its forward.
 
-        It must also be worth more than the next token of a look-up that a run of `run` tokens found; 0 if there is none.
+        If a run of `run` tokens found tokens to look up, the proposal must also be worth more than the first of these
+        tokens. `run` is 0 if nothing was found.
         """
         stands, cost = self._setting.rates[member], self._setting.drafting(member, 1)
-        if not self._setting.odds:  # with odds, the next one may be accepted whatever the member thinks of this one
+        if not self._setting.odds:  # with odds, the trust of one proposal says nothing about the next proposal
             stands = self._confidence.behind(trusts(open), stands)
             cost += self._widening(member)
         gain = stands * self._seconds - cost / self._reach(open)
         return gain >= max(0.0, self._copied(run) if run else 0.0)
 
     def copying(self, run: int) -> bool:
-        """Return whether looking up is worth more than what members would propose in its place."""
+        """Return whether looking up tokens saves more time than proposals of the members at the same positions."""
         return self._copied(run) >= self._drafting() and not self._misleads(run)
 
     def copies(self, open: Sequence[Note], run: int) -> int:
-        """Return how many tokens to look up behind the open proposals, if a run of `run` tokens found them."""
+        """Return the number of tokens to look up after the open proposals, if a run of `run` tokens found them."""
         rate, reach, count = self._confidence.copied(run), self._reach(open), 0
         while count < LOOKED_UP and reach * rate * self._seconds > self._widening():
             reach *= rate
@@ -100,25 +112,28 @@ class Worth:
         return count
 
     def _copied(self, run: int) -> float:
-        """Return the seconds that a looked-up token saves, if all before it are accepted."""
+        """Return the seconds that a looked-up token saves, if all proposals before it are accepted."""
         return self._confidence.copied(run) * self._seconds - self._widening()
 
     def _misleads(self, run: int) -> bool:
-        """Return whether the next member would propose better without looked-up tokens that are probably rejected."""
+        """Return whether looked-up tokens are probably rejected and prevent better proposals of the next member."""
         if len(self._setting.scorers) == 1:
             return False
         own = max(self._confidence.next(member) for member in self._setting.scorers)
         return self._confidence.copied(run) * (1 + own) < own
 
     def _drafting(self) -> float:
-        """Return the seconds that a token of the best drafting member saves, if all before it are accepted."""
+        """Return the seconds that a proposal of the best member saves, if all proposals before it are accepted."""
         gains = [0.0]
         for member, rate in enumerate(self._setting.rates):
             gains.append(rate * self._seconds - self._setting.drafting(member, 1))
         return max(gains)
 
     def _widening(self, proposer: int | None = None) -> float:
-        """Return the seconds that one more proposal adds to the forwards that decide it; its proposer runs none for it."""
+        """Return the seconds that one more proposal adds to the forwards of the members that decide it.
+
+        The proposer runs no such forward.
+        """
         seconds = 0.0
         for member in self._setting.scorers:
             if member != proposer:

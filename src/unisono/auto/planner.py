@@ -1,9 +1,9 @@
-"""Which schedule should be fastest, by closed forms: from what forwards take and how often proposals are accepted.
+"""Choose the schedule with the shortest expected time per token, by closed formulas from times and acceptance rates.
 
-The forms describe a pipeline. In turn i a member scores all open positions, then a block of proposals is made. A block is
-decided n - 1 turns after its own, when all n members have scored it. Each proposal is accepted with its own chance,
-independently of the others. After a rejection the pipeline starts anew; the token drawn there counts too. All times are
-seconds.
+The formulas describe a pipeline. In turn i, a member scores all open positions, and then a block of tokens is proposed.
+With n members, a block is decided n - 1 turns after the turn that proposed it, because then all n members have scored
+it. Each proposal is accepted with its own probability, independently of the other proposals. After a rejection, the
+pipeline starts anew with the token that was drawn there. All times are in seconds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,20 +15,24 @@ from unisono.decoding.schedules import cos, relay, risky, speculative, standard
 
 LENGTHS = (1, 2, 3, 4, 6, 8)
 RISKY = range(7)
-BEYOND = 24  # turns of a pipeline that are counted; few get so far
-MARGIN = 1.03  # how much faster than `standard` a plan must seem to be
+BEYOND = 24  # number of turns of a pipeline that are counted; later turns are rarely reached
+MARGIN = 1.03  # a plan must be expected to be faster than `standard` by this factor
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What plans are judged by.
+    """The times and rates from which plans are computed.
 
-    needed: members that must score every position; others only propose. start: the member that proposes first if another
-    one is not better. forwards: per member, seconds of a forward of 0, 1, ... tokens. turn, draft: seconds outside of
-    forwards that a turn takes, and that each proposal behind its first takes. rates: per member, how often its proposals
-    are accepted. odds: if a member is drawn for each position, the probability of each; `rates` are then those where
-    another member is drawn. rows: how many share a forward if all of them need it. twins: groups of needed members that
-    score together, with the seconds of their common forwards.
+    needed: the members that must score every position. All other members only propose.
+    start: the member that proposes first unless another member is better.
+    forwards: for each member, the seconds of a forward of 0, 1, ... tokens.
+    turn: the seconds that a turn takes outside of forwards.
+    draft: the seconds outside of forwards that each proposal after the first proposal of a turn takes.
+    rates: for each member, the probability that its proposal is accepted. With odds, the probability is for positions
+    at which another member is drawn.
+    odds: if one member is drawn for each position, the probability of each member, else empty.
+    rows: the number of rows that share a forward if all rows need it.
+    twins: groups of needed members that score together, with the seconds of their common forwards.
     """
 
     needed: tuple[int, ...]
@@ -43,7 +47,7 @@ class Setting:
 
     @property
     def scorers(self) -> tuple[int, ...]:
-        """The needed members, but only one of each group of twins: its others score along with it."""
+        """The needed members, with only one member of each group of twins, because twins score together."""
         along = [each for group in self.twins for each in group if each != self._first(group)]
         return tuple(member for member in self.needed if member not in along)
 
@@ -51,16 +55,16 @@ class Setting:
         return self.start if self.start in group else group[0]
 
     def times(self, member: int) -> Sequence[float]:
-        """Return the seconds of a forward of 0, 1, ... tokens in which the member scores, its twins included."""
+        """Return the seconds of a forward of 0, 1, ... tokens in which the member and its twins score."""
         return next((times for group, times in self.twins.items() if member in group), self.forwards[member])
 
     def scoring(self, member: int, tokens: int) -> float:
-        """Return the seconds of a turn in which the member scores so many open positions."""
+        """Return the seconds of a turn in which the member scores `tokens` open positions."""
         times = self.times(member)
         return self.turn + times[min(tokens, len(times) - 1)]
 
     def drafting(self, member: int, tokens: int) -> float:
-        """Return the seconds of so many more proposals of a member that has scored all open positions."""
+        """Return the seconds of `tokens` more proposals of a member that has scored all open positions."""
         return tokens * (self.forwards[member][1] + self.draft)
 
     def standard(self) -> float:
@@ -70,16 +74,20 @@ class Setting:
         return sum(self.scoring(member, 1) for member in self.scorers)
 
     def share(self) -> float:
-        """Return the share of rows that a forward serves if every row waits for the member that is drawn for it.
+        """Return the share of rows that a forward serves if each row waits for the member that is drawn for it.
 
-        The largest group of rows is served, and spreads over all members again: 2 / (n + 1) of n equally likely members.
+        A forward serves the largest group of rows. These rows then spread over all members again. For n members with
+        equal probabilities, the share is 2 / (n + 1).
         """
         return max(1 / self.rows, 2 / (1 + sum(odd > 0 for odd in self.odds)))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A schedule, the seconds per token that it should take, and the member that proposes first; None for the default."""
+    """A schedule, its expected seconds per token, and the member that proposes first.
+
+    If `start` is None, the default proposer proposes first.
+    """
 
     schedule: Schedule
     seconds: float
@@ -90,7 +98,10 @@ class Plan:
 
 
 def best(setting: Setting) -> Plan:
-    """Return the fastest plan; `standard` unless another one is clearly faster."""
+    """Return the plan with the fewest expected seconds per token.
+
+    Without odds, return `standard` unless a plan is clearly faster.
+    """
     if setting.odds:
         return min(_drawing(setting), key=lambda plan: plan.seconds)
     plain = Plan(standard(), setting.standard())
@@ -100,7 +111,10 @@ def best(setting: Setting) -> Plan:
 
 
 def _alternating(setting: Setting) -> Iterator[Plan]:
-    """Yield plans of `cos` with the best draft length of each member; of two members, either may begin."""
+    """Yield plans of `cos` with the best draft length of each member.
+
+    With two members, yield one plan for each first proposer.
+    """
     if len(setting.scorers) < 2:
         return
     members = sorted(setting.scorers, key=lambda member: setting.times(member)[1])
@@ -111,13 +125,13 @@ def _alternating(setting: Setting) -> Iterator[Plan]:
             choices = [[*lengths[:member], length, *lengths[member + 1 :]] for length in LENGTHS]
             lengths = min(choices, key=lambda each: alternating(setting, start, each))
         seconds = alternating(setting, start, lengths)
-        # Equally good members keep the row's own order, in which the rows of a batch stay in step
+        # Equally good members keep the row's own order, which keeps the rows of a batch in step
         own = start == setting.start
         yield Plan(cos(*lengths), seconds * (1 if own or start == usual else MARGIN), None if own else start)
 
 
 def _drafting(setting: Setting) -> Iterator[Plan]:
-    """Yield plans in which a member that is not needed drafts: once per round, or ahead of each needed member."""
+    """Yield plans in which a member that is not needed drafts, once per round or before each needed member."""
     for member in range(len(setting.forwards)):
         if member not in setting.needed:
             for length in LENGTHS:
@@ -127,7 +141,10 @@ def _drafting(setting: Setting) -> Iterator[Plan]:
 
 
 def _drawing(setting: Setting) -> Iterator[Plan]:
-    """Yield plans of `risky` with any member as proposer; for several rows also `cos`, which keeps them in step."""
+    """Yield plans of `risky` for each possible proposer.
+
+    For several rows, also yield `cos`, which keeps the rows in step.
+    """
     for member in range(len(setting.forwards)):
         odd = setting.odds[member] if member < len(setting.odds) else 0.0
         for length in RISKY if odd < 1 and setting.rows == 1 else [0]:
@@ -139,7 +156,10 @@ def _drawing(setting: Setting) -> Iterator[Plan]:
 
 
 def alternating(setting: Setting, start: int, lengths: Sequence[int]) -> float:
-    """Return the seconds per token of `cos`, if the member `start` begins."""
+    """Return the seconds per token of `cos` if the member `start` proposes first.
+
+    `lengths` has the draft length of each member.
+    """
     order = [start, *(member for member in setting.scorers if member != start)]
     scores, makes, chains = [], [], []
     open = 0
@@ -153,7 +173,7 @@ def alternating(setting: Setting, start: int, lengths: Sequence[int]) -> float:
 
 
 def relayed(setting: Setting, helper: int, length: int) -> float:
-    """Return the seconds per token if a helper drafts behind the proposal of each member."""
+    """Return the seconds per token of `relay`: the helper drafts `length` tokens after each member's proposal."""
     order, ahead = setting.scorers, [setting.rates[helper]] * length
     draft = setting.scoring(helper, 2) + setting.drafting(helper, length - 1)
     turns = list(islice(cycle(order), BEYOND))
@@ -165,18 +185,24 @@ def relayed(setting: Setting, helper: int, length: int) -> float:
 
 
 def drafted(setting: Setting, helper: int, length: int) -> float:
-    """Return the seconds per token of `speculative`, if the helper need not score behind its draft."""
+    """Return the seconds per token of `speculative`, in which the helper drafts `length` tokens.
+
+    The formula assumes that the helper does not score the token after its draft.
+    """
     draft = setting.scoring(helper, 2) + setting.drafting(helper, length - 1)
     seconds = draft + sum(setting.scoring(member, length + 1) for member in setting.scorers)
     return seconds / powers(setting.rates[helper], length + 1)
 
 
 def drawn(setting: Setting, proposer: int, odd: float, length: int) -> float:
-    """Return the seconds per token of `risky`: a block ends just before a position that another member is drawn for."""
+    """Return the seconds per token of `risky:length`.
+
+    A block ends before a position for which another member is drawn.
+    """
     if length == 0:
         return setting.standard()
     share, rate = 1 - odd, setting.rates[proposer]
-    certain = (length + 1) * odd / share  # positions in a block that the proposer is drawn for
+    certain = (length + 1) * odd / share  # expected number of positions in a block for which the proposer is drawn
     width = 1 + round(length + certain)
     checks = 0.0
     for member, other in enumerate(setting.odds):
@@ -189,9 +215,14 @@ def drawn(setting: Setting, proposer: int, odd: float, length: int) -> float:
 def _pipeline(
     scores: Sequence[float], makes: Sequence[float], chains: Sequence[Sequence[float]], members: int
 ) -> float:
-    """Return the seconds per token, if turn i scores and then proposes, and turn i + members - 1 decides block i.
+    """Return the seconds per token of a pipeline. Turn i scores and then proposes block i.
 
-    scores, makes: seconds per turn. chains: per block, the chance that each of its proposals is accepted.
+    Block i is decided by turn i + members - 1.
+
+    Args:
+        scores: for each turn, the seconds for scoring.
+        makes: for each turn, the seconds for proposing.
+        chains: for each block, the probability that each of its proposals is accepted.
     """
     seconds, tokens, chance = sum(scores[: members - 1]) + sum(makes[: members - 1]), 0.0, 1.0
     for score, make, chain in zip(scores[members - 1 :], makes[members - 1 :], chains, strict=False):
@@ -206,5 +237,9 @@ def _pipeline(
 
 
 def powers(rate: float, count: int) -> float:
-    """Return 1 + a + ... + a^(count - 1): the tokens of a draft of count - 1 proposals and the one behind them."""
+    """Return 1 + a + ... + a^(count - 1), where a is `rate`.
+
+    This is the expected number of tokens from a draft of count - 1 proposals, including the token after the accepted
+    ones.
+    """
     return sum(rate**power for power in range(count))

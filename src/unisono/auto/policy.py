@@ -1,7 +1,7 @@
-"""The schedule `auto`, one per ensemble, and the policy of one row, which decides again as the text changes.
+"""The schedule `auto`, which all rows of an ensemble share, and its policy for one row.
 
-The policy looks at times, at what is committed, and at proposals that stay proposals. So it changes only who runs next and
-how far ahead tokens are proposed, not the law of the text.
+The policy uses measured times, committed tokens, and proposals that are not decided. It only chooses the members that
+run next and the number of proposed tokens. It does not change the law of the text.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -18,21 +18,22 @@ from unisono.decoding.proposals import FORCED, Name, Proposal
 from unisono.decoding.schedules import LOOKUP
 from unisono.transfer import on_host
 
-MOST_KINDS = 256  # kinds of requests whose rates are kept apart
-WIDEST = 16  # tokens per row of the forwards that plans are judged by
-FAR = 16  # the most tokens of one draft of a row alone; `goes_on` ends it where its member is unsure
-STRETCH = 2  # tokens of a draft beyond the plan, if several rows run or members are drawn
-EVERY = 4  # rounds between two measurements of how far members agree
-FEW = 5  # positions: to compare members with so many targets takes next to no time
-PATIENCE = 32  # the most rounds between two plans
-LOOK = 10  # times what a turn takes outside of forwards: a forward so long hides the time that measuring takes
+MOST_KINDS = 256  # the largest number of kinds of requests with separate rates
+WIDEST = 16  # the most tokens per row of the forwards that plans are computed for
+FAR = 16  # the most tokens of a draft if one row runs; `goes_on` ends the draft where its member is unsure
+STRETCH = 2  # tokens that a draft adds to the plan's length, if several rows run or members are drawn
+EVERY = 4  # rounds between two comparisons of members
+FEW = 5  # positions; comparing members at no more positions takes almost no time
+PATIENCE = 32  # the largest number of rounds between two plans
+LOOK = 10  # comparing is cheap if each forward takes LOOK times as long as a turn takes outside of forwards
 
 
 class Auto(Schedule):
-    """Holds what rows share: measured times, rates of acceptance, and the plans of the present step.
+    """Holds the data that rows share: measured times, acceptance rates, and the plans for the current step.
 
     Args:
-        parameters: how many weights each member has. twins: groups of members that share weights.
+        parameters: the number of weights of each member.
+        twins: groups of members that share weights.
     """
 
     hears = (StepBegan, Forward, StepEnded)
@@ -40,7 +41,7 @@ class Auto(Schedule):
     def __init__(self, parameters: Sequence[int], twins: Sequence[tuple[int, ...]] = ()) -> None:
         super().__init__("auto")
         self.costs, self.twins = Costs(parameters, twins), twins
-        self.rows = 1  # how many run now
+        self.rows = 1  # the number of rows that run now
         self._rates: dict[Hashable, Rates] = {}
         self._plans: dict[Hashable, tuple[Setting, Plan]] = {}
 
@@ -58,15 +59,18 @@ class Auto(Schedule):
                 self.costs.add_step(event.outside, event.drafted)
 
     def rates(self, kind: Hashable, first: Callable[[Hashable], float]) -> Rates:
-        """Return the rates that requests of a kind share; `first` gives the starting value of each rate by its name."""
+        """Return the rates that requests of a kind share.
+
+        `first` maps the name of a rate to the rate's starting value.
+        """
         while kind not in self._rates and len(self._rates) >= MOST_KINDS:
             del self._rates[next(iter(self._rates))]
         return self._rates.setdefault(kind, Rates(first))
 
     def shared(self, kind: Hashable, make: Callable[[], tuple[Setting, Plan]]) -> tuple[Setting, Plan]:
-        """Return the plan that `make` makes; in one step, rows of a kind share it, so that they stay in step.
+        """Return a plan. In one step, all rows of a kind share one plan from `make`, so that their turns are alike.
 
-        A row that runs alone always makes its own.
+        If only one row runs, each call makes a new plan.
         """
         if self.rows == 1:
             return make()
@@ -76,10 +80,10 @@ class Auto(Schedule):
 
 
 class AutoPolicy(Policy):
-    """Decides for one row by what its ensemble has measured.
+    """Decides for one row which members run and propose next, from the measurements of its ensemble.
 
     Args:
-        choose: returns the plan to follow.
+        choose: a function that returns the plan to follow.
     """
 
     hears = (Proposed, Measured, Accepted, Replaced, Drawn)
@@ -94,20 +98,20 @@ class AutoPolicy(Policy):
         self.confidence = Confidence(Rates(first, auto.rates(self._kind, first)), coupled)
         self._rounds = self._next = 0
         self._rows = 1
-        self._often = False  # whether measuring takes next to no time
-        self._drafts = False  # whether the present turn may propose several tokens
-        self._reads = False  # whether the member of the present turn has positions to score
-        self._looks = False  # whether the present turn may look up tokens
-        self._faded = False  # whether look-ups were not worth it in the present turn
+        self._often = False  # whether comparing members takes almost no time
+        self._drafts = False  # whether the current turn may propose several tokens
+        self._reads = False  # whether the member of the current turn has positions to score
+        self._looks = False  # whether the current turn may look up tokens
+        self._faded = False  # whether a look-up was not worth its cost in the current turn
         self._plan: Plan | None = None
         self._worth: Worth | None = None
         self._position = 0  # the first open position
-        self._open: list[Note] = []  # of the open proposals
-        self._accepted: list[Note] = []  # of the proposals that were accepted since the present turn began
-        self._measured = False  # whether members were compared in the present settling
-        self._drawn: dict[int, int] = {}  # by position, the member drawn for it, as far as that is known
-        self._trust: object = None  # of the member's proposal that was asked about last
-        self._run = 0  # the run that found the last look-up
+        self._open: list[Note] = []  # one note per open proposal
+        self._accepted: list[Note] = []  # one note per proposal that was accepted since the current turn began
+        self._measured = False  # whether members were compared in the current verification
+        self._drawn: dict[int, int] = {}  # the drawn member by position, for the positions where it is known
+        self._trust: object = None  # the trust that the last call of `draws` found
+        self._run = 0  # length of the run that found the last look-up
         self._devices: set[Name] = set()  # proposers whose laws are not on the host
 
     @property
@@ -116,13 +120,13 @@ class AutoPolicy(Policy):
 
     def turn(self, view: View) -> Turn:
         self._begin(view)
-        crowded = 4 * abs(self._auto.rows - self._rows) > self._rows  # or emptied, since the plan was made
+        crowded = 4 * abs(self._auto.rows - self._rows) > self._rows  # or much emptier since the plan was made
         if self._plan is None or self._worth is None or self._rounds >= self._next or crowded:
             self._plan, self._worth = self._decide(len(view.scored))
         self._rounds += 1
         turn = self._further(self._plan.turn(view), view, self._worth)
         self._drafts, self._reads = _length(turn) > 1, view.scored[turn.members[0]] <= view.open
-        # A block of `risky` ends where the next token is drawn without a proposal; look-ups there would be in its way
+        # A block of `risky` ends where the next token is drawn without a proposal, so no tokens are looked up there
         blocks = self._request.odds and self._plan.schedule.name != "risky:0"
         self._looks = self._request.verification != "block" and not blocks and len(turn.members) == 1
         return replace(turn, drafts=(*turn.drafts, (LOOKUP, LOOKED_UP))) if self._looks else turn
@@ -133,16 +137,16 @@ class AutoPolicy(Policy):
         self._faded = self._measured = False
 
     def _further(self, turn: Turn, view: View, worth: Worth) -> Turn:
-        """Return the turn with a longer draft, which ends where its member is unsure, or with a better member."""
+        """Return the turn with a longer draft, which `goes_on` may end early, or with a better member."""
         if not turn.drafts:
             return turn
         (member,), length = turn.members, _length(turn)
         stretched = length + STRETCH * (length > 1)
         if self._request.odds:
             return _drafting(member, stretched)
-        if view.open == 0 and any(view.scored):  # the member that scored the position proposed nothing
+        if view.open == 0 and any(view.scored):  # the last member scored the position and proposed nothing
             member = view.least_scored()
-        if self._rows > 1:  # a long draft of one row would hold up the others
+        if self._rows > 1:  # all rows would wait for a long draft of one row
             return _drafting(member, stretched)
         return _drafting(worth.before(member, view) if any(view.scored) else worth.first(member), FAR)
 
@@ -170,13 +174,13 @@ class AutoPolicy(Policy):
         return setting, self._choose(setting)
 
     def _together(self) -> list[tuple[int, ...]]:
-        """Return the groups of twins that a position needs together: none where one member is drawn for it."""
+        """Return the groups of twins that a position needs together. The result is empty if members are drawn."""
         needed = () if self._request.odds else self._request.needed
         groups = [tuple(member for member in group if member in needed) for group in self._auto.twins]
         return [group for group in groups if len(group) > 1]
 
     def draws(self, open: Sequence[Proposal], proposer: Name, scores: MemberLaws) -> bool:
-        """A turn that does nothing but propose always proposes."""
+        """Return whether the next proposal is worth deciding. Return True if the turn has no positions to score."""
         if isinstance(proposer, str):
             return True
         if self._drawn.get(self._position + len(open)) == proposer:
@@ -188,7 +192,10 @@ class AutoPolicy(Policy):
         return self._worth.starts(self._open, proposer, self._trust)
 
     def _trust_in(self, member: int, scores: MemberLaws) -> object:
-        """Return the trust of the member's next proposal; None if the answer would have to wait for a device."""
+        """Return the trust of the member's next proposal. The trust is the name of an acceptance estimate.
+
+        Return None if the law is on a device, because the policy does not wait for devices.
+        """
         if not self._drafts or member in self._devices:
             return None
         law = scores.raw if self._greedy else scores.law
@@ -206,9 +213,9 @@ class AutoPolicy(Policy):
         return goes_on
 
     def _found(self, open: Sequence[Proposal]) -> int:
-        """Return the run that finds tokens worth looking up behind the open proposals; 0 if there are none.
+        """Return the length of the run that finds tokens worth looking up after the open proposals, or 0.
 
-        Tokens on a device are not waited for.
+        Return 0 without waiting if tokens are still on a device.
         """
         tokens = [proposal.token for proposal in open if isinstance(proposal.token, int)]
         if not self._looks or len(tokens) < len(open):
@@ -229,8 +236,11 @@ class AutoPolicy(Policy):
         return 0
 
     def measures(self, positions: int) -> bool:
-        """Members are compared every few rounds, and in every round where that takes next to no time."""
-        often = self._often and self._request.plain and positions <= FEW  # an edit of a user may take any time
+        """Return whether to compare members in this round.
+
+        The policy compares members every few rounds, or in every round if comparing takes almost no time.
+        """
+        often = self._often and self._request.plain and positions <= FEW  # a user-defined edit may take long
         return often or self._rounds < EVERY or self._rounds % (EVERY * min(self._rows, EVERY)) == 0
 
     def observe(self, event: Any) -> None:
@@ -256,7 +266,7 @@ class AutoPolicy(Policy):
         return {LOOKUP: ("lookup", self._run), FORCED: SURE}.get(proposer)
 
     def _learn(self, event: Measured) -> None:
-        """Learn from the positions where the member's proposal would not have been accepted in any case."""
+        """Learn from the compared positions, except those where the member's proposal would be accepted in any case."""
         pairs = enumerate(zip(event.overlaps, event.surest, strict=True), event.first)
         compared = [(position, pair) for position, pair in pairs if self._drawn.get(position) != event.member]
         for position, (overlap, surest) in compared:
@@ -265,17 +275,17 @@ class AutoPolicy(Policy):
             self.confidence.unseen(event.member)
 
     def _decided(self, accepted: bool) -> None:
-        """Learn how the first open proposal was decided."""
+        """Learn whether the first open proposal was accepted."""
         self._accepted.append(self._open.pop(0))
         self.confidence.decided(trusts(self._accepted), accepted, self._measured)
         self._position += 1
 
     def _replaced(self, position: int) -> None:
-        """A token that was not proposed was committed: all open proposals are void."""
+        """Forget all open proposals, because a token that was not proposed was committed at `position`."""
         self._open.clear()
         self._accepted.clear()
         self._position, self._measured = position + 1, False
-        if not self._request.odds:  # odds that read the text
+        if not self._request.odds:  # later draws may depend on the text
             self._drawn.clear()
 
 

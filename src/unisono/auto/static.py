@@ -1,24 +1,32 @@
-"""The schedule that should be fastest by the members' sizes, before anything is measured."""
+"""The schedule with the shortest expected time, computed from the sizes of the members without any measurement."""
 
 from collections.abc import Sequence
 
 from unisono.decoding.policy import Schedule
 from unisono.decoding.schedules import cos, risky, speculative, standard
 
-SMALL = 0.4  # of the largest member's parameters
-NEARLY_ALL = 0.9  # of the law
-CHEAPEST = 0.1  # of the others' time per token: the least time that the smallest member is taken to need
-AGREEMENT = 0.7  # of two members, before anything is known of them
+SMALL = 0.4  # share of the largest member's parameters
+NEARLY_ALL = 0.9  # share of the law
+CHEAPEST = 0.1  # the least assumed time of the smallest member, as a share of the time of a check
+AGREEMENT = 0.7  # acceptance of a risky proposal, before any measurement
 MOST_RISKY = 4
 
 
 def automatic(parameters: Sequence[int], needed: Sequence[int], weights: Sequence[float] = ()) -> Schedule:
-    """Return the schedule that should be fastest for members of these sizes.
+    """Return the schedule with the shortest expected time for members of these sizes.
 
-    It is `cos`, since one draft token per member is never slower than `standard` for two members (CoS, theory). A member
-    whose law is nearly the target (the expert of a contrastive pair) drafts two tokens, since they are mostly accepted.
-    Otherwise a member of at most `SMALL` times the size of the largest drafts four tokens. If the law needs one member
-    only, a small one drafts for it, or it decodes alone.
+    The result is `cos` if the law needs several members. For two members, `cos` with one draft token per member is
+    never slower than `standard` (CoS, theory). If the law is nearly the law of one member, as for the expert of a
+    contrastive pair, this member drafts two tokens, because most of them are accepted. Otherwise, members of at most
+    `SMALL` times the largest size draft four tokens.
+
+    If the law needs one member only, a small other member drafts for it. Without a small other member, the needed
+    member decodes alone.
+
+    Args:
+        parameters: the number of weights of each member.
+        needed: the members that the law needs.
+        weights: the weight of each member in the law, or empty if unknown.
     """
     if len(needed) == 1:
         others = [size for member, size in enumerate(parameters) if member != needed[0]]
@@ -31,10 +39,13 @@ def automatic(parameters: Sequence[int], needed: Sequence[int], weights: Sequenc
 
 
 def drafting_ahead(parameters: Sequence[int], odds: Sequence[float]) -> Schedule:
-    """Return the `risky` schedule that gives the most tokens per time, by its closed form.
+    """Return the schedule `risky:k` with the most tokens per second, by its closed formula.
 
-    A share s of the positions is risky, a is the agreement, and a token of the proposer costs c times a check. Then a block of
-    k risky tokens gives `(1 - a^(k+1)) / (s (1 - a))` tokens at a cost of `1 + c ((k + 1) (1 - s) / s + k)`.
+    s is the share of positions that are risky. a is the probability that a risky proposal is accepted. c is the time of
+    one token of the proposer, divided by the time of one check. For a block of k risky tokens, the formula is:
+
+    tokens: (1 - a^(k+1)) / (s (1 - a))
+    cost:   1 + c ((k + 1) (1 - s) / s + k)
     """
     proposer = min(range(len(odds)), key=lambda member: (parameters[member], -odds[member], member))
     share = 1 - odds[proposer]

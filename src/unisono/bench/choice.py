@@ -1,4 +1,4 @@
-"""One way to decode a case: a schedule, with an optional verification and combination."""
+"""One way to decode a case: a schedule, with an optional verification and an optional combination."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,9 +12,10 @@ PEER = "transformers:"
 
 @dataclass(frozen=True)
 class Choice:
-    """`SCHEDULE [VERIFICATION] [COMBINATION]`, as in `cos:1,6 block` or `risky:2 drawn:0.5,0.5`.
+    """One way to decode, written `SCHEDULE [VERIFICATION] [COMBINATION]`, as in `cos:1,6 block`.
 
-    None keeps the value of the case. `transformers:...` is a peer: see `peers`.
+    If the verification or the combination is None, the choice uses the value of the case. A schedule `transformers:...`
+    decodes with another library, as the module `peers` describes.
     """
 
     schedule: str
@@ -23,7 +24,10 @@ class Choice:
 
     @classmethod
     def parse(cls, text: object) -> "Choice":
-        """Return the choice that a user wrote; raise ConfigurationError if `text` has another form."""
+        """Return the choice that a text describes.
+
+        Raise ConfigurationError if `text` does not have the form of a choice.
+        """
         words = text.split() if isinstance(text, str) else []
         rules = [word for word in words[1:] if word in ("auto", *VERIFICATIONS)]
         combinations = [word for word in words[1:] if word not in rules]
@@ -35,15 +39,15 @@ class Choice:
 
     @property
     def peer(self) -> bool:
-        """Return whether another library decodes."""
+        """Whether another library decodes."""
         return self.schedule.startswith(PEER)
 
     @property
     def label(self) -> str:
-        """Return the choice as a user writes it."""
+        """The choice in the form that `parse` accepts."""
         return " ".join(filter(None, (self.schedule, self.verification, self.combine)))
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """Return the options of `Ensemble.generate` that replace those of the case."""
+        """The options of `Ensemble.generate` that replace the options of the case."""
         return {key: value for key, value in asdict(self).items() if value is not None}

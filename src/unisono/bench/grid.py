@@ -1,4 +1,4 @@
-"""A grid lists the collaborations to measure, their prompts and their schedules. It is read from YAML, also for presets.
+"""A grid lists collaborations to measure, with their prompts and schedules. Grids and presets are YAML files.
 
 tokens: 64
 repeats: 2
@@ -8,8 +8,8 @@ cells:
     temperature: [0, 1]
     schedule: [auto, "cos:1,6 block"]
 
-The lists `combine`, `temperature`, `verification`, `rows` and `prompts` are dimensions: each combination of their values is
-one case. The choices of one case run interleaved with `standard`.
+The options `combine`, `temperature`, `verification`, `rows` and `prompts` may be lists. Each combination of their
+values is one case. The runs of all choices of one case alternate with runs of `standard`.
 """
 
 import itertools
@@ -28,12 +28,18 @@ LISTS = ("members", "schedule", "fixed", "peers")
 
 @dataclass(frozen=True)
 class Case:
-    """One collaboration, measured on one kind of prompts with one number of rows.
+    """One collaboration, measured with one kind of prompts and one number of rows.
 
-    schedule: choices to compare with `standard`. fixed: choices of which only the fastest is compared; it is picked in a
-    separate stage. peers: decoding methods of other libraries. count: number of prompts. rows: prompts that run at the
-    same time. bars: wanted speed-ups of choices. beside: speed-ups that others report. plot: name of the curve that the
-    case belongs to. quality: whether bits per byte are measured too. timeline: a choice whose timeline is recorded.
+    schedule: the choices to compare with `standard`.
+    fixed: more choices. A separate stage finds the fastest of these choices, and only the fastest one is compared.
+    peers: decoding methods of other libraries.
+    rows: the number of prompts that run at the same time.
+    count: the number of prompts.
+    bars: for some choices, the speed-up that is the goal.
+    beside: speed-ups from other reports.
+    plot: the name of the curve that the case belongs to.
+    quality: whether bits per byte are measured too.
+    timeline: a choice for which the timeline of one run is recorded.
     """
 
     members: tuple[str, ...]
@@ -76,12 +82,12 @@ class Case:
         return ", ".join(parts)
 
     def choices(self) -> tuple[list[Choice], list[Choice]]:
-        """Return the choices to compare, the baseline first, and the fixed choices to pick from."""
+        """Return the choices to compare, with the baseline first, and the fixed choices."""
         asked = [BASELINE, *self.schedule, *self.peers]
         return [Choice.parse(each) for each in dict.fromkeys(asked)], [Choice.parse(each) for each in self.fixed]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return the fields as plain values for JSON."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
@@ -89,12 +95,12 @@ PRESETS = Path(__file__).parent / "presets"
 
 
 def presets() -> list[str]:
-    """Return the names of the grids in the package."""
+    """Return the names of the grids that the package contains."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def preset(name: str) -> list[Case]:
-    """Return the cases of a grid in the package; raise ConfigurationError if there is no preset of this name."""
+    """Return the cases of a grid that the package contains. Raise ConfigurationError if no preset has this name."""
     require_known("preset", [name], presets())
     return read(PRESETS / f"{name}.yaml")
 
@@ -103,13 +109,18 @@ def read(path: Path) -> list[Case]:
     """Return the cases of a grid in a YAML file.
 
     Raises:
-        ConfigurationError: the file cannot be read, has an unknown key or a wrong value, or has two cases of one name.
+        ConfigurationError: the file cannot be read, has an unknown key or a wrong value, or has two cases of the same
+            name.
     """
     return cases(read_mapping(path), str(path))
 
 
 def cases(content: Any, where: str = "grid") -> list[Case]:
-    """Return the cases of a grid in a mapping. Keys beside `cells` are defaults for all cells. Raises as `read`."""
+    """Return the cases of a grid in a mapping. All keys except `cells` are default values for all cells.
+
+    Raises:
+        ConfigurationError: the mapping has an unknown key or a wrong value, or has two cases of the same name.
+    """
     if not isinstance(content, Mapping) or not isinstance(content.get("cells"), list) or not content["cells"]:
         raise ConfigurationError(f"{where}: a grid needs a list of cells, as in cells: [{{members: [...]}}]")
     common = {key: value for key, value in content.items() if key != "cells"}

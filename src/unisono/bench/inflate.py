@@ -1,8 +1,10 @@
-"""Enlarge a Llama without changing its law, to measure real acceptance rates at the cost of a larger model.
+"""Enlarge a Llama without changing its law.
 
-Hidden states are padded with zeros from size h to H. This multiplies the mean square in RMSNorm by h / H, so its weight is
-multiplied by sqrt(h / H) and its epsilon by h / H. The outputs of new heads, MLP columns and layers are zero. The logits are
-equal to those of the small model up to rounding.
+With enlarged models, acceptance rates are real, and forwards cost as much as those of a larger model.
+
+Hidden states are padded with zeros from size h to H. This multiplies the mean square in RMSNorm by h / H. To
+compensate, the weight of RMSNorm is multiplied by sqrt(h / H), and its epsilon by h / H. New heads, new MLP columns and
+new layers have the output zero. So the logits equal those of the small model up to rounding.
 """
 
 import copy
@@ -16,14 +18,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 def inflate(
     model: PreTrainedModel, hidden: int = 768, layers: int = 12, intermediate: int = 2048, seed: int = 0
 ) -> LlamaForCausalLM:
-    """Return a Llama of the given size (88M parameters by default) with the logits of `model`.
+    """Return a Llama of the given size that has the logits of `model`. By default it has 88M parameters.
 
     Args:
-        model: a Llama with tied embeddings and as many key-value heads as heads. No size may exceed the given one.
-        seed: for weights without effect on the logits: queries, keys and gates of the new layers.
+        model: a Llama with tied embeddings and with equal numbers of heads and key-value heads.
+        seed: the seed for weights without effect on the logits: the queries, keys and gates of the new layers.
 
     Raises:
-        ValueError: a size of `model` is larger than the given one.
+        ValueError: `model` is larger than the given size.
     """
     old = model.config
     if old.hidden_size > hidden or old.num_hidden_layers > layers or old.intermediate_size > intermediate:

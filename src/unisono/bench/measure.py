@@ -1,8 +1,8 @@
-"""Measure choices side by side on the same prompts.
+"""Measure several choices on the same prompts and compare their speed with the speed of the baseline.
 
-The speed of a machine changes during a measurement, so absolute times are not compared. For each prompt and repeat, every
-choice runs once, in rotating order. A speed-up is the ratio of tokens per second to the baseline's run of the same prompt
-and repeat.
+The speed of a machine changes during a measurement, so absolute times are not compared. For each prompt and repeat,
+every choice runs once. The order of the choices rotates. A speed-up is the tokens per second of a run, divided by the
+tokens per second of the baseline for the same prompt and repeat.
 """
 
 import statistics
@@ -20,17 +20,20 @@ from unisono.ensemble import Ensemble
 from unisono.params import SamplingParams
 
 RESAMPLES = 4000
-LEVEL = 0.05  # share of the resamples that is below the lower bound
+LEVEL = 0.05  # the share of the resamples that are below the lower bound
 WARM = 8  # tokens of the warm-up run
 
 
 @dataclass(frozen=True)
 class Run:
-    """One timed call.
+    """One timed call of `generate`.
 
-    group: index of the group of prompts that ran together. names: combination, schedule and verification of the call.
-    decided, accepted: numbers of proposals. forwards, busy: forwards and their seconds per member; empty for a peer.
-    plans: number of turns by the plan that `auto` followed.
+    choice: the label of the choice.
+    group: the index of the group of prompts that ran together.
+    names: the names of the combination, the schedule and the verification.
+    decided, accepted: the numbers of decided and of accepted proposals.
+    forwards, busy: the number of forwards of each member and their seconds. Empty if another library decoded.
+    plans: for each plan that `auto` followed, the number of turns.
     """
 
     choice: str
@@ -54,11 +57,18 @@ class Run:
 class Cell:
     """The result for one choice.
 
-    speedup: median over prompts of the median over repeats. low: its lower 95% bound. speedups: one per prompt.
-    acceptance: accepted over decided proposals of all runs. acceptances: of each run that decided proposals. forwards: per
-    member and token. cost: time of one forward of the default proposer over one of the other member; None unless two
-    members ran. predicted: the CoS paper's formula. replayed: from `replay`. uses: the names of the call. plans: shares of
-    turns by the plan that `auto` followed, largest first.
+    speedup: the median over prompts of the median over repeats.
+    low: the lower 95% bound of `speedup`.
+    speedups: for each prompt, the median over repeats.
+    acceptance: accepted proposals divided by decided proposals, over all runs.
+    acceptances: the acceptance of each run that decided proposals.
+    forwards: for each member, the number of forwards per token.
+    cost: the time of one forward of the default proposer, divided by that of the other member. None unless two members
+    ran.
+    predicted: the speed-up by the formula of the CoS paper.
+    replayed: the speed-up that the module `replay` predicts.
+    uses: the names of the combination, the schedule and the verification.
+    plans: for each plan that `auto` followed, its share of the turns. The largest share comes first.
     """
 
     schedule: str
@@ -88,7 +98,7 @@ def measure(
     """Yield a `Run` for each choice, group of prompts and repeat that is not in `done`."""
     known = {(run.choice, run.group, run.repeat) for run in done}
     warm = replace(params, max_tokens=min(WARM, params.max_tokens))
-    for choice in choices:  # fills caches, starts thread pools
+    for choice in choices:  # the warm-up fills caches and starts thread pools
         _run(ensemble, groups[0], warm, choice, overrides)
     for repeat in range(repeats):
         for index, group in enumerate(groups):
@@ -103,7 +113,7 @@ def measure(
 def _run(
     ensemble: Ensemble, group: Sequence[Any], params: SamplingParams, choice: Choice, overrides: Mapping[str, Any]
 ) -> Run:
-    """Return one timed run, without its choice, group and repeat."""
+    """Return one timed run. The caller must set its choice, group and repeat."""
     if choice.peer:
         tokens, seconds = peers.generate(choice.schedule, ensemble, group, params)
         return Run("", 0, 0, tokens, seconds, {"schedule": choice.schedule})
@@ -123,7 +133,7 @@ def _run(
 
 
 def cells(runs: Sequence[Run], choices: Sequence[Choice], proposer: int) -> list[Cell]:
-    """Return one cell per choice, in the order of the choices, from the runs of all choices."""
+    """Return one cell per choice, in the order of `choices`. `runs` has the runs of all choices."""
     baseline = [run for run in runs if run.choice == BASELINE]
     return [_cell([run for run in runs if run.choice == choice.label], baseline, proposer) for choice in choices]
 
@@ -150,7 +160,7 @@ def _cell(runs: Sequence[Run], baseline: Sequence[Run], proposer: int) -> Cell:
 
 
 def ratios(runs: Sequence[Run], others: Sequence[Run]) -> list[list[float]]:
-    """Return for each prompt, one value per repeat, the speed of `runs` over the speed of `others`."""
+    """Return, for each group of prompts, one ratio per repeat: the speed of `runs` over the speed of `others`."""
     beside = {(run.group, run.repeat): run.speed for run in others}
     groups: dict[int, list[float]] = {}
     for run in runs:
@@ -164,7 +174,7 @@ def middle(values: Sequence[Sequence[float]]) -> float:
 
 
 def lower_bound(values: Sequence[Sequence[float]], seed: int = 0) -> float:
-    """Return the bound that `middle` exceeds in 95% of the resamples of prompts and of their repeats."""
+    """Return the number that `middle` exceeds in 95% of the resamples. A resample draws prompts and their repeats."""
     generator = np.random.default_rng(seed)
     table = np.array([list(each[: min(map(len, values))]) for each in values])
     prompts = generator.integers(len(table), size=(RESAMPLES, len(table), 1))
@@ -174,7 +184,7 @@ def lower_bound(values: Sequence[Sequence[float]], seed: int = 0) -> float:
 
 
 def _cost(runs: Sequence[Run], proposer: int) -> float | None:
-    """Return the median over `standard` runs of the proposer's mean forward time over the other member's.
+    """Return the mean forward time of the proposer, divided by that of the other member, as the median over the runs.
 
     Return None unless exactly two members ran in each run.
     """

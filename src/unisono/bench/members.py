@@ -1,4 +1,4 @@
-"""Members for measurements: the usual ones, and enlarged bundled models such as `zoo:NAME@90M`."""
+"""Members for measurements. A member may also be an enlarged bundled model, such as `zoo:NAME@90M`."""
 
 import functools
 from collections.abc import Sequence
@@ -16,17 +16,18 @@ from unisono.members.hf.load import without_progress_bar
 from unisono.members.hf.options import DTYPES
 from unisono.members.source import ZOO
 
-SIZES = {"90M": {"hidden": 768, "layers": 12, "intermediate": 2048}}  # the sizes of GPT-2 small
+SIZES = {"90M": {"hidden": 768, "layers": 12, "intermediate": 2048}}  # as in GPT-2 small
 
 
 def load(members: Sequence[object], combine: object = None, **options: Any) -> Ensemble:
     """Load an ensemble. A member may be an enlarged bundled model.
 
     Args:
-        options: for every member, as for `Ensemble.load`; None means not given.
+        options: options of `Ensemble.load` for every member. An option that is None counts as not given.
 
     Raises:
-        ConfigurationError, MemberError: as `Ensemble.load`, or a size is not known.
+        ConfigurationError: the members cannot be combined, or the size of an enlarged model is not known.
+        MemberError: a member cannot be loaded.
     """
     given = {key: value for key, value in options.items() if value is not None}
     return Ensemble.load([_member(each, given) for each in members], combine)
@@ -47,7 +48,10 @@ def _member(member: object, options: dict[str, Any]) -> object:
 
 @functools.lru_cache(maxsize=4)
 def enlarge(name: str, size: str, dtype: str = "auto", device: str = "cpu") -> Any:
-    """Return a bundled model enlarged to `size`; its law stays the same up to rounding (see `inflate`)."""
+    """Return a bundled model enlarged to `size`.
+
+    Except for rounding, its law is the law of the bundled model (see `inflate`).
+    """
     try:
         with without_progress_bar():
             model = inflate(AutoModelForCausalLM.from_pretrained(zoo.path(name)), **SIZES[size])

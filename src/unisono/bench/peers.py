@@ -1,9 +1,11 @@
-"""Decode with transformers instead of unisono, in the same run and with the same models.
+"""Decode with the library transformers instead of unisono, in the same run and with the same models.
 
-`transformers:generate` decodes with the first member alone. `transformers:assisted:G` adds drafts of G tokens by the last
-member. `transformers:ensemble:G` adds `assistant_ensemble_weight`, the first member's weight in `weighted`. This is meant to
-decode the same mixture. But transformers draws the token after an accepted draft from the first member alone, so the law is
-another one. `share_of_law` measures the error.
+`transformers:generate` decodes with the first member alone. `transformers:assisted:G` also lets the last member draft G
+tokens at a time. `transformers:ensemble:G` also sets `assistant_ensemble_weight` to the weight of the first member in
+`weighted`.
+
+`transformers:ensemble:G` is meant to decode the same mixture as `weighted`. But transformers draws the token after an
+accepted draft from the first member alone, so its texts follow another law. `share_of_law` measures this error.
 """
 
 import time
@@ -25,7 +27,11 @@ NAMES = ("transformers:generate", "transformers:assisted:G", "transformers:ensem
 
 
 def missing(name: str, combination: Combination, members: int) -> str | None:
-    """Return why the peer cannot decode the combination, or None. Raise ConfigurationError if there is no such peer."""
+    """Return the reason why transformers cannot decode the combination, or None if it can.
+
+    Raises:
+        ConfigurationError: `name` does not have the form of one of `NAMES`.
+    """
     kind, count = _parse(name)
     alone = combination.needed(members) == (0,)
     if kind == "generate":
@@ -47,7 +53,7 @@ def _parse(name: str) -> tuple[str, int]:
 
 
 def generate(name: str, ensemble: Ensemble, prompts: Sequence[Any], params: SamplingParams) -> tuple[int, float]:
-    """Decode prompts one after the other. Return the number of tokens and the seconds."""
+    """Decode the prompts one after the other. Return the number of generated tokens and the seconds."""
     kind, count = _parse(name)
     model, draft = model_of(ensemble.members[0]), model_of(ensemble.members[-1])
     options = _options(params)
@@ -75,7 +81,7 @@ def _options(params: SamplingParams) -> dict[str, Any]:
 
 
 def drafting(model: Any, count: int) -> Any:
-    """Set the model to draft a constant number of tokens, independent of its confidence, and return it."""
+    """Return the model after setting it to draft always `count` tokens, independent of its confidence."""
     config = model.generation_config
     config.num_assistant_tokens = count
     config.num_assistant_tokens_schedule = "constant"
@@ -84,9 +90,10 @@ def drafting(model: Any, count: int) -> Any:
 
 
 def share_of_law(drafted: int = 1, tokens: int = 900, seed: int = 0) -> dict[str, float]:
-    """Return the share of token 0 in a half-and-half mixture of two models with constant laws (.9, .1) and (.1, .9).
+    """Return the share of token 0 in texts of transformers and of unisono, for a mixture in which 0.5 is right.
 
-    `exact` is the right share, one half. The standard error is at most 0.5 / sqrt(tokens) for independent tokens.
+    The mixture gives equal weights to two models with the constant laws (.9, .1) and (.1, .9). The entry `exact` is the
+    right share. For independent tokens, the standard error is at most 0.5 / sqrt(tokens).
     """
     models = [_constant(0.9), _constant(0.1)]
     ensemble = Ensemble.load(models, weighted([0.5, 0.5]), compile="off", dtype="auto")
@@ -100,7 +107,7 @@ def share_of_law(drafted: int = 1, tokens: int = 900, seed: int = 0) -> dict[str
 
 
 def _constant(first: float) -> LlamaForCausalLM:
-    """Return a model with two tokens and the law (first, 1 - first) after any text."""
+    """Return a model with two tokens. Its law after any text is (first, 1 - first)."""
     width = 8
     sizes = {"vocab_size": 2, "hidden_size": width, "intermediate_size": width, "max_position_embeddings": 2048}
     counts = {"num_hidden_layers": 1, "num_attention_heads": 1, "bos_token_id": None, "eos_token_id": None}

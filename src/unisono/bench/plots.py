@@ -1,4 +1,4 @@
-"""Plots of a result file: speed-ups beside the paper's, curves, quality against speed, and the timeline of one run."""
+"""Plots of a result file: speed-ups, curves, quality against speed, and the timeline of one run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ AXES = {
 
 
 def draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write an SVG file for each plot that the document has data for, and return the paths.
+    """Draw each plot for which the document has data. Write each plot to an SVG file, and return the paths.
 
     Raises:
         ConfigurationError: a file cannot be written.
@@ -61,7 +61,7 @@ def _axes(width: float, height: float, **labels: str) -> Any:
 
 
 def _measured(document: Mapping[str, Any], *names: str) -> list[Mapping[str, Any]]:
-    """Return the cells of the named cases, without those of the baseline."""
+    """Return the cells of the named cases, without the cells of the baseline."""
     return [cell for cell in document["cells"] if cell["case"] in names and cell["schedule"] != BASELINE]
 
 
@@ -73,13 +73,16 @@ def _kind(cell: Mapping[str, Any]) -> str:
 
 
 def _fastest(cells: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return each kind with its fastest cell, in the order of `KINDS`. A cell of the stage `compare` is preferred."""
+    """Return each kind of choice with its fastest cell, in the order of `KINDS`.
+
+    A cell of the stage `compare` is preferred to a faster cell of the stage `pick`.
+    """
     found = {_kind(cell): cell for cell in sorted(cells, key=lambda c: (c["stage"] == "compare", c["speedup"]))}
     return [(kind, found[kind]) for kind in KINDS if kind in found]
 
 
 def _speedups(document: Mapping[str, Any]) -> Any:
-    """Draw a group of bars per case. A thick line beside a bar is the range that the CoS paper reports."""
+    """Draw a group of bars for each case. A thick line next to a bar shows the range that the CoS paper reports."""
     cases = {name: case for name, case in document["cases"].items() if not case["plot"]}
     if not cases:
         return None
@@ -114,9 +117,12 @@ def _bar(axes: Any, place: float, colour: str, cell: Mapping[str, Any], reported
 
 
 def _reported(case: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return by method the speed-ups that the CoS paper reports for such a case, over all its models and tasks.
+    """Return, for each method, the speed-ups that the CoS paper reports for cases like `case`, over all models and
+    tasks.
 
-    The members of its weighted ensembles cost about the same, and it measures one row.
+    The paper measures one row, and the members of its weighted ensembles have about equal costs. So the result is empty
+    if `case` has several rows, or if it is a weighted ensemble in which the slowest member takes at least twice the
+    time of the fastest one.
     """
     seconds = [price["1"] for price in case["seconds"]]
     combination = (case["combine"] or "weighted").partition(":")[0]
@@ -131,14 +137,14 @@ def _reported(case: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def _position(cell: Mapping[str, Any], curve: str) -> float:
-    """Return the position of a cell on the x axis of a curve."""
+    """Return the x coordinate of a cell on a curve."""
     if curve == "draft length":
         return float(str(cell["schedule"]).split()[0].split(":")[1].split(",")[-1])
     return float(str(cell["combine"]).partition(":")[2].split(",")[0])
 
 
 def _curve(document: Mapping[str, Any], curve: str) -> Any:
-    """Draw measured speed-ups with their lower bounds, and the replayed speed-ups as dashed lines."""
+    """Draw the measured speed-ups with their lower bounds. Draw the replayed speed-ups as dashed lines."""
     cells = _measured(document, *(name for name, case in document["cases"].items() if case["plot"] == curve))
     lines: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
     for cell in cells:
@@ -163,7 +169,10 @@ def _curve(document: Mapping[str, Any], curve: str) -> Any:
 
 
 def _dial(document: Mapping[str, Any]) -> Any:
-    """Draw bits per byte against the speed relative to the large member alone, with one point per weight."""
+    """Draw bits per byte against the speed relative to the large member alone.
+
+    Each point stands for one weight of the large member.
+    """
     points = []
     for name, case in document["cases"].items():
         cells = {cell["schedule"]: cell for cell in document["cells"] if cell["case"] == name}
@@ -185,7 +194,7 @@ def _dial(document: Mapping[str, Any]) -> Any:
 
 
 def _timeline(document: Mapping[str, Any]) -> Any:
-    """Draw a lane per member with its forwards, and a lane with the committed tokens."""
+    """Draw one lane for the forwards of each member, and one lane for the committed tokens."""
     if "timeline" not in document:
         return None
     run = document["timeline"]
@@ -209,7 +218,10 @@ def _timeline(document: Mapping[str, Any]) -> Any:
 
 
 def _side_by_side(commits: Sequence[Sequence[Any]], step: float) -> list[tuple[float, str, int | None]]:
-    """Return time in ms, origin and member of each token. Tokens that are closer than `step` ms are moved apart."""
+    """Return the time in ms, the origin and the member of each token.
+
+    Tokens are moved apart if their times differ by less than `step` ms.
+    """
     placed: list[tuple[float, str, int | None]] = []
     for seconds, origin, member in commits:
         after = placed[-1][0] + step if placed else 0.0

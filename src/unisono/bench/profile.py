@@ -1,9 +1,11 @@
-"""Where the time of a round goes: forward passes per member, the combined law, verification, and the rest.
+"""Measure how a round spends its time: forwards of each member, the combined law, verification, and bookkeeping.
 
-A second ensemble decodes with the same members, combination and verification, each in a wrapper that takes the time. The
-time of a part excludes the parts that it calls. The warp counts to the combination where the combination reads warped laws
-or warps its own scores, and to the bookkeeping where a member proposes. On a GPU a part's time is that of its launches,
-unless the part waits for the device.
+A second ensemble decodes with the same members, combination and verification. Wrappers measure the time of these parts.
+The time of a part excludes the parts that it calls.
+
+The time of the warp belongs to the combination if the combination reads warped laws or warps its own scores. It belongs
+to the bookkeeping if a member proposes. On a GPU, the time of a part is the time of its launches, unless the part waits
+for the device.
 """
 
 import threading
@@ -27,7 +29,11 @@ BOOKKEEPING = "bookkeeping"
 
 @dataclass
 class Profile:
-    """Seconds and calls of each part. total: wall time in seconds. tokens: how many were decoded in that time."""
+    """The seconds and the number of calls of each part.
+
+    total: the wall time in seconds.
+    tokens: the number of tokens that were decoded in the wall time.
+    """
 
     total: float = 0.0
     tokens: int = 0
@@ -36,7 +42,7 @@ class Profile:
     _running: threading.local = field(default_factory=threading.local, repr=False)
 
     def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, wrapped: its time counts to this part, and not to the part that calls it."""
+        """Return a wrapper of the function that adds the function's time to `part`, not to the calling part."""
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             inner = getattr(self._running, "inner", 0.0)
@@ -52,20 +58,20 @@ class Profile:
         return wrapped
 
     def shares(self) -> dict[str, float]:
-        """Return each part's share of the wall time; the time outside of all parts is bookkeeping.
+        """Return the share of the wall time of each part. Time outside of all parts counts as bookkeeping.
 
-        The shares of members that run at the same time, as under `parallel`, may add up to more than 1.
+        The sum of the shares may exceed 1 if members run at the same time, as with the schedule `parallel`.
         """
         rest = self.total - sum(self.seconds.values())
         return {part: spent / self.total for part, spent in {**self.seconds, BOOKKEEPING: rest}.items()}
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
+        """Return the profile as plain values for JSON."""
         return {"shares": self.shares(), "calls": self.calls, "tokens": self.tokens, "seconds": self.total}
 
 
 class TimedMember:
-    """A member whose forward passes are timed."""
+    """A wrapper of a member that measures the time of its forwards."""
 
     def __init__(self, member: Member, profile: Profile) -> None:
         self._member = member
@@ -76,7 +82,7 @@ class TimedMember:
 
 
 class TimedCombination(Combination):
-    """A combination whose law is timed."""
+    """A wrapper of a combination that measures the time of its law and of its odds."""
 
     def __init__(self, combination: Combination, profile: Profile) -> None:
         self._combination, self._profile = combination, profile
@@ -111,9 +117,10 @@ class TimedCombination(Combination):
 
 
 def timed(ensemble: Ensemble, profile: Profile, params: SamplingParams, **overrides: Any) -> Ensemble:
-    """Return an ensemble that decodes as the given one does for these arguments, and counts the time of its parts.
+    """Return an ensemble that decodes like `ensemble` with these arguments and adds the times of its parts to
+    `profile`.
 
-    It has the same members: do not close it.
+    Both ensembles share their members, so do not close the returned ensemble.
     """
     method = ensemble.method(params, **overrides)
     members: Any = tuple(TimedMember(member, profile) for member in ensemble.members)
@@ -128,7 +135,7 @@ def timed(ensemble: Ensemble, profile: Profile, params: SamplingParams, **overri
 
 
 def measure(ensemble: Ensemble, prompts: Sequence[str], params: SamplingParams, **overrides: Any) -> Profile:
-    """Return the profile of decoding the prompts one after the other, after a short warm-up."""
+    """Return the profile of decoding the prompts one after the other. A short run before the measurement warms up."""
     ensemble.generate(prompts[0], SamplingParams(max_tokens=8), **overrides)
     profile = Profile()
     measured = timed(ensemble, profile, params, **overrides)
@@ -140,7 +147,7 @@ def measure(ensemble: Ensemble, prompts: Sequence[str], params: SamplingParams, 
 
 
 def table(profile: Profile) -> Table:
-    """Return the profile as a table for a terminal, per token, since rounds differ in length."""
+    """Return the profile as a table for a terminal. Times and calls are per token, because rounds differ in length."""
     found = Table("part", "share", "ms/token", "calls/token")
     for part, share in sorted(profile.shares().items(), key=lambda item: -item[1]):
         milliseconds = 1000 * share * profile.total / profile.tokens

@@ -1,7 +1,7 @@
-"""Prompts for benchmarks: bundled texts, a user's file, or the data sets of the CoS paper.
+"""Prompts for benchmarks: bundled texts, a file, or the data sets of the CoS paper.
 
-The field names of a record select the form of the prompt (`FORMS`), for records from the hub and from files of JSON lines.
-The paper does not print its templates. The forms here are plain texts for models without a chat template.
+A record of a file or of a data set has named fields. The names select the form of the prompt in `FORMS`. The CoS paper
+does not print its templates. The forms in this module are plain texts for models without a chat template.
 """
 
 import functools
@@ -17,14 +17,15 @@ from unisono.errors import ConfigurationError, RequestError
 
 _DATA = yaml.safe_load((Path(__file__).parent / "data" / "prompts.yaml").read_text(encoding="utf-8"))
 PYTHON: tuple[str, ...] = tuple(_DATA["python"])
-EDITS = tuple(text.format(**_DATA["blocks"]) for text in _DATA["edits"])  # most of their continuation is in the prompt
-# Texts to score, each without repetition
+# The prompt of an edit contains most of the right continuation
+EDITS = tuple(text.format(**_DATA["blocks"]) for text in _DATA["edits"])
+# Texts to score; no text repeats parts of itself
 PLAIN = (*PYTHON, *(_DATA["blocks"][name] for name in ("cart", "reader", "settings", "checks")))
 BUNDLED: dict[str, Sequence[str]] = {"python": PYTHON, "edits": EDITS}
 
 
 def _choices(record: Mapping[str, Any]) -> str:
-    """Return the prompt of an MMLU record: the question, the lettered choices and `Answer:`."""
+    """Return the prompt for an MMLU record: the question, the choices with letters, and `Answer:`."""
     choices = "\n".join(f"{letter}. {choice}" for letter, choice in zip("ABCDEFGH", record["choices"], strict=False))
     return f"{record['question'].strip()}\n{choices}\nAnswer:"
 
@@ -42,14 +43,15 @@ HUB: dict[str, list[str | None]] = _DATA["hub"]  # name -> hub id, configuration
 
 
 def read(source: str, count: int) -> list[str]:
-    """Return the first `count` prompts of a source, or all prompts if the source has fewer.
+    """Return the first `count` prompts of a source. Return all prompts if the source has fewer.
 
     Args:
-        source: `python` or `edits` (bundled), a file (JSON lines, or texts, one per line), `gsm8k`, `humaneval`, `mmlu`,
-            `cnn_dailymail`, or another data set's hub id, as OWNER/NAME or OWNER/NAME:CONFIGURATION:SPLIT.
+        source: `python` or `edits` (bundled), a file (JSON lines, or texts, one per line), `gsm8k`, `humaneval`,
+            `mmlu`, `cnn_dailymail`, or the hub id of another data set, as OWNER/NAME or OWNER/NAME:CONFIGURATION:SPLIT.
 
     Raises:
-        RequestError: the source cannot be read, or a record's fields match no form; the message names file and line.
+        RequestError: the source cannot be read, or the fields of a record match no form. The message names file and
+            line.
         ConfigurationError: the package `datasets` is not installed.
     """
     if source in BUNDLED:
@@ -65,7 +67,15 @@ def read(source: str, count: int) -> list[str]:
 
 
 def prompt(record: Any, where: str, number: int) -> str:
-    """Return the prompt for a record. `where` and `number` (of the line) are for RequestError, if no form matches."""
+    """Return the prompt for a record.
+
+    Args:
+        where: the source of the record, for the error message.
+        number: the line of the record, for the error message.
+
+    Raises:
+        RequestError: the fields of the record match no form.
+    """
     for fields, form in FORMS:
         if isinstance(record, Mapping) and all(field in record for field in fields):
             try:
@@ -106,6 +116,6 @@ def _hub(source: str, count: int) -> tuple[Any, ...]:
     try:
         records = load_dataset(name, configuration, split=split or "test", streaming=True)
         return tuple(records.take(count))
-    except Exception as error:  # the hub, the network and the data set raise many types
+    except Exception as error:  # the hub, the network and the data set raise many types of errors
         reason = " ".join(str(error).split())[:160]
         raise RequestError(f"the data set cannot be read: {source} ({reason}); give a file of JSON lines") from None

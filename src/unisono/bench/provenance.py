@@ -1,4 +1,4 @@
-"""The provenance of a result, which is written into every result file."""
+"""The provenance of a result: how, when and where it was measured. Every result file contains it."""
 
 import datetime
 import platform
@@ -33,13 +33,16 @@ def provenance() -> dict[str, Any]:
 
 
 def _program() -> list[str]:
-    """Return `-m` and the module of the process, or the path of its script from the parent folder on."""
+    """Return `-m` and the name of the main module, or the file name of the main script with its parent folder."""
     main = sys.modules["__main__"].__spec__
     return ["-m", main.name] if main else ["/".join(Path(sys.argv[0]).parts[-2:])]
 
 
 def _commit() -> str | None:
-    """Return the commit of this file's checkout, with `+` for uncommitted changes. None: there is no checkout."""
+    """Return the commit of the checkout that contains this file, or None if there is no checkout.
+
+    The commit ends with `+` if the checkout has uncommitted changes.
+    """
     try:
         return _git("rev-parse", "HEAD") + "+" * bool(_git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
@@ -52,7 +55,7 @@ def _git(*arguments: str) -> str:
 
 
 def _cpu() -> str:
-    """Return the processor's model name and its vector and matrix instruction sets."""
+    """Return the model name of the processor and its sets of vector and matrix instructions."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

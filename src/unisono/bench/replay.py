@@ -1,10 +1,11 @@
-"""Predict the speed of a method: run the decode loop with recorded members instead of real ones.
+"""Predict the speed of a method by running the decode loop with recorded members instead of real members.
 
-A few texts are decoded once. For each member, its logits along these texts and the time of its forwards by the number of
-tokens read are recorded. Then the engine decodes again, with any schedule, verification and combination. The recorded
-members return the recorded logits at once and add up the recorded times.
+First, a few texts are decoded with the real members. For each member, two things are recorded: its logits along these
+texts, and the seconds of its forwards by the number of tokens read. Then the engine decodes again with any schedule,
+verification and combination. The recorded members return the recorded logits at once and add up the recorded seconds.
 
-This assumes one row, and that acceptance at a position does not depend on how the text before it was decoded.
+The prediction is for one row. It assumes that the acceptance at a position depends only on the recorded logits at this
+position, not on the tokens that were chosen before.
 """
 
 import statistics
@@ -31,18 +32,20 @@ from unisono.params import SamplingParams
 from unisono.sampling.warp import Warp
 from unisono.text.prompts import Prepared
 
-WIDTHS = (1, 2, 3, 4, 6, 8, 12)  # new tokens of the timed forwards
+WIDTHS = (1, 2, 3, 4, 6, 8, 12)  # the numbers of new tokens of the timed forwards
 TIMES = 5
-PLAYS = 12  # runs over all texts together, if tokens are sampled
-UNPRICED = ("parallel", "auto")  # `parallel` members share the cores; `auto` needs times of real members
+PLAYS = 12  # the number of runs over all texts together, if tokens are sampled
+UNPRICED = ("parallel", "auto")  # members share the cores under `parallel`, and `auto` needs the times of real members
 
 
 @dataclass
 class Recorded(TableMember):
     """A member that returns the recorded logits of another member along one text.
 
-    logits: [T, V], after the context and each token. read: number of tokens of the context. price: seconds of a forward by
-    the number of tokens read. charged: seconds of all forwards so far.
+    logits: [T, V], the logits after the context and after each token.
+    read: the number of tokens of the context.
+    price: the seconds of a forward by the number of tokens read.
+    charged: the seconds of all forwards so far.
     """
 
     name: str
@@ -57,7 +60,7 @@ class Recorded(TableMember):
         self.vocabulary, self.context_length = self.logits.shape[-1], None
 
     def restrict(self, vocabulary: int, forbidden: Sequence[int]) -> None:
-        """Do nothing, because the recorded logits are restricted already."""
+        """Do nothing, because the recorded logits are already restricted."""
 
     def memory(self, slots: int, places: int) -> int:
         return 0
@@ -72,10 +75,12 @@ class Recorded(TableMember):
 
 @dataclass(frozen=True)
 class Record:
-    """The recorded members of some texts.
+    """The recorded members of several texts.
 
-    texts: per text, its recorded members. prompts: per text, the prepared prompt. price: per member, seconds of a forward
-    by the number of tokens read. baseline: per text, the predicted seconds per token of `standard`.
+    texts: for each text, its recorded members.
+    prompts: for each text, its prepared prompt.
+    price: for each member, the seconds of a forward by the number of tokens read.
+    baseline: for each text, the predicted seconds per token of `standard`.
     """
 
     texts: Sequence[Sequence[Recorded]]
@@ -88,14 +93,20 @@ class Record:
 
     @property
     def cost(self) -> float | None:
-        """The time of the default proposer's forward of one token over the other member's; None unless two members."""
+        """The time of the default proposer for a forward of one token, divided by the time of the other member.
+
+        The value is None unless there are exactly two members.
+        """
         if len(self.price) != 2:
             return None
         proposer = self.ensemble.method(self.params, combine=self.combine, schedule=BASELINE).proposer
         return self.price[proposer][1] / self.price[1 - proposer][1]
 
     def acceptances(self) -> list[float]:
-        """Return per member the probability `sum min(s, r)` that a proposal is accepted, as the mean over positions."""
+        """Return, for each member, the probability that its proposal is accepted.
+
+        This is the mean over positions of `sum min(s, r)`, where s is the law of the member and r is the target law.
+        """
         warp = Warp.of(self.params)
         combined = self.ensemble.lineup.combined
         said = [[text[index].logits.clone() for index in combined] for text in self.texts]
@@ -103,7 +114,7 @@ class Record:
         return [self._overlap(index, targets, warp) for index in range(len(self.price))]
 
     def agreement(self, one: int, other: int) -> float:
-        """Return `1 - TV` of two members' warped laws, as the mean over positions."""
+        """Return the mean over positions of `1 - TV` of the warped laws of two members."""
         warp = Warp.of(self.params)
         return self._overlap(one, [warp(text[other].logits.clone()) for text in self.texts], warp)
 
@@ -114,7 +125,7 @@ class Record:
 
 
 def record(ensemble: Ensemble, prompts: Sequence[Any], params: SamplingParams) -> Record:
-    """Decode prompts, record every member's logits along the texts, and time the members' forwards."""
+    """Decode the prompts. Record the logits of every member along the texts, and time the forwards of every member."""
     params = replace(params, seed=0, ignore_eos=True)
     combine = ensemble.method(params, schedule=BASELINE).combination
     results = ensemble.generate(list(prompts), params, combine=combine, progress=False)
@@ -146,9 +157,10 @@ def _recorded(member: Member, price: Mapping[int, float], context: Context, toke
 
 
 def _prices(member: Member, context: Context) -> dict[int, float]:
-    """Return the median seconds of a forward by the number of tokens read.
+    """Return the median seconds of a forward of the member by the number of tokens read.
 
-    The forwards append `WIDTHS` tokens to the context. The forward that reads a long context is timed too.
+    The timed forwards append `WIDTHS` tokens to the context. If the context is longer, the forward that reads it is
+    timed too.
     """
     seconds: dict[int, list[float]] = {}
     for _ in range(TIMES + 1):
@@ -167,15 +179,15 @@ def _prices(member: Member, context: Context) -> dict[int, float]:
 
 def _timed(member: Member, work: Work) -> float:
     started = time.perf_counter()
-    float(member.score([work])[0].logits[-1, 0])  # waits until the device has finished
+    float(member.score([work])[0].logits[-1, 0])  # reading a value waits until the device has finished
     return time.perf_counter() - started
 
 
 def speedup(recorded: Record, choice: Choice) -> float | None:
-    """Return the predicted speed-up of a choice over `standard`, or None for a choice that replay cannot price."""
+    """Return the predicted speed-up of a choice over `standard`. Return None if replay cannot predict the choice."""
     unpriced = choice.peer or choice.schedule in UNPRICED
     if unpriced or (choice.schedule.startswith("lookup") and recorded.params.temperature > 0):
-        return None  # replay samples positions independently, so nothing repeats
+        return None  # replay samples positions independently, so no text repeats and look-ups find nothing
     if choice.schedule == BASELINE:
         return 1.0
     seconds = _seconds(recorded, choice)
@@ -183,7 +195,10 @@ def speedup(recorded: Record, choice: Choice) -> float | None:
 
 
 def formula(recorded: Record, choice: Choice) -> float | None:
-    """Return the speed-up by a closed formula, from the record's acceptance and cost; None if there is no formula."""
+    """Return the speed-up of a choice over `standard` by a closed formula. Return None if no formula covers the choice.
+
+    The formula uses the acceptance and the cost in the record.
+    """
     asked = {"combine": recorded.combine, **choice.overrides}
     method = recorded.ensemble.method(recorded.params, **asked)
     name, _, length = method.schedule.name.partition(":")
@@ -196,7 +211,10 @@ def formula(recorded: Record, choice: Choice) -> float | None:
 
 
 def _seconds(recorded: Record, choice: Choice) -> list[float]:
-    """Return per text the predicted seconds per token: recorded forwards, and the measured time outside forwards."""
+    """Return the predicted seconds per token for each text.
+
+    They are the recorded seconds of the forwards, plus the measured seconds outside of forwards.
+    """
     asked = {"combine": recorded.combine, **choice.overrides}
     greedy = recorded.params.temperature == 0 or choice.schedule == BASELINE
     plays = 1 if greedy else max(1, PLAYS // len(recorded.texts))
@@ -215,7 +233,7 @@ def _seconds(recorded: Record, choice: Choice) -> list[float]:
 
 
 def candidates(ensemble: Ensemble, params: SamplingParams, combine: object = None) -> list[Choice]:
-    """Return the choices to predict for this combination, `standard` first."""
+    """Return the choices to predict for a combination. The first choice is `standard`."""
     everyone = ensemble.lineup.everyone
     method = ensemble.method(params, combine=combine, schedule=BASELINE)
     names = [BASELINE, *(f"speculative:{length}" for length in (1, 2, 4, 6, 8))]

@@ -1,4 +1,4 @@
-"""A result as text: a table of each case, and figures beside their bars, for terminals and Markdown."""
+"""The text form of a result, for terminals and Markdown: a table for each case, and the figures with their goals."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,14 +12,17 @@ from unisono.bench.choice import BASELINE
 
 COLUMNS = ("schedule", "speed-up", "at least", "paper's formula", "replayed", "acceptance", "cost", "forwards/token")
 KEYS = ("speedup", "low", "predicted", "replayed", "acceptance", "cost")
-NEVER = 0.97  # bar of the lower bound of `auto` over `standard`, in each case
-CLOSE, LEAST = 0.97, 0.92  # bars of `auto` over the best fixed choice: geometric mean, and in each case
-AGREES = (0.9, 1.1)  # bar of measured over replayed speed-ups
+NEVER = 0.97  # goal for the lower bound of the speed-up of `auto` over `standard`, in each case
+CLOSE, LEAST = 0.97, 0.92  # goals for the speed of `auto` over the best fixed choice: geometric mean, each case
+AGREES = (0.9, 1.1)  # goal for measured speed-ups over replayed speed-ups
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value with its bar. `beside` lists what others report."""
+    """A measured value with its goal.
+
+    The goal is a range from `least` to `most`. `beside` lists values from other reports.
+    """
 
     name: str
     value: float
@@ -41,7 +44,7 @@ class Figure:
 
 
 def table(cells: Sequence[Mapping[str, Any]], members: Sequence[str] = ()) -> Table:
-    """Return the cells of one case as a table for a terminal, with a column of forwards per token for each member."""
+    """Return the cells of one case as a table for a terminal. For each member, a column has its forwards per token."""
     found = Table(*COLUMNS[:-1], *(f"{name}/token" for name in members))
     for cell in cells:
         forwards = [f"{each:.2f}" for each in cell["forwards"]] or ["-" for _ in members]
@@ -50,7 +53,7 @@ def table(cells: Sequence[Mapping[str, Any]], members: Sequence[str] = ()) -> Ta
 
 
 def show_predictions(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the replayed speed-ups of `rows`, the best first, and the measured `facts` about the members."""
+    """Print the replayed speed-ups in `rows`, best first. Then print the measured `facts` about the members."""
     console = Console(width=None if Console().is_terminal else 120, highlight=False)
     found = Table("schedule", "speed-up, replayed", "closed formula")
     ranked = sorted(rows, key=lambda row: -(row["replayed"] or 0))
@@ -69,7 +72,7 @@ def show_predictions(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 
 
 def markdown(document: Mapping[str, Any]) -> str:
-    """Return the whole result as Markdown: figures, a table per case and stage, and the provenance."""
+    """Return the whole result as Markdown: the figures, a table for each case and stage, and the provenance."""
     rows = [[each.name, f"{each.value:.3g}", each.bar, each.met, each.beside or "-"] for each in figures(document)]
     lines = _lines(("figure", "measured", "bar", "met", "for comparison"), rows) if rows else []
     for name, case in document["cases"].items():
@@ -94,7 +97,7 @@ def _row(cell: Mapping[str, Any]) -> list[str]:
 
 
 def _uses(cell: Mapping[str, Any]) -> str:
-    """Return the combination, the verification and the three most frequent plans of an `auto` cell."""
+    """Return the combination, the verification and the three most frequent plans of a cell that measured `auto`."""
     combination, _, verification = cell["uses"].split(" ")
     plans = [f"{name} {share:.0%}" for name, share in list(cell.get("plans", {}).items())[:3]]
     return f"{combination}, {verification}: {', '.join(plans)}"
@@ -126,7 +129,7 @@ def _law(shares: Mapping[str, float]) -> str:
 def origin(document: Mapping[str, Any]) -> str:
     """Return the command, commit, date, versions and machine of a result as one line."""
     commit = document["commit"] or "unknown"
-    commit = commit[:9] + "+" * commit.endswith("+")  # "+": uncommitted changes
+    commit = commit[:9] + "+" * commit.endswith("+")  # "+" means uncommitted changes
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items() if version)
     return (
         f"`{document['command']}`, commit {commit}, {document['time'][:10]}; {versions}; Python "
@@ -135,7 +138,7 @@ def origin(document: Mapping[str, Any]) -> str:
 
 
 def figures(document: Mapping[str, Any]) -> list[Figure]:
-    """Return the figures of a result that have a bar or compare measured speed-ups with predicted ones."""
+    """Return the figures of a result: speed-ups with a goal, and measured speed-ups divided by predicted speed-ups."""
     measured = [cell for cell in document["cells"] if cell["stage"] == "compare" and cell["schedule"] != BASELINE]
     found = list(_bars(document, measured))
     automatic = [cell for cell in measured if cell["schedule"] == "auto"]
@@ -167,6 +170,6 @@ def _bars(document: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) ->
 
 
 def _beside(reported: Mapping[str, Any]) -> str:
-    """Return the speed-ups that others report as text. A value is a number or a range."""
+    """Return the speed-ups from other reports as text. Each value of `reported` is a number or a range."""
     shown = {name: value if isinstance(value, list) else [value] for name, value in reported.items()}
     return ", ".join(f"{name} {' to '.join(f'{each:g}' for each in values)}" for name, values in shown.items())

@@ -1,7 +1,7 @@
-"""Run a grid and save what was measured, so that an interrupted run can be resumed.
+"""Run a grid and save the results after each round of runs, so that an interrupted run can be resumed.
 
-For each case, the members are loaded, a few texts are recorded for predictions, the fastest of the fixed choices is picked
-in a separate stage, and then all choices are compared. The result file is written after each round of interleaved runs.
+The steps for each case: Load the members. Record a few texts for predictions. Find the fastest of the fixed choices in
+a separate stage. Compare all choices.
 """
 
 import json
@@ -23,7 +23,7 @@ from unisono.ensemble import Ensemble
 from unisono.errors import ConfigurationError
 from unisono.params import SamplingParams
 
-RECORDED = 6  # texts that predictions are computed from
+RECORDED = 6  # number of texts from which predictions are computed
 TIMELINE = 24  # tokens of the run for the timeline
 PICK, COMPARE = "pick", "compare"
 
@@ -32,9 +32,10 @@ Load = Callable[[Case], Ensemble]
 
 @dataclass
 class Book:
-    """The results so far and the file that they are written to.
+    """The results so far, and the file to which they are written.
 
-    document: the content of the file. open: the name of the unfinished case as `case`, and its single runs by stage.
+    document: the content of the file.
+    open: the name of the unfinished case under the key `case`, and the runs of this case by stage.
     """
 
     path: Path | None
@@ -42,7 +43,11 @@ class Book:
     open: dict[str, Any] = field(default_factory=dict)
 
     def save(self) -> None:
-        """Replace the file in one step, so that a reader sees either the old or the new content."""
+        """Write the results to the file. A reader of the file sees either the old or the new content.
+
+        Raises:
+            ConfigurationError: the file cannot be written.
+        """
         if self.path is None:
             return
         content = self.document | ({"open": self.open} if self.open else {})
@@ -56,14 +61,14 @@ class Book:
 
 
 def start(cases: Sequence[Case], path: Path | None, resume: bool, **facts: Any) -> Book:
-    """Return an empty book, or with `resume` the saved book of an interrupted run of the same cases.
+    """Return an empty book. With `resume`, return the saved book of an interrupted run of the same cases.
 
     Args:
         facts: more entries of the document.
 
     Raises:
-        ConfigurationError: there is nothing to resume, the saved run has other cases, or the file holds an unfinished run
-            and `resume` is False.
+        ConfigurationError: `resume` is true and the file has no unfinished run of these cases, or `resume` is false and
+            the file has an unfinished run.
     """
     grid = json.loads(json.dumps([case.as_dict() for case in cases]))
     found = _unfinished(path) if path else None
@@ -79,7 +84,7 @@ def start(cases: Sequence[Case], path: Path | None, resume: bool, **facts: Any) 
 
 
 def _unfinished(path: Path) -> dict[str, Any] | None:
-    """Return the content of the file if it is the result of an interrupted run."""
+    """Return the content of the file if it has the results of an interrupted run, else None."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -100,12 +105,12 @@ def check(cases: Sequence[Case], load: Load) -> None:
 
 
 def parameters(case: Case) -> SamplingParams:
-    """Return the sampling parameters of every run of the case."""
+    """Return the sampling parameters for every run of the case."""
     return SamplingParams(max_tokens=case.tokens, temperature=case.temperature, ignore_eos=True, seed=case.seed)
 
 
 def asked(case: Case, choice: Choice) -> dict[str, Any]:
-    """Return the options of the method for a call of `Ensemble.generate`."""
+    """Return the options of `Ensemble.generate` for a choice of the case."""
     return {"verification": case.verification, **choice.overrides}
 
 
@@ -117,7 +122,7 @@ def runs_of(case: Case) -> int:
 
 
 def _picking(case: Case) -> int:
-    """Return the repeats of the stage that picks the fastest fixed choice."""
+    """Return the number of repeats in the stage that finds the fastest fixed choice."""
     return max(1, case.repeats // 2)
 
 
@@ -128,10 +133,11 @@ def run(
     tell: Callable[[Case, str], None] = lambda case, stage: None,
     tick: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Measure every case that is not in the book yet. Return the document.
+    """Measure every case that the book does not have yet. Return the document of the book.
 
     Args:
-        tell: called at the start of each stage of a case. tick: called after every run.
+        tell: a function that is called at the start of each stage of a case.
+        tick: a function that is called after every run.
     """
     for case in cases:
         if case.name not in book.document["cases"]:
@@ -147,7 +153,7 @@ def run(
 
 @dataclass(frozen=True)
 class Measurement:
-    """The measurement of one case. `tell` and `tick` are those of `run`."""
+    """The measurement of one case. `tell` and `tick` are the arguments of the function `run`."""
 
     book: Book
     case: Case
@@ -156,7 +162,7 @@ class Measurement:
     tick: Callable[[], None]
 
     def run(self) -> None:
-        """Measure the case and add its cells and facts to the book's document."""
+        """Measure the case. Add its cells and its facts to the document of the book."""
         case, ensemble, params = self.case, self.ensemble, parameters(self.case)
         prompts, (choices, fixed) = texts.read(case.prompts, case.count), case.choices()
         skipped = self._skipped(choices)
@@ -184,7 +190,7 @@ class Measurement:
         document["cases"][case.name] = case.as_dict() | facts
 
     def _skipped(self, choices: Sequence[Choice]) -> dict[str, str]:
-        """Return the labels of the peers that cannot decode the case, each with the reason."""
+        """Return the labels of the choices of other libraries that cannot decode the case, each with the reason."""
         combination = self.ensemble.method(parameters(self.case), schedule=BASELINE).combination
         everyone = len(self.ensemble.lineup.everyone)
         reasons = {each.label: peers.missing(each.schedule, combination, everyone) for each in choices if each.peer}
@@ -193,7 +199,7 @@ class Measurement:
     def _stage(
         self, stage: str, choices: Sequence[Choice], repeats: int, record: replay.Record, rows: list[dict[str, Any]]
     ) -> tuple[list[Cell], list[Run]]:
-        """Measure choices and add a row per choice to `rows`. Return the cells and the runs."""
+        """Measure the choices and add one row per choice to `rows`. Return the cells and the runs."""
         self.tell(self.case, stage)
         runs = self._runs(stage, choices, repeats)
         cells = measure.cells(runs, choices, self.ensemble.method(parameters(self.case)).proposer)
@@ -205,7 +211,7 @@ class Measurement:
         return cells, runs
 
     def _runs(self, stage: str, choices: Sequence[Choice], repeats: int) -> list[Run]:
-        """Return all runs of a stage. Runs from before an interruption are taken from the book."""
+        """Return all runs of a stage. Runs from before an interruption are taken from the book instead of repeated."""
         case, book = self.case, self.book
         if book.open.get("case") != case.name:
             book.open = {"case": case.name}
@@ -227,7 +233,10 @@ class Measurement:
 
 
 def _replayed(record: replay.Record, case: Case, choice: Choice, cell: Cell) -> float | None:
-    """Return the replayed speed-up of the method that the cell used, or None if replay cannot price the method."""
+    """Return the replayed speed-up of the method that the cell used.
+
+    Return None if replay cannot predict the method.
+    """
     if case.rows > 1 or choice.peer or choice.schedule == "parallel":
         return None
     combination, schedule, verification = cell.uses.split(" ")
@@ -235,7 +244,7 @@ def _replayed(record: replay.Record, case: Case, choice: Choice, cell: Cell) -> 
 
 
 def _over_picked(runs: Sequence[Run], label: str, picked: str) -> Mapping[str, float]:
-    """Return the speed of a choice over the speed of the picked choice, with its lower bound."""
+    """Return the speed of the choice `label` over the speed of the choice `picked`, and the ratio's lower bound."""
     mine, others = ([run for run in runs if run.choice == name] for name in (label, picked))
     if not mine or not others:
         return {}
@@ -244,22 +253,23 @@ def _over_picked(runs: Sequence[Run], label: str, picked: str) -> Mapping[str, f
 
 
 def bits_per_byte(ensemble: Ensemble) -> float:
-    """Return the bits per byte of the ensemble's law on bundled texts that no bundled model was trained on."""
+    """Return the bits per byte of the ensemble's law on bundled texts. No bundled model was trained on these texts."""
     scores = ensemble.logprobs([""] * len(texts.PLAIN), list(texts.PLAIN))
     return -sum(score.total for score in scores) / math.log(2) / sum(len(text.encode()) for text in texts.PLAIN)
 
 
 def loader(sources: Sequence[object] = (), **options: Any) -> Load:
-    """Return a function that loads the members of a case, or `sources` instead.
+    """Return a function that loads the ensemble of a case.
 
-    Consecutive cases with the same members share the loaded members.
+    If `sources` are given, they replace the members of the case. Consecutive cases with the same members share the
+    loaded members.
     """
     latest: dict[tuple[Any, ...], Ensemble] = {}
 
     def load(case: Case) -> Ensemble:
         key = (case.members, case.compile)
         if key not in latest:
-            latest.clear()  # frees the old members before the new ones are loaded
+            latest.clear()  # frees the memory of the old members before the new members are loaded
             latest[key] = members.load(
                 sources or case.members, **{**options, "compile": options.get("compile") or key[1]}
             )

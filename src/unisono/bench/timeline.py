@@ -1,4 +1,4 @@
-"""One run in time: when each member ran and on how many tokens, and when tokens were committed."""
+"""The timeline of one run: the time and the number of tokens of each forward, and the time of each committed token."""
 
 import time
 from typing import Any
@@ -9,9 +9,10 @@ from unisono.params import SamplingParams
 
 
 class Watch:
-    """A listener of the engine and of one row.
+    """A listener of the engine and of one row. All times are in seconds since the watch was made.
 
-    forwards: [member, start, end, tokens read] each, in seconds since the watch was made. commits: the time of each commit.
+    forwards: one entry [member, start, end, tokens read] per member and forward.
+    commits: the time of each committed token.
     """
 
     hears = (Forward, Accepted, Replaced, Drawn)
@@ -22,7 +23,7 @@ class Watch:
         self.commits: list[float] = []
 
     def observe(self, event: Forward | Accepted | Replaced | Drawn) -> None:
-        """Keep the time of the event."""
+        """Record the time of a forward, or the time of committed tokens."""
         if isinstance(event, Forward):
             start = event.start - self._started
             self.forwards += [[member, start, start + event.seconds, event.tokens] for member in event.members]
@@ -31,11 +32,13 @@ class Watch:
 
 
 def timeline(ensemble: Ensemble, prompt: str, params: SamplingParams, **overrides: Any) -> dict[str, Any]:
-    """Decode one prompt and watch.
+    """Decode one prompt and return the timeline of the run. All times are in seconds since the start.
 
     Returns:
-        members: names. forwards: [member, start, end, tokens read] each, in seconds since the start. commits: [time,
-        origin, member that proposed] each, `origin` as in `Commit`. method: the names of what was used.
+        members: the names of the members.
+        forwards: one entry [member, start, end, tokens read] per member and forward.
+        commits: one entry [time, origin, member that proposed] per token, with `origin` as in `Commit`.
+        method: the names of the combination, the schedule and the verification.
     """
     ensemble.generate(prompt, SamplingParams(max_tokens=8), progress=False, **overrides)
     (request,) = ensemble.start(prompt, params, **overrides)

@@ -1,6 +1,8 @@
-"""The `unisono` command. Wrong input ends it with one line on standard error and exit code 2, without a traceback.
+"""The `unisono` command.
 
-The heavy imports take seconds. They run inside `main`, so that Ctrl-C during an import also ends with one line.
+For wrong input, it prints one line on standard error, without a traceback, and exits with code 2.
+
+Heavy imports take seconds. They run inside `main`, so that Ctrl-C during an import also ends with one line.
 """
 
 import os
@@ -13,11 +15,11 @@ from types import FrameType
 from typing import Any
 
 __all__ = ["app", "main"]
-INTERRUPTED = 130  # the exit code that shells report for a process that SIGINT ended
+INTERRUPTED = 130  # the exit code in shells of a process that SIGINT ended
 
 
 def main() -> None:
-    """Run the command line and exit with its code."""
+    """Run the command line and exit with its exit code."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     before = None
     with suppress(ValueError):  # signal handlers can be set in the main thread only
@@ -43,7 +45,10 @@ def __getattr__(name: str) -> Any:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End the process at once if an import is running, because an interrupted import may raise any error or none."""
+    """Raise KeyboardInterrupt, or end the process at once if an import is running.
+
+    An interrupted import may raise any error, or no error.
+    """
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             print("unisono: interrupted", file=sys.stderr, flush=True)
@@ -82,7 +87,12 @@ def _run() -> int:
 
 
 def _of_a_combination(error: Exception) -> str | None:
-    """Return the message of an error that a user's combination has raised, and its place; None for any other error."""
+    """Return the message for an error that a user-defined combination has raised.
+
+    The message names the line of the error.
+
+    Return None for any other error.
+    """
     base = sys.modules.get("unisono.combine.base")
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     calls = [frame.f_locals["combination"] for frame in frames if base and frame.f_code is base.target_law.__code__]
@@ -94,8 +104,11 @@ def _of_a_combination(error: Exception) -> str | None:
 
 
 def _unwritten(error: OSError) -> int:
-    """Return the exit code after a failed write to standard output; print no message if it was closed, as by `| head`."""
-    # The rest of the output is discarded, or the end of the process would report an error
+    """Return the exit code after a failed write to standard output.
+
+    Print no message if the reader has closed standard output, as `| head` does.
+    """
+    # Discard the rest of the output. Otherwise Python would report an error at the end of the process
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):

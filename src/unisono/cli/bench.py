@@ -1,4 +1,4 @@
-"""`unisono bench`: compare ways to decode, or profile some of them."""
+"""`unisono bench`: compare ways to decode, or show how one way spends its time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
@@ -27,7 +27,7 @@ SAMPLING = {"temperature": "temperature", "max_tokens": "tokens", "seed": "seed"
 
 
 def run(options: BenchOptions) -> None:
-    """Measure or profile, print tables and write the files that the options name."""
+    """Measure or profile the choices, print tables and write the files that the options name."""
     prepare_process()
     if options.plots:
         require_matplotlib("--plots")
@@ -55,7 +55,10 @@ def _measure(cases: list[Case], load: Callable[[Case], Ensemble], options: Bench
 
 
 def _cases(options: BenchOptions, config: Config) -> list[Case]:
-    """Return the cases of the preset, of the grid file, or else of the other options and the config."""
+    """Return the cases of the preset or of the grid file.
+
+    Without these options, make the cases from the other options and the config.
+    """
     useless = [each.name for each in fields(CaseOptions)]
     if options.preset is not None:
         refuse(options, "--preset", ("grid", "config", *useless))
@@ -70,7 +73,11 @@ def _cases(options: BenchOptions, config: Config) -> list[Case]:
 
 
 def _sampling(config: Config) -> dict[str, Any]:
-    """Return the sampling parameters that a config changes, as fields of `Case`. Raise RequestError for any other one."""
+    """Return the sampling parameters that a config changes, as fields of `Case`.
+
+    Raises:
+        RequestError: the config changes a sampling parameter that `Case` does not have.
+    """
     pairs = [(each.name, getattr(config.params, each.name)) for each in fields(SamplingParams)]
     changed = {name: value for name, value in pairs if value != getattr(SamplingParams(), name)}
     for name in changed:
@@ -119,7 +126,7 @@ def _profile(cases: Sequence[Case], load: Any, output: Path | None) -> None:
     console, found, ensemble = Console(), {}, load(case)
     texts, params = prompts.read(case.prompts, case.count), runs.parameters(case)
     choices = [Choice.parse(each) for each in case.schedule]
-    # All methods are checked before the first is measured
+    # All methods are checked before the first method is measured
     methods = [ensemble.method(params, **runs.asked(case, choice)) for choice in choices]
     for choice, method in zip(choices, methods, strict=True):
         measured = measure(ensemble, texts, params, **runs.asked(case, choice))

@@ -1,4 +1,4 @@
-"""`unisono chat`: a conversation in the terminal."""
+"""`unisono chat`: hold a conversation in the terminal."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -47,7 +47,7 @@ def run(options: ChatOptions) -> None:
 
 @dataclass
 class Conversation:
-    """The messages so far, and the settings with which the next answer is decoded."""
+    """A conversation in the terminal: its messages so far, and the settings for decoding the next answer."""
 
     ensemble: Ensemble
     params: SamplingParams
@@ -60,9 +60,9 @@ class Conversation:
     open: bool = True
 
     def run(self) -> None:
-        """Read lines and answer them until the input ends or the user enters /quit."""
+        """Read lines and process each line with `take`, until the input ends or the user enters /quit."""
         with suppress(ImportError):  # some systems have no readline
-            import readline  # noqa: F401 - gives `input` its line editing and history
+            import readline  # noqa: F401 - adds line editing and a history to `input`
         while self.open:
             try:
                 line = input("> ").strip()
@@ -78,7 +78,7 @@ class Conversation:
                 self.console.print(f"error: {' '.join(str(error).split())}", style="red", markup=False)
 
     def take(self, line: str) -> None:
-        """Run the command in a line that begins with a slash, or answer the message in any other line.
+        """Process one line. A line that begins with a slash is a command, and any other line is a message to answer.
 
         Raises:
             UnisonoError: the command is unknown or fails.
@@ -93,7 +93,7 @@ class Conversation:
         COMMANDS[name](self, rest.strip())
 
     def answer(self, text: str) -> None:
-        """Stream the answer to a message. Ctrl-C stops the answer; the part so far stays in the conversation."""
+        """Print the answer to a message while it is generated. Ctrl-C stops the answer and keeps the text so far."""
         self.messages.append({"role": "user", "content": text})
         shown = ""
         try:
@@ -118,11 +118,11 @@ class Conversation:
         self.console.print(f"\n({told})", style="dim", markup=False)
 
     def all_messages(self) -> list[dict[str, str]]:
-        """Return the messages so far, with the system message, if there is one, in front."""
+        """Return the system message, if there is one, followed by the messages so far."""
         return [*([{"role": "system", "content": self.system}] if self.system else []), *self.messages]
 
     def change(self, **method: str) -> None:
-        """Decode the next answers with this combination or schedule; raise UnisonoError if it is invalid."""
+        """Decode the next answers with this combination or schedule. Raise UnisonoError if the method is invalid."""
         tried: dict[str, Any] = {**self.method, **method}
         self.ensemble.method(**tried)
         self.method.update(method)

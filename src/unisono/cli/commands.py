@@ -1,6 +1,7 @@
-"""The commands: their names, options and help.
+"""The commands with their names, options and help.
 
-The module that does the work of a command is imported when the command runs. So help needs neither torch nor transformers.
+A command imports the module that does its work only when the command runs. So showing help does not import torch or
+transformers.
 """
 
 from importlib import import_module
@@ -39,7 +40,7 @@ def unisono(
 
 
 def _add(parent: typer.Typer, name: str, options: type, help: str) -> None:
-    """Add a command that passes its options to the function `run` of the module of the same name."""
+    """Add a command. The command calls `run` of the module in `unisono.cli` that has the name of the command."""
 
     def command(asked: Any) -> None:
         import_module(f"unisono.cli.{name.replace('-', '_')}").run(asked)

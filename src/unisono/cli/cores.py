@@ -1,8 +1,9 @@
-"""Settings of OpenMP: the number of threads, and how threads wait. They must be set before torch is imported.
+"""Settings of OpenMP: the number of threads, and how a thread waits. They must be set before torch is imported.
 
-Threads that share an operation wait for each other at its end. By default GNU OpenMP lets a waiting thread spin for up to
-300,000 turns, which is longer than a time slice. If other processes run, a spinning thread can take the core that the
-last thread needs. So threads spin for a short time only, about as long as until the next operation, and then sleep.
+Threads that share an operation wait for each other at the end of the operation. By default, a waiting thread of GNU
+OpenMP spins for up to 300,000 turns, which is longer than a time slice. If other processes run, a spinning thread can
+occupy the core that the last thread needs. With these settings, a waiting thread spins for a short time, about as long
+as until the next operation, and then sleeps.
 """
 
 import os
@@ -15,12 +16,13 @@ COUNTS = {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}
 
 
 def settle(environment: MutableMapping[str, str] = os.environ, system: Path = Path("/")) -> None:
-    """Set the variables of OpenMP that the user has not set.
+    """Set the OpenMP variables that the user has not set.
 
-    OpenMP itself respects the CPU affinity of the process, but not its CPU quota.
+    OpenMP itself respects the CPU affinity of the process, but not the CPU quota. So this function reads the quota.
 
     Args:
-        environment: the variables, changed in place. system: the root of the file system.
+        environment: the environment variables. They are changed in place.
+        system: the root of the file system.
     """
     if not WAITING & environment.keys():
         environment["GOMP_SPINCOUNT"] = str(SPINS)
@@ -35,7 +37,10 @@ def _affinity() -> int:
 
 
 def _quotas(system: Path) -> Iterator[float]:
-    """Yield the CPU quota, in cores, of each control group of this process and of each group above (version 1 or 2)."""
+    """Yield the CPU quotas that apply to this process, in cores.
+
+    The quotas come from the control groups of the process and from all parent groups, in version 1 or 2.
+    """
     for line in _read(system / "proc/self/cgroup").splitlines():
         _, controllers, place = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):

@@ -35,14 +35,14 @@ PRESETS: dict[str, tuple[list[str], list[str]]] = {
 
 
 def run(options: EvalOptions) -> None:
-    """Measure, print a table and write the files that the options name."""
+    """Run the task, print a table and write the files that the options name."""
     if options.plot:
         require_matplotlib("--plot")
     require_writable(options.output, options.plot)
     options = _completed(options)
     ensemble = load_ensemble(LoadOptions(options.members, source=options.source))
     for each in options.combine or ():
-        ensemble.combination(each)  # all combinations are checked before the first is measured
+        ensemble.combination(each)  # all combinations are checked before the first combination is measured
     if options.task in OWN:
         _run_own(ensemble, options)
     else:
@@ -50,7 +50,7 @@ def run(options: EvalOptions) -> None:
 
 
 def _completed(options: EvalOptions) -> EvalOptions:
-    """Return the options, with the values of the preset, or defaults, for options that the user did not set."""
+    """Return the options. An option that the user did not set gets its value from the preset, or a default value."""
     preset = options.preset
     require_known("preset", [] if preset is None else [preset], PRESETS)
     if preset is None and options.task is None:
@@ -96,14 +96,17 @@ def _run_own(ensemble: Ensemble, options: EvalOptions) -> None:
 
 
 def _say(what: str) -> None:
-    """Print the current step if standard error is a terminal."""
+    """Print the name of the current step if standard error is a terminal."""
     console = Console(stderr=True)
     if console.is_terminal:
         console.print(f"  {what}", style="dim", highlight=False)
 
 
 def _tasks(name: str, texts: Sequence[Path], limit: int, seed: int, tuned: bool) -> tuple[Task | None, Task]:
-    """Return the task to tune on, or None, and the task to test on. The tasks have no common item."""
+    """Return the task for tuning and the task for the test. The two tasks have no item in common.
+
+    The task for tuning is None unless `tuned` is true.
+    """
     if name == "skills":
         if texts:
             raise RequestError("skills makes its own items; --text is for bits-per-byte and exact-match")

@@ -1,4 +1,4 @@
-"""`unisono fit-tree`: fit CoSD's decision tree to a few texts."""
+"""`unisono fit-tree`: fit CoSD's decision tree to texts with known answers."""
 
 from unisono.bench.provenance import provenance
 from unisono.cli.loading import load_ensemble
@@ -15,7 +15,7 @@ SKILL_MEMBERS = ["zoo:skills-m", "zoo:skills-n"]
 
 
 def run(options: FitTreeOptions) -> None:
-    """Fit the tree, print its rules and write it."""
+    """Fit the tree, print its rules and write the tree to a file."""
     require_writable(options.output)
     records = _records(options)
     ensemble = load_ensemble(LoadOptions(options.members or SKILL_MEMBERS, source=options.source))
@@ -39,6 +39,6 @@ def _records(options: FitTreeOptions) -> list[dict[str, str]]:
     count = options.skills or 0
     if count < 1:
         raise RequestError(f"--skills must be 1 or more, not: {count}")
-    # Each item has two skills, because texts with more positions give a better tree (docs/log.md)
+    # Each item has two skills, because longer texts have more positions and give a better tree (docs/log.md)
     made = items(count, options.seed, "development", pairs=1.0)
     return [{"prompt": item.prompt, "answer": item.answer} for item in made]

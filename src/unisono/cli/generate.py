@@ -1,4 +1,4 @@
-"""`unisono generate`: stream the text for one prompt."""
+"""`unisono generate`: print the text for one prompt while it is generated."""
 
 import json
 import re
@@ -24,7 +24,7 @@ from unisono.types import Piece, Result
 
 
 def run(options: GenerateOptions) -> None:
-    """Print the generated text, or with --json an object with all facts about the text."""
+    """Print the generated text. With --json, print an object with all facts about the text."""
     config = read_config(options.load.config)
     template = _template(options)
     text = _read_prompt(options.prompt, options.file)
@@ -45,7 +45,10 @@ def run(options: GenerateOptions) -> None:
 
 
 def _print(stream: Iterator[Piece], trace: Trace | None, told: Callable[[Result], str]) -> None:
-    """Stream the text, then a summary, which `told` returns. The summary goes to standard error if the text is piped."""
+    """Print the text while it is generated, and then the summary that `told` returns.
+
+    The summary goes to standard error if standard output is not a terminal and there is no trace.
+    """
     try:
         for piece in stream:
             if trace:
@@ -56,12 +59,16 @@ def _print(stream: Iterator[Piece], trace: Trace | None, told: Callable[[Result]
                 aside = trace is None and not sys.stdout.isatty()
                 print("\n" + told(piece.result), file=sys.stderr if aside else sys.stdout)
     except (UnisonoError, KeyboardInterrupt):
-        print(end="\n" * sys.stdout.isatty(), flush=True)  # so that the error message begins a new line
+        print(end="\n" * sys.stdout.isatty(), flush=True)  # the error message then begins on a new line
         raise
 
 
 def _print_object(ensemble: Ensemble, prompt: str, stream: Iterator[Piece]) -> None:
-    """Print a JSON object about the text. If decoding fails or is interrupted, print the tokens so far and the reason."""
+    """Print a JSON object about the generated text.
+
+    If decoding fails or is interrupted, print an object with the tokens so far and the error, and raise the error
+    again.
+    """
     pieces: list[Piece] = []
     try:
         pieces.extend(stream)
@@ -105,7 +112,10 @@ def _require_sense(params: SamplingParams, as_json: bool, trace: bool) -> None:
 
 
 def _template(options: GenerateOptions) -> dict[str, Any]:
-    """Return the fields of `Chat` that the options set; raise RequestError if there are any without --chat."""
+    """Return the fields of `Chat` that the options set.
+
+    Raise RequestError if the options set a field without --chat.
+    """
     asked = templating(options.template)
     if options.continue_final_message:
         asked["continue_final_message"] = True
@@ -117,7 +127,7 @@ def _template(options: GenerateOptions) -> dict[str, Any]:
 
 
 def _messages(text: str) -> list[dict[str, str]]:
-    """Return the messages of a JSON list, or one message of the user if the text is no JSON list."""
+    """Return the messages of a JSON list. If the text is no JSON list, return the text as one message of the user."""
     try:
         messages: Any = json.loads(text)
     except json.JSONDecodeError as error:

@@ -30,15 +30,18 @@ def run_harness(
     folder: Path | None,
     say: Callable[[str], object],
 ) -> dict[str, Any]:
-    """Measure every member alone and every combination on one task; print a table and return the report.
+    """Measure every member alone and every combination on one task. Print a table and return the report.
 
     Args:
-        schedule: the schedule of the combinations; members alone use `standard`. limit: the largest number of items.
-        folder: more tasks in YAML files. say: called with the name of each method before the method is measured.
+        schedule: the schedule for the combinations. Members alone use `standard`.
+        limit: the largest number of items.
+        folder: a folder with additional tasks in YAML files.
+        say: a function that is called with the name of each method before the method is measured.
 
     Raises:
         ConfigurationError: the harness is not installed.
-        RequestError: the folder does not exist, the harness has no such task, or the task's data cannot be read.
+        RequestError: the folder does not exist, the harness has no task of this name, or the data of the task cannot be
+            read.
     """
     try:
         import lm_eval
@@ -87,7 +90,7 @@ def run_harness(
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """Plot the first metric of the task against cost."""
+    """Plot the first metric of the report against the cost of each method, and write the plot to `path`."""
     name = _metrics(report["results"][0])[0]
     metric = name.partition(",")[0]
     kept = ("name", "kind", "seconds", "tokens_per_second", "forwards_per_token")
@@ -104,7 +107,7 @@ def _metrics(row: dict[str, Any]) -> list[str]:
 
 
 def _estimate(metrics: dict[str, Any], name: str) -> Estimate:
-    """Return a metric with its 95% interval. The interval is empty if the harness gives no standard error."""
+    """Return a metric with its 95% interval. The interval has no width if the harness reports no standard error."""
     metric, _, chosen = name.partition(",")
     error, value = metrics.get(f"{metric}_stderr,{chosen}"), metrics[name]
     spread = NORMAL * error if isinstance(error, float) else 0.0

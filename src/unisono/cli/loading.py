@@ -1,4 +1,4 @@
-"""Make the ensemble, the sampling parameters and the chat template of a command from its options and a config file."""
+"""Make the ensemble, the sampling parameters and the chat template of a command from its options and its config."""
 
 import json
 import os
@@ -30,14 +30,15 @@ PLAIN_TEMPLATE = (
 
 
 def read_config(path: Path | None) -> Config:
-    """Return the config in a file, or the default config if the path is None."""
+    """Return the config in a file. Return the default config if the path is None."""
     return read(path) if path else Config()
 
 
 def prepare_process() -> None:
     """Put the current folder on the module path, for `--combine module:function`, and turn off the logs of libraries.
 
-    Call this after the imports of the program. Otherwise a file in the current folder could replace one of its modules.
+    Call this function after all imports of the program. Otherwise a file in the current folder could replace an
+    imported module.
     """
     sys.path.insert(0, os.getcwd())
     transformers_logging.set_verbosity_error()
@@ -45,22 +46,23 @@ def prepare_process() -> None:
 
 
 def load_ensemble(options: LoadOptions, config: Config | None = None) -> Ensemble:
-    """Return the ensemble that options and config describe. An option overrides the config.
+    """Load the ensemble that the options and the config describe. An option overrides the config.
 
     Args:
-        config: the config; None: the default config. The config file that the options name is not read here.
+        config: the config, or None for the default config. This function does not read the config file that the options
+            name.
     """
     prepare_process()
     config = Config() if config is None else config
     method = {each.name: getattr(config, each.name) for each in fields(MethodOptions)} | given(options.method)
     members = options.members or members_of(config, options.source) or DEFAULT_MEMBERS
-    if isinstance(method["draft"], Source):  # from the config, not from an option
+    if isinstance(method["draft"], Source):  # a draft from the config; a draft from an option is a string
         method["draft"] = method["draft"].given() | given(options.source)
     return Ensemble.load(members, **method, **given(options.source))
 
 
 def members_of(config: Config, options: SourceOptions) -> list[dict[str, Any]]:
-    """Return the members of the config. The options override what the config says about them."""
+    """Return the members in the config. The options override the settings of these members."""
     return [source.given() | given(options) for source in config.members]
 
 
@@ -80,10 +82,11 @@ def sampling(config: Config, options: SamplingOptions) -> dict[str, Any]:
 def templating(options: TemplateOptions) -> dict[str, Any]:
     """Return the fields of `Chat` that the options set.
 
-    A chat template that is a single word, and not the name of a file, is one of the tokenizer's. Other templates are files.
+    A chat template that is a single word names a template of the tokenizer, unless a file has this name. Any other chat
+    template is the path of a file.
 
     Raises:
-        ConfigurationError: the template cannot be read, or its variables are no JSON object.
+        ConfigurationError: the template cannot be read, or the variables for the template are not a JSON object.
     """
     fields, name = given(options), options.chat_template
     if name is not None and (name == "plain" or not re.fullmatch(r"[\w-]+", name) or Path(name).exists()):
@@ -104,7 +107,7 @@ def _object(name: str, text: str) -> dict[str, Any]:
 
 
 def read_template(name: str | None) -> str | None:
-    """Return the chat template in a file, or the plain template if the name is `plain`; None for None.
+    """Return the chat template in a file. Return the plain template if `name` is `plain`, and None if `name` is None.
 
     Raises:
         ConfigurationError: the file cannot be read.

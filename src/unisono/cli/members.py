@@ -1,4 +1,4 @@
-"""`unisono members`: list the bundled models, or check whether given members can be combined."""
+"""`unisono members`: list the bundled models, or check whether the given members can be combined."""
 
 import sys
 from itertools import chain, groupby
@@ -16,7 +16,7 @@ from unisono.errors import VocabularyError
 
 
 def run(options: MembersOptions) -> None:
-    """Print a table of the given members, or a table for each family of bundled models."""
+    """Print a table of the given members. If no members are given, print a table for each family of bundled models."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     if members := [*options.names, *options.members]:
         _show(console, members, options.source)
@@ -39,7 +39,7 @@ def _show(console: Console, members: list[str], source: SourceOptions) -> None:
 
 
 def _table(ensemble: Ensemble, asked: list[str]) -> Table:
-    """Return a table with a row for each member and a column for each fact that at least one member has."""
+    """Return a table with a row for each member and a column for each fact that is known about at least one member."""
     facts = [member.facts for member in ensemble.members]
     headings = list(dict.fromkeys(chain.from_iterable(facts)))
     table = Table("member", "parameters", *headings, box=None, pad_edge=False)

@@ -1,4 +1,4 @@
-"""`unisono bench predict`: estimate, before a long run, how much faster each schedule is."""
+"""`unisono bench predict`: estimate how much faster each schedule is, before a long measurement."""
 
 from unisono.bench import members, prompts, replay, report
 from unisono.bench.choice import BASELINE, Choice
@@ -11,7 +11,7 @@ from unisono.params import SamplingParams
 
 
 def run(options: PredictOptions) -> None:
-    """Decode a few prompts, print the expected speedup of each schedule, and write the result to the output file."""
+    """Decode a few prompts and print the expected speed-up of each schedule. Write the result to the output file."""
     prepare_process()
     require_writable(options.output)
     config = read_config(options.config)

@@ -1,4 +1,4 @@
-"""The summary below a generated text."""
+"""The summary that is printed below a generated text."""
 
 from unisono.ensemble import Ensemble
 from unisono.params import SamplingParams
@@ -6,7 +6,10 @@ from unisono.types import Result
 
 
 def summary(result: Result, ensemble: Ensemble, params: SamplingParams) -> str:
-    """Return one line with tokens, speed, acceptance, forwards and method, and a note if the seed may not repeat the text."""
+    """Return one line with tokens, speed, acceptance, forwards and method.
+
+    The line ends with a note if the same seed may give another text in the next run.
+    """
     stats = result.stats
     acceptance = "- (nothing proposed)" if stats.acceptance is None else f"{stats.acceptance:.2f}"
     forwards = ", ".join(f"{member.name} {member.forwards}" for member in stats.members)
@@ -18,7 +21,7 @@ def summary(result: Result, ensemble: Ensemble, params: SamplingParams) -> str:
 
 
 def _reservation(result: Result, params: SamplingParams, rounding: str | None) -> str:
-    """Return why the seed may give another text the next time, or an empty text if the seed repeats the text."""
+    """Return a note if the same seed may give another text in the next run, else an empty text."""
     if result.schedule != "auto":
         return ""
     if params.seed is None and params.temperature and result.verification != "coupled":

@@ -1,4 +1,4 @@
-"""The files to which a measurement writes its results."""
+"""Checks and functions for the files to which a measurement writes its results."""
 
 import json
 import os
@@ -10,10 +10,11 @@ from unisono.errors import ConfigurationError, RequestError
 
 
 def require_writable(*files: Path | None, folder: Path | None = None) -> None:
-    """Check, before a long measurement, that its results can be written.
+    """Check that results can be written. Call this before a long measurement.
 
     Args:
-        files: files in folders that exist; None is ignored. folder: a folder that may still have to be made.
+        files: files in folders that exist. None is ignored.
+        folder: a folder, which need not exist yet.
 
     Raises:
         RequestError: a file or the folder cannot be written.
@@ -29,7 +30,7 @@ def require_writable(*files: Path | None, folder: Path | None = None) -> None:
 
 
 def require_matplotlib(option: str) -> None:
-    """Raise ConfigurationError, which names the option, if matplotlib is not installed."""
+    """Raise ConfigurationError if matplotlib is not installed. The message names the option that needs matplotlib."""
     if find_spec("matplotlib") is None:
         raise ConfigurationError(f"{option} needs matplotlib; install it with: pip install 'unisono[plots]'")
 
@@ -47,6 +48,10 @@ def write(path: Path, text: str) -> None:
 
 
 def write_json(path: Path | None, document: dict[str, Any]) -> None:
-    """Write a document as JSON, unless the path is None; raise ConfigurationError if the file cannot be written."""
+    """Write a document as JSON to a file. Do nothing if the path is None.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
     if path is not None:
         write(path, json.dumps(document, indent=1) + "\n")

@@ -18,7 +18,7 @@ from unisono.server.settings import Settings
 
 
 def run(options: ServeOptions) -> None:
-    """Serve until a signal ends the process."""
+    """Serve the ensembles until a signal ends the process."""
     server = _server()
     prepare_process()
     settings = _settings(options)
@@ -47,7 +47,10 @@ def _settings(options: ServeOptions) -> Settings:
 
 
 def _leave() -> NoReturn:
-    """End the process at once: a normal end takes seconds on a busy machine, and threads may be inside a long step."""
+    """End the process at once.
+
+    A normal exit takes seconds on a busy machine, and a thread may be inside a long step.
+    """
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -55,7 +58,7 @@ def _leave() -> NoReturn:
 
 
 def _server() -> Any:
-    """Import the server's modules; raise ConfigurationError if a package that they need is missing."""
+    """Import the modules of the server. Raise ConfigurationError if a package that they need is not installed."""
     try:
         from unisono.server import catalog, run
     except ModuleNotFoundError as error:
@@ -64,7 +67,7 @@ def _server() -> Any:
 
 
 def _catalog(server: Any, options: ServeOptions) -> Any:
-    """Return the catalog of the ensembles to serve. Options override the config of each ensemble."""
+    """Return the catalog of the ensembles to serve. The options override the config of each ensemble."""
     catalog = _asked(server, options.load, options.served_model_name)
     method, sources = given(options.load.method), given(options.load.source)
     together = sorted(method.keys() - {"generation_config"})
@@ -74,7 +77,10 @@ def _catalog(server: Any, options: ServeOptions) -> Any:
 
 
 def _asked(server: Any, options: LoadOptions, name: str | None) -> Any:
-    """Return the catalog in the config file, or one ensemble of the members in the options or of the bundled models."""
+    """Return the catalog in the config file. Without a config file, return a catalog of one ensemble.
+
+    The ensemble has the members that the options name, or the bundled models by default.
+    """
     if options.config is not None and options.members:
         raise ConfigurationError("give members in the config file or with --member, not both")
     if options.config is not None:
@@ -84,7 +90,12 @@ def _asked(server: Any, options: LoadOptions, name: str | None) -> Any:
 
 
 def _with(config: Config, method: dict[str, Any], sources: dict[str, Any]) -> Config:
-    """Return the config with the options in `method`, and in `sources` for its members and draft model."""
+    """Return the config with changed options.
+
+    Args:
+        method: new values for fields of the config.
+        sources: new settings for all members and for the draft model.
+    """
     asked = {"draft": config.draft, **method}
     if asked["draft"] is not None:
         asked["draft"] = as_source(as_source(asked["draft"]).given() | sources)

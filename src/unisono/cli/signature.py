@@ -1,7 +1,7 @@
-"""Command-line options declared once, as the fields of a frozen dataclass.
+"""Command-line options that are declared once, as the fields of a frozen dataclass.
 
-Each field is a parameter of the command and is made by `option`, `flag` or `argument`. A field may also be a dataclass of
-the same kind; its fields are then parameters too.
+Each field becomes a parameter of the command. `option`, `flag` or `argument` makes the field. A field may also be
+another dataclass of this kind. Then the fields of that dataclass become parameters of the command.
 """
 
 import functools
@@ -15,19 +15,19 @@ import typer
 
 
 def option(help: str, *names: str, default: Any = None, **settings: Any) -> Any:
-    """Return a dataclass field that is an option of the command line. `settings` go to `typer.Option`."""
+    """Return a dataclass field for an option of the command line. `settings` are passed to `typer.Option`."""
     return _field(lambda field_name: typer.Option(*names, help=help, **settings), default)
 
 
 def flag(help: str, *names: str, default: bool | None = False) -> Any:
-    """Return a dataclass field that is an option without a value and without a `--no-...` form."""
+    """Return a dataclass field for an option that takes no value and has no `--no-...` form."""
     return _field(
         lambda field_name: typer.Option(*(names or [f"--{field_name.replace('_', '-')}"]), help=help), default
     )
 
 
 def argument(help: str, default: Any = None) -> Any:
-    """Return a dataclass field that is a positional argument of the command line."""
+    """Return a dataclass field for a positional argument of the command line."""
     return _field(lambda field_name: typer.Argument(help=help), default)
 
 
@@ -39,9 +39,10 @@ def _field(declare: Callable[[str], Any], default: Any) -> Any:
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Return the command with a flat signature for `typer`: the fields of a dataclass replace the parameter of its type.
+    """Return the command with a flat signature for `typer`.
 
-    A call passes the fields as keywords. The command receives the dataclass that is made of them.
+    In the flat signature, the fields of a dataclass replace the parameter of the dataclass's type. A caller passes the
+    fields as keywords. The command receives the dataclass, which is made from these fields.
     """
     declared = inspect.signature(command)
     groups = {each.name: each.annotation for each in declared.parameters.values() if is_dataclass(each.annotation)}
@@ -57,7 +58,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def given(options: Any) -> dict[str, Any]:
-    """Return the fields that the user set, by name; fields of inner dataclasses are included.
+    """Return the fields that the user set, by name. The fields of inner dataclasses are included.
 
     A field counts as set unless its value is None, False or an empty list.
     """
@@ -72,7 +73,7 @@ def given(options: Any) -> dict[str, Any]:
 
 
 def _taken(values: dict[str, Any], options: Any) -> Any:
-    """Make the dataclass `options` from its fields in `values`, and remove them from `values`."""
+    """Make the dataclass `options` from its fields in `values`. Remove these fields from `values`."""
     return options(
         **{
             each.name: _taken(values, each.type) if is_dataclass(each.type) else values.pop(each.name)

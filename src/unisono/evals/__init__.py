@@ -1,1 +1,1 @@
-"""Measure the quality of members and fused methods: exact answers, bits per byte, tasks of lm-evaluation-harness."""
+"""Measure the quality of members and combinations: exact answers, bits per byte, tasks of lm-evaluation-harness."""

@@ -1,4 +1,4 @@
-"""HumanEval from a file: greedy completions of functions, checked by running the tests of each problem."""
+"""HumanEval from a file: greedy completions of functions, which the tests of each problem check."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +10,16 @@ from unisono.evals.tasks import Outcome, Task, generated
 from unisono.params import SamplingParams
 
 FIELDS = ("prompt", "test", "entry_point")
-STOPS = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint", "\n@")  # ends of a function body, as in the paper
+STOPS = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint", "\n@")  # texts after a function body, as in the paper
 MAX_TOKENS = 256
 
 
 @dataclass(frozen=True)
 class HumanEval(Task):
-    """Problems with `prompt`, `test` and `entry_point` (arXiv 2107.03374); pass@1 of the greedy completion."""
+    """Programming problems with the fields `prompt`, `test` and `entry_point` (arXiv 2107.03374).
+
+    The score of a problem is 1 if its greedy completion passes the test, else 0.
+    """
 
     items: Sequence[dict[str, str]]
     name: str = "humaneval"
@@ -33,5 +36,5 @@ class HumanEval(Task):
 
 
 def program(problem: dict[str, str], completion: str) -> str:
-    """Return the program to run: the completed function, then the problem's test."""
+    """Return the program to run: the completed function, followed by the test of the problem."""
     return f"{problem['prompt']}{completion}\n{problem['test']}\ncheck({problem['entry_point']})\n"

@@ -1,4 +1,4 @@
-"""Compare members and fused methods on the same items, with paired intervals."""
+"""Compare members and combinations on the same items, with paired intervals."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,11 @@ WARM_UP = 2  # items
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a comparison.
+    """One row of a comparison.
 
-    kind: member, fused or router. gain: how much better than the best member (positive is better); None for members.
-    seconds, tokens_per_second: None for routers, which run no member.
+    kind: `member`, `fused` (a combination) or `router`.
+    gain: the advantage over the best member. A positive gain is better. None for members.
+    seconds, tokens_per_second: the cost. None for routers, because a router runs no member.
     """
 
     name: str
@@ -30,7 +31,7 @@ class Row:
     scores: tuple[float, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, without the scores of the items."""
+        """Return the row as plain values for JSON, without the scores of the single items."""
         kept = {key: getattr(self, key) for key in ("name", "kind", "seconds", "tokens_per_second")}
         gain = self.gain.as_dict() if self.gain else None
         forwards = list(self.forwards_per_token)
@@ -44,9 +45,10 @@ def compare(
     schedule: str = "auto",
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[Row]:
-    """Run every member alone and every combination; for exact answers, also evaluate routers between members.
+    """Run every member alone and every combination on the task. If the task has exact answers, also evaluate routers.
 
-    A method first runs on a few items, so that its time does not include what is built at the first use.
+    A router picks one member for each prompt. Each method first runs on a few items, so that its measured time excludes
+    the additional work of the first run.
     """
 
     def outcome(name: str, combination: object, plan: str) -> Outcome:
@@ -66,14 +68,15 @@ def compare(
 
 
 def best_of(outcomes: Sequence[Outcome], higher: bool) -> Outcome:
-    """Return the outcome with the best mean score."""
+    """Return the outcome with the best mean score. `higher` says whether a higher score is better."""
     return (max if higher else min)(outcomes, key=lambda each: ratio(each.scores, each.sizes).value)
 
 
 def routers(ensemble: Ensemble, task: ExactMatch, alone: Sequence[Outcome], best: Outcome) -> list[Row]:
-    """Return the rows of two routers that pick one member per prompt.
+    """Return the rows of two routers that pick one member for each prompt.
 
-    One router picks the member with the lower perplexity of the prompt. The oracle picks a member that answers right.
+    One router picks the member for which the prompt has the lowest perplexity. The oracle picks a member whose answer
+    is right.
     """
     pairs = [("", item.prompt) for item in task.items]
     found = [log_probabilities(ensemble, pairs, f"only:{index}")[0] for index in range(len(alone))]
@@ -101,7 +104,10 @@ def _row(name: str, kind: str, outcome: Outcome, best: Outcome | None, task: Tas
 
 
 def by_skill(task: ExactMatch, rows: Sequence[Row]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return per skill and per row the accuracy with its interval. Items with two skills form the group `two skills`."""
+    """Return, for each skill and each row, the accuracy with its interval.
+
+    Items with two skills form the group `two skills`.
+    """
     groups: dict[str, list[int]] = {}
     for index, item in enumerate(task.items):
         groups.setdefault(item.skills[0] if len(item.skills) == 1 else "two skills", []).append(index)

@@ -1,8 +1,9 @@
 """Fit CoSD's decision tree, which predicts whether the draft or the assistant is right (arXiv 2502.08020).
 
-Both models read known answers. At each answer token, x is the draft's most probable token and y the assistant's. An example
-is a position where exactly one of x and y is the right token. Its features are (p_draft(x), p_assistant(y)). Its label is 1
-if y is right. The paper does not give the depth and the leaf size of the tree; ours are explained in docs/log.md.
+The draft and the assistant read known answers. At each token of an answer, x is the most probable token of the draft
+and y is the most probable token of the assistant. An example is a position where exactly one of x and y is the right
+token. Its features are (p_draft(x), p_assistant(y)). Its label is 1 if y is right. The paper does not give the depth
+and the leaf size of the tree. docs/log.md explains the values in this package.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,11 @@ def examples(ensemble: Ensemble, texts: Sequence[Mapping[str, str]]) -> tuple[Te
     """Return features [N, 2] and labels [N] of the N positions where exactly one member is right.
 
     Args:
-        ensemble: the draft and one assistant. texts: mappings with `prompt` and `answer`.
+        ensemble: an ensemble of the draft and one assistant.
+        texts: mappings with the keys `prompt` and `answer`.
+
+    Raises:
+        ConfigurationError: the ensemble does not have two members.
     """
     count = len(ensemble.lineup.combined)
     if count != 2:
@@ -66,7 +71,10 @@ def fit(features: Tensor, labels: Tensor, depth: int = DEPTH, leaf: int = LEAF) 
 
 
 def _converted(nodes: Any, index: int) -> Tree | Leaf:
-    """Convert a node of scikit-learn's tree. A comparison whose two sides are equal leaves becomes that leaf."""
+    """Return a node of scikit-learn's tree as a `Tree` or a `Leaf`.
+
+    A comparison becomes a leaf if both of its sides are the same leaf.
+    """
     if nodes.children_left[index] < 0:
         keep, replace = nodes.value[index][0]
         return Leaf(bool(replace > keep))

@@ -1,10 +1,11 @@
-"""An ensemble as a model class of EleutherAI's lm-evaluation-harness.
+"""A model class of EleutherAI's lm-evaluation-harness that runs an ensemble.
 
     import unisono.evals.harness  # registers the model "unisono"
     lm_eval.simple_evaluate("unisono", "members=zoo:code-m+zoo:code-n,combine=weighted:0.5;0.5", tasks=["lambada"])
 
-The harness has no plugins, so importing this module registers the class. As in the harness's own `hf` class, a prompt and
-its continuation are tokenized together and then split, and contexts that are too long lose their first tokens.
+The harness has no plugins, so importing this module registers the class. The class works like the class `hf` of the
+harness in two ways. A prompt and its continuation are tokenized together and then split. A context that is too long
+loses its first tokens.
 """
 
 import time
@@ -26,7 +27,7 @@ from unisono.text.prompts import Pair, Prompt
 from unisono.types import Stats
 
 LONGEST = 2048  # tokens of context if no member has a limit
-PLAIN = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")  # names in `SamplingParams` too
+PLAIN = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")  # also in `SamplingParams`
 
 T = TypeVar("T")
 
@@ -37,11 +38,12 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
 
     Args:
         ensemble: the ensemble. Give either `ensemble` or `members`.
-        members: names joined by `+`, for the harness's command line.
-        combine, schedule, verification: as for `Ensemble.generate`. In `combine` write `;` for `,`, because the harness
-            splits its arguments at commas.
-        batch_size: number of rows. max_batch_size: ignored.
-        options: of `Ensemble.load`.
+        members: the names of the members, joined by `+`, for the command line of the harness.
+        combine, schedule, verification: as for `Ensemble.generate`. In `combine` write `;` instead of `,`, because the
+            harness splits its arguments at commas.
+        batch_size: the number of rows.
+        max_batch_size: ignored.
+        options: options of `Ensemble.load`.
     """
 
     def __init__(
@@ -72,34 +74,40 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         combine = combine.replace(";", ",") if isinstance(combine, str) else combine
         self._method: dict[str, Any] = {"combine": combine, "schedule": schedule, "verification": verification}
         ensemble.method(**self._method)  # raises errors of the method before a task is run
-        self._chats: set[str] = set()  # prompts from conversations: their answers end at the end of a turn
+        self._chats: set[str] = set()  # texts of conversations; their answers end at the end of a turn
         # Totals of all requests so far
         self.seconds, self.tokens, self.forwards = 0.0, 0, [0 for _ in ensemble.lineup.everyone]
 
     @property
     def eot_token_id(self) -> int:
-        """The end token. It is also the context of a text without context if there is no start token."""
+        """The id of the end token."""
         found: int = self.tokenizer.eos_token_id
         return found
 
     @property
     def prefix_token_id(self) -> int:
-        """The context of a text without context."""
+        """The token before a text without context: the start token, or the end token if there is no start token."""
         start = self.tokenizer.bos_token_id
         return self.eot_token_id if start is None else int(start)
 
     @property
     def max_length(self) -> int:
-        """The longest context in tokens that every member accepts."""
+        """The length in tokens of the longest context that every member accepts."""
         return self.ensemble.lineup.context_length or LONGEST
 
     @property
     def tokenizer_name(self) -> str:
-        """The key of the harness's cache of requests."""
+        """The key under which the harness caches requests."""
         return str(self.tokenizer.name_or_path).replace("/", "__")
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """Return a conversation as text. System messages that the first member's template refuses are left out."""
+        """Return a conversation as text.
+
+        If the template of the first member refuses system messages, they are left out.
+
+        Raises:
+            ConfigurationError: the tokenizer of the first member has no chat template.
+        """
         if not getattr(self.tokenizer, "chat_template", None):
             raise ConfigurationError(
                 "the first member's tokenizer has no chat template; leave out --apply_chat_template"
@@ -111,9 +119,10 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         return text
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: object) -> list[int]:
-        """Return the first member's token ids of the text.
+        """Return the token ids of a text with the tokenizer of the first member.
 
-        `add_special_tokens` adds or omits the tokenizer's special tokens. None means the tokens that the member reads.
+        `add_special_tokens` says whether special tokens are added. None means that the result has the tokens that the
+        member reads.
         """
         if string and add_special_tokens is None:
             return self.ensemble.prompts.ids(string)
@@ -121,10 +130,13 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         return ids
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Return the log-probability of each continuation, and whether all its tokens were the most probable ones.
+        """Return, for each request, the log-probability of its continuation.
+
+        Each log-probability comes with whether every token of the continuation was the most probable token.
 
         Raises:
-            RequestError: pairs cannot be split into tokens. The error names them and comes before any forward.
+            RequestError: some pairs cannot be split into tokens. The error names these pairs and is raised before any
+                forward.
         """
         pairs = (request.args for request in requests)
         found = self._scored([Pair(context, continuation, self.max_length) for context, continuation in pairs])
@@ -145,7 +157,12 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         return found
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        """Return the log-probability of each text, scored in windows of `max_length`. Raises as `loglikelihood`."""
+        """Return the log-probability of each text. A text is scored in windows of `max_length` tokens.
+
+        Raises:
+            RequestError: some texts cannot be split into tokens. The error names these texts and is raised before any
+                forward.
+        """
         windows = make_all(self._windows, [Pair("", *request.args) for request in requests], "texts")
         scored = iter(self._scored([window for each in windows for window in each]))
         totals = [sum(next(scored)[0] for _ in each) for each in windows]
@@ -157,7 +174,11 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         return answers
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Return the continuation of each request up to a stop string. All requests are rows of one batch."""
+        """Return the continuation of each request up to a stop string. All requests are rows of one batch.
+
+        Raises:
+            RequestError: the length of the answers leaves no room for a prompt.
+        """
         prompts, params = [], []
         for request in requests:
             context, keywords = request.args
@@ -177,9 +198,10 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         return [result.text for result in results]
 
     def _turn_ends(self, context: str) -> tuple[int, ...]:
-        """Return the tokens that end a turn if the context is a conversation, else nothing.
+        """Return the tokens that end a turn if the context is a conversation, else an empty tuple.
 
-        The harness may have cached a conversation from an earlier run. Such a context contains a token that ends a turn.
+        The harness may have cached the text of a conversation from an earlier run. The tokens that end a turn identify
+        such a text.
         """
         own = getattr(self.tokenizer, "chat_template", None)
         if not own or (isinstance(own, dict) and "default" not in own):
@@ -193,14 +215,17 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         self.forwards = [count + member.forwards for count, member in zip(self.forwards, stats.members, strict=True)]
 
     def _end(self, context: str, room: int) -> Prompt:
-        """Return the prompt, or only its last `room` tokens, without a prefix, if it is too long for a member."""
+        """Return the context. If it has more than `room` tokens for a member, return only its last `room` tokens."""
         if not context:
             return [self.prefix_token_id]
         readings = self.ensemble.prompts.read(context)
         return context if max(len(each.tokens) for each in readings) <= room else readings[0].tokens[-room:]
 
     def _windows(self, text: Pair) -> list[Pair]:
-        """Return the windows of a text with an empty prompt. Prefixes that differ between members are not scored."""
+        """Return the windows in which a text with an empty prompt is scored.
+
+        If the members read different prefixes, the prefixes are not scored.
+        """
         prepared = self.ensemble.prompts.prepare(text.continuation)
         tokens = list(prepared.contexts[0].tokens[prepared.prefix :])
         if not tokens:
@@ -211,7 +236,9 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
 
 
 def sampling(keywords: Mapping[str, Any]) -> SamplingParams:
-    """Return the sampling parameters for a task's generation keywords, greedy unless `do_sample` is true.
+    """Return the sampling parameters for the generation keywords of a task.
+
+    Decoding is greedy unless `do_sample` is true.
 
     Raises:
         RequestError: a keyword is not known.

@@ -1,4 +1,4 @@
-"""Log-probabilities of many texts in one batch, and each member's logits along one text."""
+"""Log-probabilities of many texts in one batch, and the logits of each member along one text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from unisono.types import Score, Stats
 
 
 def scorings(ensemble: Ensemble, pairs: Sequence[Pair], method: Mapping[str, Any]) -> list[Scoring]:
-    """Score continuations after their prompts.
+    """Score the continuation of each pair after its prompt. Return one `Scoring` per pair.
 
     Raises:
         RequestError: a pair cannot be split into tokens, or does not fit the context of a member.
@@ -33,14 +33,14 @@ def log_probabilities(
 
 
 def forwards_of(stats: Iterable[Stats]) -> tuple[int, ...]:
-    """Return the number of forwards per member, over all requests."""
+    """Return the number of forwards of each member, over all requests."""
     counts = [[member.forwards for member in each.members] for each in stats]
     return tuple(map(sum, zip(*counts, strict=True)))
 
 
 @torch.inference_mode()
 def forced(ensemble: Ensemble, prompt: str, continuation: str) -> tuple[list[int], list[Tensor]]:
-    """Return the continuation's K tokens, and for each member the logits [K, V] that predict them.
+    """Return the K tokens of the continuation, and for each member the logits [K, V] that predict these tokens.
 
     Raises:
         RequestError: the texts cannot be split into tokens, or do not fit the context of a member.

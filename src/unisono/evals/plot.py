@@ -1,4 +1,4 @@
-"""Plot quality against cost, one point per method."""
+"""A plot of quality against cost with one point for each method."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +11,13 @@ MARKERS = {"member": "s", "fused": "o"}
 
 
 def plot(rows: Sequence[Row], task: str, unit: str, higher: bool, path: str | Path) -> None:
-    """Write a plot of the score with its interval over milliseconds per token. Members are squares.
+    """Write a plot of the scores, with their intervals, against milliseconds per token. Members are squares.
 
-    The legend lists the methods from the best score to the worst. Routers have no cost and are left out.
+    The legend lists the methods from the best score to the worst score. Routers are left out, because they have no
+    cost.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure

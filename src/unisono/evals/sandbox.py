@@ -1,6 +1,7 @@
-"""Run generated programs, each in a separate process with limits.
+"""Run each generated program in a separate process with limits.
 
-The limits stop accidents (endless loops, full memory, large files), not an attacker. Use a container for untrusted models.
+The limits stop accidents such as endless loops, full memory and large files. They do not stop an attacker. Use a
+container for untrusted models.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import tempfile
 
 SECONDS = 10
 MEMORY = 2**30  # bytes of address space
-FILE = 2**20  # bytes a program may write into one file
+FILE = 2**20  # bytes that a program may write into one file
 
 # The child sets its own limits: `preexec_fn` of subprocess is unsafe, because the parent has threads
 CHILD = """\
@@ -26,7 +27,8 @@ exec(compile(sys.stdin.read(), "program", "exec"), {{"__name__": "__main__"}})
 def passes(program: str, seconds: float = SECONDS, memory: int = MEMORY) -> bool:
     """Return whether a Python program ends within `seconds` and without an error.
 
-    The program sees no environment variables and no installed packages. It runs in an empty folder that is deleted later.
+    The program sees no environment variables and no installed packages. It runs in an empty folder, which is deleted
+    after the run.
     """
     child = CHILD.format(seconds=int(seconds) + 1, memory=memory, file=FILE)
     with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +51,7 @@ def passes(program: str, seconds: float = SECONDS, memory: int = MEMORY) -> bool
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Kill the process and all processes that it has started."""
+    """Kill the process and all processes that the process has started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,7 +1,7 @@
 """Text exercises with exact answers, generated from a seed.
 
-The hash of an exercise's text decides whether the exercise is for training, development or test. So no seed can put a test
-exercise into training data.
+The hash of the text of an exercise decides whether the exercise is for training, development or test. So no seed can
+put a test exercise into the training data.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,16 +12,20 @@ from typing import Literal
 from unisono.evals.texts import fraction
 
 LETTERS = "abcdefghijkl"
-SHORTEST, LONGEST = 3, 6  # letters of a word
+SHORTEST, LONGEST = 3, 6  # number of letters of a word
 STOP = "\n"
 
 Split = Literal["train", "development", "test"]
-SHARES: dict[Split, float] = {"test": 0.03, "development": 0.05}  # upper ends of the hash ranges; the rest is training
+# Upper ends of the ranges of the hash. All other exercises are for training
+SHARES: dict[Split, float] = {"test": 0.03, "development": 0.05}
 
 
 @dataclass(frozen=True)
 class Skill:
-    """`ask` makes a question, without the name of the skill; `answer` returns the right answer to a question."""
+    """A kind of exercise.
+
+    `ask` returns a random question, without the name of the skill. `answer` returns the right answer.
+    """
 
     ask: Callable[[Random], str]
     answer: Callable[[str], str]
@@ -29,7 +33,7 @@ class Skill:
 
 @dataclass(frozen=True)
 class Item:
-    """A prompt of one or more exercises, its only right answer, and the skill of each exercise in order."""
+    """A prompt with one or more exercises, the right answer to the prompt, and the skill of each exercise in order."""
 
     prompt: str
     answer: str
@@ -73,13 +77,16 @@ HALVES = {"skills-m": ("reverse", "sort", "unique", "count"), "skills-n": ("shif
 
 
 def split_of(exercise: str) -> Split:
-    """Return the split of an exercise (the text of skill and question), from the hash of its text."""
+    """Return the split of an exercise by the hash of its text. The text has the name of the skill and the question."""
     place = fraction(exercise)
     return next((split for split, end in SHARES.items() if place < end), "train")
 
 
 def exercise(skill: str, split: Split, random: Random) -> tuple[str, str]:
-    """Return an exercise (skill and question) of the split, and its answer."""
+    """Return a random exercise of the split, and its answer.
+
+    The exercise has the name of the skill and the question.
+    """
     while True:
         question = SKILLS[skill].ask(random)
         text = f"{skill} {question}"
@@ -88,13 +95,17 @@ def exercise(skill: str, split: Split, random: Random) -> tuple[str, str]:
 
 
 def item(skills: Sequence[str], split: Split, random: Random) -> Item:
-    """Return a prompt with one exercise per skill, as in `reverse abc, add 12 34 =` with the answer ` cba, 64`."""
+    """Return a prompt with one exercise per skill. The prompt `reverse abc, add 12 34 =` has the answer ` cba, 64`."""
     questions, answers = zip(*(exercise(skill, split, random) for skill in skills), strict=True)
     return Item("\n" + ", ".join(questions) + " =", " " + ", ".join(answers), tuple(skills))
 
 
 def items(count: int, seed: int, split: Split = "test", pairs: float = 0.5) -> list[Item]:
-    """Return items that use all skills in turn. A random share `pairs` of the items has two skills, one of each half."""
+    """Return `count` items that use all skills in turn.
+
+    `pairs` is the share of items with two skills. These items are chosen at random, and their skills are from different
+    halves.
+    """
     random, names = Random(f"{seed} {split}"), list(SKILLS)
     made: list[Item] = []
     for index in range(count):

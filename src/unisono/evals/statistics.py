@@ -1,6 +1,7 @@
-"""Means and paired differences with intervals of 95%.
+"""Means and paired differences with 95% intervals.
 
-The intervals resample items. The scores of two methods are resampled together, because both methods met the same items.
+The intervals come from resampling items. The scores of two methods are resampled together, because both methods had the
+same items.
 """
 
 import math
@@ -11,7 +12,7 @@ import numpy as np
 
 RESAMPLES = 10_000
 LEVEL = 0.95
-NORMAL = 1.959964  # quantile of the normal distribution for this level
+NORMAL = 1.959964  # quantile of the normal distribution for LEVEL
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Estimate:
     high: float
 
     def as_dict(self) -> dict[str, float]:
-        """Return plain values for JSON."""
+        """Return the estimate as plain values for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -31,9 +32,10 @@ class Estimate:
 
 
 def ratio(scores: Sequence[float], sizes: Sequence[float] | None = None, seed: int = 0) -> Estimate:
-    """Return `sum(scores) / sum(sizes)`, or the mean without sizes, with a bootstrap interval over items.
+    """Return `sum(scores) / sum(sizes)` with a bootstrap interval over items. Without sizes, return the mean.
 
-    Scores of only 0 and 1 without sizes get Wilson's interval, because resampling equal scores gives no interval.
+    If all scores are 0 or 1 and there are no sizes, the interval is Wilson's. Resampling would give no interval for
+    equal scores.
     """
     if sizes is None and set(scores) <= {0.0, 1.0}:
         return wilson(int(sum(scores)), len(scores))
@@ -43,12 +45,12 @@ def ratio(scores: Sequence[float], sizes: Sequence[float] | None = None, seed: i
 def difference(
     scores: Sequence[float], others: Sequence[float], sizes: Sequence[float] | None = None, seed: int = 0
 ) -> Estimate:
-    """Return `ratio(scores) - ratio(others)` with a bootstrap interval over items, paired."""
+    """Return `ratio(scores) - ratio(others)` with a paired bootstrap interval over items."""
     return _bootstrapped(np.asarray(scores, dtype=float) - np.asarray(others, dtype=float), sizes, seed)
 
 
 def wilson(successes: int, count: int) -> Estimate:
-    """Return a proportion with Wilson's score interval, which is valid for proportions 0 and 1 too."""
+    """Return a proportion with Wilson's score interval, which is also valid for the proportions 0 and 1."""
     share = successes / count
     prior = NORMAL**2 / count
     middle = (share + prior / 2) / (1 + prior)
@@ -60,7 +62,7 @@ def wilson(successes: int, count: int) -> Estimate:
 def _bootstrapped(values: np.ndarray, sizes: Sequence[float] | None, seed: int) -> Estimate:
     weights = np.ones_like(values) if sizes is None else np.asarray(sizes, dtype=float)
     count, generator = len(values), np.random.default_rng(seed)
-    # [RESAMPLES, count]: how often each item is in each resample
+    # [RESAMPLES, count]: the number of times that each item is in each resample
     draws = generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(np.float32)
     low, high = np.quantile((draws @ values) / (draws @ weights), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(values.sum() / weights.sum()), float(low), float(high))

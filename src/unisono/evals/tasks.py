@@ -1,4 +1,4 @@
-"""Tasks: each one gives a method a score per item."""
+"""Tasks that give each method one score per item."""
 
 import math
 import re
@@ -20,8 +20,10 @@ from unisono.params import SamplingParams
 class Outcome:
     """The result of one method on a task.
 
-    scores: one per item. sizes: the mean score is the sum of the scores over the sum of the sizes; None means 1 per item.
-    seconds, tokens: of all items together. forwards: per member, for all items.
+    scores: one score per item.
+    sizes: one size per item, or None if all sizes are 1. The mean score is the sum of scores over the sum of sizes.
+    seconds, tokens: the totals over all items.
+    forwards: the number of forwards of each member, over all items.
     """
 
     method: str
@@ -35,7 +37,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """Items to score. `unit` names the mean score; `higher` tells whether a higher score is better."""
+    """Items to score. `unit` is the name of the mean score. `higher` says whether a higher score is better."""
 
     items: Sequence[Any]
     name: str = ""
@@ -46,12 +48,12 @@ class Task(ABC):
         return len(self.items)
 
     def first(self, count: int) -> Self:
-        """Return the task with its first `count` items only."""
+        """Return a task that has only the first `count` items of this task."""
         return replace(self, items=self.items[:count])
 
     @abstractmethod
     def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
-        """Score every item with one method."""
+        """Return the outcome of decoding or scoring every item with one method."""
 
 
 def generated(
@@ -61,7 +63,11 @@ def generated(
     right: Callable[[Sequence[str]], Iterable[bool]],
     **method: Any,
 ) -> Outcome:
-    """Generate a text per prompt. `right` tells for each text whether it is right."""
+    """Generate a text for each prompt, and return the outcome.
+
+    Args:
+        right: a function that returns, for each text, whether the text is right.
+    """
     started = time.perf_counter()
     results = ensemble.generate(prompts, params, progress=False, **method)
     seconds = time.perf_counter() - started
@@ -72,9 +78,10 @@ def generated(
 
 @dataclass(frozen=True)
 class ExactMatch(Task):
-    """Greedy answers; a score is 1 if the whole answer is right, else 0.
+    """Items with one right answer. The score is 1 if the greedy answer equals the right answer, else 0.
 
-    `tokens` limits the answers. None means one token more than the longest right answer has bytes.
+    `tokens` is the largest number of tokens of an answer. None means the number of bytes in the longest right answer,
+    plus 1.
     """
 
     items: Sequence[Item]
@@ -85,7 +92,7 @@ class ExactMatch(Task):
 
     def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
         answers = [item.answer for item in self.items]
-        limit = self.tokens or 1 + max(len(answer.encode()) for answer in answers)  # a token is at least a byte
+        limit = self.tokens or 1 + max(len(answer.encode()) for answer in answers)  # a token has at least one byte
         params = SamplingParams(max_tokens=limit, temperature=0, stop=self.stop, seed=0)
         right: Callable[[Sequence[str]], Iterable[bool]] = lambda texts: map(eq, texts, answers)  # noqa: E731
         prompts = [item.prompt for item in self.items]
@@ -94,7 +101,10 @@ class ExactMatch(Task):
 
 @dataclass(frozen=True)
 class BitsPerByte(Task):
-    """The negative log-likelihood of documents in bits, divided by their size in bytes of UTF-8."""
+    """Documents to score.
+
+    The mean score is their negative log-likelihood in bits, divided by their size in bytes of UTF-8.
+    """
 
     items: Sequence[str]
     name: str = "bits-per-byte"
@@ -102,7 +112,7 @@ class BitsPerByte(Task):
     higher = False
 
     def run(self, ensemble: Ensemble, combine: object, schedule: str) -> Outcome:
-        """Score the documents. Nothing is generated, so the schedule does not matter."""
+        """Return the outcome of scoring the documents. The schedule has no effect, because nothing is generated."""
         documents = [contexts(ensemble, document) for document in self.items]
         started = time.perf_counter()
         scored, forwards = log_probabilities(ensemble, [pair for pairs in documents for pair in pairs], combine)
@@ -117,9 +127,10 @@ class BitsPerByte(Task):
 
 
 def contexts(ensemble: Ensemble, document: str) -> list[tuple[str, str]]:
-    """Cut a document into pieces and return each piece with the piece before it, as (context, piece).
+    """Cut a document into pieces. Return each piece with the piece before it, as (context, piece).
 
-    A piece begins with the white space at the cut, because white space at the end of a context is scored with the piece.
+    A piece begins with the white space at the cut. White space at the end of a context would be scored with the next
+    piece.
     """
     room = (ensemble.lineup.context_length or 2048) // 2
     pieces = [""]
@@ -133,7 +144,10 @@ def contexts(ensemble: Ensemble, document: str) -> list[tuple[str, str]]:
 
 
 def _parts(document: str, longest: int) -> list[str]:
-    """Return the lines of a document. A line of `longest` characters or more is cut into words, a word into pieces."""
+    """Return the lines of a document.
+
+    Lines with `longest` or more characters are cut into words, and long words into pieces.
+    """
     lines = re.findall(r"\n*[^\n]+|\n+$", document)
     words = [word for line in lines for word in ([line] if len(line) < longest else re.findall(r"\s*\S+|\s+$", line))]
     return [word[start : start + longest] for word in words for start in range(0, len(word), longest)]

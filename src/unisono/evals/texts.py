@@ -1,4 +1,4 @@
-"""Read a user's files for evaluation: JSON lines with named fields, and plain texts."""
+"""Read files for evaluation: JSON lines with named fields, or plain texts."""
 
 import hashlib
 import json
@@ -13,11 +13,13 @@ T = TypeVar("T")
 
 
 def read_records(path: str | Path, fields: Sequence[str], lines: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Return these fields of each record in a file of JSON lines. The fields in `lines` must have no line break.
+    """Return the named fields of each record in a file of JSON lines.
+
+    The fields in `lines` must not contain a line break.
 
     Raises:
-        RequestError: the file cannot be read, is not JSON lines, or a record lacks a text field. The message names file
-            and line.
+        RequestError: the file cannot be read, a line is not JSON, or a field is missing, is not a text, or has a
+            forbidden line break. The message names file and line.
     """
     records = []
     for number, line in enumerate(_read(path).splitlines(), 1):
@@ -41,7 +43,9 @@ def read_records(path: str | Path, fields: Sequence[str], lines: Sequence[str] =
 
 
 def read_documents(path: str | Path) -> list[str]:
-    """Return the documents of a file: the whole text, or the field `text` of each line of a `.jsonl` file.
+    """Return the documents in a file.
+
+    A `.jsonl` file has one document per line, in the field `text`. The text of any other file is one document.
 
     Raises:
         RequestError: the file cannot be read, or has no text.
@@ -55,9 +59,12 @@ def read_documents(path: str | Path) -> list[str]:
 
 
 def halves(values: Sequence[T], texts: Sequence[str]) -> tuple[list[T], list[T]]:
-    """Split values into a half for tuning and a half for the test, by the hash of their texts.
+    """Split values into one half for tuning and one half for the test, by the hash of the text of each value.
 
-    Values with equal texts are in the same half. Raises RequestError if a half is empty.
+    Values with equal texts are in the same half.
+
+    Raises:
+        RequestError: a half is empty.
     """
     found: tuple[list[T], list[T]] = ([], [])
     for value, text in zip(values, texts, strict=True):
@@ -68,7 +75,7 @@ def halves(values: Sequence[T], texts: Sequence[str]) -> tuple[list[T], list[T]]
 
 
 def fraction(text: str) -> float:
-    """Return a number in [0, 1) computed from the hash of the text."""
+    """Return a number in [0, 1) that is computed from the hash of the text."""
     return int(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:13], 16) / 16**13
 
 

@@ -1,4 +1,4 @@
-"""Choose the parameters of a combination on a development split. The test split is not used here."""
+"""Choose the parameters of a combination on the development split. This module does not use the test split."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ from unisono.evals.compare import best_of
 from unisono.evals.tasks import Outcome, Task
 
 EIGHT_TENTHS = tuple(step / 10 for step in range(2, 10))
-# Per combination, the values to try for each of its parameters
+# For each combination, the values to try for each of its parameters
 GRIDS: dict[str, Sequence[Sequence[object]]] = {
     "contrastive": [(0.05, 0.1, 0.2, 0.3, 0.5, 0.7)],
     "contrastive_masked": [(0.05, 0.1, 0.3), (0.1, 0.3, 0.5, 1.0)],
@@ -26,7 +26,10 @@ WEIGHTED = ("weighted", "product", "gate")  # combinations with a weight per mem
 
 
 def simplex(members: int) -> Iterator[list[float]]:
-    """Yield positive weights that sum to 1, in equal steps: tenths for two members, sixths or smaller for more."""
+    """Yield all weights of the members that are positive multiples of a step and have the sum 1.
+
+    The step is a tenth for two members, a sixth for three to six members, and 1 / `members` for more members.
+    """
     parts = 10 if members == 2 else max(members, 6)
     for cuts in itertools.combinations(range(1, parts), members - 1):
         borders = [0, *cuts, parts]
@@ -34,7 +37,10 @@ def simplex(members: int) -> Iterator[list[float]]:
 
 
 def grid(name: str, members: int) -> list[Combination]:
-    """Return the candidates for a combination; raise ConfigurationError if it has no parameters to tune."""
+    """Return the candidates for a combination.
+
+    Raise ConfigurationError if the combination has no parameters to tune.
+    """
     require_known("combination to tune", [name], [*GRIDS, *WEIGHTED])
     build = getattr(combine, name)
     if name == "gate":
@@ -51,7 +57,7 @@ def tune(
     schedule: str = "auto",
     progress: Callable[[str], None] = lambda name: None,
 ) -> tuple[Combination, list[Outcome]]:
-    """Return the best candidate of a combination on a development task, and the outcomes of all candidates.
+    """Return the best candidate for a combination on a development task, and the outcomes of all candidates.
 
     Raises:
         ConfigurationError: the combination has no parameters to tune, or does not fit the members.

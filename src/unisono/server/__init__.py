@@ -1,4 +1,4 @@
-"""The server of `unisono serve`: it offers collaborations behind OpenAI's API, with a playground and metrics.
+"""The server of `unisono serve`, which offers collaborations of models through OpenAI's API.
 
-The package needs the extra `server` (fastapi, uvicorn, prometheus-client).
+It also has a playground and metrics. The package needs the extra `server`: fastapi, uvicorn and prometheus-client.
 """

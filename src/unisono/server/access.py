@@ -1,4 +1,4 @@
-"""The access log: one line per request. The line and the response header X-Request-Id have the same id."""
+"""The access log, which has one line per request. The line and the response header X-Request-Id have the same id."""
 
 import logging
 import re
@@ -13,14 +13,15 @@ from unisono.server.errors import CLIENT_CLOSED
 
 LOG = logging.getLogger("unisono.server")
 HEADER = "X-Request-Id"
-ALLOWED = re.compile(r"[!-~]{1,128}")  # any other id could forge a line of the log
+ALLOWED = re.compile(r"[!-~]{1,128}")  # an id with other characters could forge a line of the log
 LONGEST = 1000  # characters of a reason
 
 
 class Access:
-    """ASGI middleware that gives each request an id and logs it: client, method, path, status, seconds, id, reason.
+    """ASGI middleware that gives each request an id and writes one log line for each request.
 
-    The id is the request's own X-Request-Id, or a new one. The code that refuses a request must put the reason into
+    The line has the client, method, path, status, seconds, id and reason. The id is the X-Request-Id of the request, or
+    a new id if the request has no valid one. Code that refuses a request must put the reason into
     `scope["state"]["reason"]`.
     """
 

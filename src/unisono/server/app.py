@@ -1,4 +1,4 @@
-"""The FastAPI application: middleware, error handlers, endpoints, and the playground."""
+"""The FastAPI application with its middleware, error handlers, endpoints and playground."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,7 +32,7 @@ POLICY = "default-src 'self'; style-src 'self'; script-src 'self'; img-src 'self
 
 
 def create_app(service: Service) -> FastAPI:
-    """Return the application. It starts the decode threads at startup and stops them at shutdown."""
+    """Return the application. It starts the decode threads at startup and stops the threads at shutdown."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -48,13 +48,13 @@ def create_app(service: Service) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # `paths` redirects with a message
+        redirect_slashes=False,  # the module `paths` redirects with a message
         default_response_class=JSON,
         responses=FAULTS,
     )
     app.add_middleware(BodyLimit, limit=service.settings.max_body, timeout=service.settings.timeout)
     app.add_middleware(Keys, keys=service.settings.keys)
-    app.add_middleware(Access)  # the outermost one, since it is added last
+    app.add_middleware(Access)  # the outermost middleware, because it is added last
     _add_error_handlers(app)
     endpoints.add(app, service)
     _add_state(app, service)
@@ -66,14 +66,14 @@ def _add_state(app: FastAPI, service: Service) -> None:
     @app.head("/health", include_in_schema=False)  # load balancers use HEAD
     @app.get("/health")
     async def health() -> Response:
-        """Tell whether every decode thread is alive: status 200 or 500."""
+        """Return whether every decode thread is alive: status 200 if all threads are alive, else 500."""
         alive = all(worker.thread.is_alive() for worker in service.models.workers)
         return JSON({"status": "ok" if alive else "failed"}, 200 if alive else 500)
 
     @app.head("/ready", include_in_schema=False)
     @app.get("/ready")
     async def ready() -> Response:
-        """Tell whether the server accepts new requests: status 200 or 503."""
+        """Return whether the server accepts new requests: status 200 if it does, else 503."""
         return JSON({"status": "stopping" if service.closing else "ready"}, 503 if service.closing else 200)
 
     @app.head("/version", include_in_schema=False)
@@ -84,7 +84,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
 
     @app.get("/metrics")
     def metrics() -> Response:
-        """Return the metrics in Prometheus' text format."""
+        """Return the metrics in the text format of Prometheus."""
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -124,5 +124,5 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, _: Exception) -> Response:  # starlette logs the exception with its traceback
         internal = errors.internal()
-        internal.headers[HEADER] = request.state.request_id  # this response does not pass through `Access`
+        internal.headers[HEADER] = request.state.request_id  # this response bypasses `Access`
         return Refusal(internal)

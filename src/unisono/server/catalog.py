@@ -1,11 +1,11 @@
-"""The catalog of served models: named collaborations from one config file, checked before any weights are read.
+"""The catalog of served models: named collaborations from one config file, checked before any weights are loaded.
 
 models:
   pair: {members: [zoo:code-m, zoo:code-n], combine: "weighted:0.7,0.3"}
   contrast: {members: [zoo:code-m, zoo:code-s], combine: "contrastive:0.1", sampling: {temperature: 0}}
 members_alone: true
 
-A file may also describe a single collaboration (`members`, `combine`, ...), which gets one name.
+Instead of `models`, a file may have the fields of a single collaboration, such as `members` and `combine`.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ KEYS = ("models", "members_alone")
 
 @dataclass(frozen=True)
 class Catalog:
-    """Collaborations by the names that requests use. The first one is the default of the playground."""
+    """The collaborations by the names that requests use. The playground uses the first collaboration by default."""
 
     models: Mapping[str, Config]
 
@@ -33,7 +33,7 @@ class Catalog:
             _check(name, config)
 
     def with_members_alone(self) -> "Catalog":
-        """Return a catalog that also serves each member alone, under the member's name.
+        """Return a catalog that also serves each member alone, under the name of the member.
 
         Raises:
             ConfigurationError: two models would have the same name.
@@ -52,10 +52,11 @@ def read(path: Path, name: str | None = None) -> Catalog:
     """Return the catalog that a YAML file describes.
 
     Args:
-        name: the name of the model, if the file describes a single collaboration.
+        name: the name of the model. It is allowed only if the file describes a single collaboration.
 
     Raises:
-        ConfigurationError: the file cannot be read, or has an unknown key or a wrong value.
+        ConfigurationError: the file cannot be read, or it has an unknown key or a wrong value, or `name` is not
+            allowed.
     """
     content = read_mapping(path)
     several = isinstance(content, Mapping) and "models" in content
@@ -75,12 +76,12 @@ def read(path: Path, name: str | None = None) -> Catalog:
 
 
 def single(config: Config, name: str | None = None) -> Catalog:
-    """Return a catalog of one collaboration. Without a name, its members' names joined by `+` are its name."""
+    """Return a catalog of one collaboration. Its default name is the names of its members, joined by `+`."""
     return Catalog({name or "+".join(source.called for source in config.members): config})
 
 
 def _check(name: str, config: Config) -> None:
-    """Raise a ConfigurationError for every mistake that can be found without loading a model."""
+    """Raise ConfigurationError for every mistake in a config that can be found without loading a model."""
     if not name or not name.isprintable():
         raise ConfigurationError(f"a served model needs a printable name, not: {name!r}")
     if not config.members:

@@ -7,7 +7,7 @@ from typing import Any
 
 from unisono.errors import RequestError, UnisonoError
 
-# Types of errors by status; every other 4xx is an invalid_request_error
+# Types of errors by status. The type for every other 4xx status is invalid_request_error
 KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 CLIENT_CLOSED = 499  # only the access log shows this status
 GONE = "the client went away"
@@ -17,7 +17,9 @@ GONE = "the client went away"
 class APIError(Exception):
     """An error that the server sends as the response to a request.
 
-    status: the HTTP status. parameter: the name of the faulty field of the request. code: a fixed word for programs.
+    status: the HTTP status.
+    parameter: the name of the faulty field of the request.
+    code: a fixed word by which programs recognise the error.
     headers: additional headers of the response.
     """
 
@@ -38,9 +40,10 @@ class APIError(Exception):
 
 
 def refused(error: UnisonoError, fields: Collection[str] = ()) -> APIError:
-    """Return an error of the library as an `APIError` with status 400.
+    """Return an `APIError` with status 400 for an error of the library.
 
-    Its parameter is the first word of the message, if `fields` (names of the request's fields) contains that word.
+    The parameter of the returned error is the first word of the message, if `fields` (the names of the request's
+    fields) contains this word.
     """
     word = re.match(r"\w+", str(error))
     name = word[0] if word and word[0] in fields else None
@@ -49,7 +52,7 @@ def refused(error: UnisonoError, fields: Collection[str] = ()) -> APIError:
 
 
 def internal() -> APIError:
-    """Return the error for a fault of the server. The details are only in the log."""
+    """Return the error for a fault of the server. Only the log has the details."""
     return APIError(500, "the server failed on this request; its log says why", code="internal_error")
 
 
@@ -62,12 +65,13 @@ def timed_out(seconds: float) -> APIError:
 
 
 def malformed(problems: Sequence[Mapping[str, Any]]) -> APIError:
-    """Return the error for a body that does not fit the schema, from pydantic's list of problems.
+    """Return the error for a body that does not fit the schema. `problems` is pydantic's list of problems.
 
-    The error reports one problem: an unknown or unsupported field if there is one, else the first.
+    The error reports only one problem: the first unknown or unsupported field, or the first problem if there is no such
+    field.
     """
     problem = min(problems, key=lambda each: "field" not in each.get("ctx", {}))
-    # For a field with several types, pydantic appends the type that it tried, which contains a bracket
+    # For a field with several types, pydantic appends the name of the type that it tried, which contains a bracket
     place = [str(part) for part in problem["loc"] if part != "body" and "[" not in str(part)]
     if problem["type"] == "json_invalid":
         return APIError(400, "the body is not valid JSON")

@@ -1,4 +1,4 @@
-"""A client's request in a worker: its rows, and the queue from which its answer is read."""
+"""A request in a worker: its rows, and the queue from which the server reads the updates of the answer."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from unisono.types import Commit, Piece, Result
 
 @dataclass(frozen=True)
 class Update:
-    """What one step added to one choice of the answer. Only the last update has a `result`."""
+    """The tokens that one step added to one choice of the answer. Only the last update of a choice has a `result`."""
 
     choice: int
     pieces: Sequence[Piece]
@@ -32,11 +32,12 @@ class Update:
 
 @dataclass
 class Choice:
-    """One row of a job.
+    """One choice of the answer, which one row of the job decodes.
 
-    tally: counts the row's settlings as they happen. Between two calls of `take` there may be several, since the engine
-    also steps for rows that score prompts. served: when the row last got tokens; None before the first. result: there once
-    the row has ended.
+    tally: counts the decided proposals of the row. Between two calls of `take`, the row may take several steps, because
+    the engine also steps for rows that score prompts.
+    served: when the row last got tokens, or None before its first tokens.
+    result: the result of the row, or None until the row has ended.
     """
 
     request: Request
@@ -51,7 +52,7 @@ class Choice:
     def take(self, started: float) -> tuple[list[Piece], dict[str, Any]]:
         """Return the pieces since the last call, and the observer's description of the step that began at `started`.
 
-        Raises the error that ended the row.
+        If the row failed, its error is raised.
         """
         pieces = self.request.drain()
         if pieces:
@@ -63,7 +64,10 @@ class Choice:
 
 
 class Lonely:
-    """Rows without a job, and a future for their end. Made in the event loop's thread."""
+    """Rows without a job, and a future `over` that is done when the rows have ended.
+
+    Create it in the event loop's thread.
+    """
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = rows
@@ -71,7 +75,7 @@ class Lonely:
         self.over: asyncio.Future[None] = self._loop.create_future()
 
     def send(self, error: Exception | None) -> None:
-        """Set the result of `over`, or the error that ended the rows. Called in any thread."""
+        """End `over` with an error, or successfully if `error` is None. Any thread may call this method."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._end, error)
 
@@ -85,16 +89,19 @@ class Lonely:
 
 
 class CancelledError(Exception):
-    """The client has left, so its request ends."""
+    """The client has disconnected, so its request ends."""
 
 
 class Job:
-    """A request in two threads: the worker's thread steps its rows, the event loop's thread reads `updates`.
+    """A request that two threads share.
+
+    The worker's thread steps its rows, and the event loop's thread reads `updates`.
 
     Args:
-        requests: one per choice of the answer.
-        observer: of the only choice, if the client asked for a trace.
-        deadline: when the job is given up, as `time.perf_counter` tells.
+        requests: one request per choice of the answer.
+        created: when the request arrived, as returned by `time.perf_counter`.
+        deadline: when the job ends with an error, as returned by `time.perf_counter`.
+        observer: the observer of the only choice, if the client asked for a trace.
     """
 
     def __init__(
@@ -103,15 +110,15 @@ class Job:
         self.choices = [Choice(request, observer) for request in requests]
         self.created = created
         self.deadline = deadline
-        self.ended = False  # for the worker
-        self.released = False  # for the event loop
+        self.ended = False  # only the worker uses this flag
+        self.released = False  # only the event loop uses this flag
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[list[Update] | Exception] = asyncio.Queue()
 
     async def updates(self) -> AsyncIterator[Update]:
-        """Yield what each step adds, until every choice has its result.
+        """Yield the updates of each step until every choice has its result.
 
-        Raises the error that ended the job early: an error of a row, `CancelledError`, or a time limit.
+        If the job ended early, the reason is raised: an error of a row, `CancelledError`, or the error of a time limit.
         """
         left = len(self.choices)
         while left:
@@ -123,18 +130,20 @@ class Job:
                 yield update
 
     def put(self, found: list[Update] | Exception) -> None:
-        """Give `updates` the next updates or the error. Called in the event loop's thread."""
+        """Give `updates` a list of updates or an error. Only the event loop's thread may call this method."""
         self._queue.put_nowait(found)
 
     def send(self, found: list[Update] | Exception) -> None:
-        """Give `updates` the next updates or the error. Called in any thread."""
+        """Give `updates` a list of updates or an error. Any thread may call this method."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.put, found)
 
     def collect(self, started: float) -> list[Update]:
-        """Return what the step added that began at `started` and just ended. Called in the worker's thread.
+        """Return the updates of the step that began at `started` and has just ended.
 
-        Raises the error that ended a row.
+        The worker's thread calls this method.
+
+        If a row failed, its error is raised.
         """
         found = []
         for index, choice in enumerate(self.choices):

@@ -1,7 +1,11 @@
-"""Prometheus metrics: vLLM's names with the prefix `unisono_`. Metrics of a member have the label `member`.
+"""Prometheus metrics with the names of vLLM's metrics and the prefix `unisono_`.
 
-Acceptance rate: `rate(unisono_spec_decode_num_accepted_tokens_total) / rate(unisono_spec_decode_num_draft_tokens_total)`.
-Tokens per round: `rate(unisono_generation_tokens_total) / rate(unisono_spec_decode_num_drafts_total)`.
+Metrics of a member have the label `member`. Two rates can be computed from the metrics:
+
+acceptance rate:
+    rate(unisono_spec_decode_num_accepted_tokens_total) / rate(unisono_spec_decode_num_draft_tokens_total)
+tokens per round:
+    rate(unisono_generation_tokens_total) / rate(unisono_spec_decode_num_drafts_total)
 """
 
 import time
@@ -20,7 +24,7 @@ MEMBER = ("model_name", "member")
 
 
 class Metrics:
-    """All metrics, in a registry of their own. Counters change only when a request ends, with or without an error."""
+    """All metrics, in a separate registry. A counter changes only when a request ends, with or without an error."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -48,7 +52,7 @@ class Metrics:
 
 
 class Meter:
-    """Writes the metrics of one model. Its methods are called in the worker's thread."""
+    """Writes the metrics of one model. The worker's thread calls the methods."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self.model = model
@@ -57,7 +61,7 @@ class Meter:
         self._between = metrics.between.labels(model)
 
     def progress(self, job: Job, updates: Sequence[Update], now: float) -> None:
-        """Record the time to the first token, or between tokens, for each choice that got tokens in a step."""
+        """Record the time to the first token, or the time between tokens, of each choice that got tokens in a step."""
         for update in updates:
             choice, count = job.choices[update.choice], len(update.commits)
             if not count:
@@ -70,7 +74,7 @@ class Meter:
             choice.served = now
 
     def finish(self, job: Job, error: Exception | None) -> None:
-        """Count the tokens, forwards and proposals of a job that has ended, and how each of its rows ended."""
+        """Count the tokens, forwards and proposals of a job that has ended, and the finish reason of each row."""
         metrics, model = self._metrics, self.model
         for choice in job.choices:
             row = choice.request.row

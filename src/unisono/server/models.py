@@ -1,4 +1,4 @@
-"""The served models. Each one is an ensemble with a decode thread; ensembles share the weights of their members."""
+"""The served models. Each model is an ensemble with a decode thread. Ensembles with equal members share weights."""
 
 import logging
 import time
@@ -22,8 +22,8 @@ LOG = logging.getLogger("unisono.server")
 class Model:
     """A collaboration under the name that requests use.
 
-    guided: the worker for requests with `guidance_scale`. Its ensemble has the member twice: one reads the prompt, the
-    other one the negative prompt. None if the model combines more than one member.
+    guided: the worker for requests with `guidance_scale`. Its ensemble has the member twice. The first copy reads the
+    prompt, and the second copy reads the negative prompt. `guided` is None if the model combines more than one member.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Model:
 
 
 class Models:
-    """All served models by name. The first one is the default of the playground."""
+    """All served models by name. The playground uses the first model by default."""
 
     def __init__(self, models: Mapping[str, Model]) -> None:
         self.by_name = dict(models)
@@ -53,25 +53,26 @@ class Models:
 
         Raises:
             MemberError: a member cannot be loaded.
-            ConfigurationError: the members do not fit together.
+            ConfigurationError: the members cannot be combined.
         """
         loaded: Loaded = []
-        share = sum(1 if config.alone is None else 2 for config in catalog.models.values())  # 2: also a guided one
+        # A model of one member has two ensembles, because it also has one for guidance
+        share = sum(1 if config.alone is None else 2 for config in catalog.models.values())
         models = catalog.models.items()
         return cls({name: _model(name, config, settings, metrics, loaded, share) for name, config in models})
 
     def __getitem__(self, name: str) -> Model:
-        """Return the model with this name. Raise an `APIError` with status 404 if there is none."""
+        """Return the model with this name. Raise an `APIError` with status 404 if no model has the name."""
         if name not in self.by_name:
             known = ", ".join(self.by_name)
             raise APIError(404, f"there is no model {name!r}; this server has: {known}", "model", "model_not_found")
         return self.by_name[name]
 
     def speaking(self, name: str | None) -> Model:
-        """Return the model with this name, or the first model if `name` is None and all models have the same tokenizer.
+        """Return the model with this name. If `name` is None, return the first model.
 
         Raises:
-            APIError: 404 if no model has the name; 400 if `name` is None and the tokenizers differ.
+            APIError: 404 if no model has the name, 400 if `name` is None and the models have different tokenizers.
         """
         if name is not None:
             return self[name]
@@ -91,7 +92,7 @@ class Models:
         return [worker for model in self.by_name.values() for worker in model.workers]
 
     def close(self, seconds: float) -> None:
-        """End all jobs and all threads. Wait at most `seconds` in total for steps that are still running."""
+        """End all jobs and all decode threads. Wait at most `seconds` in total for steps that still run."""
         end = time.monotonic() + seconds
         for worker in self.workers:
             worker.stop()
@@ -100,14 +101,17 @@ class Models:
 
 
 def _model(name: str, config: Config, settings: Settings, metrics: Metrics, loaded: Loaded, share: int) -> Model:
-    """Return a model. Each of its ensembles may use 1 / `share` of the memory for caches."""
+    """Load the members of a config and return the model.
+
+    Each ensemble of the model gets 1 / `share` of the memory for caches.
+    """
     lineup, prompts = load_members(config.members, {}, loaded, config.draft, config.generation_config, config.threads)
     tokenizer = prompts.tokenizer
     if settings.chat_template is not None and tokenizer is not None and not tokenizer.chat_template:
         tokenizer.chat_template = settings.chat_template
     prompts.template.notify = LOG.warning
     memory, limit = cache_budget(lineup) // share, settings.rows + settings.queue
-    meter = Meter(metrics, name)  # shared by the guided worker: both have one name in the metrics
+    meter = Meter(metrics, name)  # also for the guided worker, which has the same name in the metrics
 
     def worker(ensemble: Ensemble) -> Worker:
         return Worker(ensemble, meter, memory, limit, settings.timeout)

@@ -1,4 +1,4 @@
-"""What the playground shows of a request: the members' laws at each token, and when each member ran."""
+"""The data that the playground shows: the members' laws at each token, and the times of the members' forwards."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -17,11 +17,13 @@ from unisono.types import Commit
 
 
 class Observer:
-    """A listener of one row. It changes neither the text nor the forward passes of the row.
+    """A listener that describes the tokens and steps of one row.
+
+    It changes neither the text nor the forwards of the row.
 
     Args:
-        candidates: how many of the most probable tokens are shown for each position.
-        since: when the request came, as `time.perf_counter` tells.
+        candidates: the number of most probable tokens to show for each position.
+        since: when the request arrived, as returned by `time.perf_counter`.
     """
 
     hears = (Scored, Accepted, Replaced, Drawn)
@@ -33,12 +35,15 @@ class Observer:
         self._since = since
         nothing = tuple(0 for _ in row.lineup.everyone)
         self._before = (nothing, nothing, (0,))
-        self._logits: list[dict[int, Tensor]] = [{} for _ in nothing]  # per member, [V] by open position
+        self._logits: list[dict[int, Tensor]] = [{} for _ in nothing]  # per member, logits [V] by open position
         self._noted: deque[dict[str, Any]] = deque()
         row.listen(self)
 
     def observe(self, event: Scored | Accepted | Replaced | Drawn) -> None:
-        """Keep the scores of open positions; describe each token that is committed."""
+        """Keep the logits that a `Scored` event has for open positions.
+
+        Describe the tokens that any other event commits.
+        """
         if isinstance(event, Scored):
             self._logits[event.member].update(enumerate(event.scores.logits, event.first))
             return
@@ -46,15 +51,19 @@ class Observer:
         for position, commit in enumerate(commits(event), first):
             scored = [logits.pop(position, None) for logits in self._logits]
             self._noted.append(self._token(commit, scored, self._row.drawn(position)))
-        if not isinstance(event, Accepted):  # later positions follow another token now and are scored again
+        if not isinstance(event, Accepted):  # the later positions now follow another token, so they are scored again
             for logits in self._logits:
                 logits.clear()
 
     def look(self, count: int, start: float, end: float) -> dict[str, Any]:
-        """Return the `unisono` field of a chunk, which describes the last step; empty if the row did nothing.
+        """Return the `unisono` field of a chunk, which describes the last step.
+
+        Return an empty dict if the step did nothing for the row.
 
         Args:
-            count: how many tokens the step added. start, end: of the step, as `time.perf_counter` tells.
+            count: the number of tokens that the step added.
+            start: when the step began, as returned by `time.perf_counter`.
+            end: when the step ended, as returned by `time.perf_counter`.
         """
         now = (
             tuple(member.forwards for member in self._row.stats.members),
@@ -112,7 +121,10 @@ class Observer:
         return {"id": token, "text": token_text(self._tokenizer, token)}
 
     def _combined(self, scored: Sequence[Tensor | None]) -> Tensor | None:
-        """Return the combined law [V] at temperature 1; None if the scores do not fix it, or if it reads more."""
+        """Return the combined law [V] at temperature 1.
+
+        Return None if the known scores do not determine the law, or if the combination reads more than scores.
+        """
         combination, warp = self._row.method.combination, Warp()
         own = [scored[member] for member in self._row.lineup.combined]
         some = next((logits for logits in own if logits is not None), None)

@@ -1,4 +1,4 @@
-"""Errors for unknown paths and wrong methods. Each error names the endpoint or the method to use instead."""
+"""Errors for unknown paths and for wrong methods. Each error names the endpoint or the method to use instead."""
 
 import re
 from collections.abc import Collection
@@ -6,7 +6,7 @@ from collections.abc import Collection
 from unisono.server.errors import APIError
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
-ELSEWHERE = (  # prefixes of paths that OpenAI, Anthropic, vLLM, TGI, Ollama and llama.cpp have, and a hint for each
+ELSEWHERE = (  # paths of OpenAI, Anthropic, vLLM, TGI, Ollama and llama.cpp as patterns, and a hint for each
     (r"/responses|/messages|/threads|/assistants|/conversations|/api/chat|/chat$|/invocations", f"use {CHAT}"),
     (r"/generate|/api/generate|/completion$|/infill|/edits|/engines", f"use {TEXT}"),
     (r"/embed|/rerank|/score|/pooling|/classify|/moderations|/api/embed",
@@ -19,7 +19,9 @@ ELSEWHERE = (  # prefixes of paths that OpenAI, Anthropic, vLLM, TGI, Ollama and
 
 
 def missing(path: str, known: Collection[str]) -> APIError:
-    """Return the error for an unknown path: status 404, or 307 if the path is right except for slashes at the end.
+    """Return the error for an unknown path.
+
+    The status is 307 if the path is right except for slashes at its end, and 404 otherwise.
 
     Args:
         known: the paths of this server.
@@ -36,12 +38,15 @@ def missing(path: str, known: Collection[str]) -> APIError:
 
 
 def wrong_method(method: str, path: str, allowed: str) -> APIError:
-    """Return the error for a method that a path does not take: status 405 with the header Allow."""
+    """Return the error with status 405 and the header Allow, for an HTTP method that the path does not allow."""
     return APIError(405, f"{path} does not take {method}; use {allowed}", headers={"Allow": allowed})
 
 
 def _near(path: str, known: Collection[str]) -> str | None:
-    """Return the longest known path, with or without `/v1`, with which `path` ends. Repeated slashes count as one."""
+    """Return the longest known path that `path` ends with, or None. The prefix `/v1` may be missing in `path`.
+
+    Repeated slashes in `path` count as one slash.
+    """
     plain = re.sub("/+", "/", path).rstrip("/")
     near = [each for each in known if each != "/" and plain.endswith(each.removeprefix("/v1"))]
     return max(near, key=len, default=None)

@@ -1,4 +1,4 @@
-"""Splits the text of a reasoning model into thoughts (between `<think>` and `</think>`) and the answer."""
+"""Splits the text of a reasoning model into the thoughts (between `<think>` and `</think>`) and the answer."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -11,42 +11,46 @@ TAGS = ("<think>", "</think>")
 
 
 def opened(text: str) -> bool:
-    """Return whether a text ends inside a thinking block."""
+    """Return whether the text ends inside a thinking block."""
     return text.rfind(TAGS[0]) > text.rfind(TAGS[1])
 
 
 def ends_open(text: str) -> bool:
-    """Return whether a text ends with the opening tag, ignoring blanks behind the tag."""
+    """Return whether the text ends with the opening tag. White space after the tag is ignored."""
     return text.rstrip().endswith(TAGS[0])
 
 
 def silent_tags(tokenizer: Any) -> dict[int, str]:
-    """Return the thinking tags that are special tokens, by token id. Decoding leaves such tokens out of a text."""
+    """Return the thinking tags that are special tokens, by token id. Decoded text does not contain special tokens."""
     added = tokenizer.added_tokens_decoder.items()
     return {index: str(token) for index, token in added if token.special and str(token) in TAGS}
 
 
 class Thoughts:
-    """Splits a text that arrives in pieces into thoughts and answer. The tags belong to neither.
+    """Splits a text that arrives in pieces into thoughts and answer. The tags are removed.
 
     Args:
-        inside: whether the text begins inside a thinking block. tags: as `silent_tags` returns them.
+        inside: whether the text begins inside a thinking block.
+        tags: the thinking tags that are special tokens, as returned by `silent_tags`.
     """
 
     def __init__(self, inside: bool, tags: Mapping[int, str] | None = None) -> None:
         self._inside = inside
         self._held = ""  # the beginning of a possible tag
         self._tags = tags or {}
-        self._due: deque[tuple[int, str]] = deque()  # positions and tags that the text has not reached
-        # Characters of all tokens, and characters of the text, which lacks what a possible stop string holds back
+        self._due: deque[tuple[int, str]] = deque()  # removed tags after the text so far, each with its position
+        # Number of characters of all tokens, and of the text, which is shorter while a possible stop string is held back
         self._read = self._shown = 0
 
     def read(self, pieces: Sequence[Piece], last: bool = False) -> tuple[str, str]:
-        """Return the thoughts and the answer in these pieces. `last` says that the text ends behind them."""
+        """Return the thoughts and the answer in these pieces. `last` says whether the text ends after these pieces."""
         return self.push("".join(map(self._tagged, pieces)), last)
 
     def push(self, text: str, last: bool = False) -> tuple[str, str]:
-        """Return the thoughts and the answer in `text`. A thinking block without a closing tag ends with the text."""
+        """Return the thoughts and the answer in `text`. `last` says whether the whole text ends after `text`.
+
+        A thinking block without a closing tag ends with the whole text.
+        """
         found = ["", ""]  # answer, thoughts
         rest = self._held + text
         while (tag := TAGS[self._inside]) in rest:
@@ -59,7 +63,7 @@ class Thoughts:
         return found[True], found[False]
 
     def _tagged(self, piece: Piece) -> str:
-        """Return the piece's text with the tags that decoding left out of it."""
+        """Return the text of the piece, including the tags that decoding removed."""
         if piece.commit is not None and not piece.token_text and piece.commit.token in self._tags:
             self._due.append((self._read, self._tags[piece.commit.token]))
         self._read += len(piece.token_text)
@@ -73,5 +77,5 @@ class Thoughts:
 
 
 def _begun(text: str, tag: str) -> int:
-    """Return how many characters at the end of a text are the beginning of the tag."""
+    """Return the number of characters at the end of `text` that are the beginning of `tag`."""
     return next((length for length in range(len(tag) - 1, 0, -1) if text.endswith(tag[:length])), 0)

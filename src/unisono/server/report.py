@@ -1,4 +1,4 @@
-"""The `metrics` object of a response: vLLM's `speculative_decoding` and our `collaboration`."""
+"""The `metrics` object of a response. Its parts are vLLM's `speculative_decoding` and unisono's `collaboration`."""
 
 from typing import Any
 
@@ -7,16 +7,14 @@ from unisono.types import MemberStats
 
 
 def report(job: Job, detail: str | None) -> dict[str, Any] | None:
-    """Return the `metrics` object of a job that has ended.
+    """Return the `metrics` object of a job that has ended, or None if `detail` is None or "none".
 
-    `mean_acceptance_length` is 1 + accepted / steps, as in vLLM. Here the token behind a run of accepted proposals may
-    be a proposal too, so `tokens_per_round` is the true number of tokens per round.
+    As in vLLM, `mean_acceptance_length` is 1 + accepted / steps, and both parts are None if the job has several
+    choices. This value can differ from the number of tokens per round, because the token after a run of accepted
+    proposals may be a proposal too. `tokens_per_round` is the true number.
 
     Args:
         detail: "none", "summary" or "detailed".
-
-    Returns:
-        None if `detail` is None or "none". For several choices both parts are None, as in vLLM.
     """
     if detail in (None, "none"):
         return None

@@ -1,4 +1,4 @@
-"""Runs the server of `unisono serve` until a signal stops it."""
+"""Run the server of `unisono serve` until a signal stops it."""
 
 import asyncio
 import logging
@@ -20,11 +20,14 @@ from unisono.server.settings import Settings
 from unisono.threads import apart
 
 BACKLOG = 2048
-KEEP_ALIVE = 75  # seconds; longer than clients keep idle connections, so that no request meets a closing connection
+KEEP_ALIVE = 75  # seconds; clients close idle connections earlier, so no request arrives at a connection that closes
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, but SIGTERM or SIGINT lets running requests finish first, and the exit is a success."""
+    """uvicorn's server with another reaction to signals.
+
+    SIGTERM or SIGINT first lets running requests finish. The process then exits with success.
+    """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -32,7 +35,7 @@ class Server(uvicorn.Server):
         self._closing: Future[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Close the server at the first signal. At the second one, end the process by the signal's default action."""
+        """Close the server at the first signal. End the process by the signal's default action at the second signal."""
         if self._closing is None:
             self._closing = asyncio.run_coroutine_threadsafe(self._close(), asyncio.get_running_loop())
         else:
@@ -40,13 +43,16 @@ class Server(uvicorn.Server):
             signal.raise_signal(sig)
 
     async def _close(self) -> None:
-        """Close the service before uvicorn stops. Until then, new requests get status 503."""
+        """Close the service before uvicorn stops. While the service closes, new requests get status 503."""
         await self._service.close()
         self.should_exit = True
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Return a socket that listens at the settings' address. Raise a ConfigurationError if that is impossible."""
+    """Return a socket that listens at the host and port of the settings.
+
+    Raise ConfigurationError if this is impossible.
+    """
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
@@ -59,7 +65,7 @@ def serve(catalog: Catalog, settings: Settings) -> None:
     """Load the models and serve them until SIGTERM or SIGINT arrives.
 
     Raises:
-        ConfigurationError: the address is not available; this is found before any model is loaded.
+        ConfigurationError: the address is not available. This error comes before any model is loaded.
         MemberError: a model cannot be loaded.
     """
     with listen(settings) as bound:
@@ -86,7 +92,7 @@ def _run(service: Service, bound: socket.socket) -> None:
         log_level="info",
         access_log=False,  # `Access` writes the access log
         ws="none",
-        timeout_graceful_shutdown=service.settings.reserve / 4,  # type: ignore[arg-type]  # for clients that are idle
+        timeout_graceful_shutdown=service.settings.reserve / 4,  # type: ignore[arg-type]  # the time for idle clients
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE,
     )

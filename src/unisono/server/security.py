@@ -1,4 +1,4 @@
-"""Checks before a request reaches the application: API keys, and limits on the size and the time of a body."""
+"""Checks before a request reaches the application: API keys, the size of the body, and the time in which it arrives."""
 
 import asyncio
 import hmac
@@ -9,11 +9,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from unisono.server.errors import APIError, shutting_down
 from unisono.server.sse import Refusal
 
-OPEN = ("/", "/health", "/ready", "/version")  # need no key: they reveal nothing about requests
+OPEN = ("/", "/health", "/ready", "/version")  # these paths need no key, because they reveal nothing about requests
 
 
 class Keys:
-    """ASGI middleware that requires one of the keys. If `keys` is empty, every request passes."""
+    """ASGI middleware that refuses requests without one of the keys. If `keys` is empty, no request is refused."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self._app = app
@@ -36,10 +36,11 @@ class Keys:
 
 
 class BodyLimit:
-    """ASGI middleware that reads a whole body before it calls the application. It refuses bodies over either limit.
+    """ASGI middleware that reads the whole body before it calls the application, and refuses bodies over a limit.
 
     Args:
-        limit: the largest size in bytes. timeout: seconds in which the whole body must arrive.
+        limit: the largest size of a body in bytes.
+        timeout: seconds in which the whole body must arrive.
     """
 
     def __init__(self, app: ASGIApp, limit: int, timeout: float) -> None:
@@ -69,7 +70,7 @@ class BodyLimit:
         """Return the messages of the body.
 
         Raises:
-            APIError: 413 as soon as the body is known to be too large; 408 after the timeout; 503 if the server stops.
+            APIError: 413 as soon as the body is known to be too large, 408 after the timeout, 503 if the server stops.
         """
         try:
             async with asyncio.timeout(self._timeout):

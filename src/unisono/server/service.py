@@ -1,4 +1,4 @@
-"""The state that all endpoints share."""
+"""The state that all endpoints of the server share."""
 
 import asyncio
 import time
@@ -12,7 +12,10 @@ from unisono.server.settings import Settings
 
 @dataclass
 class Service:
-    """The state that all endpoints share. While `closing` is true, the server refuses new requests."""
+    """The settings, models and metrics that all endpoints share.
+
+    While `closing` is true, the server refuses new requests.
+    """
 
     settings: Settings
     models: Models
@@ -25,7 +28,10 @@ class Service:
             raise errors.shutting_down()
 
     async def close(self) -> None:
-        """Refuse new requests, let running ones go on for the grace time minus `reserve`, then end them."""
+        """Refuse new requests and end the running ones.
+
+        Running requests may continue for the grace time minus `reserve`.
+        """
         self.closing = True
         end = time.monotonic() + self.settings.grace - self.settings.reserve
         while any(worker.load for worker in self.models.workers) and time.monotonic() < end:

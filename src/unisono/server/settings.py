@@ -1,4 +1,4 @@
-"""The settings of the server: address, keys, limits. They are checked before any model is loaded."""
+"""The settings of the server, such as address, keys and limits. They are checked before any model is loaded."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -13,19 +13,23 @@ LARGEST_PORT = 65535
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of the server, which its operator chooses.
+    """The settings of the server. The operator of the server chooses them.
 
-    keys: the accepted API keys; without keys the API is open. allow: parts of `collaboration` that a request may set.
-    rows: the most rows that run at the same time, per model. queue: the most rows that wait, per model.
-    max_body: the largest body of a request in bytes. max_tokens: the largest `max_tokens` of a request; None for no
-    limit but the context. timeout: seconds that a request may take.
+    keys: the accepted API keys. Without keys, requests need no key.
+    allow: the fields of `collaboration` that a request may set.
+    rows: the largest number of rows that run at the same time, per model.
+    queue: the largest number of rows that wait, per model.
+    max_body: the largest body of a request in bytes.
+    max_tokens: the largest `max_tokens` of a request. None means that only the context limits the text.
+    timeout: seconds that a request may take.
     grace: seconds from SIGTERM or SIGINT to the exit. Running requests may use all but the last `reserve` seconds.
-    chat_template: a Jinja template for members without one. trust_templates: whether a request may contain a template.
+    chat_template: a Jinja template for members without a template.
+    trust_templates: whether a request may contain the text of a template.
     reasoning_parser: `think` moves text between `<think>` and `</think>` from a chat's content to `reasoning_content`.
     log_prompts: whether prompts are written to the log.
 
     Raises:
-        ConfigurationError: a value is out of its range; the message names it.
+        ConfigurationError: a value is out of its range. The message names the value.
     """
 
     host: str = "127.0.0.1"
@@ -68,7 +72,7 @@ class Settings:
 
     @property
     def public(self) -> bool:
-        """Whether other machines may reach the address. A host name other than localhost counts as public."""
+        """Whether other machines may reach the server. A host name other than localhost counts as public."""
         if self.host == "localhost":
             return False
         try:

@@ -16,7 +16,7 @@ HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 def encode(content: Any) -> bytes:
-    """Return `content` as JSON in UTF-8. A lone surrogate, which UTF-8 cannot encode, is written as an escape."""
+    """Return `content` as JSON in UTF-8. A lone surrogate is written as an escape, because UTF-8 cannot encode it."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace")
 
@@ -27,14 +27,14 @@ def event(content: Any) -> bytes:
 
 
 class JSON(JSONResponse):
-    """A JSON response whose text may contain lone surrogates."""
+    """A JSON response in which a text may contain lone surrogates."""
 
     def render(self, content: Any) -> bytes:
         return encode(content)
 
 
 class Refusal(JSON):
-    """The response for an error. The access log shows the error's message as the reason."""
+    """The response for an error. The access log shows the message of the error as the reason."""
 
     def __init__(self, error: APIError) -> None:
         super().__init__(error.body, error.status, headers=error.headers)
@@ -46,7 +46,10 @@ class Refusal(JSON):
 
 
 class Stream(StreamingResponse):
-    """A response of server-sent events. If the server stops while a client does not read, it ends without an error."""
+    """A response of server-sent events.
+
+    The response ends without an error if the server stops while the client does not read.
+    """
 
     media_type = "text/event-stream"
 

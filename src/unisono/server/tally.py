@@ -1,4 +1,4 @@
-"""The settlings of one row, counted from its events: vLLM's `speculative_decoding` object."""
+"""Counts the accepted and rejected proposals of one row from its events, for vLLM's `speculative_decoding` object."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,10 +9,13 @@ from unisono.decoding.proposals import FORCED
 
 
 class Tally:
-    """A listener of one row. It counts the settlings that decided proposals; forced tokens count as no proposals.
+    """A listener of one row that counts decided proposals per settling. Forced tokens do not count as proposals.
 
-    drafted and accepted have one entry per such settling. drafted: the number of proposals that it accepted or rejected, and
-    of those that it discarded behind a rejected one. accepted: the number of proposals that it accepted.
+    A settling is one verification of the open proposals. The lists have one entry for each settling that decided
+    proposals.
+
+    drafted: per settling, the number of proposals that were accepted, rejected, or discarded after a rejected proposal.
+    accepted: per settling, the number of accepted proposals.
     """
 
     hears = (Scored, Proposed, Accepted, Replaced, RolledBack)
@@ -21,10 +24,10 @@ class Tally:
         self.drafted: list[int] = []
         self.accepted: list[int] = []
         self._forced: set[int] = set()  # positions of the forced proposals
-        self._settling = False  # whether the last entry can still grow
+        self._settling = False  # whether the last entries of the lists can still grow
 
     def observe(self, event: Scored | Proposed | Accepted | Replaced | RolledBack) -> None:
-        """Count what the event tells: a settling ends where the row is scored again, or gets a proposal."""
+        """Count the proposals in the event. A settling ends when the row is scored again or gets a new proposal."""
         if isinstance(event, Accepted):
             count = sum(proposer != FORCED for proposer in event.proposers)
             self._count(count, count)
@@ -32,7 +35,7 @@ class Tally:
             self._count(1, 0)
         elif isinstance(event, RolledBack):
             positions = range(event.first, event.first + event.count)
-            if self._settling and self.drafted[-1] > self.accepted[-1]:  # not behind the end of the text
+            if self._settling and self.drafted[-1] > self.accepted[-1]:  # false for proposals after the end of the text
                 self._count(len(positions) - len(self._forced.intersection(positions)), 0)
             self._forced.difference_update(positions)
         else:
@@ -51,7 +54,7 @@ class Tally:
         self.accepted[-1] += accepted
 
     def summary(self) -> dict[str, Any]:
-        """Return vLLM's `speculative_decoding` object without its lists per step."""
+        """Return vLLM's `speculative_decoding` object without the lists that have one entry per settling."""
         steps, drafted, accepted = len(self.drafted), sum(self.drafted), sum(self.accepted)
         longest = max(self.drafted, default=0)
         return {
@@ -65,7 +68,7 @@ class Tally:
         }
 
     def detail(self) -> dict[str, Any]:
-        """Return the summary with a histogram for each draft length and an entry for each settling."""
+        """Return the summary, a histogram for each draft length, and the lists with one entry per settling."""
         by_length = {
             str(length): _histogram(
                 [a for d, a in zip(self.drafted, self.accepted, strict=True) if d == length], length
@@ -77,6 +80,6 @@ class Tally:
 
 
 def _histogram(accepted: Sequence[int], longest: int) -> list[int]:
-    """Return how many settlings accepted 0, 1, ... `longest` proposals."""
+    """Return a list whose entry i is the number of settlings that accepted i proposals, for i from 0 to `longest`."""
     counts = Counter(accepted)
     return [counts[number] for number in range(longest + 1)]

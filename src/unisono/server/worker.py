@@ -1,4 +1,4 @@
-"""The decode thread of an ensemble: it submits rows to the engine and steps the engine while there is work."""
+"""The decode thread of an ensemble. It submits rows to the engine and steps the engine while rows are unfinished."""
 
 import logging
 import queue
@@ -18,33 +18,36 @@ LOG = logging.getLogger("unisono.server")
 
 
 class Worker:
-    """Runs jobs of one ensemble in a thread. The event loop's thread calls the public methods, which return at once.
+    """Runs the jobs of one ensemble in a thread.
+
+    The thread of the event loop calls the public methods, which return without waiting for the decode thread.
 
     Args:
         memory: bytes that the ensemble's caches may take.
-        limit: the most rows that may run and wait.
-        timeout: seconds that a job may take; an error message names them. The job's `deadline` ends it.
+        limit: the largest number of rows that may run or wait.
+        timeout: seconds that a job may take. Only the error message uses this number; `Job.deadline` ends the job.
     """
 
     def __init__(self, ensemble: Ensemble, meter: Meter, memory: int, limit: int, timeout: float) -> None:
         self.ensemble = ensemble
         self.limit = limit
-        self.load = 0  # rows of submitted jobs that are not released; only the event loop's thread changes it
+        self.load = 0  # rows of submitted jobs that are not released; only the event loop's thread changes this number
         self._memory = memory
         self._meter = meter
         self._timeout = timeout
-        self._taken: set[Job | Lonely] = set()  # submitted and not released; for the event loop's thread
-        self._refusal: errors.APIError | None = None  # if set, every new job is refused with it
-        self._jobs: list[Job | Lonely] = []  # begun and not ended; only the decode thread changes it
+        self._taken: set[Job | Lonely] = set()  # submitted, not released; for the event loop's thread
+        self._refusal: errors.APIError | None = None  # if set, the error for every new job
+        self._jobs: list[Job | Lonely] = []  # begun, not ended; only the decode thread changes this list
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._open = True
         self.thread = threading.Thread(target=self._run, name=f"unisono-{meter.model}", daemon=True)
 
     def require_room(self, rows: int) -> None:
-        """Refuse a job of `rows` rows if there is no room for it.
+        """Raise an error if `rows` more rows cannot be submitted.
 
         Raises:
-            APIError: 400 if the rows would never fit, 429 if they do not fit now, 503 if the worker is stopping.
+            APIError: 400 if the rows exceed the limit by themselves, 429 if they exceed the limit together with the
+                present rows, 503 if the worker is stopping.
         """
         if self._refusal is not None:
             raise self._refusal
@@ -56,9 +59,10 @@ class Worker:
             raise errors.APIError(429, message, code="queue_full", headers={"Retry-After": "1"})
 
     async def run(self, rows: Sequence[Row]) -> None:
-        """Run rows that score prompts until they end. If the caller is cancelled, the rows end before the next step.
+        """Run rows that score prompts, and return when all rows have ended.
 
-        Raises the error of the first row that fails; the other rows end then.
+        If the caller is cancelled, the rows end before the next step. If a row fails, all rows end and the error of the
+        first failed row is raised.
         """
         lonely = Lonely([row for row in rows if not row.finished])
         if not lonely.rows:
@@ -71,13 +75,16 @@ class Worker:
             self.release(lonely)
 
     def submit(self, job: Job | Lonely) -> None:
-        """Let the rows of a job run as soon as there is room."""
+        """Hand the rows of a job to the decode thread. The rows run as soon as the caches have room."""
         self._taken.add(job)
         self.load += len(_rows(job))
         self._inbox.put(partial(self._begin, job))
 
     def release(self, job: Job | Lonely) -> None:
-        """End a job before the next step, if its rows still run. A second call does nothing."""
+        """End the rows of a job before the next step, if they still run.
+
+        A second call for the same job does nothing.
+        """
         if job not in self._taken:
             return
         self._taken.remove(job)
@@ -85,27 +92,30 @@ class Worker:
         self._inbox.put(partial(self._end, job, CancelledError()))
 
     def abort(self, error: errors.APIError) -> None:
-        """End all jobs with an error, and refuse new ones with it. Readers get it at once, even during a step."""
+        """End all jobs with an error, and refuse new jobs with the same error.
+
+        The readers of the jobs get the error at once.
+        """
         self._refusal = error
         for job in list(self._taken):
             job.send(error)
         self._inbox.put(partial(self._end_all, error))
 
     def stop(self) -> None:
-        """End all jobs, and end the thread after its current step."""
+        """End all jobs, and end the decode thread after its current step."""
         self.abort(errors.shutting_down())
         self._inbox.put(self._stop)
 
     def waiting(self) -> int:
-        """Return how many rows have not been admitted yet."""
+        """Return the number of rows that are submitted but not admitted."""
         return max(0, self.load - self.running())
 
     def running(self) -> int:
-        """Return how many rows hold slots in the members' caches."""
+        """Return the number of rows that hold slots in the caches of the members."""
         return len(self._admitted())
 
     def cache_use(self) -> float:
-        """Return the share of the cache budget that running rows hold."""
+        """Return the share of the cache budget that running rows hold, from 0 to 1."""
         lineup = self.ensemble.lineup
         taken = sum(lineup.memory(1, lineup.places(row.task.contexts, row.stats.tokens)) for row in self._admitted())
         return taken / max(1, self._memory)
@@ -120,7 +130,7 @@ class Worker:
                 self._step()
 
     def _receive(self) -> None:
-        """Run the calls in the inbox. Wait for one if no job runs."""
+        """Run the calls in the inbox. If no job runs, wait until the inbox has a call."""
         if not self._jobs:
             self._inbox.get()()
         while not self._inbox.empty():
@@ -130,7 +140,7 @@ class Worker:
         started = time.perf_counter()
         try:
             self.ensemble.engine.step()
-        except Exception as error:  # a fault of the program, of no particular row: all jobs end
+        except Exception as error:  # a fault of the program, not of one row, so all jobs end
             LOG.exception("a step of %s failed", self._meter.model)
             self._end_all(error)
             return
@@ -144,7 +154,10 @@ class Worker:
                 self._end(job, failed)
 
     def _deliver(self, job: Job, started: float, now: float) -> None:
-        """Send a job what the step added to it, and end the job if it is complete, late, or has failed."""
+        """Send a job the tokens that the step added.
+
+        End the job if it is complete, has passed its deadline, or has failed.
+        """
         try:
             updates = job.collect(started)
         except Exception as error:
@@ -165,7 +178,10 @@ class Worker:
         self.ensemble.engine.submit(*_rows(job))
 
     def _end(self, job: Job | Lonely, error: Exception | None) -> None:
-        """Free what a job holds, and send the error to its reader. A second call does nothing."""
+        """End the rows of a job and send the error, if any, to the reader of the job.
+
+        A second call for the same job does nothing.
+        """
         if job not in self._jobs:
             return
         self._jobs.remove(job)

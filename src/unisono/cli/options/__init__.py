@@ -1,1 +1,1 @@
-"""The options of each command. These modules import nothing slow, so that help is shown at once."""
+"""The options of each command. These modules import only fast modules, so that help is shown at once."""

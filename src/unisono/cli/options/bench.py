@@ -17,7 +17,7 @@ OUTPUT = "Write the result with its provenance to this JSON file."
 
 @dataclass(frozen=True)
 class CaseOptions:
-    """What is measured. The fields are those of `Case`."""
+    """The choices, prompts and settings to measure. The fields are those of `Case`."""
 
     members: list[str] = option(*MEMBERS, default=[])
     combine: list[str] = option("A combination to measure; repeat it.", default=[])
@@ -66,10 +66,12 @@ NAMES = {"members": "member", "prompts": "text", "peers": "peer", "tokens": "max
 
 
 def refuse(options: BenchOptions, what: str, useless: Iterable[str] | None = None) -> None:
-    """Check that the user set none of the fields named in `useless`, by default none at all.
+    """Raise an error if the user set one of the fields that `useless` names.
+
+    If `useless` is None, raise an error if the user set any field.
 
     Raises:
-        RequestError: one of these fields is set. The message says that `what` does not use it.
+        RequestError: one of these fields is set. The message says that the field has no use with `what`.
     """
     asked = given(options)
     for name in asked if useless is None else useless:

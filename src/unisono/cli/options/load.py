@@ -12,7 +12,7 @@ CONFIG = "YAML file with these options; the command line overrides it."
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """How every member is loaded. The fields are those of `Source`."""
+    """Options that say how every member is loaded. The fields are those of `Source`."""
 
     dtype: str | None = option("auto, float32, float16 or bfloat16.")
     device: str | None = option("Where the members run, as cpu or cuda:0.")
@@ -31,7 +31,7 @@ class SourceOptions:
 
 @dataclass(frozen=True)
 class MethodOptions:
-    """How the members decode. The fields are those of `Config`."""
+    """Options that say how the members decode. The fields are those of `Config`."""
 
     combine: str | None = option(COMBINE)
     schedule: str | None = option(
@@ -47,7 +47,10 @@ class MethodOptions:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """Which members are loaded, how they are loaded, and how they decode. An option overrides the config file."""
+    """Options that say which members are loaded, how they are loaded, and how they decode.
+
+    An option overrides the config file.
+    """
 
     members: list[str] = option(*MEMBERS, default=[])
     method: MethodOptions = field(default_factory=MethodOptions)

@@ -10,7 +10,10 @@ TRACE = "Colour tokens by the member that proposed them; show rejected proposals
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How a text is sampled. The fields are those of `SamplingParams`, except for `keep_special_tokens`."""
+    """Options that say how a text is sampled.
+
+    All fields except `keep_special_tokens` are fields of `SamplingParams`.
+    """
 
     max_tokens: int | None = option(f"The most tokens to generate; default {SamplingParams.max_tokens}.")
     temperature: float | None = option(f"0 takes the most probable token; default {SamplingParams.temperature}.")

@@ -7,7 +7,7 @@ from unisono.cli.signature import option
 
 @dataclass(frozen=True)
 class TemplateOptions:
-    """How a conversation is written. The fields are those of `Chat`."""
+    """Options that say how a conversation is turned into a prompt. The fields are those of `Chat`."""
 
     chat_template: str | None = option("A chat template: a name of the tokenizer's, a Jinja file, or `plain`.")
     chat_template_kwargs: str | None = option('Variables for the template, in JSON: {"enable_thinking": false}.')

@@ -1,1 +1,1 @@
-"""OpenAI's API, with the extensions of vLLM's server."""
+"""OpenAI's API, with the extensions that vLLM's server has."""

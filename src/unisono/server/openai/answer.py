@@ -1,4 +1,4 @@
-"""Makes the response to a request, whole or as a stream, from the updates of its job."""
+"""Make the response to a request from the updates of its job, as one object or as a stream."""
 
 import asyncio
 import logging
@@ -30,7 +30,10 @@ LOG = logging.getLogger("unisono.server")
 
 
 class Answer:
-    """Runs an order and makes the response. The request may take `timeout` seconds."""
+    """Runs an `Order`, which is a checked request, and makes the response.
+
+    `timeout` is the number of seconds that the request may take.
+    """
 
     def __init__(self, body: Sampling, order: Order, shape: Shape, timeout: float) -> None:
         self._body = body
@@ -47,7 +50,7 @@ class Answer:
         """Run the order and return the response.
 
         Raises:
-            APIError: the request failed before the first token. A stream that fails later ends with an error event.
+            APIError: the request failed before its first token. If a stream fails later, it ends with an error event.
             CancelledError: the client disconnected.
         """
         created = time.perf_counter()
@@ -61,7 +64,7 @@ class Answer:
         with ExitStack() as closing:
             closing.callback(self._order.worker.release, job)
             closing.callback(watch.cancel)
-            first = await anext(updates)  # if this fails, the response can still have an error status
+            first = await anext(updates)  # before any part of a response is sent, an error can still set the status
             response: Response
             if self._body.stream:
                 response = sse.Stream(self._stream(request, job, first, updates, closing.pop_all()))
@@ -79,7 +82,7 @@ class Answer:
         if self._body.trace is not None:
             observer = Observer(worker.ensemble.tokenizer, requests[0].row, self._body.trace.candidates, created)
         job = Job(requests, created, created + self._timeout, observer)
-        worker.require_room(self._order.rows)  # checked again, since other requests may have taken the room
+        worker.require_room(self._order.rows)  # again: other requests may have been submitted meanwhile
         worker.submit(job)
         return job
 
@@ -87,10 +90,13 @@ class Answer:
         """Cancel the job as soon as the client disconnects."""
         await _gone(request)
         job.put(CancelledError())
-        self._order.worker.release(job)  # does not wait until a stream notices
+        self._order.worker.release(job)  # at once, before a stream reads the error
 
     async def _read_echoes(self, request: Request, deadline: float) -> None:
-        """Set `_echoes`. If log-probabilities are wanted, a row scores each prompt and the echo lists its tokens."""
+        """Set `_echoes`.
+
+        If the request asks for log-probabilities, score each prompt and list the tokens of the echo.
+        """
         order = self._order
         if order.top is None:
             self._echoes = [[Piece(text)] for text in order.texts]
@@ -122,7 +128,7 @@ class Answer:
         return self._whole(found, report(job, self._body.spec_decode_metrics))
 
     def _whole(self, found: list[list[Update]], metrics: dict[str, Any] | None = None) -> Response:
-        """Return the whole response from the updates of each choice."""
+        """Return the whole response. `found` has the updates of each choice."""
         choices = []
         for index, updates in enumerate(found):
             pieces = [*self._echo(index), *(piece for update in updates for piece in update.pieces)]
@@ -156,7 +162,10 @@ class Answer:
         return events + self._event([self._shape.delta(index, before)]) if before else events
 
     def _chunks(self, update: Update) -> bytes:
-        """Return the events of an update: a chunk with the tokens; at the end of a choice, also one with the reason."""
+        """Return the events of an update.
+
+        One chunk has the tokens. At the end of a choice, another chunk has the finish reason.
+        """
         self._streamed += len(update.commits)
         events, choice = b"", self._shape.delta(update.choice, update.pieces)
         if self._shape.says(choice) or update.observed or (update.commits and self._order.top is not None):
@@ -166,7 +175,10 @@ class Answer:
         return events
 
     def _ending(self, job: Job) -> bytes:
-        """Return the chunk without choices that has usage and metrics, if the request asks for one of them."""
+        """Return the last chunk, which has no choices. It has the usage and the metrics, if the request asks for them.
+
+        Return an empty event if the request asks for neither usage nor metrics.
+        """
         metrics = report(job, self._body.spec_decode_metrics)
         extra = {} if metrics is None else {"metrics": metrics}
         if self._options.include_usage:
@@ -181,7 +193,7 @@ class Answer:
 
 
 async def _gone(request: Request) -> None:
-    """Return when the client has disconnected."""
+    """Wait until the client has disconnected."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -200,17 +212,17 @@ def _translated() -> Iterator[None]:
 
 
 async def _checked(job: Job) -> AsyncIterator[Update]:
-    """Yield the job's updates. Every exception except `CancelledError` becomes an `APIError`."""
+    """Yield the updates of the job. Every exception except `CancelledError` becomes an `APIError`."""
     with _translated():
         async for update in job.updates():
             yield update
 
 
 class Echo:
-    """A row that scores the tokens of a prompt, as the first member reads them.
+    """Rows that score the tokens of a prompt, as the first member reads the prompt.
 
-    The first token has no log-probability, and neither has a prefix that only some members read. Tokens that the
-    tokenizer puts before a text are not listed.
+    The first token has no log-probability. A prefix that only some members read has no log-probability either. Tokens
+    that the tokenizer adds before the text are not listed.
 
     Args:
         top: the number of candidates per token.
@@ -228,7 +240,7 @@ class Echo:
         self._first = [Commit(token, "drawn") for token in first]
 
     def pieces(self, text: str) -> list[Piece]:
-        """Return the prompt's text as pieces of one token each. The row must have ended."""
+        """Return the text of the prompt as pieces of one token each. The rows must have ended before this call."""
         scored = (Commit(each.token, "drawn", logprob=each.logprob, top=each.top) for each in self._scoring.commits)
         commits = [*self._first, *scored]
         texts = parts(self._tokenizer, text, [commit.token for commit in commits])

@@ -33,14 +33,14 @@ def add(app: FastAPI, service: Service) -> None:
 def _add_generation(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions")
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
-        """Answer a conversation."""
+        """Return the next message of a conversation."""
         order = await _ordered(service, body, chat_order)
         shape = ChatShape(order.model.ensemble.tokenizer, order.top is not None, order.inside)
         return await Answer(body, order, shape, service.settings.timeout).respond(request)
 
     @app.post("/v1/completions")
     async def completions(body: CompletionRequest, request: Request) -> Response:
-        """Continue prompts."""
+        """Return continuations of the prompts."""
         order = await _ordered(service, body, completion_order)
         shape = CompletionShape(order.model.ensemble.tokenizer, order.top is not None)
         return await Answer(body, order, shape, service.settings.timeout).respond(request)
@@ -57,25 +57,28 @@ async def _ordered(service: Service, body: T, make_order: Callable[[T, Model, Se
 def _add_models(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models")
     async def models() -> Response:
-        """List the models."""
+        """Return a list that describes all models."""
         found = [listing.described(model, service.settings) for model in service.models.by_name.values()]
         return JSON({"object": "list", "data": found})
 
     @app.get("/v1/models/{name:path}")
     async def model(name: str) -> Response:
-        """Describe one model."""
+        """Return the description of one model."""
         return JSON(listing.described(service.models[name], service.settings))
 
 
 def _add_tokens(app: FastAPI, service: Service) -> None:
     @app.post("/tokenize")
     def tokenize(body: TokenizeRequest) -> Response:
-        """Return the token ids of a text or a conversation. `model` is optional if all models share a tokenizer."""
+        """Return the token ids of a text or of a conversation.
+
+        `model` is optional if all models have the same tokenizer.
+        """
         return JSON(listing.tokenized(body, service.models.speaking(body.model), service.settings))
 
     @app.post("/detokenize")
     def detokenize(body: DetokenizeRequest) -> Response:
-        """Return the text of token ids."""
+        """Return the text of the token ids. `model` is optional if all models have the same tokenizer."""
         return JSON(listing.detokenized(body, service.models.speaking(body.model)))
 
     @app.get("/tokenizer_info")

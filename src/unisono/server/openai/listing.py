@@ -1,4 +1,4 @@
-"""Descriptions of models and their tokenizers, and conversion between texts and token ids."""
+"""Descriptions of models and their tokenizers, and conversions between texts and token ids."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from unisono.tokens.token_text import token_texts
 
 
 def described(model: Model, settings: Settings) -> dict[str, Any]:
-    """Return the model's entry of `/v1/models`: OpenAI's fields, and how the members are combined."""
+    """Return the entry of a model in `/v1/models`: the fields of OpenAI, and how the model combines its members."""
     ensemble = model.ensemble
     members = [
         {
@@ -44,7 +44,11 @@ def described(model: Model, settings: Settings) -> dict[str, Any]:
 
 
 def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[str, Any]:
-    """Return the answer of `/tokenize`. Raise an `APIError` (400) unless exactly one of prompt and messages is given."""
+    """Return the answer of `/tokenize`.
+
+    Raises:
+        APIError: 400 unless the request has either a prompt or messages, or if the text cannot be tokenized.
+    """
     if (body.prompt is None) == (body.messages is None):
         raise APIError(400, "give either prompt or messages", "prompt")
     tokenizer = _tokenizer(model)
@@ -52,7 +56,7 @@ def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[s
         if body.messages is not None:
             ids = model.ensemble.prompts.ids(chat_of(body, body.messages, settings))
         else:
-            text = (body.prompt or "").encode().decode()  # raises an error for a lone surrogate
+            text = (body.prompt or "").encode().decode()  # `encode` raises an error for a lone surrogate
             ids = tokenizer.encode(text, add_special_tokens=body.add_special_tokens)
     except UnicodeEncodeError:
         raise APIError(400, "prompt: half of a surrogate pair is no text", "prompt") from None
@@ -63,7 +67,7 @@ def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[s
 
 
 def detokenized(body: DetokenizeRequest, model: Model) -> dict[str, str]:
-    """Return the text of token ids. Raise an `APIError` (400) if an id is outside the vocabulary."""
+    """Return the text of the token ids. Raise an `APIError` with status 400 if an id is outside the vocabulary."""
     tokenizer, size = _tokenizer(model), model.ensemble.prompts.vocabulary.size
     outside = [token for token in body.tokens if token >= size]
     if outside:
@@ -72,7 +76,10 @@ def detokenized(body: DetokenizeRequest, model: Model) -> dict[str, str]:
 
 
 def tokenizer_info(model: Model) -> dict[str, Any]:
-    """Return what vLLM's `/tokenizer_info` returns. `add_bos_token`: whether a text gets that token."""
+    """Return the fields of vLLM's `/tokenizer_info`.
+
+    `add_bos_token` is true if the tokenizer adds the start token to a text.
+    """
     tokenizer = _tokenizer(model)
     names = ("bos_token", "eos_token", "pad_token", "unk_token", "chat_template")
     start = tokenizer.bos_token_id

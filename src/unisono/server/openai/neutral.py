@@ -1,7 +1,8 @@
-"""Fields that clients may send because they do not change an answer, and the values at which this holds.
+"""Fields that this server accepts and ignores, each with the accepted values.
 
-Any other value of such a field is an error, whose message says what to send instead. A field that is neither in these
-tables nor in the schema is an unknown field.
+Other servers, such as OpenAI's and vLLM's, define these fields. With an accepted value, a field does not change the
+answer. Any other value is an error, and its message says what to send instead. A field is unknown if neither these
+tables nor the schema contain it.
 """
 
 import difflib
@@ -11,7 +12,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-ANY = None  # in place of the values: every value is accepted
+ANY = None  # a field with ANY accepts every value
 LONGEST = 100  # characters of an unknown field's name that an error repeats
 Values = tuple[object, ...]
 Table = dict[str, tuple[Values | None, str]]  # by field: the accepted values, and advice for any other value
@@ -27,7 +28,7 @@ NONE: Values = (None, [])
 SAMPLING = _table(
     ("", dict.fromkeys(
         ("user", "metadata", "store", "service_tier", "safety_identifier", "cache_salt", "spaces_between_special_tokens"),
-        ANY,  # only slow tokenizers put spaces between special tokens
+        ANY,  # spaces_between_special_tokens has an effect only with slow tokenizers
     )),
     ("beams are not searched here; leave it out", {
         "use_beam_search": OFF, "early_stopping": OFF, "length_penalty": (None, 1),
@@ -95,7 +96,7 @@ PART = _table(
 )  # fmt: skip
 STREAM = _table(("", {"include_obfuscation": ANY}))
 
-ELSEWHERE = {  # names of other servers' fields, and the field here to suggest instead
+ELSEWHERE = {  # fields of other servers, and the field of this server that an error suggests instead
     "max_new_tokens": "max_tokens", "num_predict": "max_tokens", "n_predict": "max_tokens",
     "max_tokens_to_sample": "max_tokens", "repeat_penalty": "repetition_penalty", "stop_sequences": "stop",
     "random_seed": "seed", "do_sample": "temperature", "typical_p": "top_p", "prompt": "messages", "messages": "prompt",
@@ -104,13 +105,17 @@ ELSEWHERE = {  # names of other servers' fields, and the field here to suggest i
 
 
 def without_neutral(values: Any, table: Table, fields: Iterable[str]) -> Any:
-    """Return a request's fields without those that do not change the answer. Anything but a dict is returned unchanged.
+    """Return the fields of a request without the fields that do not change the answer.
+
+    If `values` is no dict, return `values` unchanged.
 
     Args:
-        values: the fields by name. table: the neutral fields. fields: the names of the schema's fields.
+        values: the fields of the request by name.
+        table: the fields that do not change the answer.
+        fields: the names of the fields of the schema.
 
     Raises:
-        PydanticCustomError: a field is unknown, or has a value that would change the answer; the context names it.
+        PydanticCustomError: a field is unknown, or its value would change the answer. The error's context names it.
     """
     if not isinstance(values, dict):
         return values
@@ -126,7 +131,7 @@ def without_neutral(values: Any, table: Table, fields: Iterable[str]) -> Any:
 
 
 def described(table: Table) -> dict[str, Any]:
-    """Return the table's fields as properties of a JSON schema."""
+    """Return the fields of the table as properties of a JSON schema."""
     return {name: {} if values is ANY else {"enum": list(values)} for name, (values, _) in table.items()}
 
 

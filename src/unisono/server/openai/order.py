@@ -1,4 +1,4 @@
-"""Turns a request's fields into sampling parameters, prompts, a method and a worker."""
+"""Turn the fields of a request into sampling parameters, prompts, a method and a worker."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,22 +20,24 @@ from unisono.server.worker import Worker
 from unisono.text.encoder import Chat
 from unisono.text.prompts import Prepared, Prompt
 
-# Fields of requests that are fields of `SamplingParams` too
+# Fields of requests that are also fields of `SamplingParams`
 PLAIN = (
     "n", "seed", "presence_penalty", "frequency_penalty", "temperature", "top_p", "min_p",
     "repetition_penalty", "ignore_eos", "min_tokens", "stop_token_ids", "stop", "skip_special_tokens",
 )  # fmt: skip
-# Combinations that a request may name. Others could run code (`module:function`) or read files
+# Combinations that a request may name. Other combinations could run code (`module:function`) or read files
 SAFE = tuple(name for name, form in FORMS.items() if "file" not in form.keys)
 
 
 @dataclass(frozen=True)
 class Order:
-    """A request after all checks that need no forward.
+    """A request that has passed all checks that need no forward pass.
 
-    method: keyword arguments of `Ensemble.start`. texts: the prompts as texts, for `echo`; else empty.
-    limit: 0 if the prompts are only scored, else 1. top: the number of candidates with log-probabilities, or None.
-    inside: whether a chat's answer begins inside a thinking block; None without a reasoning parser.
+    method: keyword arguments of `Ensemble.start`.
+    texts: the prompts as texts if the request asks for `echo`, else empty.
+    limit: 0 if the prompts are only scored, else 1.
+    top: the number of candidates with log-probabilities, or None.
+    inside: whether the answer of a chat begins inside a thinking block. None without a reasoning parser.
     """
 
     model: Model
@@ -58,13 +60,17 @@ class Order:
         return self.worker.ensemble.combination(self.method.get("combine"))
 
     def start(self) -> list[Request]:
-        """Return one `Request` per choice of the answer. Slow for long prompts."""
+        """Return one `Request` per choice of the answer. This takes long for long prompts."""
         ensemble = self.worker.ensemble
         return [each for prompt in self.prompts for each in ensemble.start(prompt, self.params, **self.method)]
 
 
 def chat_order(body: ChatRequest, model: Model, settings: Settings) -> Order:
-    """Return the order for a chat. Raise an `APIError` with status 400 that names the field at fault."""
+    """Return the order for a chat.
+
+    Raises:
+        APIError: 400 if a field is wrong. The error names the field.
+    """
     if None not in (limits := (body.max_tokens, body.max_completion_tokens)) and limits[0] != limits[1]:
         raise APIError(400, "max_tokens and max_completion_tokens differ; give one of them", "max_tokens")
     if body.top_logprobs and not body.logprobs:
@@ -81,17 +87,20 @@ def chat_order(body: ChatRequest, model: Model, settings: Settings) -> Order:
 
 
 def _inside(body: ChatRequest, order: Order) -> bool:
-    """Return whether the template, or the message that is continued, opens a thinking block."""
+    """Return whether the answer begins inside a thinking block.
+
+    The block may be opened by the template, or by the message that the answer continues.
+    """
     if body.continue_final_message:
         return opened(body.messages[-1].as_plain()["content"])
     return ends_open(_decoded(order.model, order.prompts[0].contexts[0].tokens[-16:]))
 
 
 def chat_of(body: Templating, messages: Sequence[Message], settings: Settings) -> Chat:
-    """Return a conversation with the request's options for the chat template.
+    """Return the messages as a `Chat` with the request's options for the chat template.
 
     Raises:
-        APIError: 400 if the request contains a template although the settings do not allow this.
+        APIError: 400 if the request contains the text of a template although the settings do not allow it.
         RequestError: the options contradict each other.
     """
     if body.chat_template is not None and "{" in body.chat_template and not settings.trust_templates:
@@ -102,7 +111,11 @@ def chat_of(body: Templating, messages: Sequence[Message], settings: Settings) -
 
 
 def completion_order(body: CompletionRequest, model: Model, settings: Settings) -> Order:
-    """Return the order for completions. Raise an `APIError` with status 400 that names the field at fault."""
+    """Return the order for completions.
+
+    Raises:
+        APIError: 400 if a field is wrong. The error names the field.
+    """
     given: Any = body.prompt
     each = [given] if isinstance(given, str) or isinstance(given[0], int) else given
     try:
@@ -177,7 +190,7 @@ def _decoded(model: Model, ids: Sequence[int]) -> str:
 
 
 def _method(asked: Collaboration | None, model: Model, allowed: Sequence[str]) -> dict[str, Any]:
-    """Return the keyword arguments of `Ensemble.start` for a request's `collaboration`."""
+    """Return the keyword arguments of `Ensemble.start` that the field `collaboration` of a request asks for."""
     given = {} if asked is None else asked.model_dump(exclude_none=True)
     for name in given:
         if name not in allowed:
@@ -193,7 +206,10 @@ def _method(asked: Collaboration | None, model: Model, allowed: Sequence[str]) -
 
 
 def _guidance(scale: float, model: Model) -> tuple[Worker, Combination]:
-    """Return the worker whose two members read the prompt and the negative prompt, and the combination."""
+    """Return the worker and the combination for guidance with this scale.
+
+    The worker has two members. One member reads the prompt, and the other member reads the negative prompt.
+    """
     try:
         combination = parse(f"guidance:{scale!r}", 2)
     except UnisonoError as error:
@@ -208,7 +224,10 @@ def _guidance(scale: float, model: Model) -> tuple[Worker, Combination]:
 
 
 def _combination(given: dict[str, Any], model: Model) -> Combination:
-    """Return the requested combination, or else the configured one, with the requested weights and mu."""
+    """Return the combination in `given`, with the weights and mu in `given`.
+
+    If `given` has no combination, the combination of the model's config is used.
+    """
     text, configured, count = given.get("combine"), model.config.combine, len(model.ensemble.lineup.combined)
     if text is not None and text != configured and text.partition(":")[0] not in SAFE:
         raise _refused("combine", f"a request may name {', '.join(SAFE)}, not: {text!r}")
@@ -223,7 +242,7 @@ def _combination(given: dict[str, Any], model: Model) -> Combination:
 
 
 def _changed(combination: Combination, part: str, value: Any) -> Combination:
-    """Return the combination with another value of one of its parameters."""
+    """Return the combination with a new value for the parameter `part`."""
     form = FORMS.get(combination.name.partition(":")[0])
     if form is None or not (form.per_member if part == "weights" else part in form.keys):
         raise ConfigurationError(f"{combination.name} has no {part}")
@@ -237,7 +256,7 @@ def _refused(part: str, problem: str) -> APIError:
 
 @contextmanager
 def _reported_as(part: str) -> Iterator[None]:
-    """Turn an error of the library into an `APIError` that names a part of `collaboration`."""
+    """Turn an error of the library into an `APIError` that names a field of `collaboration`."""
     try:
         yield
     except UnisonoError as error:

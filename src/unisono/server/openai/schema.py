@@ -1,4 +1,4 @@
-"""The schemas of requests. Unknown fields are errors. `SamplingParams` checks the ranges of sampling parameters."""
+"""The schemas of requests. Unknown fields are errors. `SamplingParams` checks the ranges of the sampling parameters."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,9 +20,9 @@ def _describe(schema: dict[str, Any], model: type["Strict"]) -> None:
 
 
 class Strict(BaseModel):
-    """A model without coercion (`"1"` is not a number) and without unknown fields.
+    """A schema that neither converts values (`"1"` is not a number) nor accepts unknown fields.
 
-    ignorable: further fields that are accepted, and dropped, if their values do not change the answer.
+    ignorable: additional fields that are accepted and ignored, if their values do not change the answer.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=_describe)
@@ -51,7 +51,7 @@ class TextPart(Strict):
 
 
 class Templating(Strict):
-    """vLLM's fields about the chat template."""
+    """The fields of vLLM for the chat template."""
 
     chat_template: str | None = Field(None, description="The name of one of the tokenizer's templates")
     chat_template_kwargs: dict[str, Any] | None = None
@@ -60,7 +60,7 @@ class Templating(Strict):
 
 
 class Message(Strict):
-    """A message of a conversation. `name` and `reasoning_content` are variables of the chat template."""
+    """A message of a conversation. The chat template can use `name` and `reasoning_content` as variables."""
 
     ignorable = neutral.MESSAGE
     role: Literal["system", "developer", "user", "assistant"]
@@ -75,14 +75,17 @@ class Message(Strict):
         return self
 
     def as_plain(self) -> dict[str, str]:
-        """Return the message as a chat template takes it: role, content and the optional fields, all texts."""
+        """Return the message in the form that chat templates expect. All values are texts."""
         content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or ())
         others = {"name": self.name, "reasoning_content": self.reasoning_content}
         return {"role": self.role, "content": content, **{name: text for name, text in others.items() if text}}
 
 
 class Collaboration(Strict):
-    """How the members are combined for this request. The server's configuration replaces a missing field."""
+    """How the members are combined for this request.
+
+    For a missing field, the server uses the value of its configuration.
+    """
 
     combine: str | None = Field(None, description="A combination as on the command line: weighted:0.7,0.3")
     weights: list[Number] | None = Field(None, description="One per member, for weighted and product")
@@ -92,13 +95,13 @@ class Collaboration(Strict):
 
 
 class TraceOptions(Strict):
-    """Requests the field `unisono` in chunks, which the playground shows."""
+    """Options that add the field `unisono` to the chunks of a stream. The playground shows this field."""
 
     candidates: Annotated[int, Field(ge=1, le=MOST_LOGPROBS)] = 5
 
 
 class Sampling(Strict):
-    """The fields that chats and completions share."""
+    """The fields that requests for chats and for completions have in common."""
 
     model: str
     stream: bool | None = None
@@ -112,7 +115,7 @@ class Sampling(Strict):
     temperature: Number | None = None
     top_p: Number | None = None
     max_tokens: Count | None = None
-    # vLLM's
+    # fields of vLLM
     top_k: Annotated[int, Field(ge=-1, lt=2**31)] | None = None
     min_p: Number | None = None
     repetition_penalty: Number | None = None
@@ -121,7 +124,7 @@ class Sampling(Strict):
     skip_special_tokens: bool | None = None
     min_tokens: Count | None = None
     spec_decode_metrics: Literal["none", "summary", "detailed"] | None = None
-    # ours
+    # fields of unisono
     collaboration: Collaboration | None = None
     guidance_scale: Number | None = None
     trace: TraceOptions | None = None
@@ -171,7 +174,7 @@ class ErrorBody(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """The body of every error, in OpenAI's shape."""
+    """The body of every error, in the shape that OpenAI uses."""
 
     error: ErrorBody
 

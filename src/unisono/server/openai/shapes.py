@@ -1,4 +1,4 @@
-"""OpenAI's JSON for the choices of chats and completions: whole choices, and chunks of streams."""
+"""OpenAI's JSON for the choices of chats and completions, as whole choices and as chunks of streams."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from unisono.tokens.token_text import special_name, token_bytes, token_text
 from unisono.types import Commit, Piece
 
 Parts = Sequence[Piece]
-LEAST = -9999.0  # stands for minus infinity, as in OpenAI's API, since JSON has no infinity
+LEAST = -9999.0  # replaces minus infinity, as in OpenAI's API, because JSON has no infinity
 
 
 class ChatShape:
@@ -16,7 +16,7 @@ class ChatShape:
 
     Args:
         logprobs: whether the request asks for log-probabilities.
-        inside: whether answers begin inside a thinking block; None leaves thoughts in the content.
+        inside: whether answers begin inside a thinking block. With None, thoughts stay in the content.
     """
 
     prefix, kind, chunk_kind = "chatcmpl-", "chat.completion", "chat.completion.chunk"
@@ -29,24 +29,24 @@ class ChatShape:
         self._tags = {} if inside is None else silent_tags(tokenizer)
 
     def opening(self, index: int) -> dict[str, Any] | None:
-        """Return the choice of the first chunk, or None if a stream has no such chunk."""
+        """Return the choice of the first chunk of a stream, which has the role but no text."""
         return _choice(index, delta={"role": "assistant", "content": ""})
 
     def delta(self, index: int, parts: Parts) -> dict[str, Any]:
-        """Return the choice of a chunk with these parts of the text."""
+        """Return the choice of a chunk that adds these parts of the text."""
         return _choice(index, self._logs(parts), delta=self._content(index, parts))
 
     def says(self, choice: dict[str, Any]) -> bool:
-        """Return whether a chunk's choice contains text."""
+        """Return whether the choice of a chunk contains text."""
         return any(choice["delta"].values())
 
     def closing(self, index: int, reason: str) -> dict[str, Any]:
-        """Return the choice of the last chunk."""
+        """Return the choice of the last chunk of a stream, which has the finish reason."""
         rest = {name: text for name, text in self._content(index, (), last=True).items() if text}
         return _choice(index, reason=reason, delta=rest)
 
     def whole(self, index: int, parts: Parts, reason: str) -> dict[str, Any]:
-        """Return a choice that is sent in one piece."""
+        """Return the choice of a response that is not a stream."""
         message = {"role": "assistant", **self._content(index, parts, last=True), "refusal": None}
         return _choice(index, self._logs(parts), reason, message=message)
 
@@ -64,7 +64,11 @@ class ChatShape:
         return {"content": content, "refusal": None}
 
     def _logged(self, commit: Commit, added: str) -> dict[str, Any]:
-        """Return a token and its candidates. Its text has no leading blank if decoding removed that blank."""
+        """Return the JSON for a token and its candidates.
+
+        `added` is the text that the token added to the answer. If decoding removed a blank before `added`, the text of
+        the token in the JSON begins without this blank.
+        """
         alone = token_text(self._tokenizer, commit.token)
         left = alone.removesuffix(added)
         blank = bool(added) and left != alone and not left.strip(" ")
@@ -80,7 +84,9 @@ class ChatShape:
 
 
 class CompletionShape:
-    """Writes `text_completion` objects, which are also the chunks of streams. The methods are those of `ChatShape`.
+    """Writes `text_completion` objects.
+
+    Streams use the same objects as chunks. The methods do the same as those of `ChatShape`.
 
     Args:
         logprobs: whether the request asks for log-probabilities.
@@ -91,10 +97,10 @@ class CompletionShape:
     def __init__(self, tokenizer: Any, logprobs: bool) -> None:
         self._tokenizer = tokenizer
         self._logprobs = logprobs
-        self._written: dict[int, int] = {}  # characters of each choice so far, with stop strings
+        self._written: dict[int, int] = {}  # number of characters of each choice so far, including stop strings
 
     def opening(self, index: int) -> None:
-        """A stream has no chunk before its text."""
+        """Return None, because a stream of completions has no chunk before its text."""
 
     def delta(self, index: int, parts: Parts) -> dict[str, Any]:
         return _choice(index, self._logs(index, parts), text=_text(parts))
@@ -115,7 +121,7 @@ class CompletionShape:
         for piece in parts:
             offset, commit = self._written.get(index, 0), piece.commit
             self._written[index] = offset + len(piece.token_text)
-            if commit is None:  # the end of the text, with an incomplete character
+            if commit is None:  # this piece is the end of the text, which may be an incomplete character
                 logs["tokens"][-1:] = [token + piece.token_text for token in logs["tokens"][-1:]]
                 continue
             shown = piece.token_text or special_name(self._tokenizer, commit.token)
@@ -126,9 +132,9 @@ class CompletionShape:
         return logs
 
     def _top(self, commit: Commit, shown: str) -> dict[str, float] | None:
-        """Return the candidates' log-probabilities by text; `token_id:ID` replaces a text that is already in use.
+        """Return the candidates' log-probabilities by the text of the candidate. The chosen token has the text `shown`.
 
-        The chosen token has the text `shown`.
+        If two candidates have the same text, the second candidate gets the key `token_id:ID` instead.
         """
         if commit.logprob is None:
             return None
