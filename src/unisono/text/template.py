@@ -52,8 +52,8 @@ class Template:
             opening: write the beginning of the assistant's turn after the messages.
             continued: leave the last message open, so that the answer continues it.
             variables: further variables for the template: name -> value.
-            system: whether system messages must be written. If False, and the template does not write them, they are
-                left out with a notice.
+            system: whether to keep system messages that the template does not write. If False, they are left out with
+                a notice.
 
         Raises:
             RequestError: the template does not exist, fails or leaves out a message, or a message is malformed.
