@@ -117,8 +117,7 @@ def contrastive_masked(alpha: float = 0.1, beta: float = 0.5) -> ContrastiveMask
     """Return contrastive decoding with a plausibility mask (O'Brien & Lewis, arXiv 2309.09117).
 
     The law is the softmax of `(1 + beta) l_expert - beta l_amateur` over the plausible tokens: those with
-    `p_expert >= alpha max p_expert`. All other tokens have probability 0. The first member is the expert, the second
-    member is the amateur.
+    `p_expert >= alpha max p_expert`. All other tokens have probability 0. The members are the expert and the amateur.
 
     Raises:
         ConfigurationError: alpha is outside (0, 1], or beta is not finite.
