@@ -55,7 +55,7 @@ class Batch:
             progress: whether to show a progress bar. None shows the bar only at a terminal.
 
         Raises:
-            ConfigurationError: `start` raised this error. It concerns the whole call and is raised for any `on_error`.
+            ConfigurationError: `start` raised this error. The error concerns the whole call, so `on_error` is ignored.
         """
         try:
             for index, (prompt, params) in enumerate(self._asked):

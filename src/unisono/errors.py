@@ -50,7 +50,7 @@ def require_known(kind: str, names: Iterable[object], known: Collection[str]) ->
 
 
 def require_count(name: str, value: object, least: int) -> int:
-    """Return an option's value as an integer; raise ConfigurationError if it is no integer or less than `least`."""
+    """Return an option's value as an integer; raise ConfigurationError if it is no integer or is too small."""
     count = plain(value)
     if not isinstance(count, int) or isinstance(count, bool) or count < least:
         raise ConfigurationError(f"{name} must be an integer, {least} or more, not: {shown(value)}")

@@ -47,8 +47,8 @@ def load_members(
 
     Args:
         options: name -> value of member options. An option applies to all members that do not set it.
-        before: the members of other ensembles. Their weights are used again for equal sources. Newly loaded members are
-            added to this list.
+        before: the members of other ensembles. A new member shares the weights of a member in this list if it can.
+            Newly loaded members are added to the list.
         draft: a member that only proposes tokens. It becomes the last member of the lineup. It must know all tokens
             that the other members share.
         generation_config: "auto" to use the sampling values in the members' generation configs, "off" to ignore them.

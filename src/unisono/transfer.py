@@ -52,7 +52,7 @@ def fetch(tensors: Sequence[Tensor]) -> list[list[Any]]:
 
 
 def fetch_fields(values: list[T]) -> list[T]:
-    """Return copies of dataclasses and lists, with nested lists of values instead of tensors. The host waits once."""
+    """Return copies of dataclasses and lists, in which lists of values replace tensors. The host waits once."""
     answers = iter(fetch(list(_tensors(values))))
     filled: list[T] = _filled(values, answers)
     return filled

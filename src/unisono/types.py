@@ -182,7 +182,7 @@ class Stats:
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """A finished request. `commits` has one entry per entry of `token_ids`."""
+    """The result of a finished request. `commits` has one `Commit` per token in `token_ids`."""
 
     text: str
     token_ids: tuple[int, ...]

@@ -20,7 +20,7 @@ OWN = tuple(each.name for each in fields(Source) if each.name != "options")  # o
 
 
 class Backend(Protocol):
-    """A loader of members from one kind of source. Of backends with equal `name`, the last registered one is used."""
+    """A loader of members from one kind of source. A new backend replaces a registered one with equal `name`."""
 
     name: str
 
@@ -35,7 +35,7 @@ class Backend(Protocol):
         """Return whether this backend can load the source. The options are not read yet: `source.options` is None."""
 
     def check(self, source: Source) -> None:
-        """Check the source without loading the model. Raise ConfigurationError or MemberError if it is wrong."""
+        """Check the source without loading the model. Raise ConfigurationError or MemberError for a wrong source."""
 
     def load(self, source: Source) -> "tuple[Member, Any]":
         """Load the source. Return a member with the name `source.called`, and its tokenizer or None.

@@ -48,11 +48,11 @@ class Work:
     """The work for one slot in one call of `score`: read pieces of the context, append units, return scores.
 
     read: smallest number of pieces of the context to read. If fewer pieces are unread, all of them are read. Input that
-    cannot be split is read whole. tokens: units to append after the context, which must be complete by then. A drafted
-    token may be a tensor on a device; `transfer.token_tensor` converts such tokens. keep: number of positions to return
-    scores for. The last of these positions is the one after the last unit. `keep` is at most the number of units, plus
-    one if the slot held no unit before. committed: number of committed units in the row. Later calls of `rewind` keep
-    all of the committed units or none of them. features: whether to return hidden states.
+    cannot be split is read whole. tokens: units to append after the context. The whole context must have been read
+    before them. A drafted token may be a tensor on a device; `transfer.token_tensor` converts such tokens. keep: number
+    of positions to return scores for. The last of these positions is the one after the last unit. `keep` is at most the
+    number of units, plus one if the slot held no unit before. committed: number of committed units in the row. Later
+    calls of `rewind` keep all of the committed units or none of them. features: whether to return hidden states.
     """
 
     slot: int

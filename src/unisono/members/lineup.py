@@ -59,8 +59,7 @@ class Lineup:
 
     @property
     def rounding(self) -> str | None:
-        """Return the first dtype of a member that is half precision; None if there is none or all members are
-        deterministic.
+        """Return the first half-precision dtype of a member; None if there is none or all members are deterministic.
 
         In half precision, a forward pass of another width may change which of two nearly equal logits is larger.
         """
@@ -85,7 +84,8 @@ class Lineup:
     def remaining(self, warp: Warp) -> Warp:
         """Return the warp that the decode loop applies to the members' logits.
 
-        This is `warp`, unless the members apply `warp` themselves. Then it is argmax if `warp` is greedy, else softmax.
+        This is `warp` if the decode loop has to apply it. If the members apply `warp` themselves, return only argmax or
+        softmax: argmax if `warp` is greedy.
         """
         return Warp(0 if warp.greedy else 1) if self.warps else warp
 

@@ -22,8 +22,8 @@ class Edits:
 
     bias: id -> number that is added to the logit of the id. allowed: ids that are allowed; all other ids get the logit
     -inf. None allows all ids. banned: token sequences; the last token of a sequence gets -inf where it would complete
-    the sequence. min_tokens: number of tokens before which the ids in `ends` get -inf. repetition: a number for the
-    tokens of prompt and output. It divides their positive logits and multiplies their negative logits. presence: a
+    the sequence. min_tokens: number of tokens before which the ids in `ends` get -inf. repetition: divides
+    the positive logits and multiplies the negative logits of tokens in prompt and output. presence: a
     number that is subtracted from the logits of tokens in the output. frequency: a number that is subtracted from the
     logit of a token once per occurrence in the output. processors: functions that are called once per position with the
     tokens of prompt and output before the position, and with the logits.

@@ -86,7 +86,7 @@ class KeyedNoise:
         return int(failed.int().argmax()) if bool(failed.any()) else len(probabilities)
 
     def uniforms(self, purpose: Purpose, position: int, round: int, count: int = 1) -> np.ndarray:
-        """Return `count` float64 numbers in (0, 1), one for each position from `position` on."""
+        """Return `count` uniform float64 numbers in (0, 1), one for each position from `position` on."""
         for offset in range(count):
             name = (purpose, position + offset, round)
             assert name not in self._used, f"random name used twice: {name}"
@@ -101,7 +101,7 @@ class KeyedNoise:
         return self._lanes[0 if purpose is Purpose.PICK else purpose :: LANES]
 
     def exponentials(self, position: int, size: int) -> np.ndarray:
-        """Return the `TARGET` vector of a position: `size` float64 exponential variates, the same at every call."""
+        """Return the exponential variates for `TARGET` at a position: `size` float64 numbers, equal at every call."""
         if len(self._races.get(position, ())) < size:
             raw = self._raw([0, Purpose.TARGET, position, 0], size)
             self._races[position] = -np.log(_open_unit(raw))

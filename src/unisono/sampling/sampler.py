@@ -134,7 +134,7 @@ def _all_keyed(names: Sequence[Names]) -> bool:
 
 
 def _uniforms(purpose: Purpose, names: Sequence[Names], like: Tensor, width: int) -> Tensor:
-    """Return float64 [B, width]: the uniform numbers of each row, padded with ones. For a one, every coin is false."""
+    """Return float64 [B, width]: the uniform numbers of each row, padded with ones. A one makes every coin false."""
     numbers = np.empty((len(names), width))
     numbers.fill(1)
     for row, name in zip(numbers, names, strict=True):

@@ -32,7 +32,7 @@ class Prefix:
     """The prefixes that one member reads before texts and conversations.
 
     Args:
-        tokenizer: the member's tokenizer, of transformers. rows: number of tokens that the member's model has.
+        tokenizer: the member's tokenizer, from transformers. rows: number of tokens that the member's model has.
     """
 
     def __init__(self, tokenizer: Any, rows: int) -> None:
@@ -45,8 +45,7 @@ class Prefix:
         return Reading((*before, *ids, *behind), text, len(before))
 
     def pair(self, encode: Callable[[str], Ids], prompt: str, continuation: str) -> tuple[Reading, Ids]:
-        """Encode a prompt and its continuation together. Return the prompt's `Reading` and the continuation's token
-        ids.
+        """Return the `Reading` of a prompt, and the token ids of its continuation. Encode the two texts together.
 
         Args:
             encode: a function that returns the token ids of a text without a prefix.
@@ -125,10 +124,10 @@ class Prefix:
 
 
 class Prefixes:
-    """The prefixes of all members. Each method returns a list with one `Reading` per member.
+    """The prefixes of all members. Each public method returns one `Reading` per member.
 
     Args:
-        encoder: encodes texts. tokenizers, rows: lists with one entry per member, as for `Prefix`.
+        encoder: encodes texts. tokenizers: one per member. rows: number of tokens of each member's model.
         templates: a list with one template per member. The user's prompt replaces `{prompt}` in the template.
     """
 
@@ -145,7 +144,7 @@ class Prefixes:
         return self._texts(text)
 
     def chat(self, ids: Ids) -> list[Reading]:
-        """Return each member's `Reading` of a conversation. The first member's template wrote its token ids `ids`."""
+        """Return each member's `Reading` of a conversation. The first member's template wrote `ids`."""
         return [member.chat(ids, self._members[0]) for member in self._members]
 
     def empty(self) -> list[Reading]:

@@ -48,8 +48,8 @@ class Prepared:
 
     contexts: one per member. units: the units to score; empty for a prompt to generate from. warp: the warp that the
     decode loop applies: plain softmax or argmax if the members apply the request's warp themselves. ends: tokens that
-    end the answer of a chat, in addition to the tokens that end any text. prefixes: the length of each member's prefix.
-    It is empty if all members of the combination have the same prefix. added: the length of the first member's prefix.
+    end the answer of a chat, in addition to the tokens that end any text. prefixes: the length of each member's prefix;
+    empty if all members of the combination have the same prefix. added: the length of the first member's prefix.
     """
 
     contexts: tuple[Context, ...]
@@ -130,8 +130,8 @@ class Prompts:
     def itself(self, prepared: Prepared) -> Prepared | None:
         """Return a `Prepared` that scores the tokens of the prompt; None if the members read different prompts.
 
-        All tokens after the prefixes are scored. If a member reads no token before the first of them, the first one is
-        not scored. Members that only propose may read other prompts. Raise RequestError if the prompt is too long.
+        All tokens after the prefixes are scored. If a member reads no token before the first scored token, this token
+        is left out. Members that only propose may read other prompts. Raise RequestError if the prompt is too long.
         """
         contexts, prefixes = prepared.contexts, prepared.prefixes or (0,) * len(prepared.contexts)
         combined = self._lineup.combined

@@ -49,8 +49,8 @@ class Template:
 
         Args:
             template: the name of one of the tokenizer's templates, or a template in Jinja; None for the default.
-            opening: write the beginning of the assistant's turn after the messages.
-            continued: leave the last message open, so that the answer continues it.
+            opening: whether to write the beginning of the assistant's turn after the messages.
+            continued: whether to leave the last message open, so that the answer continues this message.
             variables: further variables for the template: name -> value.
             system: whether to keep system messages that the template does not write. If False, they are left out with
                 a notice.

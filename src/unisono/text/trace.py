@@ -21,8 +21,7 @@ class Trace:
     A token that was copied from the text is underlined. A redrawn token is printed in reverse colours after the
     rejected proposal, which is struck out. Files and pipes have no colours. There a proposed token is printed as
     `[member]token`, a copied token as `[+]token`, a token drawn without a proposal as `[=]token`, and a redrawn token
-    as `[~member 'proposal']token`. A stop string at the end is printed, although the answer
-    does not contain it.
+    as `[~member 'proposal']token`. A stop string at the end is printed, although the answer does not contain it.
 
     Args:
         tokenizer: the members' common tokenizer. names: the names of all members, including members that only propose.
