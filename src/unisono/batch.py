@@ -1,4 +1,4 @@
-"""Run many prompts in one call. They are decoded together, and an error of one prompt does not stop the others."""
+"""Run many prompts in one call. With `on_error="return"`, an error of one prompt does not stop the other prompts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ class Batch:
 
     Args:
         params: one value for all prompts, or a list with one value per prompt.
-        on_error: `raise`, or `return` to put an error into the list of results at the place of its prompt.
+        on_error: "raise" to raise the first error, or "return" to put each error into the list of results.
 
     Raises:
         RequestError: the number of parameters differs from the number of prompts.
@@ -45,13 +45,17 @@ class Batch:
         self._places: list[list[Place]] = []  # one list per prompt that was started
 
     def run(self, start: Start, engine: Engine, progress: bool | None = None) -> list[Any]:
-        """Return one result per sample, or its error if `on_error` is `return`.
+        """Return one entry per sample: the result, or the error if `on_error` is "return".
 
-        Any exception that is raised, also an interrupt, has the attribute `results`: a list of the same length, with None
-        for every sample that is not finished. `progress` says whether to show a progress bar; None: only at a terminal.
+        Every exception that this method raises, including an interrupt, gets an attribute `results`: a list with one
+        entry per sample. An entry is the result of the sample, or None if the sample is not finished.
+
+        Args:
+            start: a function that returns the requests of one prompt.
+            progress: whether to show a progress bar. None shows the bar only at a terminal.
 
         Raises:
-            ConfigurationError: `start` raised it, because the whole call is wrong and not a single prompt.
+            ConfigurationError: `start` raised this error. The error concerns the whole call, so `on_error` is ignored.
         """
         try:
             for index, (prompt, params) in enumerate(self._asked):
@@ -108,7 +112,7 @@ class Batch:
 
 
 def outcome(place: Place) -> Result | Exception | None:
-    """Return the result of a request, its error, or None if the request has not ended."""
+    """Return the result of a request, or its error; None if the request has not ended."""
     return place if isinstance(place, Exception) else place.outcome()
 
 

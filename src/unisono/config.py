@@ -1,4 +1,4 @@
-"""Read an ensemble's configuration from a YAML file or a mapping. Unknown keys are errors.
+"""Read the configuration of an ensemble from a YAML file or a mapping. Unknown keys are errors. An example of a file:
 
 members:
   - zoo:code-m
@@ -7,8 +7,8 @@ combine: weighted:0.7,0.3
 schedule: cos:1,4
 sampling: {max_tokens: 64, temperature: 0.8}
 
-`draft: zoo:code-s` adds a member that only proposes tokens. `generation_config: off` ignores the sampling values in the
-generation configs of the members. `threads: 2` sets the number of threads of an operation.
+`draft: zoo:code-s` adds a member that only proposes tokens. With `generation_config: off`, the sampling values in the
+members' generation configs are ignored. `threads: 2` sets the number of threads that run one torch operation.
 """
 
 from collections.abc import Mapping
@@ -33,9 +33,9 @@ class Config:
     schedule: str = "auto"
     verification: str = "auto"
     sampling: Mapping[str, Any] = field(default_factory=dict)
-    draft: Source | None = None  # a model that proposes tokens and is no part of the combination
+    draft: Source | None = None  # a model that only proposes tokens
     generation_config: str = "auto"
-    threads: int | None = None  # threads of an operation, for the whole process; None: the default of torch
+    threads: int | None = None  # threads per torch operation, for the whole process; None: the default of torch
 
     def __post_init__(self) -> None:
         SamplingParams(**self.sampling)
@@ -43,17 +43,17 @@ class Config:
 
     @property
     def params(self) -> SamplingParams:
-        """The sampling parameters, with the defaults of `SamplingParams` for fields that the file does not set."""
+        """The sampling parameters. Fields that the file does not set have the defaults of `SamplingParams`."""
         return SamplingParams(**self.sampling)
 
     @property
     def alone(self) -> Source | None:
-        """The only member, or None if there are several members or none."""
+        """The member if the config lists exactly one member; else None."""
         return self.members[0] if self.members and not self.members[1:] else None
 
 
 def read(path: Path) -> Config:
-    """Return the config in a YAML file.
+    """Read a YAML file and return the config.
 
     Raises:
         ConfigurationError: the file cannot be read, is no mapping, or has an unknown key or an invalid value.
@@ -62,7 +62,7 @@ def read(path: Path) -> Config:
 
 
 def read_mapping(path: Path) -> Any:
-    """Return the content of a YAML file without checks. The content of an empty file is an empty mapping.
+    """Read a YAML file and return the content without checking it. An empty file gives an empty mapping.
 
     Raises:
         ConfigurationError: the file cannot be read or is not YAML.
@@ -78,7 +78,11 @@ def read_mapping(path: Path) -> Any:
 
 
 def from_mapping(content: Any, where: str = "config") -> Config:
-    """Return the config in a mapping; raise ConfigurationError if it is invalid. `where` names the mapping in messages."""
+    """Return the config for a mapping. Raise ConfigurationError if the mapping is invalid.
+
+    Args:
+        where: a name for the mapping in messages.
+    """
     options = _checked(content, Config, where)
     members = options.get("members", [])
     if not isinstance(members, list | tuple):
@@ -98,7 +102,7 @@ TEXTS = ("combine", "schedule", "verification", "generation_config")
 
 
 class _Loader(yaml.SafeLoader):
-    """A YAML loader that rejects a mapping with two equal keys. PyYAML alone takes the last one without a message."""
+    """A YAML loader that rejects a mapping with two equal keys. PyYAML itself would silently use the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key) for key, _ in node.value]
@@ -109,7 +113,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _checked(content: Any, target: type, where: str) -> dict[str, Any]:
-    """Return the content as keyword arguments of the dataclass `target`; raise ConfigurationError for an unknown key."""
+    """Return a mapping as keyword arguments for the dataclass `target`. Raise ConfigurationError for an unknown key."""
     if not isinstance(content, Mapping):
         raise ConfigurationError(f"{where} must be a mapping of options, not: {type(content).__name__}")
     known = [each.name for each in fields(target)]

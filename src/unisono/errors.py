@@ -1,7 +1,7 @@
-"""The exceptions of this package, and functions that make or raise them.
+"""The exceptions of this package, and functions that make or raise exceptions.
 
-A message is one line: what is wrong, a colon and the wrong value, then what to do. All exceptions are `ValueError`s, so
-code that does not know this package can catch wrong input as usual.
+A message is one line: what is wrong, a colon and the wrong value, then what to do. All exceptions are subclasses of
+`ValueError`, so code that does not import this package can catch them too.
 """
 
 import difflib
@@ -15,7 +15,7 @@ Made = TypeVar("Made")
 
 
 class UnisonoError(ValueError):
-    """The base of all errors that a user of this package can cause and correct."""
+    """The base class of all errors that a user of this package can cause and correct."""
 
 
 class ConfigurationError(UnisonoError):
@@ -44,7 +44,7 @@ def named(part: str, error: Exception) -> UnisonoError:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigurationError:
-    """Return the error for a name that does not exist. Its message gives the most similar name and all known names."""
+    """Return the error for an unknown name. The message suggests the most similar name and lists all known names."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
@@ -52,14 +52,14 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigurationError:
 
 
 def require_known(kind: str, names: Iterable[object], known: Collection[str]) -> None:
-    """Raise ConfigurationError for the first name that is not among the known names. `kind` says what the names are."""
+    """Raise ConfigurationError for the first name that is not in `known`. `kind` describes the names in the message."""
     for name in names:
         if name not in known:
             raise unknown(kind, str(name), known)
 
 
 def require_count(name: str, value: object, least: int) -> int:
-    """Return the value of an option as an integer; raise ConfigurationError if it is no integer or less than `least`."""
+    """Return an option's value as an integer; raise ConfigurationError if it is no integer or is too small."""
     count = plain(value)
     if not isinstance(count, int) or isinstance(count, bool) or count < least:
         raise ConfigurationError(f"{name} must be an integer, {least} or more, not: {shown(value)}")
@@ -67,13 +67,14 @@ def require_count(name: str, value: object, least: int) -> int:
 
 
 def make_all(make: Callable[[Given], Made], given: Sequence[Given], kind: str) -> list[Made]:
-    """Return the value of `make` for each element of `given`. All elements are tried before an error is raised.
+    """Call `make` for each element of `given` and return the results. All elements are tried before an error is raised.
 
     Args:
-        kind: what the elements are, for the message.
+        kind: a noun for the elements, for the message.
 
     Raises:
-        RequestError: at least one element failed. The message counts the failures and quotes the first ten.
+        RequestError: `make` raised RequestError for at least one element. The message gives the number of failures and
+            the first ten failures.
     """
     made, failed = [], []
     for index, each in enumerate(given):

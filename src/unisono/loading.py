@@ -1,4 +1,4 @@
-"""Load the members that a user lists, and make a lineup of members that share a vocabulary."""
+"""Load the members that a user lists, and return them as a lineup with a common vocabulary."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from unisono.text.prompts import Prompts
 from unisono.threads import use
 from unisono.tokens.vocabulary import Vocabulary, common
 
-# Those that are not a member's
+# Options of `Ensemble.load` that are not options of a member
 OPTIONS = (
     "combine",
     "schedule",
@@ -41,20 +41,23 @@ def load_members(
     generation_config: str = "auto",
     threads: int | None = None,
 ) -> tuple[Lineup, Prompts]:
-    """Load members; return their lineup and the encoder of prompts. All members are restricted to the common vocabulary.
+    """Load members. Return their lineup and the object that prepares their prompts.
 
-    Members that differ only in name and prompt are twins: they share weights and a KV cache.
+    All members are restricted to the common vocabulary. Members that differ only in name and prompt are twins: they
+    share weights and a KV cache.
 
     Args:
-        options: options of a member, by name, for all members that do not set them.
-        before: members of other ensembles, whose weights are shared. Members that are loaded now are added to the list.
-        draft: a member that only proposes tokens. It is the last of the lineup and must know all tokens that the others share.
-        generation_config: as for `Ensemble.load`.
-        threads: number of threads of an operation, for the whole process; None: no change.
+        options: name -> value of member options. An option applies to all members that do not set it.
+        before: the members of other ensembles. A new member shares the weights of a member in this list if it can.
+            Newly loaded members are added to the list.
+        draft: a member that only proposes tokens. It becomes the last member of the lineup. It must know all tokens
+            that the other members share.
+        generation_config: "auto" to use the sampling values in the members' generation configs, "off" to ignore them.
+        threads: number of threads that run one torch operation, for the whole process. None changes nothing.
 
     Raises:
-        MemberError: a model cannot be loaded, does not fit in memory or has another vocabulary, or only some of the
-            members apply temperature and truncation themselves.
+        MemberError: a model cannot be loaded, does not fit in memory or has another vocabulary. Or some members apply
+            temperature and truncation themselves, and other members do not.
         ConfigurationError: an option is unknown or invalid.
     """
     use(threads)
@@ -80,20 +83,22 @@ def load_members(
 
 
 def load_guided(source: Source, before: Loaded, generation_config: str = "auto") -> tuple[Lineup, Prompts]:
-    """Load a member and its twin for `guidance`. The twin reads the negative prompt.
+    """Load one model as two members for the combination `guidance`. The second member reads the negative prompt.
+
+    Return the lineup and the object that prepares prompts.
 
     Args:
-        before, generation_config: as for `load_members`.
+        before, generation_config: the arguments of `load_members` with these names.
     """
     unguided = replace(source, name=f"{source.called} unguided")
     return load_members([source, unguided], {}, before, generation_config=generation_config)
 
 
 def with_proposers(lineup: Lineup, proposers: Sequence[Any]) -> Lineup:
-    """Return the lineup with proposers that are no members (see `decoding.drafting.Proposer`).
+    """Return a copy of the lineup with further proposers that are not members (see `decoding.drafting.Proposer`).
 
     Raises:
-        ConfigurationError: one of them has no name, or the name of another one, or does not propose.
+        ConfigurationError: a proposer has no name, has the name of another proposer, or has no method `propose`.
     """
     for proposer in proposers:
         name = getattr(proposer, "name", None)
@@ -106,12 +111,12 @@ def with_proposers(lineup: Lineup, proposers: Sequence[Any]) -> Lineup:
 
 
 def cache_budget(lineup: Lineup) -> int:
-    """Return the default number of bytes for the KV caches: half of the free memory of the device with the least."""
+    """Return the default size of the KV caches in bytes: half of the smallest free memory of a member's device."""
     return min(free_memory(member.device) for member in lineup.members) // 2
 
 
 def _load_all(sources: Sequence[Source], before: Loaded) -> list[tuple[Member, Any]]:
-    """Return each source's member and tokenizer. Sources of the same weights share one copy of the weights."""
+    """Load the sources, and return a member and a tokenizer for each. Sources with equal weights share the weights."""
     found: list[tuple[Member, Any]] = []
     for index, (source, first) in enumerate(zip(sources, _firsts(sources), strict=True)):
         found.append(_load(source, before) if first == index else _twin(source, *found[first]))
@@ -119,7 +124,7 @@ def _load_all(sources: Sequence[Source], before: Loaded) -> list[tuple[Member, A
 
 
 def _load(source: Source, before: Loaded) -> tuple[Member, Any]:
-    """Return the first member of these weights in its ensemble. If another ensemble has loaded the weights, share them."""
+    """Return a member and its tokenizer. Share the weights if another ensemble has loaded them; else load them."""
     weights = _weights(source)
     for other, member, tokenizer in before:
         if other == weights:
@@ -160,7 +165,7 @@ def _twins(sources: Sequence[Source]) -> tuple[tuple[int, ...], ...]:
 
 
 def _name_apart(lineup: Lineup) -> None:
-    """Add numbers to equal names of members, so that statistics are unambiguous."""
+    """Add numbers to the names of members with equal names, so that every name is unique."""
     names = lineup.names
     for index, member in enumerate(lineup.members):
         if names.count(member.name) > 1:
@@ -168,7 +173,10 @@ def _name_apart(lineup: Lineup) -> None:
 
 
 def _sampling(lineup: Lineup) -> dict[str, Any]:
-    """Return the sampling values of the first member, draft models excluded, that has usable ones. Warn of invalid values."""
+    """Return the valid sampling values of the first member of the combination that has any. Warn of invalid values.
+
+    Members that only propose are ignored.
+    """
     for member in (lineup.members[index] for index in lineup.combined):
         found, wrong = usable(member.sampling)
         for problem in wrong:
@@ -179,7 +187,7 @@ def _sampling(lineup: Lineup) -> dict[str, Any]:
 
 
 def _require_one_warp(lineup: Lineup) -> None:
-    """Raise MemberError if only some members warp their own logits: decoding warps the logits of all members or of none."""
+    """Raise MemberError if some members apply the warp to their logits themselves and other members do not."""
     themselves = [member.name for member in lineup.members if member.warps]
     others = [member.name for member in lineup.members if not member.warps]
     if themselves and others:
@@ -189,7 +197,10 @@ def _require_one_warp(lineup: Lineup) -> None:
 
 
 def _vocabulary(lineup: Lineup, tokenizers: Sequence[Any]) -> Vocabulary:
-    """Return the common vocabulary, and warn of tokens that only some members know. Raise MemberError if there is none."""
+    """Return the common vocabulary. Warn of tokens that only some members know.
+
+    Raise MemberError if the members have no common vocabulary, or if a draft model lacks tokens that the others share.
+    """
     vocabulary = _common(lineup, tokenizers, lineup.everyone)
     if lineup.drafters and _common(lineup, tokenizers, lineup.combined) != vocabulary:
         raise MemberError(f"draft model {lineup.names[-1]} lacks tokens that the members share; take one that has them")

@@ -1,4 +1,4 @@
-"""The sampling parameters of a request, checked when they are made."""
+"""The sampling parameters of a request. Their values are checked when the object is made."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -8,21 +8,21 @@ from typing import Any, Literal
 from unisono.errors import RequestError, require_known
 from unisono.values import listed, plain, shown
 
-TEXTS = ("stop", "bad_words")  # fields of texts; a single text is accepted as a list of one
-LARGEST = 1e308  # the largest number; Python's integers may be larger than any float
+TEXTS = ("stop", "bad_words")  # fields with texts; a single text is accepted as a list of one text
+LARGEST = 1e308  # the largest allowed number, because an integer may be too large for a float
 MOST = 1e6  # the largest bias or penalty: far larger than any logit, far smaller than the largest float32
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # may come from a generation config
 CONSTRAINT = ("accept", "rollback", "mask", "forced", "copy")  # methods of a constraint
-OBJECTS = ("logits_processors", "constraint")  # fields that hold objects of the user
+OBJECTS = ("logits_processors", "constraint")  # fields with user-defined objects
 LISTS = ("stop", "stop_token_ids", "bad_words", "allowed_token_ids", "logits_processors")
 
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How one request is sampled. Every field works with every schedule.
+    """The sampling parameters of one request. Every field can be used with every schedule.
 
-    The fields change the logits in this order: logit_bias; allowed_token_ids, bad_words, min_tokens; repetition, presence
-    and frequency penalty; logits_processors; constraint; temperature; top_k; top_p; min_p.
+    The fields change the logits in this order: logit_bias; allowed_token_ids, bad_words, min_tokens; repetition,
+    presence and frequency penalty; logits_processors; constraint; temperature; top_k; top_p; min_p.
 
     Raises:
         RequestError: a value is out of its range. The message names the field and the range.
@@ -34,13 +34,13 @@ class SamplingParams:
     top_p: float = 1.0  # in (0, 1]; 1: off
     min_p: float = 0.0  # in [0, 1]; 0: off
     n: int = 1  # number of samples; sample i of a seed is the same for every n
-    # A seed repeats the text in float32, or with deterministic members. None: a random seed, which the result reports; with
-    # `auto` the text then depends on measured times, and the reported seed may give another text
+    # Equal seeds give equal texts in float32, or with deterministic members. None draws a random seed, which the result
+    # reports; with `auto` the text then depends on measured times, and the reported seed may give another text
     seed: int | None = None
     stop: str | tuple[str, ...] | list[str] = ()  # texts that end the output
     stop_token_ids: tuple[int, ...] | list[int] = ()
     include_stop: bool = False  # whether the output includes the stop string that ended it
-    # False: special tokens are written as text; the token that ended the output is written with include_stop only
+    # False: special tokens are written as text; the token that ended the output is written only if include_stop is set
     skip_special_tokens: bool = True
     ignore_eos: bool = False
     min_tokens: int = 0  # number of tokens before which no end token, stop token or stop string ends the output
@@ -49,9 +49,9 @@ class SamplingParams:
     frequency_penalty: float = 0.0  # applies to tokens of the output, once per occurrence
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     bad_words: tuple[str, ...] | list[str] = ()  # texts whose tokens, with or without a space in front, never occur
-    allowed_token_ids: tuple[int, ...] | list[int] | None = None  # None: all
+    allowed_token_ids: tuple[int, ...] | list[int] | None = None  # None: all ids
     logits_processors: tuple[Any, ...] | list[Any] = ()  # of transformers, or functions (ids [1, n], logits [1, V])
-    constraint: Any = None  # which texts are possible (see unisono.sampling.constraint); each sample uses a copy
+    constraint: Any = None  # restricts the text (see unisono.sampling.constraint); each sample uses a copy
     negative_prompt: str | None = None  # with guidance: the second member reads it instead of the prompt
     logprobs: bool = False  # log-probability of each token
     top_logprobs: int = 0  # with logprobs: also the log-probabilities of this many most probable tokens
@@ -71,13 +71,13 @@ class SamplingParams:
             raise RequestError("prompt_logprobs are raw; leave out logprobs_mode='processed'")
 
     def __hash__(self) -> int:
-        # A user's object that says when it equals another one has no hash
+        # User-defined objects may define `__eq__` without a hash
         values = (getattr(self, each.name) for each in fields(self) if each.name not in OBJECTS)
         return hash(tuple(frozenset(each.items()) if isinstance(each, Mapping) else each for each in values))
 
 
 def _normal(name: str, value: Any) -> Any:
-    """Return a copy of a field's value with Python's own numbers. Lists become tuples."""
+    """Return a copy of a field's value with numbers of Python's own types and with tuples instead of lists."""
     if name == "logit_bias" and isinstance(value, Mapping):
         return {plain(token): plain(bias) for token, bias in value.items()}
     if name not in LISTS or (name == "allowed_token_ids" and value is None):
@@ -88,17 +88,17 @@ def _normal(name: str, value: Any) -> Any:
 
 
 def read_generation_config(choice: str) -> bool:
-    """Return whether sampling values of the members' generation configs are used: True for "auto", False for "off".
+    """Return whether to use the sampling values in the members' generation configs: True for "auto", False for "off".
 
     Raises:
-        ConfigurationError: `choice` is neither.
+        ConfigurationError: `choice` is neither "auto" nor "off".
     """
     require_known("generation_config", [choice], ("auto", "off"))
     return choice == "auto"
 
 
 def usable(said: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the valid values of a generation config that differ from the defaults, and a message per invalid value."""
+    """Return the valid values in a generation config that differ from the defaults, and a message per invalid value."""
     wrong = {name: value for name, value in said.items() if not RANGES[name][0](value)}
     found = {
         name: value for name, value in said.items() if name not in wrong and value != getattr(SamplingParams, name)

@@ -1,9 +1,9 @@
 """Threads that run torch operations.
 
-OpenMP keeps a team of worker threads for every thread that has run an operation, until that thread ends. If all teams of a
-process together have more threads than there are cores, workers sleep between operations instead of spinning. Then each of
-the hundreds of operations of a forward has to wake them. A compiled forward of 88M parameters took 28 ms with an idle
-second team and 12 ms without (docs/log.md).
+OpenMP keeps a team of worker threads for every thread that has run an operation. The team exists until that thread
+ends. If all teams of a process together have more threads than there are cores, workers sleep between operations
+instead of spinning. Then each of the hundreds of operations of a forward pass has to wake its workers. A compiled
+forward pass with 88M parameters took 28 ms with an idle second team, and 12 ms without a second team (docs/log.md).
 """
 
 import threading
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def use(count: int | None) -> None:
-    """Set the number of threads of an operation for this process; None changes nothing.
+    """Set the number of threads that run one torch operation, for this process. None changes nothing.
 
     Raises:
         ConfigurationError: `count` is no integer or less than 1.
@@ -30,7 +30,7 @@ def use(count: int | None) -> None:
 
 
 def apart(function: Callable[[], T]) -> T:
-    """Run a function in a new thread and return its value, so that the calling thread gets no OpenMP team."""
+    """Run a function in a new thread, and return its value. So the calling thread does not get an OpenMP team."""
     outcome: Future[T] = Future()
 
     def run() -> None:
@@ -44,15 +44,15 @@ def apart(function: Callable[[], T]) -> T:
 
 
 def side_by_side(count: int) -> ThreadPoolExecutor:
-    """Return a pool of `count` threads, each with an equal share of the cores. A thread is started when it is needed."""
+    """Return a pool of `count` threads with equal shares of the cores. A thread is started when it is first needed."""
     cores = torch.get_num_threads()
     return ThreadPoolExecutor(count, initializer=_share, initargs=(max(1, cores // count), cores))
 
 
 def _share(threads: int, default: int) -> None:
-    """Set the number of OpenMP threads of this thread only.
+    """Set the number of OpenMP threads for operations of the current thread only.
 
-    torch also makes the number the default of threads that start later, so another thread restores that default.
+    torch also uses this number as the default for threads that start later. So another thread restores the default.
     """
     torch.get_num_threads()  # otherwise the first operation of this thread would use the default
     torch.set_num_threads(threads)

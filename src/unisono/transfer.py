@@ -1,7 +1,7 @@
-"""Copy tokens and numbers between the host and a device. Only these functions make the host wait for a device.
+"""Copy tokens and numbers between the host and a device. Only functions of this module make the host wait for a device.
 
 A drafted token stays on its device until the result of its verification is fetched. So the host waits once per round,
-for any length of drafts and any number of rows.
+for drafts of any length and for any number of rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,17 +16,17 @@ Token = int | Tensor  # an id, or a tensor [] that holds it on a device
 
 
 def on_host(tensor: Tensor) -> bool:
-    """Return whether the tensor is in the host's memory, so that its values can be read without waiting."""
+    """Return whether the tensor is in the host's memory. Then its values can be read without waiting for a device."""
     return tensor.device.type == "cpu"
 
 
 def known_tokens(tokens: Tensor) -> list[Token]:
-    """Return the entries of `tokens` [R]: as integers if the tensor is on the host, else as tensors []."""
+    """Return a list of the R entries of `tokens` [R]: integers if the tensor is on the host, else tensors []."""
     return tokens.tolist() if on_host(tokens) else list(tokens.unbind())
 
 
 def token_tensor(tokens: Sequence[Token], device: torch.device) -> Tensor:
-    """Return N token ids, each an integer or a tensor [], as one tensor [N] on the device. The host does not wait."""
+    """Return token ids, each an integer or a tensor [], as one tensor [N] on the device. The host does not wait."""
     drawn = {place: token for place, token in enumerate(tokens) if isinstance(token, Tensor)}
     if not drawn:
         return torch.tensor(tokens, dtype=torch.long, device=device)
@@ -38,7 +38,7 @@ def token_tensor(tokens: Sequence[Token], device: torch.device) -> Tensor:
 def fetch(tensors: Sequence[Tensor]) -> list[list[Any]]:
     """Return the values of tensors of any shapes and devices as nested lists. The host waits once.
 
-    The values are copied together as float64, so integers below 2**53, float32 and float64 are exact.
+    All values are copied together as float64. So integers below 2**53, float32 and float64 values stay exact.
     """
     if all(on_host(tensor) for tensor in tensors):
         return [tensor.tolist() for tensor in tensors]
@@ -52,7 +52,7 @@ def fetch(tensors: Sequence[Tensor]) -> list[list[Any]]:
 
 
 def fetch_fields(values: list[T]) -> list[T]:
-    """Return copies of dataclasses and lists in which each tensor has become its values, after a single wait."""
+    """Return copies of dataclasses and lists, in which lists of values replace tensors. The host waits once."""
     answers = iter(fetch(list(_tensors(values))))
     filled: list[T] = _filled(values, answers)
     return filled

@@ -4,11 +4,11 @@ member        a language model with its KV cache; scores tokens and can be rolle
 law           a probability vector over the common vocabulary
 warp          turns logits into a law: temperature, top-k, top-p, min-p
 combination   turns the scores of the members at a position into the target law of the position
-proposal      a token that is not committed yet, with the law from which it was drawn
-frontier      the open proposals of a row and each member's scores of them
-schedule      decides from the frontier which member runs next and how many tokens it proposes
+proposal      a token that is not committed yet, with the law that it was drawn from
+frontier      the open proposals of a row, and the scores of each member at their positions
+schedule      decides from the frontier which member runs next and how many tokens the member proposes
 verification  accepts or rejects proposals whose target law is known
-round         a member runs, proposals with known target laws are decided, the member may propose
+round         one step of a row: a member runs, proposals with known target laws are decided, the member may propose
 row           one running sequence
 position      index of a *generated* token, from 0
 
@@ -30,11 +30,12 @@ Origin = Literal["accepted", "redrawn", "drawn", "forced"]
 
 @dataclass(frozen=True)
 class Commit:
-    """One token of the output and where it comes from.
+    """One token of the output, and how the token was chosen.
 
-    origin: "accepted", a proposal that was accepted; "redrawn", drawn in the place of a rejected proposal; "drawn", drawn
-    from a target law where nothing was proposed; "forced", the only token that a constraint left. member: the index of the
-    member that made the proposal; None if no member did. proposer: the name of the proposer that is no member, as "lookup".
+    origin: "accepted" for an accepted proposal; "redrawn" for a token that replaces a rejected proposal; "drawn" for a
+    token that was drawn from the target law at a position without a proposal; "forced" for the only token that a
+    constraint allowed. member: the index of the member that made the proposal; None if no member made a proposal.
+    proposer: the name of the proposer, for example "lookup", if the proposer is not a member; else None.
     """
 
     token: int
@@ -47,7 +48,7 @@ class Commit:
 
     @property
     def looked_up(self) -> bool:
-        """Whether the token, or the rejected one that it replaces, was copied from the text so far."""
+        """Whether the token, or the rejected proposal that the token replaces, was copied from earlier text."""
         return self.proposer == "lookup"
 
 
@@ -55,11 +56,12 @@ class Commit:
 class MemberStats:
     """Counts and times of one member for one request.
 
-    proposed: number of tokens that the member proposed. decided_by_position, accepted_by_position: how many of these were
-    verified and how many accepted, by their position in the verified block (0 is the first open position).
-    lengths: `lengths[k]` is the number of blocks in which k of the member's proposals were accepted.
-    compiled: whether short forwards of the member are compiled, which changes rounding. seconds: the row's share of the
-    wall time of the member's forwards; the shares of all rows add up to the whole time.
+    compiled: whether short forward passes of the member are compiled. Compiling changes rounding. forwards: number of
+    forward passes. proposed: number of tokens that the member proposed. decided_by_position: how many of these tokens
+    were verified, for each position in a verified block. Position 0 is the first open position. accepted_by_position:
+    how many of these tokens were accepted, for each position. lengths: `lengths[k]` is the number of blocks in which k
+    of the member's proposals were accepted. seconds: the share of the request's row in the wall time of the member's
+    forward passes. The shares of all rows add up to the whole time.
     """
 
     name: str
@@ -80,7 +82,12 @@ class MemberStats:
         return sum(self.accepted_by_position)
 
     def count(self, decided: Sequence[int], accepted: int) -> None:
-        """Count a verified block: positions of this member's decided proposals, of which the first `accepted` were accepted."""
+        """Count the member's proposals in a verified block.
+
+        Args:
+            decided: the positions of the member's decided proposals in the block.
+            accepted: how many of these proposals were accepted. They are the first ones.
+        """
         for position in decided:
             _increase(self.decided_by_position, position)
         for position in decided[:accepted]:
@@ -96,11 +103,12 @@ def _increase(counts: list[int], index: int) -> None:
 
 @dataclass
 class Stats:
-    """Counts and times of one request. A token that is cut off behind the end of the text is not counted.
+    """Counts and times of one request. Tokens that are cut off after the end of the text are not counted.
 
-    members, proposers: counts of each member, and of each proposer that is no member. plans: number of turns per schedule
-    that `auto` followed. rounds: turns in which a member ran and positions were decided. seconds: wall time since the row was
-    admitted, including waits for other rows. outside: the row's share of the time of steps outside of members' forwards.
+    members: counts of each member. proposers: counts of each proposer that is not a member. plans: for each schedule
+    that the schedule `auto` followed, the number of turns. tokens: number of output tokens. rounds: number of turns in
+    which a member ran and positions were decided. seconds: wall time since the request's row was admitted, including
+    waits for other rows. outside: the row's share of the time that was not spent in members' forward passes.
     """
 
     members: list[MemberStats] = field(default_factory=list)
@@ -113,11 +121,11 @@ class Stats:
 
     @property
     def lookup(self) -> MemberStats:
-        """What was proposed from the text."""
+        """The counts of proposals that were copied from earlier text."""
         return self.of("lookup")
 
     def of(self, proposer: int | str) -> MemberStats:
-        """Return the counts of a proposer: the index of a member, or a name."""
+        """Return the counts of a proposer. `proposer` is the index of a member, or the name of another proposer."""
         if isinstance(proposer, int):
             return self.members[proposer]
         return next((each for each in self.proposers if each.name == proposer), MemberStats(proposer))
@@ -126,10 +134,10 @@ class Stats:
         """Count a verified block.
 
         Args:
-            proposers: of each decided proposal; what a constraint forced counts for no proposer.
-            accepted: how many of the first proposals were accepted.
-            tokens: how many were committed; one more than `accepted` where a proposal was replaced, or a token was drawn
-                behind the last one.
+            proposers: for each decided proposal, its proposer. Tokens that a constraint forced count for no proposer.
+            accepted: how many proposals were accepted. They are the first ones.
+            tokens: how many tokens were committed. This is `accepted`, plus one if a rejected proposal was replaced or
+                a token was drawn after the last proposal.
         """
         self.tokens += tokens
         for proposer in dict.fromkeys(proposers):
@@ -138,7 +146,7 @@ class Stats:
 
     @property
     def verified(self) -> int:
-        """Proposals that were decided."""
+        """The number of proposals that were decided."""
         return sum(each.decided for each in (*self.members, *self.proposers))
 
     @property
@@ -153,7 +161,7 @@ class Stats:
 
     @property
     def inside(self) -> float:
-        """The row's share of the wall time of members' forwards."""
+        """The share of the request's row in the wall time of all members' forward passes."""
         return sum(member.seconds for member in self.members)
 
     @property
@@ -165,7 +173,7 @@ class Stats:
         return self.tokens / self.seconds if self.seconds else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all counts and times, and the values derived from them, as values for JSON."""
+        """Return all counts, times and derived values as a mapping that can be written as JSON."""
         members = [asdict(each) | {"decided": each.decided, "accepted": each.accepted} for each in self.members]
         derived = ("verified", "accepted", "acceptance", "inside", "tokens_per_round", "tokens_per_second")
         found = asdict(self) | {"members": members, "lookup": asdict(self.lookup)}
@@ -174,7 +182,7 @@ class Stats:
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """A finished request. `commits` has one entry per entry of `token_ids`."""
+    """The result of a finished request. `commits` has one `Commit` per token in `token_ids`."""
 
     text: str
     token_ids: tuple[int, ...]
@@ -185,20 +193,20 @@ class Result:
     combination: str
     schedule: str
     verification: str
-    sample: int = 0  # which of the `n` samples of its prompt
-    prompt_logprobs: tuple[float | None, ...] | None = None  # of each token of the first member's prompt; first: None
-    generation_config: Mapping[str, float] = field(default_factory=dict)  # its sampling values that the request used
-    prompt: str | tuple[int, ...] = ()  # the given text or ids; for a conversation, the first member's ids
+    sample: int = 0  # index among the `n` samples of the prompt
+    prompt_logprobs: tuple[float | None, ...] | None = None  # per token of the first member's prompt; first: None
+    generation_config: Mapping[str, float] = field(default_factory=dict)  # sampling values that were used from it
+    prompt: str | tuple[int, ...] = ()  # the given text or ids; for a conversation, the ids of the first member
     index: int = 0  # index of the prompt in the call
 
     def __repr__(self) -> str:
-        """Return a short text: the beginning and end of the output, number of tokens, finish reason, combination, seed."""
+        """Return a short text with the ends of the output, number of tokens, finish reason, combination and seed."""
         text, combination = map(SHORT.repr, (self.text, self.combination))
         tokens = f"tokens={len(self.token_ids)}, finish_reason={self.finish_reason!r}"
         return f"Result(text={text}, {tokens}, combination={combination}, seed={self.seed})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return values for JSON. A log-probability of minus infinity becomes None, because JSON has no infinity."""
+        """Return a mapping that can be written as JSON. A log-probability of minus infinity becomes None."""
         found: dict[str, Any] = _json(asdict(self) | {"stats": self.stats.as_dict()})
         return found
 
@@ -210,7 +218,7 @@ class Result:
 
     @property
     def top_logprobs(self) -> list[dict[int, float]] | None:
-        """For each token, the most probable ids at its position with their log-probabilities; None if not requested."""
+        """For each token, the most probable ids at its position: id -> log-probability. None if not requested."""
         found = [dict(commit.top) for commit in self.commits]
         return found if any(found) else None
 
@@ -228,10 +236,10 @@ def _json(value: Any) -> Any:
 class Piece:
     """The part of a stream that one committed token adds.
 
-    text: may be empty, because an incomplete character, or text that may be the beginning of a stop string, is held back.
-    token_text: what the token adds to the text if there are no stop strings; the `token_text`s together are that text.
-    The last piece has no commit. Its `text` is the text that was held back, and its `token_text` an incomplete character
-    at the end. It also has the finish reason and the `result`.
+    text: the text that can be shown now. It may be empty, because an incomplete character and a possible beginning of a
+    stop string are held back. token_text: the text that the token adds if stop strings are ignored. The last piece of a
+    stream has `finish_reason` and `result`, but no commit. Its `text` is the text that was held back. Its `token_text`
+    is an incomplete character at the end of the text, if there is one.
     """
 
     text: str
@@ -243,7 +251,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Score:
-    """Log-probabilities of a given continuation under the combination's law (temperature 1, no truncation)."""
+    """Log-probabilities of a given continuation under the combination's law at temperature 1 without truncation."""
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""Convert numbers of other libraries, arrays, tensors, series and generators to Python's own values."""
+"""Convert numbers, arrays, tensors and series of other libraries, and generators, to values of Python's own types."""
 
 import operator
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ LONGEST = 200  # characters of a value in a message
 
 
 def plain(value: Any) -> Any:
-    """Return a number of another library as Python's number, an array as nested lists, and any other value unchanged."""
+    """Return a number of another library as a Python number, an array as nested lists, any other value unchanged."""
     if isinstance(value, bool | str) or type(value) in (int, float):
         return value
     if hasattr(value, "tolist"):
@@ -40,9 +40,9 @@ def listed(value: Any) -> list[Any] | None:
 
 
 def integers(value: Any) -> list[int] | None:
-    """Return the elements as Python's integers; None if the value has no elements or one of them is no integer.
+    """Return the elements of a list or array as Python integers. Return None for other values, or if one is no integer.
 
-    True and 1.0 are no integers.
+    True and 1.0 do not count as integers.
     """
     found = listed(value)
     if found is None:
@@ -52,7 +52,7 @@ def integers(value: Any) -> list[int] | None:
 
 
 def kind(value: Any) -> str:
-    """Return, for messages, the name of a value's type and of the type of its first element that is no integer."""
+    """Return a text for messages: the type of the value, and the type of its first element that is not an integer."""
     name = type(value).__name__
     elements = listed(value) or () if isinstance(value, list | tuple) or hasattr(value, "tolist") else ()
     wrong = [type(each).__name__ for each in elements if type(plain(each)) is not int]
@@ -60,6 +60,6 @@ def kind(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message of one line: its `repr`, or the name of its type if the `repr` is long."""
+    """Return a one-line text for a value in a message: its `repr`, or the name of its type if `repr` is too long."""
     text = repr(value)
     return text if len(text) <= LONGEST and "\n" not in text else type(value).__name__

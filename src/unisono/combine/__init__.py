@@ -1,8 +1,8 @@
-"""Combinations: from the members' scores at a position to the target law there.
+"""Combinations. A combination computes the target law of a position from the members' scores at this position.
 
-`weighted`, `drawn`, `product`, `contrastive`, `contrastive_masked`, `proxy`, `realign`, `guidance`, `context_aware`,
-`cosd`, `cosd_tree`, `cascade`, `nudge`, `gate`, `only`, or a function or subclass of `Combination` that a user writes.
-`docs/methods/` has a page for each.
+The combinations are `weighted`, `drawn`, `product`, `contrastive`, `contrastive_masked`, `proxy`, `realign`,
+`guidance`, `context_aware`, `cosd`, `cosd_tree`, `cascade`, `nudge`, `gate` and `only`. `docs/methods/` has a page for
+each of them. A user-defined function or a user-defined subclass of `Combination` is a combination too.
 """
 
 from unisono.combine.base import Combination

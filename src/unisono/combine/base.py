@@ -1,4 +1,4 @@
-"""What a combination is: the one object that says which law the output follows."""
+"""The base class of combinations. A combination defines the target law: the probabilities that the output follows."""
 
 import math
 from abc import ABC, abstractmethod
@@ -15,37 +15,40 @@ from unisono.sampling.warp import AnyWarp, one_hot
 from unisono.values import plain, shown
 
 LawFunction = Callable[[list[Tensor], AnyWarp], Tensor]
-TOLERANCE = 1e-3  # how far from 1 the sum of a user's law may be
+TOLERANCE = 1e-3  # the sum of a user-defined law may differ from 1 by at most this
 
 
 class Certainty(Protocol):
-    """What a law lets know before all needed members have scored: it saves forward passes and changes no text.
+    """Methods that decide positions before all needed members have scored. They save forward passes and change no text.
 
-    Of `positions`, `positions.heard` says which members have scored; of the others nothing may be read, except through
-    `Combination.law` where it is fixed.
+    `positions.heard` lists the members that have scored. The methods must not read the scores of other members. After
+    `fixed` returns True for a position, `Combination.law` may be called for this position.
     """
 
     def fixed(self, positions: Positions, warp: AnyWarp) -> Tensor:
-        """Return where the law cannot change any more, whatever the other members score: bool [N]."""
+        """Return whether each position's law is the same for all possible scores of the missing members: bool [N]."""
         ...
 
     def certain(self, positions: Positions, warp: AnyWarp, tokens: Tensor, chances: Tensor) -> Tensor:
-        """Return where a proposal is accepted whatever the other members score, since `r(x) >= s(x)`: bool [N].
+        """Return whether each proposal is accepted for all possible scores of the missing members: bool [N].
+
+        A proposal x is accepted if `r(x) >= s(x)`, where r is the target law and s is the law that x was drawn from.
 
         Args:
-            tokens: the proposals x [N]. chances: s(x) [N], their probabilities under the laws that they were drawn from.
+            tokens: the proposals x [N]. chances: their probabilities s(x) [N].
         """
         ...
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What serves only the speed of a combination, and the figures that are told of it.
+    """Properties of a combination that influence speed and reported numbers, but not the law.
 
-    certainty: what is known early; None if nothing is. opener: the member to ask first, where the law may be known from
-    it alone. weights: how much of the law is each member's; decides between proposers of equal size. equivalent: a
-    combination of which texts have the same law and that needs fewer members per token. widened: whether log-probabilities
-    may be computed from logits in float64, which do not underflow.
+    certainty: decides positions before all needed members have scored; None if this is impossible. opener: the member
+    that should score first, because its scores alone may determine the law; None if there is no such member. weights:
+    the share of each member in the law. Among members of equal size, the one with the largest share proposes.
+    equivalent: another combination that gives texts with the same law and needs fewer members per token; None if there
+    is none. widened: whether log-probabilities may be computed from float64 logits, which do not underflow.
     """
 
     certainty: Certainty | None = None
@@ -55,53 +58,55 @@ class Traits:
     widened: bool = True
 
     def weight(self, member: int) -> float:
-        """Return how much of the law is the member's."""
+        """Return the share of a member in the law; 0 if no share is given."""
         return self.weights[member] if member < len(self.weights) else 0.0
 
 
 class Combination(ABC):
-    """The members' scores at a position -> the target law there.
+    """A rule that computes the target law of a position from the members' scores at this position.
 
-    A subclass defines `name`, and either `scores` (a law that combines logits first) or `law`. It holds its parameters and
-    no state: the law is a pure function of what it reads. docs/methods/custom.md shows one.
+    A subclass defines `name`. It also defines `scores` if the members' logits are combined before the warp, and `law`
+    otherwise. An object holds only parameters and no state, because the law must be a pure function of its inputs.
+    docs/methods/custom.md shows an example.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset()
-    """What the law reads besides scores: of "tokens", "loglikelihood", "prompt_loglikelihood", "features"."""
+    """The inputs of the law other than scores: any of "tokens", "loglikelihood", "prompt_loglikelihood", "features"."""
     prompts: ClassVar[tuple[str, ...]] = ()
-    """Per member what it reads, `prompt` or `negative`; without entries all read the prompt."""
+    """For each member, the prompt that it reads: "prompt" or "negative". If empty, all members read the prompt."""
     drawn_by: ClassVar[tuple[int, ...] | None] = None
-    """If a member is drawn for each position, the members that `odds` reads; None if the law is not one of drawn members.
+    """The members whose scores `odds` reads, for a combination that draws one member per position; else None.
 
-    At temperature 0 no member is drawn: the text follows the most probable token of `law`.
+    At temperature 0 no member is drawn. Then the output is the most probable token of `law` at each position.
     """
     checked: ClassVar[bool] = True
-    """Whether what `law` returns is checked and normalised at every call; not needed for the laws of this package."""
+    """Whether the result of `law` is checked and normalised at every call. False for combinations of this package."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """How a user writes it, as in `weighted:0.7,0.3`."""
+        """The text that a user writes for this combination, for example `weighted:0.7,0.3`."""
 
     def check(self, members: int) -> None:
-        """Raise ConfigurationError if this is no combination of so many members."""
+        """Raise ConfigurationError if the combination cannot be used with this number of members."""
 
     def needed(self, members: int) -> tuple[int, ...]:
-        """Return the members without whose scores the law is not known."""
+        """Return the indices of the members whose scores the law needs. `members` is the number of members."""
         return tuple(range(members))
 
     def scores(self, logits: Sequence[Tensor]) -> Tensor | None:
-        """Return the combined scores [..., V] that the warp is applied to, constants included; None for another law.
+        """Return the combined logits [..., V], to which the warp is applied; None if `law` is defined instead.
 
         Args:
-            logits: [..., V] per member; only those of `needed` members are looked at.
+            logits: one tensor [..., V] per member. Only the tensors of `needed` members may be read.
         """
         return None
 
     def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
-        """Return the law [N, V] at each position; before a member is drawn, if one is.
+        """Return the law at each position: [N, V]. If members are drawn, return their mixture, weighted by `odds`.
 
-        At temperature 0 the warp has temperature 1 and truncates nothing: `target_law` takes the most probable token.
+        For a request at temperature 0, `warp` has temperature 1 without truncation. `target_law` then takes the most
+        probable token of the law.
         """
         if self.drawn_by is not None:
             odds = member_odds(self, positions, (len(positions.scores[0].logits), len(positions.scores)))
@@ -119,16 +124,16 @@ class Combination(ABC):
         raise ConfigurationError(f"combination {self.name} must define odds, since it has drawn_by")
 
     def traits(self, warp: AnyWarp) -> Traits:
-        """Return what is known for speed under a warp."""
+        """Return the properties that influence speed for requests with this warp."""
         return Traits()
 
 
 class OwnCombination(Combination):
-    """A combination of this package: its law is right by construction, and not checked at every call."""
+    """A combination of this package. Its law is valid by construction, so the law is not checked at every call."""
 
     checked = False
     roles: ClassVar[str] = ""
-    """Who the members are, for a combination of a fixed number of them, `takes`."""
+    """A phrase that names the members in order, for a combination of exactly `takes` members; else empty."""
     takes: ClassVar[int] = 2
 
     def check(self, members: int) -> None:
@@ -138,23 +143,24 @@ class OwnCombination(Combination):
 
 
 def target_law(combination: Combination, positions: Positions, warp: AnyWarp) -> Tensor:
-    """Return the law that the output follows: [N, V].
+    """Return the target law, which the output follows, at each position: [N, V].
 
-    At temperature 0 every combination is one-hot at the largest entry of its law at temperature 1 without truncation.
+    At temperature 0 the law of the combination is computed at temperature 1 without truncation. The target law is then
+    one-hot at the largest entry of this law.
 
     Raises:
-        ConfigurationError: a user's combination returned no law.
+        ConfigurationError: a user-defined combination returned something that is not a law.
     """
     law = combination.law(positions, warp.untempered() if warp.greedy else warp)
     if combination.checked:
         law = _require_law(combination, law, positions.scores[0].logits)
     if warp.greedy:
-        return torch.where(law.isnan(), law, one_hot(law))  # no possible token: say so, do not take the first
+        return torch.where(law.isnan(), law, one_hot(law))  # nan: no token is possible
     return law
 
 
 def _require_law(combination: Combination, law: object, like: Tensor) -> Tensor:
-    """Return the law, normalised; or raise ConfigurationError if it is none."""
+    """Return the law, divided by its sum; raise ConfigurationError if it is not a law with the shape of `like`."""
     if not isinstance(law, Tensor) or law.shape != like.shape:
         found = tuple(law.shape) if isinstance(law, Tensor) else type(law).__name__
         raise ConfigurationError(
@@ -167,7 +173,7 @@ def _require_law(combination: Combination, law: object, like: Tensor) -> Tensor:
             f"combination {combination.name} must return probabilities that are 0 or more and sum to 1; "
             "end it with `warp(scores)` or normalise it"
         )
-    # Normalised here, or its rounding errors would be accepted by one schedule and redrawn by another
+    # Without this division, rounding errors could make one schedule accept a proposal that another one redraws
     law = law.to(like.dtype)
     return law / law.sum(-1, keepdim=True)
 
@@ -193,7 +199,10 @@ def member_odds(combination: Combination, positions: Positions, shape: tuple[int
 
 
 def static_odds(combination: Combination, members: int, warp: AnyWarp) -> tuple[float, ...]:
-    """Return the odds that a member is drawn with at every position; nothing if none is drawn, or the odds differ."""
+    """Return the probability that each member is drawn, if it is the same at every position.
+
+    Return an empty tuple if no member is drawn, or if the probabilities differ between positions.
+    """
     if combination.drawn_by != () or combination.reads or warp.greedy:
         return ()
     positions = Positions.of([torch.zeros(1, 1)] * members, warp)
@@ -201,12 +210,12 @@ def static_odds(combination: Combination, members: int, warp: AnyWarp) -> tuple[
 
 
 def require_reads(combination: Combination) -> None:
-    """Raise ConfigurationError if the combination reads something that there is not."""
+    """Raise ConfigurationError if `reads` of the combination contains an unknown word."""
     require_known(f"word in reads of combination {combination.name}", sorted(combination.reads), READS)
 
 
 def finite_weights(values: Sequence[float], kind: str) -> tuple[float, ...]:
-    """Weights that are finite, not negative and not all zero; ConfigurationError if they are not."""
+    """Return the weights as floats. Raise ConfigurationError if one is not finite or below 0, or all are 0."""
     try:
         weights = tuple(float(value) for value in values)
     except (TypeError, ValueError, OverflowError):
@@ -219,26 +228,26 @@ def finite_weights(values: Sequence[float], kind: str) -> tuple[float, ...]:
 
 
 def relative_weights(values: Sequence[float], kind: str) -> tuple[float, ...]:
-    """The same, divided by their sum."""
+    """Return the weights divided by their sum. Raise the errors of `finite_weights`."""
     weights = finite_weights(values, kind)
     return tuple(weight / sum(weights) for weight in weights)
 
 
 def require_count(kind: str, given: int, members: int) -> None:
-    """Raise ConfigurationError unless there is one weight per member."""
+    """Raise ConfigurationError if the number of given weights is not the number of members."""
     if given != members:
         raise ConfigurationError(f"{kind} has {given} weights for {members} members; give one weight per member")
 
 
 def share(name: str, value: float) -> float:
-    """The value as a float; ConfigurationError if it is not in [0, 1]."""
+    """Return the value as a float; raise ConfigurationError if it is not in [0, 1]."""
     if not 0 <= finite(name, value) <= 1:
         raise ConfigurationError(f"{name} must be in [0, 1], not: {value}")
     return float(value)
 
 
 def finite(name: str, value: float) -> float:
-    """The value as a float; ConfigurationError if it is not a finite number."""
+    """Return the value as a float; raise ConfigurationError if it is not a finite number."""
     number = plain(value)
     if not isinstance(number, int | float) or not abs(number) <= 1e30:
         raise ConfigurationError(f"{name} must be a finite number, not: {shown(value)}")

@@ -1,6 +1,7 @@
-"""Speculative cascades: the law of a small model where a rule accepts it, a large model's elsewhere (arXiv 2405.19261).
+"""Speculative cascades of a small and a large model (arXiv 2405.19261).
 
-Rules read probabilities at temperature 1 without edits. The laws between which a rule chooses are warped.
+At each position, a rule chooses between the laws of the two models. Rules read probabilities at temperature 1 without
+edits. The laws that a rule chooses from are warped. In formulas, q is the small model's law, p the large model's law.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,10 @@ ROLES = "the small model and the large one"
 
 @dataclass(frozen=True)
 class Chow(Gate):
-    """The law of the small model where its largest probability is at least `1 - alpha` (equation 2)."""
+    """A cascade with the small model's law where `max q >= 1 - alpha`, else the large model's law (equation 2).
+
+    q is the small model's law.
+    """
 
     roles = ROLES
     alpha: float
@@ -35,7 +39,10 @@ class Chow(Gate):
 
 @dataclass(frozen=True)
 class Opt(OwnCombination):
-    """The law of the small model where `max q >= max p - alpha TV(p, q)` (equation 10)."""
+    """A cascade with the law q where `max q >= max p - alpha TV(p, q)`, else with the law p (equation 10).
+
+    q is the small model's law. p is the large model's law. TV is the total variation distance.
+    """
 
     roles = ROLES
     alpha: float
@@ -54,7 +61,10 @@ class Opt(OwnCombination):
 
 @dataclass(frozen=True)
 class TokenV3(OwnCombination):
-    """The law `q(v) 1[v in A] + q(not A) p(v)` with `A = {v: p(v) >= (1 - alpha) max p}` (equation 15)."""
+    """A cascade with the law `q(v) 1[v in A] + q(not A) p(v)`, `A = {v: p(v) >= (1 - alpha) max p}` (equation 15).
+
+    q is the small model's law. p is the large model's law.
+    """
 
     roles = ROLES
     alpha: float
@@ -74,7 +84,7 @@ RULES: dict[str, Callable[[float], Combination]] = {"chow": Chow, "opt": Opt, "t
 
 
 def cascade(rule: str = "chow", alpha: float = 0.3) -> Combination:
-    """Return a speculative cascade of a small model, which is listed first, and a large model (arXiv 2405.19261).
+    """Return a speculative cascade of a small model, which is the first member, and a large model (arXiv 2405.19261).
 
     Args:
         rule: "chow" (equation 2), "opt" (equation 10) or "tokenv3" (equation 15).

@@ -1,8 +1,9 @@
-"""Collaborative speculative decoding: assistants replace tokens of a draft model by their own most probable token.
+"""Collaborative speculative decoding: an assistant may replace a token of the draft model by its own top token.
 
-Wang et al., "Speculate, then Collaborate", arXiv 2502.08020. Here the paper's rule and tree are laws: where the rule replaces
-a token of the draft, the probability of this token moves to the assistant's token. So the target law is known, and any
-schedule can sample it. Rules read probabilities at temperature 1 without edits; the probabilities that move are warped.
+The method is from Wang et al., "Speculate, then Collaborate", arXiv 2502.08020. Here the paper's rule and tree define a
+target law. If the rule replaces a token of the draft model, the probability of this token moves to the assistant's most
+probable token. So any schedule can sample the target law. Rules read probabilities at temperature 1 without edits. The
+probabilities that move are warped.
 """
 
 from abc import abstractmethod
@@ -19,23 +20,24 @@ from unisono.combine.tree import Tree, read_tree
 from unisono.errors import ConfigurationError
 from unisono.sampling.warp import AnyWarp, Warp
 
-ROUNDING = 1e-6  # laws that are computed in different batches may differ by so much
+ROUNDING = 1e-6  # laws that are computed in different batches may differ by this much
 
 
 class Fusion(EarlyCombination):
-    """A draft (member 0) and assistants. The first assistant whose rule applies to a token of the draft replaces it."""
+    """A draft model (member 0) and assistants. A token is replaced by the first assistant whose rule applies to it."""
 
     @abstractmethod
     def replaces(self, draft: Tensor, assistant: Tensor) -> Tensor:
-        """Return which tokens of the draft the assistant replaces: bool [N, V].
+        """Return which tokens of the draft model the assistant replaces: bool [N, V].
 
         Args:
-            draft: the draft's probabilities [N, V]. assistant: the probability of the assistant's top token [N, 1].
+            draft: the draft model's probabilities [N, V].
+            assistant: the probability that the assistant gives its most probable token [N, 1].
         """
 
     @abstractmethod
     def replaceable(self, draft: Tensor) -> Tensor:
-        """Return which tokens some assistant could replace, given the draft's probabilities [N, V]: bool [N, V]."""
+        """Return which tokens an assistant could replace: bool [N, V]. `draft`: probabilities of the draft [N, V]."""
 
     def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
         moved, kept = self._move(positions.scores, warp)
@@ -49,7 +51,7 @@ class Fusion(EarlyCombination):
         return Traits(certainty=self, opener=0, weights=(1.0,))
 
     def fixed(self, positions: Positions, warp: AnyWarp) -> Tensor:
-        """Return where the assistants that have not scored cannot change the law: bool [N]."""
+        """Return at which positions the assistants that have not scored cannot change the law: bool [N]."""
         scores, heard = positions.scores, positions.heard
         count = next((member for member in range(len(scores)) if member not in heard), len(scores))
         if count in (0, len(scores)):
@@ -59,12 +61,15 @@ class Fusion(EarlyCombination):
         total = undecided.sum(-1)
         if not warp.greedy:
             return total == 0
-        # All undecided mass could move to one token, so the best token must lead by more than that
+        # All undecided mass could move to one token, so the best token must lead by more than this mass
         best = (moved + kept - undecided).topk(2, -1).values
         return best[..., 0] - best[..., 1] > total + ROUNDING
 
     def certain(self, positions: Positions, warp: AnyWarp, tokens: Tensor, chances: Tensor) -> Tensor:
-        """Return where no assistant can replace the proposal and the draft gives it at least `chances`: bool [N]."""
+        """Return which proposals are accepted for all scores of the assistants: bool [N].
+
+        No assistant can replace such a proposal, and its probability in the draft model's law is at least `chances`.
+        """
         if 0 not in positions.heard or warp.greedy:
             return super().certain(positions, warp, tokens, chances)
         draft, x = positions.scores[0], tokens.unsqueeze(-1)
@@ -73,11 +78,11 @@ class Fusion(EarlyCombination):
         return (kept & enough).squeeze(-1)
 
     def _move(self, scores: Sequence[MemberScores], warp: AnyWarp) -> tuple[Tensor, Tensor]:
-        """Return the draft's law in two parts [N, V]: the mass that assistants have moved, and the mass that stays."""
+        """Return two parts of the target law, each [N, V]: the moved probability and the remaining probability."""
         draft, mass = scores[0].raw, scores[0].law
         moved = torch.zeros_like(mass)
         for member in scores[1:]:
-            # Where edits allow no token of the assistant, its top probability is nan, and it replaces nothing
+            # If edits allow no token of the assistant, its top probability is nan, and it replaces no token
             top = _allowed(member, warp).max(-1, keepdim=True)
             probability = member.raw.gather(-1, top.indices)
             replaced = self.replaces(draft, probability) & ~top.values.isnan()
@@ -88,7 +93,7 @@ class Fusion(EarlyCombination):
 
 
 def _allowed(member: MemberScores, warp: AnyWarp) -> Tensor:
-    """Return the member's law [N, V] at temperature 1, with edits."""
+    """Return the member's law at temperature 1, with edits and without truncation: [N, V]."""
     plain = warp.untempered()
     if plain == Warp():
         return member.raw
@@ -97,7 +102,7 @@ def _allowed(member: MemberScores, warp: AnyWarp) -> Tensor:
 
 @dataclass(frozen=True)
 class Cosd(Fusion):
-    """The combination that `cosd` makes."""
+    """The combination that `cosd` returns."""
 
     alpha: float
     beta: float
@@ -114,11 +119,12 @@ class Cosd(Fusion):
 
 
 def cosd(alpha: float = 0.5, beta: float = 0.5) -> Cosd:
-    """Return CoSD-Rule (arXiv 2502.08020). The first member is the draft, the others are assistants.
+    """Return CoSD-Rule (arXiv 2502.08020). The first member is the draft model, the other members are assistants.
 
-    The assistant's top token y replaces the draft's token x if `x != y`, `p_draft(x) < alpha` and
-    `p_assistant(y) > beta p_draft(x)`. The law is `r(v) = q(v) keep(v) + 1[v = y] sum_u q(u) (1 - keep(u))`, where q is the
-    draft's law. With several assistants, the first one whose rule applies to a token replaces it.
+    The assistant's most probable token y replaces a token x of the draft model if `x != y`, `p_draft(x) < alpha` and
+    `p_assistant(y) > beta p_draft(x)`. The law is `r(v) = q(v) keep(v) + 1[v = y] sum_u q(u) (1 - keep(u))`. Here q is
+    the draft model's law, and keep(v) is 0 if v is replaced, else 1. With several assistants, a token is replaced by
+    the first assistant whose rule applies to the token.
 
     Raises:
         ConfigurationError: alpha or beta is negative or not finite.
@@ -131,7 +137,7 @@ def cosd(alpha: float = 0.5, beta: float = 0.5) -> Cosd:
 
 @dataclass(frozen=True)
 class CosdTree(Fusion):
-    """The combination that `cosd_tree` makes."""
+    """The combination that `cosd_tree` returns."""
 
     file: str
     tree: Tree
@@ -148,12 +154,15 @@ class CosdTree(Fusion):
 
 
 def cosd_tree(file: str) -> CosdTree:
-    """Return CoSD-Tree: a decision tree on `(p_draft(x), p_assistant(y))` replaces tokens of the draft (arXiv 2502.08020).
+    """Return CoSD-Tree (arXiv 2502.08020). The first member is the draft model, the other members are assistants.
+
+    A decision tree decides from `(p_draft(x), p_assistant(y))` whether the assistant's most probable token y replaces a
+    token x of the draft model.
 
     Args:
-        file: a JSON file as `unisono fit-tree` writes it.
+        file: the path of a JSON file with a tree, written by `unisono fit-tree`.
 
     Raises:
-        ConfigurationError: the file cannot be read, or holds no such tree.
+        ConfigurationError: the file cannot be read, or does not contain a tree.
     """
     return CosdTree(str(file), read_tree(file))

@@ -1,4 +1,4 @@
-"""Combinations whose law may be known before all needed members have scored."""
+"""A base class for combinations whose law may be known before all needed members have scored."""
 
 import torch
 from torch import Tensor
@@ -9,14 +9,17 @@ from unisono.sampling.warp import AnyWarp
 
 
 class EarlyCombination(OwnCombination):
-    """A combination that is its own `Certainty`. A subclass passes itself to `Traits` where it may know something early."""
+    """A combination that implements the protocol `Certainty`.
+
+    A subclass overrides `fixed` or `certain`, and returns itself as `certainty` in `traits`.
+    """
 
     def fixed(self, positions: Positions, warp: AnyWarp) -> Tensor:
-        """Return where the law cannot change any more: bool [N]; here, where all needed members have scored."""
+        """Return at which positions the law is final: bool [N]. By default, if all needed members have scored."""
         logits = positions.scores[0].logits
         known = positions.heard.issuperset(self.needed(len(positions.scores)))
         return torch.full(logits.shape[:-1], known, device=logits.device)
 
     def certain(self, positions: Positions, warp: AnyWarp, tokens: Tensor, chances: Tensor) -> Tensor:
-        """Return where the proposals `tokens` are accepted in any case: bool [N]; here, nowhere."""
+        """Return which proposals are accepted for all scores of missing members: bool [N]. By default, none."""
         return torch.zeros_like(tokens, dtype=torch.bool)

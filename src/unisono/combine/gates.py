@@ -1,4 +1,4 @@
-"""Combinations that follow a base model where the base is confident, and another law elsewhere."""
+"""Combinations with the law of a base model at positions where the base is confident, and another law elsewhere."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ MEASURES = ("confidence", "entropy")
 
 
 class Gate(EarlyCombination):
-    """The law of the base (member 0) where the base is confident; another law elsewhere."""
+    """A combination with the law of the base (member 0) where the base is confident, and another law elsewhere."""
 
     @abstractmethod
     def sure(self, base: Tensor) -> Tensor:
-        """Return where the base is confident: bool [N].
+        """Return at which positions the base is confident: bool [N].
 
-        Where the probabilities are nan the answer is True. Then the law is nan and decoding raises an error, instead of
-        replacing a broken base by the other members without notice.
+        The result is True where the probabilities are nan. The law is then nan, and decoding raises an error. Otherwise
+        the other members would replace a broken base without notice.
 
         Args:
-            base: the probabilities of the base at temperature 1 [N, V].
+            base: [N, V], the probabilities of the base at temperature 1.
         """
 
     def otherwise(self, positions: Positions) -> Tensor:
-        """Return the law [N, V] for positions where the base is not confident; by default the second member's."""
+        """Return the law for positions where the base is not confident: [N, V]. By default, the second member's law."""
         return positions.scores[1].law
 
     def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
@@ -39,7 +39,7 @@ class Gate(EarlyCombination):
         return torch.where(self.sure(base.raw).unsqueeze(-1), base.law, self.otherwise(positions))
 
     def fixed(self, positions: Positions, warp: AnyWarp) -> Tensor:
-        """Return where the base is confident or all needed members have scored: bool [N]."""
+        """Return at which positions the base is confident or all needed members have scored: bool [N]."""
         complete = super().fixed(positions, warp)
         return complete | self.sure(positions.scores[0].raw) if 0 in positions.heard else complete
 
@@ -49,7 +49,7 @@ class Gate(EarlyCombination):
 
 @dataclass(frozen=True)
 class Nudge(Gate):
-    """The combination that `nudge` makes."""
+    """The combination that `nudge` returns."""
 
     roles = "the base and the model that nudges it"
     threshold: float
@@ -63,10 +63,11 @@ class Nudge(Gate):
 
 
 def nudge(threshold: float = 0.3) -> Nudge:
-    """Return nudging (arXiv 2410.09300): the law of the base, or the nudging model's where the base is not confident.
+    """Return nudging (arXiv 2410.09300). The first member is the base, the second one is the nudging model.
 
-    The base is not confident where its largest probability is below the threshold. In the paper the nudging model continues to
-    the end of the word; here the base decides again at every token.
+    The law of a position is the base's law if the largest probability of the base is at least the threshold. Otherwise
+    the law is the nudging model's law. In the paper, the nudging model continues to the end of the word. Here the base
+    is checked again at every token.
 
     Raises:
         ConfigurationError: the threshold is not in [0, 1].
@@ -76,7 +77,7 @@ def nudge(threshold: float = 0.3) -> Nudge:
 
 @dataclass(frozen=True)
 class Mixed(Gate):
-    """The combination that `gate` makes."""
+    """The combination that `gate` returns."""
 
     weights: tuple[float, ...]
     threshold: float
@@ -105,14 +106,14 @@ class Mixed(Gate):
 
 
 def gate(weights: Sequence[float], threshold: float | None = None, by: str = "confidence") -> Mixed:
-    """Return a gated ensemble: the law of the base (member 0) where it is confident, the weighted mixture elsewhere.
+    """Return a gated ensemble: the law of the base (member 0) where it is confident, else a weighted mixture.
 
     Args:
-        weights: the weights of the mixture, one per member. They are divided by their sum.
-        threshold: with `by="confidence"`, the base is confident where its largest probability is at least this (default 0.5,
-            as in GaC, arXiv 2406.12585). With `by="entropy"`, it is confident where its entropy in nats is at most this
-            (default 1).
-        by: "confidence" or "entropy".
+        weights: the weights of all members in the mixture. They are divided by their sum.
+        threshold: with `by="confidence"`, the base is confident if its largest probability is at least `threshold`. The
+            default is 0.5, as in GaC (arXiv 2406.12585). With `by="entropy"`, the base is confident if its entropy in
+            nats is at most `threshold`. The default is 1.
+        by: the measure of confidence, "confidence" (largest probability) or "entropy".
 
     Raises:
         ConfigurationError: the weights are wrong, the measure is unknown, or the threshold is out of its range.

@@ -1,4 +1,4 @@
-"""Combinations of the members' logits. Each combines the logits first; the warp then acts on the combined logits."""
+"""Combinations of the members' logits. The logits are combined first. The warp is applied to the combined logits."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,10 @@ PAIR = "the expert and the amateur"
 
 
 def linear(logits: Sequence[Tensor], coefficients: Sequence[float]) -> Tensor:
-    """Return `sum_i c_i l_i` [..., V]. It is -inf wherever the logit of any member is, even with a coefficient of 0."""
+    """Return the linear combination `sum_i c_i l_i` of logits: [..., V].
+
+    The result is -inf where the logit of any member is -inf, even if the member's coefficient is 0.
+    """
     total = logits[0] * coefficients[0]
     for coefficient, member in zip(coefficients[1:], logits[1:], strict=True):
         total = total.add_(member, alpha=coefficient)
@@ -25,7 +28,7 @@ def linear(logits: Sequence[Tensor], coefficients: Sequence[float]) -> Tensor:
 
 
 class Steered(OwnCombination):
-    """A combination whose first member counts as the whole law: among members of equal size, the first one proposes."""
+    """A combination in which the first member has the full weight. Among members of equal size, it proposes."""
 
     def traits(self, warp: AnyWarp) -> Traits:
         return Traits(weights=(1.0,))
@@ -33,7 +36,7 @@ class Steered(OwnCombination):
 
 @dataclass(frozen=True)
 class Product(OwnCombination):
-    """The combination that `product` makes."""
+    """The combination that `product` returns."""
 
     weights: tuple[float, ...]
 
@@ -53,11 +56,11 @@ class Product(OwnCombination):
 
 
 def product(weights: Sequence[float]) -> Product:
-    """Return the product of experts, or log-linear pool: `r ∝ prod_i p_i ** w_i`.
+    """Return the weighted product of the members' laws (log-linear pool): `r ∝ prod_i p_i ** w_i`.
 
     Args:
-        weights: the exponents, one per member, 0 or more. Exponents that sum to 1 give the geometric mean; exponents of 1
-            give the product of experts.
+        weights: the exponents, one per member, 0 or more. If they sum to 1, the law is a geometric mean. If all are 1,
+            the law is the product of experts.
 
     Raises:
         ConfigurationError: weights are negative, all zero or not finite.
@@ -67,7 +70,7 @@ def product(weights: Sequence[float]) -> Product:
 
 @dataclass(frozen=True)
 class Contrastive(Steered):
-    """The combination that `contrastive` makes."""
+    """The combination that `contrastive` returns."""
 
     roles = PAIR
     mu: float
@@ -83,7 +86,7 @@ class Contrastive(Steered):
 def contrastive(mu: float = 0.1) -> Contrastive:
     """Return contrastive decoding as in CoS: `r = softmax(l_expert - mu * l_amateur)` (arXiv 2502.01662).
 
-    The first member is the expert, the second one the amateur.
+    The first member is the expert, the second member is the amateur.
 
     Raises:
         ConfigurationError: mu is not finite.
@@ -93,7 +96,7 @@ def contrastive(mu: float = 0.1) -> Contrastive:
 
 @dataclass(frozen=True)
 class ContrastiveMasked(Steered):
-    """The combination that `contrastive_masked` makes."""
+    """The combination that `contrastive_masked` returns."""
 
     roles = PAIR
     alpha: float
@@ -113,8 +116,8 @@ class ContrastiveMasked(Steered):
 def contrastive_masked(alpha: float = 0.1, beta: float = 0.5) -> ContrastiveMasked:
     """Return contrastive decoding with a plausibility mask (O'Brien & Lewis, arXiv 2309.09117).
 
-    The law is the softmax of `(1 + beta) l_expert - beta l_amateur` over the tokens with `p_expert >= alpha max p_expert`. All
-    other tokens have probability 0. The first member is the expert, the second one the amateur.
+    The law is the softmax of `(1 + beta) l_expert - beta l_amateur` over the plausible tokens: those with
+    `p_expert >= alpha max p_expert`. All other tokens have probability 0. The members are the expert and the amateur.
 
     Raises:
         ConfigurationError: alpha is outside (0, 1], or beta is not finite.

@@ -1,4 +1,4 @@
-"""Linear mixtures of the members' laws: computed at each position, or sampled by drawing one member per position."""
+"""Linear mixtures of the members' laws. `weighted` computes the mixture, `drawn` draws one member per position."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,12 +14,12 @@ from unisono.errors import require_known
 from unisono.sampling.warp import AnyWarp
 
 ORDERS = ("warp-first", "combine-first")
-ROUNDING = 1e-6  # mixtures that are summed in different orders may differ by so much
+ROUNDING = 1e-6  # mixtures that are summed in different orders may differ by this much
 
 
 @dataclass(frozen=True)
 class Weighted(EarlyCombination):
-    """The mixture that `weighted` makes. Its weights sum to 1."""
+    """The mixture that `weighted` returns. Its weights sum to 1."""
 
     kind: ClassVar[str] = "weighted"
     weights: tuple[float, ...]
@@ -52,9 +52,10 @@ class Weighted(EarlyCombination):
         return Traits(certainty=self if early else None, weights=self.weights, equivalent=other)
 
     def fixed(self, positions: Positions, warp: AnyWarp) -> Tensor:
-        """Return where the law is known: bool [N].
+        """Return at which positions the law is final: bool [N].
 
-        At temperature 0 it is known where the best token leads by more than the weights of the missing members.
+        At temperature 0 the law is final if the best token leads the second one by more than the sum of the missing
+        members' weights. At other temperatures it is final if all needed members have scored.
         """
         complete = super().fixed(positions, warp)
         if not warp.greedy or not self._warps_first or bool(complete.all()):
@@ -81,8 +82,9 @@ def weighted(weights: Sequence[float], order: str = "warp-first") -> Weighted:
 
     Args:
         weights: one per member, 0 or more. They are divided by their sum.
-        order: "warp-first" tempers and truncates the law of each member, then mixes these laws. "combine-first" mixes the
-            members' laws at temperature 1, then tempers and truncates the mixture. The two orders give different laws.
+        order: "warp-first" applies temperature and truncation to each member's law, and then mixes the laws.
+            "combine-first" mixes the members' laws at temperature 1, and then applies temperature and truncation to the
+            mixture. The two orders give different laws.
 
     Raises:
         ConfigurationError: weights are negative, all zero or not finite, or the order is unknown.
@@ -94,13 +96,13 @@ def weighted(weights: Sequence[float], order: str = "warp-first") -> Weighted:
 
 @dataclass(frozen=True)
 class Drawn(Weighted):
-    """The mixture that `drawn` makes: one member is drawn for each position, with fixed odds."""
+    """The mixture that `drawn` returns. At each position, one member is drawn. Its weight is its probability."""
 
     kind = "drawn"
     drawn_by = ()
 
     def odds(self, positions: Positions) -> Tensor:
-        """Return the weights for each position: [N, M], float64."""
+        """Return the probability that each member is drawn, which is its weight: [N, M], float64."""
         count = len(positions.scores[0].logits)
         return torch.tensor(self.weights, dtype=torch.float64).expand(count, -1)
 
@@ -109,14 +111,14 @@ class Drawn(Weighted):
 
 
 def drawn(weights: Sequence[float]) -> Drawn:
-    """Return the ensemble that draws one member for each position, by the weights (Mixture-like Ensemble, arXiv 2605.00419).
+    """Return an ensemble that draws one member for each position (Mixture-like Ensemble, arXiv 2605.00419).
 
-    The drawn member alone gives the target law of the position, so only one member is needed per token. Texts have the same
-    law as those of `weighted(weights)` with the order "warp-first". At temperature 0 no member is drawn: the text is that of
-    `weighted(weights)`. Log-probabilities are those of the mixture.
+    The law of the drawn member is the target law of the position, so only one member is needed per token. Texts have
+    the same distribution as texts of `weighted(weights)` with the order "warp-first". At temperature 0 no member is
+    drawn, and the text equals the text of `weighted(weights)`. Log-probabilities are those of the mixture.
 
     Args:
-        weights: one per member, 0 or more. They are divided by their sum.
+        weights: the probability of each member, 0 or more. The weights are divided by their sum.
 
     Raises:
         ConfigurationError: weights are negative, all zero or not finite.

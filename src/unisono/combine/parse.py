@@ -1,4 +1,4 @@
-"""Make a combination of what a user writes: `weighted:0.7,0.3`, `contrastive:mu=0.2`, `my_module:my_function`."""
+"""Convert a user's text to a combination: `weighted:0.7,0.3`, `contrastive:mu=0.2` or `my_module:my_function`."""
 
 import difflib
 import importlib
@@ -19,7 +19,12 @@ from unisono.errors import ConfigurationError, unknown
 
 @dataclass(frozen=True)
 class Form:
-    """How a user writes a combination: with one value per member, or with values for `keys`, in their order or by name."""
+    """The form of the text for one kind of combination.
+
+    build: the function that returns the combination. keys: name of each option -> function that converts its text. A
+    user writes option values in the order of `keys` or as `name=value`. per_member: whether the text has one weight per
+    member in front of the options. Then options need their names.
+    """
 
     build: Callable[..., Combination]
     keys: Mapping[str, Callable[[str], Any]]
@@ -46,13 +51,13 @@ FORMS = {
 
 
 def as_combination(value: object, members: int) -> Combination:
-    """Return the combination that a user gives as an object, a text, a function or None, for so many members.
+    """Return the combination for an object, a text, a function or None. `members` is the number of members.
 
     None gives the weighted ensemble with equal weights.
 
     Raises:
-        ConfigurationError: the value is none of these, does not fit the number of members, or names something unknown in
-            `reads`.
+        ConfigurationError: the value has another type, cannot be used with this number of members, or has an unknown
+            word in `reads`.
     """
     combination = _build(value, members)
     require_reads(combination)
@@ -79,7 +84,7 @@ def _build(value: object, members: int) -> Combination:
 
 
 def _given(value: Any) -> Combination:
-    """Return the combination for an object or a function of the user."""
+    """Return the combination for a user-defined object or function."""
     if isinstance(value, Combination):
         return value
     if isinstance(value, type) and issubclass(value, Combination):
@@ -90,13 +95,13 @@ def _given(value: Any) -> Combination:
 
 
 def parse(text: str, members: int = 2) -> Combination:
-    """Return the combination that a text names: `name`, `name:value,key=value` or `module:function`.
+    """Return the combination for a text of the form `name`, `name:value,key=value` or `module:function`.
 
-    A text without weights gives equal weights that sum to 1. Instead of a function, a module may hold an object of a subclass
-    of `Combination`.
+    A text without weights gives equal weights that sum to 1. In `module:function`, the function may also be an object
+    of a subclass of `Combination`.
 
     Raises:
-        ConfigurationError: the name, a key or a value is unknown or wrong.
+        ConfigurationError: the name or a key is unknown, or a value is wrong.
     """
     name, _, rest = text.partition(":")
     if name in FORMS:

@@ -1,7 +1,6 @@
-"""What a combination reads: the members' scores at N open positions, and what it asks for besides.
+"""The input of a combination: the members' scores at N open positions, and the further inputs named in its `reads`.
 
-The positions may belong to several rows. All tensors are shared with the decode loop, which keeps them: a combination
-must not write to them.
+The positions may belong to several rows. The decode loop keeps all tensors, so a combination must not write to them.
 """
 
 from collections.abc import Sequence
@@ -19,11 +18,11 @@ READS = ("tokens", "loglikelihood", "prompt_loglikelihood", "features")
 
 
 class MemberScores(Protocol):
-    """What one member says at N positions. Each law is made once, when it is first read.
+    """The scores of one member at N positions. `law` and `raw` are computed when they are first read, and then kept.
 
-    logits: [N, V], -inf where a token is impossible for the member. law: [N, V], the member's law as the request warps it:
-    edited, masked, tempered and truncated; at temperature 0, edited and masked only. raw: [N, V], its law at temperature 1
-    without edits, mask and truncation, which rules and gates read.
+    logits: [N, V]; -inf for tokens that the member can never produce. law: [N, V], the member's probabilities after the
+    request's edits, mask, temperature and truncation. At temperature 0, only edits and mask are applied. raw: [N, V],
+    the member's probabilities at temperature 1 without edits, mask and truncation.
     """
 
     @property
@@ -37,7 +36,7 @@ class MemberScores(Protocol):
 
 
 class GivenScores:
-    """`MemberScores` of plain logits [N, V] under a warp."""
+    """The `MemberScores` of plain logits [N, V]. `law` is computed with the given warp."""
 
     def __init__(self, logits: Tensor, warp: AnyWarp) -> None:
         self.logits = logits
@@ -53,14 +52,15 @@ class GivenScores:
 
 
 class Positions:
-    """N open positions, as a combination sees them.
+    """N open positions and the input of a combination at these positions.
 
     Args:
-        scores: per member of the combination. Where a member has not scored a position, these are another member's.
-        heard: the members that have scored all of the positions; None for all members.
-        prompt: the tokens of the first member's context.
-        tokens, loglikelihood, prompt_loglikelihood, features: see the properties; None where the combination does not read
-            them.
+        scores: one entry per member of the combination. The entry of a member that has not scored a position holds the
+            scores of another member.
+        heard: the indices of the members that have scored all positions; None for all members.
+        prompt: for each position, the tokens of the first member's context.
+        tokens, loglikelihood, prompt_loglikelihood, features: the values of the properties with these names. A value is
+            None if the combination does not read it.
     """
 
     def __init__(
@@ -80,42 +80,43 @@ class Positions:
 
     @property
     def prompt(self) -> Sequence[Sequence[int]]:
-        """N prompts, each as the first member reads it. Needs `reads = {"tokens"}`."""
+        """For each of the N positions, the prompt tokens that the first member reads. Needs `reads = {"tokens"}`."""
         _declared("tokens", self._tokens)
         return self._prompt
 
     @property
     def tokens(self) -> Sequence[Sequence[int]]:
-        """N texts: the generated tokens in front of each position. Needs `reads = {"tokens"}`."""
+        """For each of the N positions, the generated tokens before the position. Needs `reads = {"tokens"}`."""
         return _declared("tokens", self._tokens)
 
     @property
     def loglikelihood(self) -> Sequence[Sequence[Tensor]]:
-        """Per member N tensors (float64): its raw log-probability of each generated token in front of the position.
+        """For each member and position, the member's raw log-probabilities of the generated tokens before the position.
 
-        The sum of a tensor is the member's log-likelihood of the text. Needs `reads = {"loglikelihood"}`.
+        Each entry is a float64 tensor. The sum of an entry is the member's log-likelihood of the text. Needs
+        `reads = {"loglikelihood"}`.
         """
         return _declared("loglikelihood", self._loglikelihood)
 
     @property
     def prompt_loglikelihood(self) -> Sequence[Sequence[Tensor]]:
-        """Per member N tensors (float64): its raw log-probability of each token of its own prompt behind the first one.
+        """For each member and position, the member's raw log-probabilities of the tokens of its own prompt.
 
-        Needs `reads = {"prompt_loglikelihood"}`.
+        Each entry is a float64 tensor. It has no value for the first token. Needs `reads = {"prompt_loglikelihood"}`.
         """
         return _declared("prompt_loglikelihood", self._prompt_loglikelihood)
 
     @property
     def features(self) -> Sequence[Tensor]:
-        """Per member [N, D]: its last hidden state, after the final norm. Needs `reads = {"features"}`.
+        """For each member, its hidden states [N, D] of the last layer, after the final norm.
 
-        Only for members that the combination needs.
+        Only members that the combination needs have hidden states. Needs `reads = {"features"}`.
         """
         return _declared("features", self._features)
 
     @classmethod
     def of(cls, logits: Sequence[Tensor], warp: AnyWarp) -> "Positions":
-        """Positions of plain logits, [N, V] per member, for a combination that reads nothing else."""
+        """Return positions for plain logits, one tensor [N, V] per member. The positions have no other input."""
         return cls([GivenScores(member, warp) for member in logits])
 
 

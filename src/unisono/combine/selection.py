@@ -1,4 +1,4 @@
-"""The combination that follows one member, and the combination that a user writes as a function."""
+"""The combination with the law of one member, and the combination of a user-defined function."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from unisono.sampling.warp import AnyWarp
 
 @dataclass(frozen=True)
 class Only(OwnCombination):
-    """The combination that `only` makes."""
+    """The combination that `only` returns."""
 
     member: int
 
@@ -37,17 +37,17 @@ class Only(OwnCombination):
 
 
 def only(member: int) -> Only:
-    """Return the law of one member; the other members only propose. This is plain speculative decoding.
+    """Return the combination with the law of one member. The other members only propose: plain speculative decoding.
 
     Raises:
-        ConfigurationError: `member` is not an index.
+        ConfigurationError: `member` is not an integer, 0 or more.
     """
     return Only(require_count("the index of a member", member, 0))
 
 
 @dataclass(frozen=True)
 class Custom(Combination):
-    """A user's function. What the function returns is checked and normalised at every call."""
+    """A user-defined function as a combination. The function's result is checked and normalised at every call."""
 
     function: LawFunction
 
@@ -56,21 +56,21 @@ class Custom(Combination):
         return getattr(self.function, "__qualname__", type(self.function).__name__)
 
     def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
-        # Clones, since the function may write to what it is given
+        # Clones, because the function may write to its arguments
         return self.function([member.logits.clone() for member in positions.scores], warp)
 
     def traits(self, warp: AnyWarp) -> Traits:
-        return Traits(widened=False)  # the function may hold tensors of the members' type
+        return Traits(widened=False)  # the function may use own tensors with the dtype of the logits
 
 
 def custom(function: Callable[[list[Tensor], AnyWarp], Tensor]) -> Custom:
-    """Return the combination of a function `(logits, warp) -> law [N, V]`.
+    """Return the combination for a user-defined function `(logits, warp) -> law [N, V]`.
 
-    The function gets a list of logits [N, V], one tensor per member, and the warp, which turns logits into a law.
+    The function receives a list of logits, one tensor [N, V] per member, and the warp, a function from logits to a law.
 
     Raises:
-        ConfigurationError: the argument is not a function of two arguments. The same error is raised during decoding if the
-            function returns something that is not a law.
+        ConfigurationError: `function` is not a function of two arguments. Decoding also raises ConfigurationError, if
+            the function returns something that is not a law.
     """
     if not callable(function):
         raise ConfigurationError(f"custom takes a function, not: {function!r}")
@@ -80,6 +80,6 @@ def custom(function: Callable[[list[Tensor], AnyWarp], Tensor]) -> Custom:
     except TypeError as error:
         reason = f"must be a function of the members' logits and a warp: {error}"
         raise ConfigurationError(f"combination {made.name} {reason}") from None
-    except ValueError:  # some functions of C do not say what they take
+    except ValueError:  # some functions written in C have no signature
         pass
     return made

@@ -1,6 +1,6 @@
-"""Combinations that add the difference of two members' logits to the logits of a model.
+"""Combinations that add the difference of two members' logits to the logits of a base model.
 
-The two members are other models, or the model itself with two prompts.
+The two members are other models, or the base model with two different prompts.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from unisono.sampling.warp import AnyWarp
 
 @dataclass(frozen=True)
 class Proxy(Steered):
-    """The combination that `proxy` makes."""
+    """The combination that `proxy` returns."""
 
     roles = "the base, the expert and the anti-expert"
     takes = 3
@@ -30,9 +30,11 @@ class Proxy(Steered):
 
 
 def proxy(alpha: float = 1.0) -> Proxy:
-    """Return proxy-tuning: `r = softmax(l_base + alpha (l_expert - l_antiexpert))` (DExperts, arXiv 2105.03023; 2401.08565).
+    """Return proxy-tuning: `r = softmax(l_base + alpha (l_expert - l_antiexpert))`.
 
-    The members are the base, a small tuned model (the expert), and the same small model untuned (the anti-expert).
+    Papers: DExperts (arXiv 2105.03023) and proxy-tuning (arXiv 2401.08565).
+
+    The members are the base, a small tuned model (the expert), and the small model before tuning (the anti-expert).
 
     Raises:
         ConfigurationError: alpha is not finite.
@@ -42,7 +44,7 @@ def proxy(alpha: float = 1.0) -> Proxy:
 
 @dataclass(frozen=True)
 class Realign(OwnCombination):
-    """The combination that `realign` makes."""
+    """The combination that `realign` returns."""
 
     roles = "the aligned model and its reference"
     lam: float
@@ -62,8 +64,8 @@ def realign(lam: float = 0.5) -> Realign:
     """Return decoding-time realignment: `r = softmax(lam l_aligned + (1 - lam) l_reference)` (DeRa, arXiv 2402.02992).
 
     Args:
-        lam: the strength of the alignment. 0 gives the reference, 1 the aligned model; a value above 1 aligns more strongly
-            than the aligned model.
+        lam: the strength of the alignment. 0 gives the law of the reference, 1 gives the law of the aligned model. A
+            value above 1 aligns more strongly than the aligned model.
 
     Raises:
         ConfigurationError: lam is not finite.
@@ -73,7 +75,7 @@ def realign(lam: float = 0.5) -> Realign:
 
 @dataclass(frozen=True)
 class Guidance(Steered):
-    """The combination that `guidance` makes."""
+    """The combination that `guidance` returns."""
 
     roles = "one model listed twice, the second one for the negative prompt"
     prompts = ("prompt", "negative")
@@ -90,11 +92,13 @@ class Guidance(Steered):
 def guidance(scale: float = 1.5) -> Guidance:
     """Return classifier-free guidance: `r = softmax(scale l_prompt + (1 - scale) l_negative)` (arXiv 2306.17806).
 
-    One model is listed twice. The first member reads the prompt. The second member reads the `negative_prompt` of the
-    parameters; without one it reads the last token of the prompt, as in transformers.
+    The two members are the same model, listed twice. The first member reads the prompt. The second member reads
+    `negative_prompt` of the sampling parameters. Without a negative prompt, the second member reads the last token of
+    the prompt, as in transformers.
 
     Args:
-        scale: 1 gives the model alone. A value above 1 makes tokens that are probable after the negative prompt less probable.
+        scale: 1 gives the law of the model after the prompt. With a value above 1, tokens that are probable after the
+            negative prompt become less probable.
 
     Raises:
         ConfigurationError: scale is not finite.
@@ -105,8 +109,8 @@ def guidance(scale: float = 1.5) -> Guidance:
 def context_aware(alpha: float = 0.5) -> Guidance:
     """Return context-aware decoding: `r = softmax((1 + alpha) l_context - alpha l_without)` (arXiv 2305.14739).
 
-    This is `guidance(1 + alpha)`. The prompt contains the context and the question; the negative prompt contains only the
-    question.
+    This is `guidance(1 + alpha)`. The prompt contains the context and the question. The negative prompt contains only
+    the question.
 
     Raises:
         ConfigurationError: alpha is not finite.

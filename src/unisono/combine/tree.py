@@ -1,4 +1,7 @@
-"""A decision tree on two probabilities: that of a token of the draft, and that of the assistant's top token."""
+"""A decision tree that decides whether an assistant's token replaces a token of the draft model.
+
+The tree reads the draft model's probability of its token and the assistant's largest probability.
+"""
 
 import json
 from collections.abc import Iterator
@@ -18,14 +21,14 @@ LARGEST = 1e9  # thresholds must be smaller; this refuses nan, and integers that
 
 @dataclass(frozen=True)
 class Leaf:
-    """The end of a path: it says whether the token is replaced."""
+    """The end of a path in a tree. `replace`: whether the draft model's token is replaced."""
 
     replace: bool
 
 
 @dataclass(frozen=True)
 class Tree:
-    """An inner node. `feature <= threshold` leads to `low`; any other value leads to `high`."""
+    """An inner node of a tree. If `feature <= threshold`, the path goes to the node `low`, otherwise to `high`."""
 
     feature: str
     threshold: float
@@ -33,10 +36,10 @@ class Tree:
     high: "Tree | Leaf"
 
     def __call__(self, draft: Tensor, assistant: Tensor | None) -> Tensor:
-        """Return which tokens are replaced: bool [N, V]. Without the assistant, return which could be replaced.
+        """Return which tokens are replaced: bool [N, V]. If `assistant` is None, return which tokens could be replaced.
 
         Args:
-            draft: the draft's probabilities [N, V]. assistant: the probability of the assistant's top token [N, 1].
+            draft: [N, V], the draft model's probabilities. assistant: [N, 1], the assistant's largest probability.
         """
         low, high = (_decide(node, draft, assistant) for node in (self.low, self.high))
         value = draft if self.feature == "p_draft" else assistant
@@ -46,7 +49,7 @@ class Tree:
         return torch.where(value.double() <= self.threshold, low, high)
 
     def features(self) -> set[str]:
-        """Return the features that some path compares."""
+        """Return the names of the features that the nodes of the tree compare."""
         below = [node.features() for node in (self.low, self.high) if isinstance(node, Tree)]
         return {self.feature}.union(*below)
 
@@ -58,7 +61,7 @@ def _decide(node: Tree | Leaf, draft: Tensor, assistant: Tensor | None) -> Tenso
 
 
 def rules(node: Tree | Leaf, depth: int = 0) -> Iterator[str]:
-    """Yield the lines of the tree as text: `if`, `else` and what they decide."""
+    """Yield the lines of a text that describes the tree with `if` and `else`."""
     indent = "    " * depth
     if isinstance(node, Leaf):
         yield f"{indent}{'replace by the assistant' if node.replace else 'keep the draft'}"
@@ -70,15 +73,15 @@ def rules(node: Tree | Leaf, depth: int = 0) -> Iterator[str]:
 
 
 def write_tree(tree: Tree, file: str | Path, **notes: Any) -> None:
-    """Save a tree as JSON. `notes` are saved beside the tree; they say how the tree was made."""
+    """Save a tree in a JSON file. `notes` are further values for the file, for example how the tree was made."""
     Path(file).write_text(json.dumps({"format": FORMAT, "tree": asdict(tree), **notes}, indent=1) + "\n")
 
 
 def read_tree(file: str | Path) -> Tree:
-    """Return the tree that `write_tree` saved in a file.
+    """Read and return a tree from a file that `write_tree` has saved.
 
     Raises:
-        ConfigurationError: the file cannot be read, or `write_tree` did not write it.
+        ConfigurationError: the file cannot be read, or does not contain a tree.
     """
     try:
         content: Any = json.loads(Path(file).read_text(encoding="utf-8"))

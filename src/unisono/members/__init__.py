@@ -1,1 +1,1 @@
-"""Language models that return logits and whose KV caches can be rolled back."""
+"""Members: language models that return logits and can roll back their KV caches."""

@@ -1,6 +1,6 @@
-"""Backends load members. Registered backends are asked before the one that comes with this package.
+"""Backends, which load members. Registered backends are tried first, then the built-in backend for transformers models.
 
-To add a backend, write one class with the methods of `Backend` and call `backends.register(MyBackend())`.
+To add a backend, write a class with the methods of `Backend` and call `backends.register(MyBackend())`.
 """
 
 import functools
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from unisono.errors import ConfigurationError, MemberError, require_known
 from unisono.members.source import Source
 
-if TYPE_CHECKING:  # this module imports torch, which is not needed to name a member
+if TYPE_CHECKING:  # `members.base` imports torch, which is not needed to list members
     from unisono.members.base import Member
 
 BUILT_IN = {"transformers": "unisono.members.hf.backend:Transformers"}  # imported at first use
@@ -20,7 +20,7 @@ OWN = tuple(each.name for each in fields(Source) if each.name != "options")  # o
 
 
 class Backend(Protocol):
-    """Loads members from one kind of source. Registering a second backend with the same `name` replaces the first one."""
+    """A loader of members from one kind of source. A new backend replaces a registered one with equal `name`."""
 
     name: str
 
@@ -28,30 +28,39 @@ class Backend(Protocol):
     def options(self) -> type[Any]:
         """Return the class of the options that this backend accepts in addition to the fields of `Source`.
 
-        It is a frozen dataclass with a default for every field, and raises ConfigurationError for a wrong value.
+        The class is a frozen dataclass with a default for every field. It raises ConfigurationError for a wrong value.
         """
 
     def takes(self, source: Source) -> bool:
-        """Return whether this backend can load the source. `source.options` is still None at this point."""
+        """Return whether this backend can load the source. The options are not read yet: `source.options` is None."""
 
     def check(self, source: Source) -> None:
-        """Raise ConfigurationError or MemberError for errors that can be found before anything is loaded."""
+        """Check the source without loading the model. Raise ConfigurationError or MemberError for a wrong source."""
 
     def load(self, source: Source) -> "tuple[Member, Any]":
-        """Return a member with the name `source.called`, and its tokenizer or None; raise MemberError if this fails."""
+        """Load the source. Return a member with the name `source.called`, and its tokenizer or None.
+
+        Raise MemberError if the model cannot be loaded.
+        """
 
     def twin(self, member: Any, name: str) -> "Member":
-        """Return a second member of the same ensemble. They share weights, options and slots: `score` accepts both."""
+        """Return a second member for the same ensemble. It shares weights and options with `member`.
+
+        The two members also share their slots: one call of `score` accepts slots of the two members.
+        """
 
     def share(self, member: Any, name: str) -> "Member":
-        """Return an unrestricted member for another ensemble; it shares weights and options and has its own cache."""
+        """Return a member for another ensemble. It shares weights and options with `member` and has its own cache.
+
+        Calls of `restrict` on `member` do not limit the vocabulary of the new member.
+        """
 
 
 _registered: list[Backend] = []
 
 
 def register(backend: Backend) -> None:
-    """Register a backend. It is asked before all others and replaces a registered backend of the same name.
+    """Register a backend. It is tried before all other backends, and replaces a registered backend with the same name.
 
     Raise ConfigurationError if the object lacks an attribute or method of `Backend`.
     """
@@ -71,19 +80,19 @@ def backend_of(source: Source) -> Backend:
 
 
 def member_options() -> list[str]:
-    """Return the names of all options that some backend accepts for a member; the fields of `Source` come first."""
+    """Return the names of all options of a member: first the fields of `Source`, then the options of all backends."""
     return [*OWN, *_option_names(_backends())]
 
 
 def as_source(value: object, **defaults: Any) -> Source:
-    """Return a checked `Source` for what a user lists as a member: a name, a mapping of options, a model or a `Source`.
+    """Return a checked `Source` for one member. `value` is a name, a mapping of options, a loaded model or a `Source`.
 
     Args:
-        defaults: options for a member that does not set them itself.
+        defaults: values of options that `value` does not set.
 
     Raises:
-        ConfigurationError: an option is unknown or wrong, or cannot be used with this member.
-        MemberError: no backend can load such a model.
+        ConfigurationError: an option is unknown, has a wrong value, or cannot be used with this member.
+        MemberError: no backend can load the model.
     """
     if isinstance(value, Source):
         own = value.given()

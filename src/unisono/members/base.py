@@ -1,8 +1,9 @@
-"""What the decode loop needs of a language model.
+"""The interface between the decode loop and a language model: the protocol `Member` and the values that it uses.
 
-A member keeps one KV cache per *slot*. `open` returns the number of a new slot for a context. The member first reads
-the context; the units of one text follow. A unit is one entry of the vocabulary: a token id, unless the members are
-combined over another kind of unit. A member does not know which units are committed and which are proposals.
+A member keeps one KV cache per *slot*. A slot is a number that `Member.open` returns. A slot holds a context, which is
+the member's prompt, and after the context the units of one text. A unit is one entry of the vocabulary: a token id,
+unless the members are combined over another kind of unit. A member does not know which units are committed and which
+are proposals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +20,8 @@ from unisono.transfer import Token
 class Reading:
     """The prompt of one member.
 
-    tokens: in units of the vocabulary. text: the text that was split into `tokens`; None if a user gave token ids.
-    prefix: how many of the first tokens the member's own tokenizer put in front of the text.
+    tokens: the prompt in units of the vocabulary. text: the text of `tokens`; None if the user gave token ids.
+    prefix: number of special tokens at the beginning that the member's own tokenizer added.
     """
 
     tokens: tuple[int, ...]
@@ -30,12 +31,12 @@ class Reading:
 
 @dataclass(frozen=True)
 class Context:
-    """What a member reads before the text, in the form that the member reads. A backend may define a subclass.
+    """The input that a member reads before the generated text. A backend may define a subclass with more fields.
 
-    Members with equal contexts read the same input.
+    Two members with equal contexts read the same input.
 
-    size: number of pieces; each piece takes one place in the member's cache. tokens: the same input in units of the
-    vocabulary, for penalties and for proposals that are copied from the text.
+    size: number of pieces of the input. Each piece takes one place in the member's cache. tokens: the input in units of
+    the vocabulary. Penalties read these tokens, and proposals may be copied from them.
     """
 
     size: int
@@ -44,14 +45,14 @@ class Context:
 
 @dataclass(frozen=True)
 class Work:
-    """What one slot does in one call of `score`.
+    """The work for one slot in one call of `score`: read pieces of the context, append units, return scores.
 
-    read: first read at least this many pieces of the context, or all unread pieces if there are fewer; input that
-    cannot be split is read whole. tokens: units to append afterwards; the whole context must have been read. A token
-    that was just drafted may still be a tensor on a device: `transfer.token_tensor` accepts both kinds. keep: return
-    scores for the last `keep` positions, up to the one after the last unit; at most one per unit, plus one if the slot
-    held no unit. committed: number of committed units in the row; later calls of `rewind` keep these units or none.
-    features: whether to return hidden states.
+    read: smallest number of pieces of the context to read. If fewer pieces are unread, all of them are read. Input that
+    cannot be split is read whole. tokens: units to append after the context. The whole context must have been read
+    before them. A drafted token may be a tensor on a device; `transfer.token_tensor` converts such tokens. keep: number
+    of positions to return scores for. The last of these positions is the one after the last unit. `keep` is at most the
+    number of units, plus one if the slot held no unit before. committed: number of committed units in the row. Later
+    calls of `rewind` keep all of the committed units or none of them. features: whether to return hidden states.
     """
 
     slot: int
@@ -64,13 +65,13 @@ class Work:
 
 @dataclass(frozen=True)
 class Scores:
-    """The output of a member at the kept positions.
+    """The output of a member for one `Work`, at the last `keep` positions.
 
-    logits: [keep, V], float32 or float64, -inf for units that this member can never produce. raw: [keep, V], the
-    distribution at temperature 1 without any warp, from a member that warps its own logits; None if `raw` equals the
-    softmax of `logits`.
-    features: [keep, D], hidden states, if they were requested. wanted: [keep], the units that a member with its own
-    warp prefers at temperature 0.
+    logits: [keep, V], float32 or float64; -inf for units that this member can never produce. raw: [keep, V], the
+    member's probabilities at temperature 1 without truncation. A member sets `raw` only if it warps its own logits;
+    otherwise `raw` is None and the softmax of `logits` gives the same probabilities. features: [keep, D], hidden
+    states; None if they were not requested. wanted: [keep], the most probable unit at each position at temperature 0,
+    if the member warps its own logits; else None.
     """
 
     logits: Tensor
@@ -85,13 +86,14 @@ class Member(Protocol):
     Attributes:
         name: used in messages and statistics.
         vocabulary: size V of the logits that the member returns.
-        parameters: number of weights; by default the member with the fewest proposes.
+        parameters: number of weights. By default, the member with the fewest weights proposes tokens.
         context_length: the largest number of pieces and units in one slot; None for no limit.
         width: size D of the hidden states; 0 if the member returns none.
-        warps: whether the member applies the warp (temperature, top-k, top-p, min-p) to its logits itself.
+        warps: whether the member itself applies the warp (temperature, top-k, top-p, min-p) to its logits.
         device: the torch device of the logits.
         end_ids: units that end a text.
-        sampling: temperature, top_k, top_p, min_p, repetition_penalty in the model's files, unchecked; often empty.
+        sampling: the values of temperature, top_k, top_p, min_p and repetition_penalty in the model's files. The values
+            are not checked. The mapping is often empty.
     """
 
     name: str
@@ -106,35 +108,35 @@ class Member(Protocol):
 
     @property
     def keeps(self) -> bool:
-        """Return whether the cache keeps its memory after the last slot is closed."""
+        """Return whether the cache still occupies memory after the last slot is closed."""
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """Return what `unisono members` prints besides name and number of parameters: column heading -> text."""
+        """Return further columns for the table that `unisono members` prints: column heading -> text."""
 
     def restrict(self, vocabulary: int, forbidden: Sequence[int]) -> None:
         """Limit the logits to the first `vocabulary` ids, and set the logits of the forbidden ids to -inf."""
 
     def context(self, reading: Reading, warp: Warp) -> Context:
-        """Return the context for a prompt. `warp` is the warp of the request."""
+        """Return the context that this member reads for a prompt. `warp` is the warp of the request."""
 
     def room(self, context: Context, text: Sequence[int]) -> int | None:
-        """Return how many units can still be read after the context and this text; None for no limit.
+        """Return how many units the member can read after the context and this text; None for no limit.
 
-        One unit more can be generated or scored, because the last unit is not read.
+        The member can score one more unit than it can read, because it does not read the last unit.
         """
 
     def places(self, context: Context, units: int) -> int:
-        """Return how many places of the cache a slot needs for the context and `units` units."""
+        """Return how many places in the cache a slot needs for the context and `units` units."""
 
     def memory(self, slots: int, places: int) -> int:
         """Return the bytes of a cache with `slots` slots of `places` places each."""
 
     def open(self, context: Context) -> int:
-        """Return a new slot for the context. The member has read nothing of the context yet."""
+        """Return a new slot for the context. All pieces of the context are still unread."""
 
     def fork(self, slot: int) -> int:
-        """Return a new slot with a copy of this slot's content."""
+        """Copy the content of the slot to a new slot, and return the new slot."""
 
     def close(self, slot: int) -> None:
         """Free the slot. Closing a closed slot has no effect."""
@@ -143,13 +145,16 @@ class Member(Protocol):
         """Free the memory that the cache keeps while no slot is open. The member can still be used afterwards."""
 
     def unread(self, slot: int) -> int:
-        """Return how many pieces of the slot's context have not been read."""
+        """Return how many pieces of the slot's context are still unread."""
 
     def length(self, slot: int) -> int:
         """Return how many units the slot holds after its context."""
 
     def rewind(self, slot: int, length: int) -> None:
-        """Keep the first `length` units or fewer. Even the context may be lost: check `length` and `unread`."""
+        """Remove units from the end of the slot until at most `length` units remain.
+
+        A member may remove more units, and even pieces of the context. Call `length` and `unread` to find out.
+        """
 
     def score(self, work: Sequence[Work]) -> list[Scores]:
-        """Do the work and return one `Scores` per item. A slot occurs once at most; slots of twins may be included."""
+        """Do the work and return one `Scores` per item. Each slot occurs at most once. Slots of twins are allowed."""

@@ -12,13 +12,13 @@ HALF = ("bfloat16", "float16")
 
 @dataclass(frozen=True)
 class Lineup:
-    """The members that are combined and everything else that proposes tokens.
+    """The members of an ensemble, and proposers that are not members.
 
-    members: first the members of the combination in the listed order, then `drafters` members that only propose.
-    proposers: what else proposes, with neither slots nor scores (see `decoding.drafting.Proposer`); looking up the
-    text is always there. twins: groups of member indices; members of a group share weights and slot numbers, so one call of
-    `score` accepts work for all of them. sampling: values of `SamplingParams` for requests that do not set them. ends: units
-    that end a text according to the tokenizers.
+    members: first the members of the combination in the listed order, then `drafters` members that only propose tokens.
+    proposers: proposers without slots and scores (see `decoding.drafting.Proposer`). The built-in proposer "lookup",
+    which copies from the text, is not listed. twins: groups of member indices. The members of a group share weights and
+    slot numbers, so one call of `score` accepts work for all of them. sampling: values for fields of `SamplingParams`
+    that a request does not set. ends: units that end a text according to the tokenizers.
     """
 
     members: tuple[Member, ...]
@@ -30,7 +30,7 @@ class Lineup:
 
     @property
     def everyone(self) -> range:
-        """Return the indices of all members, drafters included."""
+        """Return the indices of all members, including the members that only propose."""
         return range(len(self.members))
 
     @property
@@ -44,22 +44,25 @@ class Lineup:
 
     @property
     def proposer_names(self) -> tuple[str, ...]:
-        """The names of what proposes without being a member; the first one is the text."""
+        """The names of the proposers that are not members. The first one is "lookup", which copies from the text."""
         return "lookup", *(proposer.name for proposer in self.proposers)
 
     @property
     def labels(self) -> list[str]:
-        """Return the names of all members, with a note on the members that only propose."""
+        """Return the names of all members. The name of a member that only proposes ends with "(drafts only)"."""
         return [name if index in self.combined else f"{name} (drafts only)" for index, name in enumerate(self.names)]
 
     @property
     def deterministic(self) -> bool:
-        """Return whether every member runs each row in a forward of its own."""
+        """Return whether every member runs each row in a separate forward pass."""
         return all(member.facts.get("deterministic") == "yes" for member in self.members)
 
     @property
     def rounding(self) -> str | None:
-        """Return the dtype of a member in half precision, where forwards of other widths may flip near-ties; else None."""
+        """Return the first half-precision dtype of a member; None if there is none or all members are deterministic.
+
+        In half precision, a forward pass of another width may change which of two nearly equal logits is larger.
+        """
         types = [member.facts.get("dtype", "") for member in self.members]
         return None if self.deterministic else next((each for each in types if each in HALF), None)
 
@@ -79,7 +82,11 @@ class Lineup:
         return self.members[0].warps
 
     def remaining(self, warp: Warp) -> Warp:
-        """Return the warp for the decode loop: `warp`, or only softmax or argmax if the members warp by themselves."""
+        """Return the warp that the decode loop applies to the members' logits.
+
+        This is `warp` if the decode loop has to apply it. If the members apply `warp` themselves, return only argmax or
+        softmax: argmax if `warp` is greedy.
+        """
         return Warp(0 if warp.greedy else 1) if self.warps else warp
 
     @property
@@ -89,16 +96,16 @@ class Lineup:
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """Return the units that end a text for a member of the combination or for a tokenizer."""
+        """Return the units that end a text, according to the tokenizers and to the members of the combination."""
         return self.ends.union(*(self.members[index].end_ids for index in self.combined))
 
     @property
     def groups(self) -> list[tuple[int, ...]]:
-        """Return the groups of twins, sorted by their first member; a member without twins is a group of one."""
+        """Return the groups of twins, sorted by their first member. A member without twins forms a group of one."""
         return list(dict.fromkeys(self.together(index) for index in self.everyone))
 
     def together(self, member: int) -> tuple[int, ...]:
-        """Return the group of twins that contains this member; a group of one if it has no twins."""
+        """Return the indices of a member and its twins, sorted."""
         return next((group for group in self.twins if member in group), (member,))
 
     @property
@@ -106,11 +113,11 @@ class Lineup:
         return any(member.keeps for member in self.members)
 
     def places(self, contexts: Sequence[Context], units: int) -> list[int]:
-        """Return, for each member, how many places of its cache a slot needs for its context and `units` units."""
+        """Return, for each member, how many places a slot in its cache needs for its context and `units` units."""
         return [member.places(context, units) for member, context in zip(self.members, contexts, strict=True)]
 
     def memory(self, slots: int, places: Sequence[int]) -> int:
-        """Return the bytes of all caches with `slots` slots per member. places: size of a slot in each member."""
+        """Return the bytes of all caches with `slots` slots per member. `places`: size of a slot per member."""
         return sum(
             self.members[group[0]].memory(slots * len(group), max(places[member] for member in group))
             for group in self.groups

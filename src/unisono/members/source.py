@@ -1,4 +1,4 @@
-"""What a user specifies for one member."""
+"""The specification of one member by a user."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -14,13 +14,14 @@ KINDS: dict[str, tuple[Any, str]] = {"name": (str | None, "a text"), "prompt": (
 
 @dataclass(frozen=True)
 class Source:
-    """The specification of one member. `backends.as_source` makes a `Source` from what users write.
+    """The specification of one member. `backends.as_source` makes a `Source` from a user's mapping, name or model.
 
-    model: a local folder, hub id, `zoo:<name>`, another name that a backend knows, or a loaded model.
-    tokenizer: by default the one in the model's files. A loaded model has none; prompts are then token ids.
+    model: a local folder, a hub id, `zoo:<name>`, another name that a backend knows, or a loaded model.
+    tokenizer: the member's tokenizer; by default the tokenizer in the model's files. A loaded model has no default
+        tokenizer. Without a tokenizer, prompts are token ids.
     name: the member's name in messages and statistics; by default the name of the model.
-    prompt: a template for this member's prompt; `{prompt}` in it is replaced by the user's prompt.
-    options: an object of the `options` class of the backend that loads this source; None for the defaults.
+    prompt: a template for this member's prompt. The user's prompt replaces `{prompt}` in the template.
+    options: an object of the class `Backend.options` of the backend that loads this source; None for the defaults.
     """
 
     model: Any
@@ -52,20 +53,24 @@ class Source:
         return type(self.model).__name__
 
     def given(self) -> dict[str, Any]:
-        """Return the fields and options that differ from their defaults, as a user could list them in a mapping."""
+        """Return the fields and backend options that differ from their defaults, as one mapping of names to values."""
         own = changed(self)
         options = own.pop("options", None)
         return own if options is None else {**own, **changed(options)}
 
 
 def require_kinds(value: Any, kinds: Mapping[str, tuple[Any, str]]) -> None:
-    """Raise ConfigurationError for an attribute of the wrong type. kinds: name -> type, and its words for a message."""
+    """Raise ConfigurationError if an attribute of `value` has the wrong type.
+
+    Args:
+        kinds: name of the attribute -> its type, and a phrase that describes the type in the message.
+    """
     for name, (wanted, words) in kinds.items():
         if not isinstance(getattr(value, name), wanted):
             raise ConfigurationError(f"a member's {name} must be {words}, not: {getattr(value, name)!r}")
 
 
 def changed(value: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass object that differ from their defaults or have no default."""
+    """Return the fields of a dataclass object that differ from their defaults or have no default: name -> value."""
     values = {each.name: (getattr(value, each.name), each.default) for each in fields(value)}
     return {name: found for name, (found, default) in values.items() if default is MISSING or found != default}

@@ -1,4 +1,4 @@
-"""A member whose next-token distributions are a table in float64. For tests, documentation and exact checks."""
+"""A member whose next-token distributions are a float64 table, for tests, documentation and exact checks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,10 +10,10 @@ from unisono.members.tokens import Append, TokenMember
 
 
 class TableMember(TokenMember):
-    """A Markov chain of order one: the next token depends on the last token only.
+    """A member that is a Markov chain of order one: the next token depends on the last token only.
 
     Args:
-        laws: [V, V] probabilities; row t is the distribution after token t. Zeros are allowed.
+        laws: [V, V], probabilities. Row t is the distribution of the token that follows token t. Zeros are allowed.
         name, parameters, context_length: as in `Member`.
     """
 
@@ -32,7 +32,7 @@ class TableMember(TokenMember):
 
     @classmethod
     def random(cls, vocabulary: int, seed: int, name: str = "table", parameters: int = 1) -> "TableMember":
-        """Return a table whose rows are drawn from a flat Dirichlet distribution."""
+        """Return a member with a random table. Each row is drawn from the uniform (flat) Dirichlet distribution."""
         generator = torch.Generator().manual_seed(seed)
         weights = -torch.rand(vocabulary, vocabulary, generator=generator, dtype=torch.float64).log()
         return cls(weights / weights.sum(-1, keepdim=True), name, parameters)

@@ -1,4 +1,4 @@
-"""Contexts and lengths for members that read token ids and can be rolled back to any length."""
+"""A base class for members that read token ids and can be rolled back to any length."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from unisono.transfer import Token
 
 @dataclass(frozen=True)
 class Append:
-    """Tokens to append to a slot (at least one). Scores of the last `keep` tokens are returned (0 to all)."""
+    """One or more tokens to append to a slot. The member returns scores for the last `keep` tokens, which may be 0."""
 
     slot: int
     tokens: Sequence[Token]
@@ -23,8 +23,8 @@ class Append:
 class TokenMember:
     """A base class that implements the methods of `Member` for contexts and lengths.
 
-    A subclass adds the tokens that it scores to `_slots`. A subclass that stores slots elsewhere overrides `_open`,
-    `_fork`, `_close`, `_held` and `_cut`.
+    A subclass appends the tokens that it scores to `_slots`. If a subclass stores slots in another place, it overrides
+    `_open`, `_fork`, `_close`, `_held` and `_cut`.
     """
 
     context_length: int | None
@@ -60,7 +60,7 @@ class TokenMember:
         self._contexts.pop(slot, None)
 
     def release(self) -> None:
-        """Do nothing: a closed slot keeps no memory."""
+        """Do nothing, because closing a slot already frees its memory."""
 
     def unread(self, slot: int) -> int:
         return max(0, self._contexts[slot].size - self._held(slot))
@@ -73,7 +73,10 @@ class TokenMember:
             self._cut(slot, self._contexts[slot].size + length)
 
     def _append(self, work: Work) -> Append:
-        """Return the work as tokens. The last token of a context is read again if its scores are needed once more."""
+        """Return the tokens to append for the work: pieces of the context, then units.
+
+        If the context is read and scores after its last token are needed again, that token is read again.
+        """
         context, held = self._contexts[work.slot], self._held(work.slot)
         pieces = context.tokens[held : held + work.read]
         if work.keep > len(work.tokens) and not pieces:
@@ -92,7 +95,7 @@ class TokenMember:
         return copy
 
     def _close(self, slot: int) -> None:
-        """Free the slot; a slot that is not open is ignored."""
+        """Free the slot. If the slot is not open, do nothing."""
         self._slots.pop(slot, None)
 
     def _held(self, slot: int) -> int:

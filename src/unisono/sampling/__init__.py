@@ -1,1 +1,1 @@
-"""Logits -> law -> token: edits, the warp, keyed random numbers."""
+"""Sampling of tokens from logits: edits of logits, the warp to probabilities ("laws"), and keyed random numbers."""

@@ -1,4 +1,4 @@
-"""What may follow a text by rules, as a grammar says it: the protocol that a user's constraint follows."""
+"""The protocol of user-defined constraints. A constraint allows only texts that follow rules, for example a grammar."""
 
 from typing import Protocol, Self
 
@@ -9,30 +9,34 @@ from unisono.errors import RequestError
 
 
 class Constraint(Protocol):
-    """A set of allowed texts, and a state: which text it has accepted so far.
+    """A set of allowed texts, with a state: the sequence of tokens that the constraint has accepted so far.
 
-    The decode loop gives each row a copy and moves it along the row's tokens, open proposals included. A cache of masks by
-    state belongs to the constraint, and copies may share it.
+    The decode loop makes a copy for each row. It calls `accept` and `rollback`, so that the state of the copy follows
+    the row's tokens, including open proposals. A constraint may cache the mask of each state. Copies may share this
+    cache.
     """
 
     def accept(self, token: int) -> bool:
-        """Move behind the token and return true; return false, and change nothing, if the token is not allowed."""
+        """Add the token to the state and return True. If the token is not allowed, return False and change nothing."""
         ...
 
     def rollback(self, count: int) -> None:
-        """Take back the last `count` accepted tokens."""
+        """Remove the last `count` accepted tokens from the state."""
         ...
 
     def mask(self) -> Tensor:
-        """Return which tokens may come next: bool [V]. The tensor is kept and must not be changed later."""
+        """Return which tokens are allowed next: bool [V]. The caller keeps the tensor, so it must not be changed."""
         ...
 
     def forced(self) -> int | None:
-        """Return the token that must come next, or None. Where there is one, the law of the text is one-hot at it."""
+        """Return the only token that is allowed next; None if there is no such token.
+
+        If a token is returned, the target law at this position is one-hot at the token.
+        """
         ...
 
     def copy(self) -> Self:
-        """Return a constraint in the same state that moves independently."""
+        """Return a copy with the same state. Later calls on the copy do not change the state of the original."""
         ...
 
 

@@ -1,8 +1,9 @@
-"""Edits of logits that depend on the generated tokens: bias, masks, penalties, a user's logits processors.
+"""Edits of logits that depend on the generated tokens: bias, masks, penalties, user-defined logits processors.
 
-They are applied in this order before the warp: to each member's logits if the combination warps each member, else to
-the combined logits. Each position depends exactly on the tokens in front of it, open proposals included, as in standard
-decoding. No state is kept between calls, so a rollback needs no extra work.
+The edits are applied in this order before the warp. If the combination warps the logits of each member, the edits are
+also applied to the logits of each member. Otherwise they are applied to the combined logits. The edits at a position
+depend only on the tokens before the position, including open proposals, as in standard decoding. No state is kept
+between calls, so a rollback needs no extra work.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +18,15 @@ from unisono.sampling.warp import Warp
 
 @dataclass(frozen=True)
 class Edits:
-    """Edits of logits before the warp. The default changes nothing.
+    """Edits of logits before the warp. The default values change nothing.
 
-    bias: id -> number added to its logit. allowed: if given, all other ids get -inf. banned: token sequences that must
-    not be completed. min_tokens: number of tokens before the first token of `ends`. repetition: divides positive and
-    multiplies negative logits of tokens in prompt and output; presence, frequency: subtracted once, or once per
-    occurrence, from tokens in the output. processors: called once per position with the tokens of prompt and output in
-    front of it.
+    bias: id -> number that is added to the logit of the id. allowed: ids that are allowed; all other ids get the logit
+    -inf. None allows all ids. banned: token sequences; the last token of a sequence gets -inf where it would complete
+    the sequence. min_tokens: number of tokens before which the ids in `ends` get -inf. repetition: divides
+    the positive logits and multiplies the negative logits of tokens in prompt and output. presence: a
+    number that is subtracted from the logits of tokens in the output. frequency: a number that is subtracted from the
+    logit of a token once per occurrence in the output. processors: functions that are called once per position with the
+    tokens of prompt and output before the position, and with the logits.
     """
 
     bias: Mapping[int, float] = field(default_factory=dict)
@@ -41,7 +44,7 @@ class Edits:
         return self == Edits(ends=self.ends)
 
     def __call__(self, logits: Tensor, prompt: Sequence[int], generated: Sequence[Sequence[int]]) -> Tensor:
-        """Return the edited logits [K, V] as a new tensor; position k comes after `prompt` and `generated[k]`."""
+        """Return the edited logits [K, V] as a new tensor. Position k follows `prompt` and `generated[k]`."""
         logits = self._masked(self._biased(logits), generated)
         if self.repetition != 1 or self.presence or self.frequency:
             logits = self._penalised(logits, prompt, generated)
@@ -52,11 +55,11 @@ class Edits:
         return logits
 
     def watched(self) -> "Edits":
-        """Return these edits for one row, with processors that are checked for state between calls."""
+        """Return these edits for one row, with each processor wrapped in `Watched` to detect kept state."""
         return replace(self, processors=tuple(Watched(process) for process in self.processors))
 
     def check(self) -> None:
-        """Raise RequestError if a watched processor now gives another result for its first call."""
+        """Repeat the first call of each watched processor. Raise RequestError if the result has changed."""
         for process in self.processors:
             if isinstance(process, Watched):
                 process.check()
@@ -89,10 +92,10 @@ class Edits:
 
 @dataclass(frozen=True, eq=False)
 class EditedWarp:
-    """A `Warp` behind edits and masks, for the K open positions of one row; used like a `Warp`.
+    """A `Warp` for the K open positions of one row that first applies edits and masks to the logits.
 
-    generated: per position, the tokens behind the prompt; not read where nothing is edited. masks: bool [K, V], which
-    tokens a constraint allows, or None.
+    generated: for each position, the tokens between the prompt and the position. They are not read if `edits` changes
+    nothing. masks: bool [K, V], the tokens that a constraint allows at each position; None without a constraint.
     """
 
     warp: Warp
@@ -109,7 +112,7 @@ class EditedWarp:
         return replace(self, warp=self.warp.untempered())
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Logits [K, V] -> law [K, V]."""
+        """Return the probabilities [K, V] for logits [K, V]."""
         if not self.edits.nothing:
             logits = self.edits(logits, self.prompt, self.generated)
         if self.masks is not None:

@@ -1,7 +1,7 @@
-"""A user's logits processors, and a check that they are pure functions: equal arguments give equal logits.
+"""User-defined logits processors, and a check that they are pure functions: equal arguments give equal logits.
 
-Exact decoding needs this: proposals are rolled back, and a position is processed for several members. So a processor
-may be called with any tokens, in any order, and more than once.
+Exact decoding needs pure functions, because proposals are rolled back, and because a position may be processed once for
+each member. So a processor may be called with any tokens, in any order, and more than once for a position.
 """
 
 import random
@@ -19,22 +19,23 @@ STATE = " when asked again about the same tokens: it keeps state from call to ca
 
 
 class Watched:
-    """A processor of one row. It is called like the processor itself.
+    """A logits processor of one row, wrapped in a check that the processor keeps no state.
 
-    The arguments and result of the row's first call are kept. This call is repeated after 1, 2, 4, 8, ... further calls
-    and at the end of the row, and the results are compared.
+    The wrapper is called like the processor. It stores the arguments and the result of its first call. After 1, 2, 4,
+    8, ... further calls, and at the end of the row, it repeats the first call and compares the results.
     """
 
     def __init__(self, process: Processor) -> None:
         self._process = process
-        self._first: tuple[Tensor, Tensor, Tensor] | None = None  # ids, logits and the answer
+        self._first: tuple[Tensor, Tensor, Tensor] | None = None  # ids, logits and result
         self._further = 0
 
     def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
-        """Return the processed logits [1, V] as a new tensor. The arguments are not changed.
+        """Return the processed logits [1, V] as a new tensor. The tensors `ids` and `logits` are not changed.
 
         Raises:
-            RequestError: the processor fails, returns another shape, or its first call gives another result now.
+            RequestError: the processor raises an error, returns another shape, or its repeated first call gives another
+                result.
         """
         answer = self._answer(ids, logits, "" if self._first is None else "; it must not depend on earlier calls")
         if self._first is None:
@@ -46,7 +47,7 @@ class Watched:
         return answer
 
     def check(self) -> None:
-        """Repeat the first call; raise RequestError if the result differs or the processor fails."""
+        """Repeat the first call of the processor; raise RequestError if the result differs or the processor fails."""
         if self._first is None:
             return
         ids, logits, answer = self._first
@@ -82,6 +83,6 @@ class Watched:
 
 
 def _generators() -> list[object]:
-    """Return the states of the global random generators."""
+    """Return the states of the global random generators of Python, numpy and torch."""
     states = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
     return [random.getstate(), str(np.random.get_state()), *(state.tolist() for state in states)]  # noqa: NPY002

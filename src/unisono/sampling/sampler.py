@@ -1,7 +1,7 @@
-"""Random choices for many rows at once, which stay on the device.
+"""Random choices for many rows at once. The results stay on the device.
 
-Each choice is the one that the row's own `Noise` would make. Rows with keyed noise choose together, from the numbers of
-their noises. Rows with any other noise are asked one by one.
+Each choice equals the choice that the row's own `Noise` would make alone. If all rows have a `KeyedNoise`, all choices
+are computed together. Otherwise, the `Noise` of each row is called separately.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,39 +16,42 @@ from unisono.sampling.noise import DEFINING, KeyedNoise, Noise, Purpose, inverse
 
 @dataclass(frozen=True)
 class Names:
-    """The keys of one row's choices in a round, at `count` positions from `position` on."""
+    """The keys of one row's random choices in a round, for `count` positions that start at `position`."""
 
     noise: Noise
     position: int
     round: int
     count: int = 1
-    certain: bool = False  # all laws are one-hot: numbers would choose nothing
+    certain: bool = False  # whether all laws are one-hot, so that no random numbers are needed
 
     @property
     def keyed(self) -> KeyedNoise | None:
-        """The noise, if it is keyed; else None."""
+        """The noise of the row if it is a `KeyedNoise`; else None."""
         return self.noise if isinstance(self.noise, KeyedNoise) else None
 
     def draw(self, law: Tensor, purpose: Purpose, offset: int = 0) -> int:
-        """Return a token that the row's noise draws, at an offset from the first position."""
+        """Draw a token from `law` [V] with the row's noise at position `position + offset`, and return the token."""
         round = 0 if purpose in DEFINING else self.round
         return self.noise.draw(law, purpose, self.position + offset, round)
 
     def leading(self, probabilities: Tensor) -> int:
-        """Return how many of the row's first `count` coins come up true before one does not."""
+        """Return how many of the row's first `count` coins are true before the first coin that is false."""
         if not self.count:
             return 0
         return self.noise.leading(probabilities[: self.count], self.position, self.round)
 
     def following(self, law: Tensor, accepted: int, free: bool) -> int:
-        """Return the token that the row's noise draws behind the accepted proposals; 0 if none follows."""
+        """Draw the token that follows `accepted` proposals with the row's noise, and return the token.
+
+        Return 0 if all proposals are accepted and no free position follows.
+        """
         if accepted < self.count:
             return self.draw(law, Purpose.RESIDUAL, accepted)
         return self.draw(law, Purpose.TARGET, accepted) if free else 0
 
 
 def draw(laws: Tensor, purpose: Purpose, names: Sequence[Names]) -> Tensor:
-    """Return a token [B] from each law [B, V], each drawn with the key at the row's first position."""
+    """Draw one token from each law [B, V] with the key at the row's first position, and return the tokens [B]."""
     if not _all_keyed(names):
         rows = zip(names, laws, strict=True)
         return _tensor((name.draw(law, purpose) for name, law in rows), laws)
@@ -61,10 +64,10 @@ def draw(laws: Tensor, purpose: Purpose, names: Sequence[Names]) -> Tensor:
 
 
 def leading(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
-    """Return how many of each row's first coins come up true before one does not: [B].
+    """Return, for each row, how many coins are true before the first coin that is false: [B].
 
     Args:
-        probabilities: [B, K]; the entries of a row with fewer than K keys are followed by zeros.
+        probabilities: [B, K], the probability that each coin is true. Shorter rows are padded with zeros.
     """
     if not _all_keyed(names):
         rows = zip(names, probabilities, strict=True)
@@ -75,10 +78,11 @@ def leading(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
 
 
 def last(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
-    """Return the number of the last coin of each row that comes up true, counted from 1; 0 if none does: [B].
+    """Return, for each row, the number of the last coin that is true, counted from 1; 0 if no coin is true: [B].
 
     Args:
-        probabilities: [B, K]; the entries of a row with fewer than K keys are followed by anything.
+        probabilities: [B, K], the probability that each coin is true. In a row with fewer than K keys, the entries
+            after the last key are not used.
     """
     counts = _tensor((name.count for name in names), probabilities)
     width = probabilities.shape[-1]
@@ -92,11 +96,13 @@ def last(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
 def redraw(laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequence[bool]) -> Tensor:
     """Return the token that follows the accepted proposals of each row: [B].
 
-    A rejected proposal is replaced with the key `RESIDUAL`. If all proposals are accepted and a free position follows, a token
-    is drawn there with the key `TARGET`. Otherwise no token follows, and the entry has no meaning.
+    If a proposal of the row is rejected, the token that replaces it is drawn with the key `RESIDUAL`. If all proposals
+    are accepted and a free position follows, the token is drawn with the key `TARGET`. Otherwise no token follows, and
+    the entry has no meaning.
 
     Args:
-        laws: [B, V], what the token is drawn from. accepted: how many proposals are accepted, [B].
+        laws: [B, V], the distributions of the tokens. accepted: [B], the number of accepted proposals. free: for each
+            row, whether a free position follows the proposals.
     """
     if not _all_keyed(names):
         rows = zip(names, laws, accepted.tolist(), free, strict=True)
@@ -111,7 +117,10 @@ def redraw(laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequenc
 
 
 def _with_free(tokens: Tensor, laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequence[bool]) -> Tensor:
-    """Return the tokens, with those of free positions drawn where all proposals of the row are accepted."""
+    """Draw tokens at free positions with the key `TARGET`, and return `tokens` with these tokens put in.
+
+    A row gets a new token if a free position follows and all its proposals are accepted.
+    """
     behind = [row for row, is_free in enumerate(free) if is_free]
     ends = [replace(names[row], position=names[row].position + names[row].count) for row in behind]
     rows = _tensor(behind, laws)
@@ -125,7 +134,7 @@ def _all_keyed(names: Sequence[Names]) -> bool:
 
 
 def _uniforms(purpose: Purpose, names: Sequence[Names], like: Tensor, width: int) -> Tensor:
-    """Return float64 [B, width]: the numbers of each row, followed by ones, for which no coin comes up true."""
+    """Return float64 [B, width]: the uniform numbers of each row, padded with ones. A one makes every coin false."""
     numbers = np.empty((len(names), width))
     numbers.fill(1)
     for row, name in zip(numbers, names, strict=True):
@@ -135,7 +144,7 @@ def _uniforms(purpose: Purpose, names: Sequence[Names], like: Tensor, width: int
 
 
 def _exponentials(names: Sequence[Names], laws: Tensor) -> Tensor:
-    """Return the `TARGET` vector of each row's first position: float64 [B, V]."""
+    """Return the exponential variates for `TARGET` at each row's first position: float64 [B, V]."""
     size = laws.shape[-1]
     rows = [name.keyed.exponentials(name.position, size) for name in names if name.keyed]
     return torch.from_numpy(np.stack(rows)).to(laws.device, non_blocking=True)

@@ -1,7 +1,8 @@
 """Turn logits into probability distributions ("laws"). This is the only module that applies temperature and truncation.
 
-Order and definitions are those of transformers' logits warpers: temperature, top-k, top-p, min-p. All functions work on
-the last dimension, so one call handles any number of positions. Members remove the logits of padding rows before.
+The steps are temperature, top-k, top-p, min-p. Order and definitions are those of transformers' logits warpers. All
+functions work on the last dimension, so one call handles any number of positions. The logits have no padding rows,
+because members remove them.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ class AnyWarp(Protocol):
 
     @property
     def greedy(self) -> bool:
-        """Return whether the distribution is one-hot."""
+        """Return whether the distributions are one-hot, as at temperature 0."""
 
     def untempered(self) -> "AnyWarp":
         """Return this warp at temperature 1 without truncation."""
@@ -56,7 +57,7 @@ class Warp:
             return one_hot(logits)
         if self.top_k:  # before the shift below, which may round small differences away
             logits = _keep_top_k(logits, self.top_k)
-        # The largest logit becomes 0, so that a temperature near 0 makes only the others -inf, and no probability nan
+        # The largest logit becomes 0. So a temperature near 0 makes only smaller logits -inf, and no probability nan
         limits = torch.finfo(logits.dtype)
         logits = (logits - logits.amax(-1, keepdim=True)) / min(max(self.temperature, limits.tiny), limits.max)
         if self.top_p < 1:
@@ -67,7 +68,7 @@ class Warp:
 
 
 def one_hot(scores: Tensor) -> Tensor:
-    """Put all probability on the largest score of the last dimension; the lowest id wins a tie."""
+    """Return laws with all probability on the largest score of the last dimension; the lowest id wins a tie."""
     best = scores.argmax(-1, keepdim=True)
     return torch.zeros_like(scores).scatter_(-1, best, 1.0)
 
@@ -99,5 +100,5 @@ def _keep_min_p(logits: Tensor, share: float) -> Tensor:
 
 
 def surely(scores: Tensor, laws: Tensor, greedy: bool) -> Tensor:
-    """Return the largest probability [...] at each position: in `laws`, or if greedy, in the softmax of `scores`."""
+    """Return the largest probability [...] at each position: of the softmax of `scores` if `greedy`, else of `laws`."""
     return (Warp()(scores) if greedy else laws).amax(-1)

@@ -1,1 +1,1 @@
-"""Prompts, the text of an answer, and tokens in colour."""
+"""Encode prompts as token ids, turn output tokens into text, and print tokens in colour."""

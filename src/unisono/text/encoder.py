@@ -12,10 +12,11 @@ from unisono.text.template import Template
 class Chat:
     """A conversation that the members answer. Options that contradict each other raise RequestError.
 
-    messages: each has a role and a content; the content is a text or a list of text parts. chat_template: the name of
-    one of the tokenizer's templates, or a template in Jinja. chat_template_kwargs: variables for the template, such as
-    `enable_thinking`. continue_final_message: continue the last message instead of starting a new one.
-    add_generation_prompt: whether to write the beginning of the assistant's turn; None: if no message is continued.
+    messages: mappings with a role and a content. The content is a text or a list of text parts. chat_template: the name
+    of one of the tokenizer's templates, or a template in Jinja. chat_template_kwargs: variables for the template, for
+    example `enable_thinking`. continue_final_message: whether the members continue the last message instead of starting
+    a new message. add_generation_prompt: whether to write the beginning of the assistant's turn after the messages.
+    None means the opposite of `continue_final_message`.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -32,7 +33,7 @@ class Chat:
 
     @property
     def opened(self) -> bool:
-        """Return whether the beginning of the assistant's turn is written."""
+        """Return whether the beginning of the assistant's turn is written after the messages."""
         return not self.continue_final_message if self.add_generation_prompt is None else self.add_generation_prompt
 
 
@@ -40,7 +41,7 @@ class Encoder:
     """Encodes texts and conversations. Every method raises RequestError for a text that is not valid UTF-8.
 
     Args:
-        tokenizer: a tokenizer of transformers; None if the members have none, then texts cannot be encoded.
+        tokenizer: a tokenizer of transformers, or None. Without a tokenizer, texts cannot be encoded.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -48,7 +49,7 @@ class Encoder:
         self.template = Template(tokenizer)
 
     def text(self, text: str) -> tuple[int, ...]:
-        """Return the ids of a text, without special tokens around it."""
+        """Return the token ids of a text. No special tokens are added."""
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
@@ -56,11 +57,11 @@ class Encoder:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
     def spellings(self, word: str) -> set[tuple[int, ...]]:
-        """Return the token ids of a word alone and of the word after a space."""
+        """Return the token ids of the word as given, and of the word with one space in front."""
         return {self.text(text) for text in (word, " " + word.lstrip())}
 
     def chat(self, chat: Chat) -> tuple[int, ...]:
-        """Return the ids of a conversation, up to where the answer begins; errors are as for `Template.write`."""
+        """Return the token ids of a conversation before the answer. Raise the errors of `Template.write`."""
         text = self.template.write(
             chat.messages,
             chat.chat_template,

@@ -1,16 +1,18 @@
-"""The prefix of a text: the special tokens that each member reads before the text. All entry points use these rules.
+"""The prefix of a text: the special tokens that a member reads before the text. All entry points use these rules.
 
-Each member reads its own prefix. Then all members read the same tokens.
+Each member reads its own prefix. After the prefix, all members read the same tokens.
 
-- The prefix of a text is whatever the member's own tokenizer puts in front of it, usually a beginning-of-text token
-  (BOS) or nothing. Flags of the tokenizer are not read. A text that already begins with the prefix gets no second one.
-- In a conversation, the prefix written by the first member's template is replaced by the prefix that the member's own
-  template writes, or by its tokenizer's prefix if it has no template. A member without a template keeps the first
-  member's prefix if both tokenizers have the same prefix.
-- An empty prompt before a continuation to score is read as the tokenizer's BOS, or else as its end-of-text token.
+- The prefix of a text is the tokens that the member's own tokenizer adds in front of the text. Usually this is a
+  beginning-of-text token (BOS) or no token. The tokenizer's flags are not read. If the text already begins with the
+  prefix, the prefix is not added.
+- The first member's template writes a conversation, including a prefix. Each other member replaces this prefix by the
+  prefix of its own template. A member without a template uses its tokenizer's prefix instead. If this tokenizer has the
+  same prefix as the first member's tokenizer, the member keeps the first member's prefix.
+- An empty prompt before a continuation to score is read as the BOS token. If there is no BOS token, it is read as the
+  end-of-text token.
 - Token ids are read as given, without a prefix.
 
-A prefix may lie outside the common vocabulary, since only its own member reads it.
+A prefix may contain tokens outside the common vocabulary, because only its own member reads the prefix.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,26 +29,26 @@ Ids = tuple[int, ...]
 
 
 class Prefix:
-    """The prefixes of one member.
+    """The prefixes that one member reads before texts and conversations.
 
     Args:
-        tokenizer: a tokenizer of transformers. rows: number of tokens of the member's model.
+        tokenizer: the member's tokenizer, from transformers. rows: number of tokens that the member's model has.
     """
 
     def __init__(self, tokenizer: Any, rows: int) -> None:
         self._tokenizer, self._rows = tokenizer, rows
 
     def text(self, ids: Ids, text: str) -> Reading:
-        """Return the `Reading` of a text whose token ids without a prefix are `ids`."""
+        """Return the `Reading` of a text with its prefix. `ids` are the token ids of the text without a prefix."""
         before, behind = self._around
         before = () if ids[: len(before)] == before else before
         return Reading((*before, *ids, *behind), text, len(before))
 
     def pair(self, encode: Callable[[str], Ids], prompt: str, continuation: str) -> tuple[Reading, Ids]:
-        """Return the `Reading` of a prompt and the tokens of its continuation, encoded together with the prompt.
+        """Return the `Reading` of a prompt, and the token ids of its continuation. Encode the two texts together.
 
         Args:
-            encode: returns the tokens of a text, without a prefix.
+            encode: a function that returns the token ids of a text without a prefix.
         """
         whole = encode(prompt + continuation)
         if not prompt:
@@ -56,7 +58,10 @@ class Prefix:
         return reading, self.text(whole, prompt).tokens[len(reading.tokens) :]
 
     def empty(self) -> Reading:
-        """Return the `Reading` of an empty prompt; raise RequestError if the tokenizer has no BOS and no EOS token."""
+        """Return the `Reading` of an empty prompt: the tokenizer's BOS token, or its EOS token if it has no BOS token.
+
+        Raise RequestError if the tokenizer has neither token.
+        """
         start = self._tokenizer.bos_token_id
         start = self._tokenizer.eos_token_id if start is None else start
         if start is None:
@@ -64,14 +69,19 @@ class Prefix:
         return Reading(self._known((start,)), "", 1)
 
     def chat(self, ids: Ids, first: "Prefix") -> Reading:
-        """Return the `Reading` of a conversation. The template of the member with prefix `first` wrote `ids`."""
+        """Return the `Reading` of a conversation for this member.
+
+        Args:
+            ids: the token ids of the conversation, as the first member's template wrote it.
+            first: the prefixes of the first member.
+        """
         count = first._written(ids)
         before = ids[:count] if self._is_like(first) else self._of_template
         return Reading((*before, *ids[count:]), None, len(before))
 
     @cached_property
     def _around(self) -> tuple[Ids, Ids]:
-        """Return the tokens that the tokenizer puts in front of a text and after it."""
+        """Return the tokens that the tokenizer adds in front of a text, and the tokens that it adds after a text."""
         bare, full = (tuple(self._tokenizer.encode(PROBE, add_special_tokens=added)) for added in (False, True))
         places = [k for k in range(len(full) - len(bare) + 1) if full[k : k + len(bare)] == bare]
         if not places:
@@ -80,7 +90,7 @@ class Prefix:
 
     @cached_property
     def _of_template(self) -> Ids:
-        """Return the prefix that the member's own chat template writes; without one that works, the tokenizer's prefix."""
+        """Return the prefix that the member's chat template writes; the tokenizer's prefix if no template works."""
         if not getattr(self._tokenizer, "chat_template", None):
             return self._around[0]
         asked = [{"role": "user", "content": "a"}]
@@ -92,12 +102,12 @@ class Prefix:
         return ids[: self._written(ids)]
 
     def _written(self, ids: Ids) -> int:
-        """Return how many tokens at the beginning of a conversation are its prefix."""
+        """Return the length of the prefix at the beginning of a conversation's token ids."""
         starts = (self._around[0], (self._tokenizer.bos_token_id,))
         return next((len(start) for start in starts if start and ids[: len(start)] == start), 0)
 
     def _is_like(self, first: "Prefix") -> bool:
-        """Return whether the prefix that the first member's template writes is also this member's prefix."""
+        """Return whether this member reads the same prefix as the first member in a conversation."""
         mine, other = self._tokenizer, first._tokenizer
         template = getattr(mine, "chat_template", None)
         same = not template or (template == other.chat_template and mine.bos_token_id == other.bos_token_id)
@@ -114,11 +124,11 @@ class Prefix:
 
 
 class Prefixes:
-    """The prefixes of all members. The methods return what each member reads.
+    """The prefixes of all members. Each public method returns one `Reading` per member.
 
     Args:
-        encoder: encodes texts. tokenizers, rows: one per member, as for `Prefix`.
-        templates: per member, its prompt with `{prompt}` in place of the user's prompt.
+        encoder: encodes texts. tokenizers: one per member. rows: number of tokens of each member's model.
+        templates: a list with one template per member. The user's prompt replaces `{prompt}` in the template.
     """
 
     def __init__(
@@ -128,26 +138,27 @@ class Prefixes:
         self._members = [Prefix(*member) for member in zip(tokenizers, rows, strict=True)]
 
     def text(self, text: str) -> list[Reading]:
-        """Return the `Reading` of a text for each member; raise RequestError if the text is empty."""
+        """Return each member's `Reading` of a text; raise RequestError if the text is empty."""
         if not text:
             raise RequestError("the prompt is empty; give at least one token")
         return self._texts(text)
 
     def chat(self, ids: Ids) -> list[Reading]:
-        """Return the `Reading` of a conversation, written with the first member's template, for each member."""
+        """Return each member's `Reading` of a conversation. The first member's template wrote `ids`."""
         return [member.chat(ids, self._members[0]) for member in self._members]
 
     def empty(self) -> list[Reading]:
-        """Return the `Reading` of an empty prompt before a continuation to score, for each member."""
+        """Return each member's `Reading` of an empty prompt, which is allowed only before a continuation to score."""
         return self._texts("")
 
     def pair(self, prompt: str, continuation: str) -> tuple[list[Reading], Ids]:
-        """Return the `Reading` of a prompt for each member, and the tokens of its continuation.
+        """Return each member's `Reading` of a prompt, and the token ids of the continuation.
 
         As in lm-evaluation-harness, spaces at the end of the prompt are moved to the continuation.
 
         Raises:
-            RequestError: there is nothing to score, or the members' own prompts change the continuation's tokens.
+            RequestError: the continuation has no tokens, or its tokens after one member's prompt differ from its tokens
+                after another member's prompt.
         """
         bare = prompt.rstrip()
         continuation = prompt[len(bare) :] + continuation
@@ -173,9 +184,9 @@ class Prefixes:
 
 
 def shortened(readings: Sequence[Reading], units: Sequence[int], longest: int) -> list[Reading]:
-    """Return the ends of the prompts, so that each member reads at most `longest` tokens. The last unit is not read.
+    """Cut tokens off the beginnings of the prompts, so that each member reads at most `longest` tokens.
 
-    Raise RequestError if the units alone do not fit.
+    A member reads its prompt and all units except the last one. Raise RequestError for more than `longest` units.
     """
     if len(units) > longest:
         raise RequestError(f"a continuation of {len(units)} tokens does not fit a context of {longest}")

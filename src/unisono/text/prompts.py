@@ -1,4 +1,4 @@
-"""Turn prompts of any kind into contexts, one per member, and check them against vocabulary and context length."""
+"""Turn prompts into contexts, one per member, and check the tokens and lengths of the prompts."""
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -24,10 +24,11 @@ UNLIMITED = 2**31
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt and a continuation to score: two texts, or two lists of token ids that are read as given.
+    """A prompt and a continuation to score: two texts, or two lists of token ids. Token ids get no prefix.
 
-    The prompt may be an empty text in both cases. longest: each member reads only the end of the prompt, so that it
-    reads at most `longest` tokens in all; if it is None, a prompt that is too long is an error.
+    The prompt may be an empty text, even if the continuation is a list of token ids. longest: the largest number of
+    tokens that a member reads. The beginning of a longer prompt is cut off. If `longest` is None, nothing is cut off,
+    and a prompt that is too long raises RequestError.
     """
 
     prompt: Prompt
@@ -45,10 +46,10 @@ AnyPrompt = Prompt | Chat | Pair
 class Prepared:
     """A prompt that has passed all checks.
 
-    contexts: one per member. units: the units to score, if any. warp: the warp that the decode loop applies; plain
-    softmax or argmax if the members warp by themselves. ends: tokens that end the answer of a chat, in addition to
-    those that end any text. prefixes: length of each member's prefix if the prefixes differ within the combination;
-    else empty. added: length of the prefix of the first member.
+    contexts: one per member. units: the units to score; empty for a prompt to generate from. warp: the warp that the
+    decode loop applies: plain softmax or argmax if the members apply the request's warp themselves. ends: tokens that
+    end the answer of a chat, in addition to the tokens that end any text. prefixes: the length of each member's prefix;
+    empty if all members of the combination have the same prefix. added: the length of the first member's prefix.
     """
 
     contexts: tuple[Context, ...]
@@ -60,7 +61,7 @@ class Prepared:
 
     @property
     def prefix(self) -> int:
-        """Return the length of the first member's prefix if prefixes differ within the combination; else 0."""
+        """Return the length of the first member's prefix; 0 if all members of the combination have the same prefix."""
         return self.prefixes[0] if self.prefixes else 0
 
 
@@ -68,10 +69,11 @@ class Prompts:
     """Turns prompts into contexts, one per member.
 
     Args:
-        tokenizers: one per member, or None for each: then prompts are token ids and outputs have no text. The first
-            one encodes texts and writes conversations. Each one determines its member's prefix (module `prefix`).
-        templates: per member, its prompt with `{prompt}` in place of the user's prompt.
-        lineup: the members before they are restricted to the common vocabulary.
+        tokenizers: one per member, or None for every member. Without tokenizers, prompts are token ids and outputs have
+            no text. The first tokenizer encodes texts and writes conversations. Each tokenizer determines the prefix of
+            its member (see the module `prefix`).
+        templates: one per member. The user's prompt replaces `{prompt}` in the template.
+        lineup: the members, before `restrict` limits them to the common vocabulary.
         vocabulary: the common vocabulary.
     """
 
@@ -95,17 +97,18 @@ class Prompts:
         combination: Combination | None = None,
         negative: AnyPrompt | None = None,
     ) -> Prepared:
-        """Return the prompt in the form that the members read, after all checks.
+        """Check a prompt and return it in the form that the members read.
 
         Args:
-            params: determine the warp and may contain a negative prompt. Units to score are not warped.
-            combination: determines which members read the negative prompt; None: none of them.
-            negative: a negative prompt that is not a text. Without any, its reader reads the last token of the prompt,
-                as in transformers, or its own prompt if it has one.
+            params: determines the warp, and may contain a negative prompt. To score units, no warp is applied.
+            combination: determines which members read the negative prompt. Without a combination, no member reads it.
+            negative: a negative prompt of any kind, which is used instead of the negative prompt in `params`. If there
+                is no negative prompt, a member that would read it reads the last token of the prompt, as in
+                transformers. If this member has its own prompt template, it reads the prompt in this template instead.
 
         Raises:
-            RequestError: the prompt is empty, of the wrong kind, too long for a member, or has ids outside the
-                vocabulary; or no member reads the negative prompt.
+            RequestError: the prompt is empty, has the wrong type, is too long for a member, or has ids outside the
+                vocabulary. Or there is a negative prompt that no member reads.
         """
         readings, units = self._pair(prompt) if isinstance(prompt, Pair) else (self.read(prompt), ())
         differing = self._differing(readings)
@@ -125,10 +128,10 @@ class Prompts:
         return Prepared(contexts, units, self._lineup.remaining(warp), ends, prefixes, readings[0].prefix)
 
     def itself(self, prepared: Prepared) -> Prepared | None:
-        """Return a prompt prepared to score its own units; None if members of the combination read different prompts.
+        """Return a `Prepared` that scores the tokens of the prompt; None if the members read different prompts.
 
-        The units after the prefixes are scored, except the first if a member has nothing in front of it. Raise
-        RequestError if the prompt is too long for a member.
+        All tokens after the prefixes are scored. If a member reads no token before the first scored token, this token
+        is left out. Members that only propose may read other prompts. Raise RequestError if the prompt is too long.
         """
         contexts, prefixes = prepared.contexts, prepared.prefixes or (0,) * len(prepared.contexts)
         combined = self._lineup.combined
@@ -143,7 +146,7 @@ class Prompts:
         return Prepared(own, units, Warp())
 
     def read(self, prompt: AnyPrompt) -> list[Reading]:
-        """Return what each member reads; raise RequestError for a prompt of the wrong kind or an empty text."""
+        """Return each member's `Reading` of a prompt; raise RequestError for a wrong type or an empty text."""
         if isinstance(prompt, str):
             if self.tokenizer is None:
                 raise RequestError("these members have no tokenizer; give the prompt as a list of token ids")
@@ -157,19 +160,19 @@ class Prompts:
         return self._prefixes.chat(tokens) if isinstance(prompt, Chat) else [Reading(tokens)] * len(self.templates)
 
     def ids(self, prompt: AnyPrompt) -> list[int]:
-        """Return the token ids of a text or a conversation, as the first member reads it; errors are as for `read`."""
+        """Return the token ids that the first member reads for a text or a conversation. Raise the errors of `read`."""
         if isinstance(prompt, Chat):
             return list(self._encoder.chat(prompt))
         return list(self.read(prompt)[0].tokens)
 
     def turn_ends(self, template: str | None = None) -> frozenset[int]:
-        """Return the tokens of the common vocabulary that end the assistant's turn in a chat template (see `Chat`)."""
+        """Return the tokens that end the assistant's turn in a chat template and are in the common vocabulary."""
         return frozenset(end for end in self.template.ends(template) if end < self.vocabulary.size)
 
     def split(self, prompts: Prompt | Chat | Sequence[Prompt | Chat]) -> tuple[list[Any], bool]:
-        """Return a list of prompts, and whether the argument was one prompt: a text, a chat or a list of ids.
+        """Return a list of prompts, and whether `prompts` was a single prompt: a text, a chat or a list of token ids.
 
-        Raise RequestError if the argument is neither a prompt nor a list.
+        Raise RequestError if `prompts` is neither a prompt nor a list.
         """
         found = [prompts] if isinstance(prompts, str | Chat) else listed(prompts)
         if found is None or isinstance(prompts, Set):
@@ -178,7 +181,7 @@ class Prompts:
         return ([ids] if ids else found), isinstance(prompts, str | Chat) or bool(ids)
 
     def room(self, contexts: Sequence[Context]) -> int:
-        """Return how many units the member with the least room can generate; raise RequestError if there is no room."""
+        """Return the number of units that every member has room for; raise RequestError if a member has no room."""
         found = [(member.room(context, ()), member, context) for member, context in self._with(contexts)]
         room, member, context = min(found, key=lambda each: UNLIMITED if each[0] is None else each[0])
         if room is not None and room < 1:
@@ -189,9 +192,9 @@ class Prompts:
         return UNLIMITED if room is None else room
 
     def edits(self, params: SamplingParams, ends: frozenset[int]) -> Edits:
-        """Return the edits of logits that the parameters describe.
+        """Return the edits of logits that the parameters describe. `ends` are the tokens that end the text.
 
-        Raise RequestError if an option needs a missing tokenizer or names a token outside the vocabulary.
+        Raise RequestError if a parameter needs a tokenizer and there is none, or names a token outside the vocabulary.
         """
         if self.tokenizer is None and (params.stop or params.bad_words):
             raise RequestError("stop and bad_words need a tokenizer; use stop_token_ids or logit_bias")
@@ -221,7 +224,7 @@ class Prompts:
     def _against(
         self, readings: list[Reading], combination: Combination | None, negative: AnyPrompt | None
     ) -> list[Reading]:
-        """Return the readings, with the negative prompt for the members whose role is `negative`."""
+        """Return the readings. Replace the reading of each member with the role `negative` by the negative prompt."""
         roles = () if combination is None else combination.prompts
         if "negative" not in roles:
             if negative is not None:
@@ -240,7 +243,7 @@ class Prompts:
         return found
 
     def _pair(self, pair: Pair) -> tuple[list[Reading], tuple[int, ...]]:
-        """Return what each member reads, and the units to score."""
+        """Return each member's `Reading` of the prompt, and the units to score."""
         prompt, continuation = pair.prompt, pair.continuation
         units: list[int] | tuple[int, ...] | None
         empty = isinstance(prompt, str) and not prompt and self.tokenizer is not None
@@ -267,7 +270,7 @@ class Prompts:
                 )
 
     def _check_ids(self, ids: Sequence[int], prefix: int = 0) -> None:
-        """Raise RequestError for an id after the prefix that some member does not know, or if there are no ids."""
+        """Raise RequestError if there are no ids, or if a member does not know an id after the first `prefix` ids."""
         if not ids:
             raise RequestError("the prompt is empty; give at least one token")
         for token in ids[prefix:]:

@@ -17,15 +17,16 @@ ROLES = ("system", "developer", *TURNS)  # roles that are tested with short conv
 
 
 class Template:
-    """Writes conversations as text. Short test conversations show which roles and forms a template supports.
+    """Writes conversations as text. Short test conversations show which roles and forms of content a template supports.
 
-    A template gets each content as a text or as a list of parts, whichever form it supports. If it does not write the
-    role `developer`, such messages become `system` messages. If it does not write system messages, they are put in
-    front of the next user's turn. A message that the template would leave out is an error.
+    A content is passed to the template in the form that the template supports: a text or a list of parts. If a template
+    does not write the role `developer`, messages with this role get the role `system`. If a template does not write
+    system messages, their text is put in front of the next user message. If the template would still leave out a
+    message, `write` raises RequestError.
 
     Args:
         tokenizer: a tokenizer of transformers, or None.
-        notify: is called with one sentence when messages are moved or left out.
+        notify: a function that is called with one sentence when messages are moved or left out.
     """
 
     def __init__(self, tokenizer: Any, notify: Callable[[str], object] = warnings.warn) -> None:
@@ -48,10 +49,11 @@ class Template:
 
         Args:
             template: the name of one of the tokenizer's templates, or a template in Jinja; None for the default.
-            opening: write the beginning of the assistant's turn after the messages.
-            continued: leave the last message open, to be continued.
-            variables: further variables of the template.
-            system: False leaves out system messages, with a notice, if the template does not write them.
+            opening: whether to write the beginning of the assistant's turn after the messages.
+            continued: whether to leave the last message open, so that the answer continues this message.
+            variables: further variables for the template: name -> value.
+            system: whether to keep system messages that the template does not write. If False, they are left out with
+                a notice.
 
         Raises:
             RequestError: the template does not exist, fails or leaves out a message, or a message is malformed.
@@ -69,13 +71,13 @@ class Template:
         return text
 
     def ends(self, template: str | None = None) -> frozenset[int]:
-        """Return the special token that ends an assistant's turn in the template, as a set of one id or none."""
+        """Return a set with the special token that ends an assistant's turn in the template. The set may be empty."""
         source = self._source(template)
         if source not in self._ends:
             turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": MARK}]
             _, found, rest = self._attempt(source, self._shaped(source, turns)).rpartition(MARK)
             ids = self._tokenizer.encode(rest, add_special_tokens=False) if found else []
-            begin = {self._tokenizer.bos_token_id} - {self._tokenizer.eos_token_id}  # unless it ends texts too
+            begin = {self._tokenizer.bos_token_id} - {self._tokenizer.eos_token_id}  # except if it ends texts too
             self._ends[source] = frozenset([token for token in ids if self._is_special(token)][:1]) - begin
         return self._ends[source]
 
@@ -120,14 +122,14 @@ class Template:
             raise RequestError(f"the chat template cannot write these messages ({problem}); change them") from error
 
     def _attempt(self, source: str, messages: Sequence[Message]) -> str:
-        """Return the text of a test conversation, or an empty text if the template fails."""
+        """Return the text of a test conversation; an empty text if the template fails."""
         try:
             return self._render(source, messages, {})
         except RequestError:
             return ""
 
     def _form(self, source: str, role: str) -> str:
-        """Return the form of contents of a role, "text" or "parts"; "" if the template does not write that role."""
+        """Return the form of content that a template takes for a role: "text", "parts", or "" if it omits the role."""
         if (source, role) not in self._forms:
             self._forms[source, role] = next((f for f in ("text", "parts") if self._is_written(source, role, f)), "")
         return self._forms[source, role]
@@ -141,7 +143,10 @@ class Template:
         return MARK in self._attempt(source, around).casefold()
 
     def _known(self, source: str, messages: Sequence[Message], system: bool) -> list[Message]:
-        """Return the messages in roles that the template writes; unchanged if it does not write a user's turn alone."""
+        """Return the messages, converted to roles that the template writes.
+
+        If the template fails to write a user message alone, return the messages unchanged.
+        """
         if not self._form(source, "user"):
             return list(messages)
         if not self._form(source, "developer"):
@@ -155,7 +160,7 @@ class Template:
         return _merged(messages)
 
     def _shaped(self, source: str, messages: Sequence[Message]) -> list[Message]:
-        """Return the messages with contents in the form that the template supports."""
+        """Return the messages with each content in the form that the template supports."""
         roles = [each["role"] if each["role"] in ROLES else "user" for each in messages]
         pairs = zip(roles, messages, strict=True)
         return [{**each, "content": _as(self._form(source, role), each["content"])} for role, each in pairs]
@@ -163,10 +168,12 @@ class Template:
     def _require_written(
         self, source: str, messages: Sequence[Message], options: Mapping[str, Any], text: str, system: bool
     ) -> None:
-        """Raise RequestError for a message that is left out, or give notice of a system one if `system` is False.
+        """Raise RequestError for a message that the template leaves out.
 
-        Templates strip and escape contents and drop the reasoning of earlier turns. So if a content is not found in the
-        text, a mark is put in its place; the message is left out if the mark is missing too. Earlier turns may be missing.
+        If `system` is False and the message is a system message, give notice instead. User and assistant messages
+        before the last message are not checked, because templates may drop them. Templates may also strip and escape
+        contents. So if a content is missing in the text, the conversation is written again with a mark as the content.
+        The message is left out if the mark is missing as well.
         """
         squeezed = _squeezed(text)
         for place, message in enumerate(messages):
@@ -190,7 +197,7 @@ class Template:
 
 
 def _merged(messages: Sequence[Message]) -> list[Message]:
-    """Return the messages with each system message put into the next user's turn, or into a new last turn."""
+    """Return the messages, with each system text moved into the next user message or into a new last message."""
     found: list[Message] = []
     waiting: list[str] = []
     for message in messages:
@@ -205,7 +212,7 @@ def _merged(messages: Sequence[Message]) -> list[Message]:
 
 
 def _as(form: str, content: Any) -> Any:
-    """Return a content in the given form: a text or a list of parts."""
+    """Return a content in a form: as a text if `form` is "text", as a list of parts if `form` is "parts"."""
     if form == "parts":
         return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
     return _text(content)

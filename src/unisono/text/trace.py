@@ -1,4 +1,4 @@
-"""Print tokens in a terminal with the member that proposed them and the proposals that were rejected."""
+"""Print tokens in a terminal. Show which member proposed each token, and which proposals were rejected."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,16 +16,15 @@ REJECTED = Style(dim=True, strike=True)
 
 
 class Trace:
-    """Prints each token in the colour of the member that proposed it. Tokens copied from the text so far are
-    underlined. A redrawn token is printed in reverse after the rejected proposal, which is struck out.
+    """Prints each token in the colour of the member that proposed the token.
 
-    Without colours (a file, a pipe), a token is printed as `[member]token`, a copied one as `[+]token`, one drawn
-    without a proposal as `[=]token`, and a redrawn one as `[~member 'proposal']token`.
+    A token that was copied from the text is underlined. A redrawn token is printed in reverse colours after the
+    rejected proposal, which is struck out. Files and pipes have no colours. There a proposed token is printed as
+    `[member]token`, a copied token as `[+]token`, a token drawn without a proposal as `[=]token`, and a redrawn token
+    as `[~member 'proposal']token`. A stop string at the end is printed, although the answer does not contain it.
 
     Args:
-        tokenizer: the members' common tokenizer. names: of the members, drafters included.
-
-    A stop string at the end is printed, although the text of the answer does not contain it.
+        tokenizer: the members' common tokenizer. names: the names of all members, including members that only propose.
     """
 
     def __init__(self, tokenizer: Any, names: Sequence[str], console: Console | None = None) -> None:
@@ -37,7 +36,7 @@ class Trace:
         self.console.print(legend.append(" ~ redrawn ", "reverse"))
 
     def token(self, piece: Piece) -> None:
-        """Print the text that the piece's token adds."""
+        """Print the text that the token of the piece adds."""
         if piece.commit and piece.token_text:
             self.console.print(self._styled(piece.commit, piece.token_text), end="")
 

@@ -10,14 +10,14 @@ from unisono.types import Commit, FinishReason, Piece
 
 
 class Transcript:
-    """The growing output of one request. It ends exactly where decoding one token at a time would end.
+    """The growing output of one request. The output ends at the same token as if one token were decoded at a time.
 
     Args:
-        tokenizer: a tokenizer of transformers, or None.
+        tokenizer: a tokenizer of transformers, or None. Without a tokenizer, all text is empty.
         context: the last tokens of the prompt.
-        ends: ids that end the text. They are part of `token_ids`; they are part of the text only if special tokens are
-            not skipped and `include_stop` is set.
-        limit: the largest number of tokens.
+        ends: ids that end the text. An end id is part of `token_ids`. Its name is part of the text only if special
+            tokens are not skipped and `include_stop` is set.
+        limit: the largest number of tokens in the output.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Transcript:
         return tuple(commit.token for commit in self.commits)
 
     def push(self, commit: Commit) -> Piece:
-        """Add one token and return its piece of text. Set `finish_reason` if the token is the last one."""
+        """Add one token and return the piece of text that it adds. If the token ends the text, set `finish_reason`."""
         self.commits.append(commit)
         ended = commit.token in self._ends
         armed = len(self.commits) >= self._unchecked
@@ -57,7 +57,7 @@ class Transcript:
         return Piece(text, commit, token_text=added)
 
     def close(self) -> str:
-        """Return the text that was held back. Call this after the last token."""
+        """Return the text that has been held back until now. Call this method once, after the last token."""
         self.unfinished = self._detokenizer.flush()
         text, stopped = self._stops.push(self.unfinished)
         if stopped:

@@ -1,1 +1,1 @@
-"""Token ids: the common vocabulary, and the text of tokens."""
+"""The common vocabulary of the members, and the text and bytes of tokens."""

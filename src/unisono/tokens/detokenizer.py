@@ -1,17 +1,17 @@
-"""Turn tokens into text piece by piece: only whole characters, and no text that a later stop string would remove."""
+"""Turn tokens into pieces of text. A piece has only whole characters and no text that may be part of a stop string."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-INCOMPLETE = "\ufffd"  # what a tokenizer decodes from a part of a character
+INCOMPLETE = "\ufffd"  # the text that a tokenizer decodes from a part of a character
 
 
 class Detokenizer:
-    """Turns tokens into text one by one. The joined pieces equal the text of all tokens.
+    """Turns tokens into pieces of text, one token at a time. The joined pieces equal the text of all tokens.
 
     Args:
-        tokenizer: a tokenizer of transformers, or None, which makes all text empty.
+        tokenizer: a tokenizer of transformers, or None. Without a tokenizer, all text is empty.
         context: the last tokens of the prompt. Some tokenizers decode a token differently at the start of a text.
         special: whether special tokens are decoded to their names.
     """
@@ -19,11 +19,11 @@ class Detokenizer:
     def __init__(self, tokenizer: Any, context: Sequence[int] = (), special: bool = False) -> None:
         self._tokenizer = tokenizer
         self._skip = not special
-        self._window = list(context)  # the last tokens; the text of the first `_printed` was returned
+        self._window = list(context)  # the last tokens; the text of the first `_printed` tokens has been returned
         self._printed = len(self._window)
 
     def push(self, token: int) -> str:
-        """Return the text that this token completes; an empty text while a character is incomplete."""
+        """Add a token. Return the text that is complete now; an empty text while the last character is incomplete."""
         self._window.append(token)
         text = self._new_text()
         if not text or text.endswith(INCOMPLETE):
@@ -31,7 +31,7 @@ class Detokenizer:
         return self._emit(text)
 
     def flush(self) -> str:
-        """Return the text of the tokens held back, incomplete characters included."""
+        """Return the text of the tokens that are still held back. The text may contain incomplete characters."""
         return self._emit(self._new_text())
 
     def _new_text(self) -> str:
@@ -52,7 +52,7 @@ class StopStrings:
     """Finds the first stop string in a growing text, and holds back text that may become a stop string.
 
     Args:
-        included: whether the stop string is part of the text.
+        included: whether the stop string stays in the text.
         names: names of special tokens. A stop string that contains such a name is searched in the text with special
             tokens; every other stop string is searched in the text without them.
     """
@@ -67,11 +67,12 @@ class StopStrings:
     def push(self, text: str, armed: bool = True, name: str = "") -> tuple[str, bool]:
         """Add text. Return the text that can be shown, and whether a stop string was found.
 
-        The text after the stop string is dropped; the stop string is dropped unless it is included.
+        If a stop string was found, the text after the stop string is dropped. The stop string itself is dropped too,
+        unless this object was made with `included`.
 
         Args:
-            armed: whether to search for stop strings that end in this text; they may begin in earlier text.
-            name: the name of a special token in front of the text that is not shown.
+            armed: whether to search for stop strings that end in the added text. They may begin in earlier text.
+            name: the name of a special token in front of the added text. This name is searched but not shown.
         """
         if not self._stops:
             return text, False
@@ -89,28 +90,35 @@ class StopStrings:
         return self._release(min(begun, default=len(self._held))), False
 
     def flush(self) -> str:
-        """Return the text that was held back. Call this at the end of the text."""
+        """Return the text that is still held back. Call this method at the end of the text."""
         return self._release(len(self._held))
 
     def _searched(self, spelt: bool) -> tuple[str, Sequence[int]]:
-        """Return the text to search, with special tokens if `spelt`, and the place of each character in the held text."""
+        """Return the text to search, and for each of its characters the index of the character in the held text.
+
+        If `spelt` is True, the text to search contains the names of special tokens that are not shown.
+        """
         if spelt or len(self._visible) == len(self._held):
             return self._held, range(len(self._held))
         return "".join(self._held[place] for place in self._visible), self._visible
 
     def _release(self, end: int) -> str:
-        """Remove the first `end` characters from the held text and return those of them that are shown."""
+        """Remove the first `end` characters from the held text. Return the removed characters that are shown."""
         shown = "".join(self._held[place] for place in self._visible if place < end)
         self._held, self._visible = self._held[end:], [place - end for place in self._visible if place >= end]
         return shown
 
 
 def _find(stop: str, text: str, places: Sequence[int], old: int) -> tuple[int, int] | None:
-    """Return the start and end of the stop string if it ends after the first `old` characters; else None."""
+    """Return the start and end in the held text of the first stop string that ends in new text; None if there is none.
+
+    Args:
+        places: for each character of `text`, its index in the held text. old: index of the first new character there.
+    """
     at = text.find(stop, max(0, bisect_left(places, old) - len(stop) + 1))
     return None if at < 0 else (places[at], places[at + len(stop) - 1] + 1)
 
 
 def _partial(text: str, stop: str) -> int:
-    """Return the length of the longest end of `text` that is the beginning of `stop` and shorter than `stop`."""
+    """Return the length of the longest end of `text` that is a beginning of `stop`, but not all of it; 0 if none."""
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

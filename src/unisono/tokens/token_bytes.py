@@ -1,4 +1,4 @@
-"""The bytes of each token: exact for byte-level and SentencePiece vocabularies, unknown for other kinds."""
+"""The bytes of tokens. They are exact for byte-level and SentencePiece vocabularies, and unknown for other kinds."""
 
 import json
 import re
@@ -16,17 +16,18 @@ Spell = Callable[[str], bytes]
 
 
 class TokenBytes:
-    """The bytes of a tokenizer's tokens. Each is computed at its first use.
+    """A table of the bytes of a tokenizer's tokens. An entry is computed when the entry is first read.
 
-    The rule is derived from the tokenizer's decoder and checked once: for test texts and sampled tokens, the joined
-    bytes must equal the text, except for a leading space. If they do not, no token has known bytes.
+    The rule from a token to its bytes is derived from the tokenizer's decoder. The rule is checked once with test texts
+    and sampled tokens: the joined bytes of the tokens must equal the text, except for a leading space. If the check
+    fails, the bytes of all tokens are unknown.
 
     Args:
-        tokenizer: a tokenizer of transformers. Only a weak reference is kept.
+        tokenizer: a tokenizer of transformers. Only a weak reference to the tokenizer is kept.
 
     Attributes:
-        special: id -> name of each token that has no text of its own.
-        exact: whether bytes are known.
+        special: id -> name of each special token. A special token has no text.
+        exact: whether the bytes of tokens are known.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -41,7 +42,7 @@ class TokenBytes:
         self.exact = self._spell is not None and self._holds()
 
     def spelled(self, token: int) -> bytes | None:
-        """Return the token's bytes; None for special tokens, ids without a token, and where bytes are unknown."""
+        """Return the bytes of a token; None for a special token, for an id without a token, or if bytes are unknown."""
         if not self.exact:
             return None
         if token not in self._known:
@@ -63,9 +64,9 @@ class TokenBytes:
         return all(self._comes_back(text, tokens) for text, tokens in [*texts, (None, sampled)])
 
     def _comes_back(self, text: str | None, tokens: Sequence[int]) -> bool:
-        """Return whether the tokens' joined bytes equal the text, or else what the tokenizer decodes from the tokens.
+        """Return whether the joined bytes of the tokens equal `text`, or else the text that the tokenizer decodes.
 
-        If `text` is None, tokens that are a part of a character are left out.
+        If `text` is None, only the decoded text is compared, and tokens that are a part of a character are left out.
         """
         pairs = [(token, spelled) for token in tokens if (spelled := self._found(token)) is not None]
         if text is None:
@@ -82,14 +83,14 @@ _tables: WeakKeyDictionary[Any, TokenBytes] = WeakKeyDictionary()
 
 
 def table(tokenizer: Any) -> TokenBytes:
-    """Return the tokenizer's table. It is made once."""
+    """Return the table of token bytes for a tokenizer. The first call makes the table, and later calls return it."""
     if tokenizer not in _tables:
         _tables[tokenizer] = TokenBytes(tokenizer)
     return _tables[tokenizer]
 
 
 def is_text(spelled: bytes) -> bool:
-    """Return whether these bytes are whole characters."""
+    """Return whether these bytes are valid UTF-8, that is, contain only whole characters."""
     try:
         spelled.decode()
     except UnicodeDecodeError:
@@ -102,7 +103,7 @@ def _flat(step: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _spell(steps: Sequence[dict[str, Any]]) -> Spell | None:
-    """Return the function from a vocabulary entry to its bytes; None for decoders that are not supported."""
+    """Return a function that converts a vocabulary entry to bytes; None if a step of the decoder is not supported."""
     kinds = {step["type"] for step in steps}
     if "ByteLevel" in kinds:
         return _byte_level if kinds <= {"ByteLevel", "Fuse"} else None
@@ -130,7 +131,10 @@ def _byte_level(piece: str) -> bytes:
 
 @cache
 def _alphabet() -> dict[str, int]:
-    """Return the byte of each character in GPT-2's alphabet: printable Latin-1 as itself, the others from 256 on."""
+    """Return the byte of each character in GPT-2's byte alphabet.
+
+    The printable characters of Latin-1 stand for their own codes. Characters from code 256 on stand for other bytes.
+    """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # ! to ~, ¡ to ¬, ® to ÿ
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + rank): byte for rank, byte in enumerate(others)}

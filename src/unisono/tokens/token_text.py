@@ -1,4 +1,4 @@
-"""The text and bytes of single tokens, alone and as parts of a text."""
+"""The text and bytes of single tokens, and the parts of a text that its tokens stand for."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,9 +8,10 @@ from unisono.tokens.token_bytes import is_text, table
 
 
 def token_text(tokenizer: Any, token: int) -> str:
-    r"""Return the text of one token: a special token's name; `bytes:\xe2\x80` for a part of a character, as OpenAI.
+    r"""Return the text of one token; for a special token, return its name.
 
-    A leading space is kept. If the bytes are unknown, the tokenizer's own decoding is returned.
+    A part of a character is written as `bytes:\xe2\x80`, as in OpenAI's API. A leading space is kept. If the bytes of
+    the token are unknown, return the text that the tokenizer decodes.
     """
     if tokenizer is None:
         return ""
@@ -23,7 +24,7 @@ def token_text(tokenizer: Any, token: int) -> str:
 
 
 def token_bytes(tokenizer: Any, token: int) -> list[int] | None:
-    """Return the token's bytes, for a special token the bytes of its name; None if they are unknown."""
+    """Return the bytes of a token; for a special token, return the bytes of its name. Return None for unknown bytes."""
     known = table(tokenizer)
     if not known.exact:
         return None
@@ -37,16 +38,17 @@ def special_name(tokenizer: Any, token: int) -> str:
 
 
 def token_texts(tokenizer: Any, tokens: Sequence[int]) -> list[str]:
-    """Return the text that each token adds, special tokens by name. The joined texts equal the decoded text."""
+    """Return the text that each token adds. A special token adds its name. The joined texts equal the decoded text."""
     detokenizer = Detokenizer(tokenizer, special=True)
     texts = [detokenizer.push(token) for token in tokens]
     return [*texts[:-1], texts[-1] + detokenizer.flush()] if texts else []
 
 
 def parts(tokenizer: Any, text: str, tokens: Sequence[int]) -> list[str]:
-    """Split a text that was encoded to these tokens into one part per token. The joined parts equal the text.
+    """Split a text into one part per token, and return the parts. The joined parts equal the text.
 
-    A special token that is not written in the text has an empty part.
+    Args:
+        tokens: the tokens of the text. A special token has an empty part if its name is not in the text.
     """
     found, at = [], 0
     for token, added in zip(tokens, token_texts(tokenizer, tokens), strict=True):

@@ -1,4 +1,4 @@
-"""The common vocabulary of the members. Their tokens are compared by content, not by their count."""
+"""The common vocabulary of the members. The members must have the same token at each id, but not the same size."""
 
 import json
 from collections.abc import Sequence
@@ -13,9 +13,10 @@ PROBE = "def f(x):\n    return {'naïve': x[0], '日本': 3.14}  # probe\n\nThe 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The common vocabulary: ids 0 .. size - 1. The `forbidden` ids get no probability.
+    """The common vocabulary: the ids from 0 to size - 1.
 
-    `partial` lists the tokens that only some members know, for a warning.
+    forbidden: ids that not all members know. They always get probability 0. partial: the tokens that only some members
+    know, for a warning.
     """
 
     size: int
@@ -26,15 +27,18 @@ class Vocabulary:
 def common(names: Sequence[str], tokenizers: Sequence[Any], sizes: Sequence[int]) -> Vocabulary:
     """Return the vocabulary that all members share.
 
-    Sizes may differ by padding rows. Added tokens that only some members know get no probability.
+    The sizes may differ, because a model may have padding rows, which are logits without a token. Added tokens that
+    only some members know get probability 0.
 
     Args:
-        names: of the members, for messages.
-        tokenizers: one per member; None if prompts are token ids.
-        sizes: number of logits of each member.
+        names: the names of the members, for messages.
+        tokenizers: one per member; None for every member if prompts are token ids.
+        sizes: the number of logits of each member.
 
     Raises:
-        VocabularyError: an id is a different token for two members; the message names the first such id.
+        VocabularyError: two members have different tokens at an id, or split text differently, or only some members
+            have a tokenizer, or members without tokenizers have different sizes. The message names the first
+            difference.
     """
     without = [name for name, tokenizer in zip(names, tokenizers, strict=True) if tokenizer is None]
     if len(without) == len(names):
@@ -75,7 +79,7 @@ class _Member:
 
     @cached_property
     def tokens(self) -> dict[int, str]:
-        """Return id -> token. Ids without logits can never be generated and are left out."""
+        """Return id -> token. Ids without a logit are left out, because the member can never generate them."""
         return {index: token for token, index in self.tokenizer.get_vocab().items() if index < self.size}
 
     @cached_property
@@ -101,7 +105,7 @@ def _require_same(first: _Member, other: _Member) -> None:
 
 
 def _require_same_splits(first: _Member, other: _Member) -> None:
-    """Raise VocabularyError if two tokenizers with the same tokens split a test text differently or merge differently."""
+    """Raise VocabularyError if the tokenizers split a test text differently or have different merge rules."""
     pairs = [[each.tokenizer.encode(PROBE, add_special_tokens=False) for each in (first, other)]]
     if first.merges and other.merges:
         pairs.append([first.merges, other.merges])

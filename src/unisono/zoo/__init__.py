@@ -1,4 +1,4 @@
-"""The bundled models: small Llama models of Python code and of text exercises, as folders for `from_pretrained`.
+"""The bundled models: small Llama models for Python code and for text exercises, as folders for `from_pretrained`.
 
 The scripts that made the models are in `zoo/` of the repository. The `README.md` of each folder describes its model.
 """
@@ -18,10 +18,10 @@ def names() -> list[str]:
 
 
 def path(name: str) -> Path:
-    """Return the folder of a bundled model, for `from_pretrained`.
+    """Return the folder of a bundled model. `from_pretrained` accepts this folder.
 
     Raises:
-        MemberError: there is no such model. The message gives the most similar name.
+        MemberError: no bundled model has this name. The message gives the most similar name.
     """
     if name not in names():
         raise MemberError(str(unknown("bundled model", name, names())))

@@ -1,1 +1,1 @@
-"""The backend for models of transformers."""
+"""The backend that loads models with transformers."""

@@ -1,4 +1,4 @@
-"""The files of compiled forwards that are kept between runs, and the facts that each file depends on."""
+"""The files of compiled forward passes, which are kept between runs. A file name depends on model and machine."""
 
 import hashlib
 import os
@@ -13,36 +13,40 @@ from transformers import PreTrainedModel
 from unisono.members.hf import attention, step
 from unisono.members.hf.facts import context_length
 
-FORM = 2  # raise this number when compiled forwards change in a way that `sources` do not show
+FORM = 2  # increase this number when compiled forward passes change but `sources` do not
 
 
 def folder() -> Path:
-    """Return the user's cache folder for compiled forwards; XDG_CACHE_HOME changes it."""
+    """Return the folder of the user for compiled forward passes. It lies in XDG_CACHE_HOME, if this variable is set."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(caches) / "unisono" / "compiled"
 
 
 def place(model: PreTrainedModel, context: int | None = None) -> Path:
-    """Return the path of the compiled forward of a model on this machine. The file need not exist.
+    """Return the path for the compiled forward pass of a model on this machine. The file need not exist.
 
-    `context` is the largest number of tokens that the member holds; by default the model's own limit.
+    Args:
+        context: the largest number of tokens in a slot of the member; by default the model's own limit.
     """
     return folder() / f"{type(model).__name__}-{_key(model, context or context_length(model))}.pt2"
 
 
 def some() -> bool:
-    """Return whether any forward was compiled here before; if not, no weights need be read to compute a file name."""
+    """Return whether the folder has a compiled forward pass. If not, no path has to be computed from weights."""
     return any(folder().glob("*.pt2"))
 
 
 def unfinished(path: Path) -> Path:
-    """Return a path to write to before renaming to `path`. It differs per thread and process: two may compile one model."""
+    """Return a path for an unfinished file, which is later renamed to `path`.
+
+    Every thread and process gets another path, because several of them may compile the same model.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f"{path.stem}.{os.getpid()}-{threading.get_ident()}.unfinished.pt2")
 
 
 def _key(model: PreTrainedModel, context: int | None) -> str:
-    """Return a digest of everything that the compiled forward depends on, including the weights."""
+    """Return a digest of everything that the compiled forward pass depends on, including the weights."""
     digest = hashlib.sha256()
     kernel = model.config.get_text_config()._attn_implementation
     versions = (torch.__version__, transformers.__version__)
@@ -57,7 +61,7 @@ def _key(model: PreTrainedModel, context: int | None) -> str:
 
 
 def machine() -> tuple[str, str]:
-    """Return the architecture and, where they are known, the features of the processor."""
+    """Return the architecture of the processor, and its features. Unknown features give an empty or short text."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,7 +1,8 @@
-"""Attention as plain products and sums. A compiler fuses them into one pass over the keys and one over the values.
+"""Attention functions for few tokens on a CPU: `fused` for compiled forward passes, `widened` for other ones.
 
-On a CPU, this is faster for a few tokens than the library's kernel, which is written for long queries: for one bfloat16
-query the library's kernel is several times slower.
+`fused` consists of plain products and sums. A compiler fuses them into one pass over the keys and one pass over the
+values. For few tokens this is faster than torch's kernel, which is written for long queries. For one bfloat16 query,
+torch's kernel is several times slower.
 """
 
 from collections.abc import Iterator
@@ -17,17 +18,18 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 FUSED, WIDENED = "unisono_fused", "unisono_widened"
-LARGE = 2048  # heads times keys: above it, `widened` is faster
+LARGE = 2048  # heads times keys; above this number, `widened` is faster
 
 
 def fused(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, **options: Any
 ) -> tuple[Tensor, None]:
-    """Attention with the arguments of transformers: query [R, heads, W, dim], keys and values [R, groups, N, dim].
+    """Compute attention with the arguments of transformers. Return the output [R, W, heads, dim] and None.
 
     Args:
-        attention_mask: [R, 1, W, N], true where the query sees the key; each query sees at least one key.
-        options: of the library's kernel; raise ValueError for an option that would change the result.
+        query: [R, heads, W, dim]. key, value: [R, groups, N, dim].
+        attention_mask: [R, 1, W, N], true if the query attends to the key. Each query attends to at least one key.
+        options: further options of torch's kernel. An option that would change the result raises ValueError.
     """
     changing = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if options.get(name) is not None]
     if changing:
@@ -54,7 +56,7 @@ def _stored(tensor: Tensor) -> Tensor:
 def widened(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """Run the library's kernel in float32. For one bfloat16 query this is several times faster, conversions included."""
+    """Run torch's kernel in float32. For one bfloat16 query this is several times faster, conversions included."""
     mixed, _ = ALL_ATTENTION_FUNCTIONS["sdpa"](
         module, query.float(), key.float(), value.float(), attention_mask, **options
     )
@@ -62,7 +64,7 @@ def widened(
 
 
 def widening(model: PreTrainedModel) -> float:
-    """Return the number of keys, over all rows of a forward, above which `widened` is faster than the library's kernel."""
+    """Return the number of keys in all rows of a forward pass above which `widened` is faster than torch's kernel."""
     heads = getattr(model.config.get_text_config(), "num_attention_heads", None)
     if model.dtype != torch.bfloat16 or model.device.type != "cpu" or not heads:
         return inf
@@ -77,13 +79,13 @@ _locks: WeakKeyDictionary[PreTrainedModel, RLock] = WeakKeyDictionary()
 
 
 def lock_of(model: PreTrainedModel) -> RLock:
-    """Return the lock of a model: members that share a model must not run it while its attention is replaced."""
+    """Return the lock of a model. Members that share a model must not run the model while its attention is replaced."""
     return _locks.setdefault(model, RLock())
 
 
 @contextmanager
 def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
-    """Use another attention function inside the `with` block, if the model is on a CPU and uses the library's kernel."""
+    """Use the attention function `name` inside the `with` block, if the model is on a CPU and uses torch's kernel."""
     config = model.config.get_text_config()
     own = config._attn_implementation
     if own == "sdpa" and model.device.type == "cpu":

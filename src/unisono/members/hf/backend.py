@@ -1,4 +1,4 @@
-"""The backend for transformers: names, folders and loaded models. It imports transformers only to load a model."""
+"""The backend for transformers models: names, folders and loaded models. It imports transformers only when needed."""
 
 import re
 import sys
@@ -19,13 +19,13 @@ LOADING = ("device", "device_map", "quantization", "attn_implementation", "max_m
 
 
 class Transformers:
-    """The backend for models of transformers; see `backends.Backend`."""
+    """The backend for models of transformers. It implements the protocol `backends.Backend`."""
 
     name = "transformers"
     options = Options
 
     def takes(self, source: Source) -> bool:
-        torch = sys.modules.get("torch")  # has been imported if there is a loaded model
+        torch = sys.modules.get("torch")  # torch has been imported if the model is loaded
         return isinstance(source.model, str | Path) or (torch is not None and isinstance(source.model, torch.nn.Module))
 
     def check(self, source: Source) -> None:
@@ -83,14 +83,14 @@ def _require_format(name: str) -> None:
 
 
 def _fixed(source: Source) -> tuple[str, tuple[str, ...]]:
-    """Return the kind of the model and the options that cannot be used with this kind."""
+    """Return the kind of the source's model, and the names of the options that cannot be used with this kind."""
     if not isinstance(source.model, str | Path):
         return LOADED, LOADING
     return ("bundled", ("revision", "subfolder")) if str(source.model).startswith(ZOO) else ("loaded by name", ())
 
 
 def _require_dtype(source: Source) -> None:
-    """Raise ConfigurationError if a loaded model has another dtype than the requested one."""
+    """Raise ConfigurationError if the dtype of a loaded model is not the requested dtype."""
     asked, own = source.options.dtype, str(getattr(source.model, "dtype", "")).removeprefix("torch.")
     if asked not in ("auto", own):
         raise ConfigurationError(

@@ -1,14 +1,15 @@
 """A KV cache with one slot per running row. Lowering a slot's length rolls the slot back.
 
-Each layer stores keys and values [slots, heads, capacity, dim]. Each slot has one length for all layers. A forward can
-run any set of slots: new tokens are written after the length of each slot, and the mask hides everything beyond. A
+Each layer stores keys and values [slots, heads, capacity, dim]. Each slot has one length for all layers. A forward pass
+can run any set of slots. It writes new tokens after the length of each slot, and the mask hides all later positions. A
 rollback lowers a length and moves no data, so other rows do not change. Layers with a sliding window keep all tokens,
-and the mask hides tokens outside the window; so a rollback across the edge of the window is correct.
+and the mask hides the tokens outside the window. So a rollback across the edge of the window is correct.
 
 The number of slots and the capacity are doubled when necessary. The memory is freed when the last slot is closed.
 
-Members that share a cache have one *lane* each: slots that lie together, so a forward of one member does not run over
-slots of another member. A slot keeps its number when the cache grows. Its *place* (index in the tensors) may change.
+If several members share a cache, each member has its own *lane*: a range of consecutive slots. So a forward pass of one
+member does not run over slots of another member. A slot keeps its number when the cache grows. The *place* of a slot,
+which is its index in the tensors, may change.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,10 +26,10 @@ BLOCK = 128  # the capacity is BLOCK times a power of two
 
 @dataclass(frozen=True)
 class Selection:
-    """The R slots of one forward and the positions of their W new tokens.
+    """The R slots of one forward pass, and the positions of the W new tokens of each slot.
 
-    places: [R]. positions: [R, W]. window: number of positions that attention reads. run: first place and end of the
-    range, if the places are consecutive (nothing is copied then); else None.
+    places: [R], the place of each slot. positions: [R, W]. window: number of positions that attention reads. run: first
+    place and end of the range of places, if the places are consecutive; else None. Consecutive places need no copy.
     """
 
     places: Tensor
@@ -39,10 +40,10 @@ class Selection:
 
 @dataclass(frozen=True)
 class Span:
-    """A range of R places for a compiled forward.
+    """A range of R places for a compiled forward pass.
 
     first: the first place. starts: [R], the position of each slot's first new token. window: number of positions that
-    attention reads. keys, values: per layer [R, heads, capacity, dim], views of the cache.
+    attention reads. keys, values: one view of the cache per layer, [R, heads, capacity, dim].
     """
 
     first: int
@@ -53,7 +54,7 @@ class Span:
 
 
 class SlotLayer(CacheLayerMixin):
-    """Keys and values of one layer for all slots: [slots, heads, capacity, dim]. The slots of a lane are consecutive."""
+    """Keys and values of one layer for all slots: [slots, heads, capacity, dim]. A lane has consecutive slots."""
 
     is_sliding = False
     is_croppable = True
@@ -68,7 +69,7 @@ class SlotLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write [R, heads, W, dim] into the selected slots; return their keys and values [R, heads, window, dim]."""
+        """Write states [R, heads, W, dim] into the selected slots. Return all states there, [R, heads, window, dim]."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.selection is not None
@@ -90,7 +91,7 @@ class SlotLayer(CacheLayerMixin):
 
 
 class SlotCache(Cache):
-    """The cache of one member, or of several members of one model.
+    """The KV cache of one member, or of several members that share one model.
 
     shape: number of slots in each lane, capacity. lengths: open slot -> number of tokens.
     """
@@ -98,16 +99,16 @@ class SlotCache(Cache):
     def __init__(self) -> None:
         super().__init__(layer_class_to_replicate=SlotLayer)
         self.lanes = 1
-        self.keep = False  # if true, closing the last slot frees no memory, so recorded graphs stay valid
+        self.keep = False  # whether memory is kept after the last slot is closed, so that recorded graphs stay valid
         self.lengths: dict[int, int] = {}
         self.shape = (0, 0)
         self._selection: Selection | None = None
         self._views: dict[tuple[int, int], tuple[list[Tensor], list[Tensor]]] = {}
-        self.like: list[tuple[Tensor, Tensor]] = []  # per layer, empty tensors with its dtype and sizes
+        self.like: list[tuple[Tensor, Tensor]] = []  # per layer, empty tensors with the dtype and sizes of the layer
 
     @property
     def token_bytes(self) -> int:
-        """Return the bytes of one token in one slot; 0 if nothing was stored yet."""
+        """Return the bytes of one token in one slot; 0 if no token has been stored yet."""
         stored = sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
         return int(stored // max(1, self.lanes * self.shape[0] * self.shape[1]))
 
@@ -119,7 +120,7 @@ class SlotCache(Cache):
         return self.lanes - 1
 
     def place(self, slot: int) -> int:
-        """Return the index of a slot in the tensors. It is valid until `reserve` makes the cache larger."""
+        """Return the index of a slot in the tensors. The index is valid until `reserve` makes the cache larger."""
         return slot % self.lanes * self.shape[0] + slot // self.lanes
 
     def open(self, lane: int = 0) -> int:
@@ -135,7 +136,7 @@ class SlotCache(Cache):
             self._empty()
 
     def give_back(self) -> None:
-        """Free the memory now, and from now on whenever the last slot is closed. No slot may be open."""
+        """Free the memory now. Later, also free the memory when the last slot is closed. No slot may be open now."""
         self.keep = False
         self._empty()
 
@@ -152,10 +153,11 @@ class SlotCache(Cache):
         self._reserve(max(slot // self.lanes for slot in slots) + 1, length)
 
     def span(self, first: int, last: int, width: int, rows: Sequence[int]) -> Span:
-        """Prepare a compiled forward that appends up to `width` tokens to each slot of a range of places.
+        """Prepare a compiled forward pass, and return its range of places.
 
-        The range may include slots that are not in `rows`: tokens written after their lengths are never read. A
-        forward must have stored something before, so that the sizes of the layers are known.
+        The forward pass appends up to `width` tokens to each slot from place `first` to place `last`. The range may
+        include slots that are not in `rows`. Tokens that are written after the lengths of these slots are never read.
+        An earlier forward pass must have stored a token, so that the sizes of the layers are known.
         """
         self.reserve(rows)
         each = self.shape[0]
@@ -167,14 +169,17 @@ class SlotCache(Cache):
         return Span(first, torch.tensor(starts, device=keys[0].device), window, keys, values)
 
     def _stored(self, first: int, last: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Return views of a range of places. They are cached, because a model has dozens of layers."""
+        """Return views of the keys and values in a range of places. The views are kept, as models have many layers."""
         if (first, last) not in self._views:
             keys = [layer.keys[first:last] for layer in self.layers]
             self._views[first, last] = keys, [layer.values[first:last] for layer in self.layers]
         return self._views[first, last]
 
     def select(self, slots: Sequence[int], width: int, device: torch.device) -> Selection:
-        """Prepare a forward that appends `width` tokens to each slot. The caller increases the lengths afterwards."""
+        """Prepare a forward pass that appends `width` tokens to each slot, and return its slots and positions.
+
+        The caller increases the lengths of the slots afterwards.
+        """
         starts = [self.lengths[slot] for slot in slots]
         window = max(starts) + width
         self.reserve(slots, window)
@@ -211,7 +216,7 @@ class SlotCache(Cache):
         return layer
 
     def _free(self, lane: int) -> int:
-        """Return the lowest free slot, so that running rows stay close together."""
+        """Return the lowest free slot of the lane, so that running rows stay close together."""
         return next(slot for slot in count(lane, self.lanes) if slot not in self.lengths)
 
     def _reserve(self, slots: int, length: int) -> None:
@@ -240,7 +245,10 @@ def _written(store: Tensor, states: Tensor, selection: Selection) -> Tensor:
 
 
 def _room(like: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return slots filled with zeros. Uninitialised memory may hold nan, and 0 * nan in a masked product is nan."""
+    """Return a tensor of zeros for `shape` = (slots, capacity), with the heads, dim, dtype and device of `like`.
+
+    Uninitialised memory may contain nan, and a masked product 0 * nan is nan.
+    """
     _, heads, _, size = like.shape
     return torch.zeros(shape[0], heads, shape[1], size, dtype=like.dtype, device=like.device)
 
@@ -253,7 +261,7 @@ def _moved(store: Tensor, shape: tuple[int, int], lanes: int) -> Tensor:
 
 
 def capacity(slots: int, tokens: int) -> int:
-    """Return for how many tokens a cache has memory after it has grown to `slots` slots of `tokens` tokens each."""
+    """Return the number of tokens that fit into a cache that has grown for `slots` slots of `tokens` tokens each."""
     return _doubled(1, slots, 1) * _doubled(0, tokens, BLOCK)
 
 
@@ -263,5 +271,8 @@ def power(count: int) -> int:
 
 
 def _doubled(size: int, wanted: int, least: int) -> int:
-    """Return `size`, or if it is larger, the smallest power of two times `least` that is at least `wanted`."""
+    """Return the larger one of two numbers.
+
+    One number is `size`. The other is the smallest product of `least` and a power of two that is at least `wanted`.
+    """
     return max(size, least * power(max(1, -(-wanted // least))))

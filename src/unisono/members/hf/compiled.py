@@ -1,8 +1,8 @@
-"""Forwards compiled ahead of time: one function per model for any number of rows, tokens and positions.
+"""Forward passes that are compiled ahead of time: one function per model for any number of rows, tokens and positions.
 
-The model's forward over the slot cache is exported with symbolic sizes and compiled to a shared library. The library
-contains the weights in the layout that is fastest for the processor. The file is kept between runs and loads quickly.
-Because the sizes are symbols, no further shape is ever compiled.
+The model's forward pass over the slot cache is exported with symbolic sizes and compiled to a shared library. The
+library contains the weights in the layout that is fastest for the processor. The file is kept between runs and loads
+quickly. Because the sizes are symbolic, the function is compiled only once.
 """
 
 import ctypes
@@ -36,10 +36,11 @@ _arange = functools.cache(torch.arange)
 
 
 class Compiled:
-    """A compiled step without state: (ids [R, W], starts [R], window, keys, values) -> logits [R, W, V] in float32.
+    """A compiled `Step` without state: (ids [R, W], starts [R], window, keys, values) -> logits [R, W, V] in float32.
 
     Args:
-        least: the smallest number of tokens for a forward of one row; shorter rows are padded at the end.
+        path: the file of the compiled step.
+        least: the smallest number of tokens in a forward pass of one row. A shorter row is padded at the end.
     """
 
     def __init__(self, path: Path, least: int = 1) -> None:
@@ -48,10 +49,10 @@ class Compiled:
         _drop_pages("/data/aotinductor/")
         self.least = least
 
-    idle = 8  # the largest number of idle slots between two rows of one forward
+    idle = 8  # the largest number of idle slots between two rows of one forward pass
 
     def frame(self, first: int, last: int, width: int) -> tuple[int, int, int]:
-        """Return the range of slots and the number of tokens to run; one row is padded to `least` tokens."""
+        """Return the range of places (start, end) and the number of tokens to run. One row has at least `least`."""
         return first, last, max(width, self.least) if last - first == 1 else width
 
     def __call__(
@@ -62,7 +63,7 @@ class Compiled:
 
 
 def find(step: Step) -> Compiled | None:
-    """Return the step that an earlier run compiled, or None; raise MemberError if its file cannot be read."""
+    """Return the compiled step from an earlier run; None if there is none. Raise MemberError for an unreadable file."""
     if step.model.device.type != "cpu" or not artifact.some():
         return None
     path = artifact.place(step.model, step.context)
@@ -73,14 +74,14 @@ def find(step: Step) -> Compiled | None:
 
 
 def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: str) -> Compiled:
-    """Compile a step, keep the file and return the compiled step.
+    """Compile a step, write the file for later runs, and return the compiled step.
 
     Args:
-        keys, values: per layer a tensor with the dtype and sizes that the cache stores, [*, heads, *, dim].
-        name: shown in a terminal during compilation.
+        keys, values: for each layer, a tensor [*, heads, *, dim] with the dtype and sizes of the cache.
+        name: the name of the member. It is shown in a terminal during compilation.
 
     Raises:
-        MemberError: there is no compiler, or it cannot compile this model.
+        MemberError: there is no C++ compiler, or the model cannot be compiled.
     """
     try:
         get_cpp_compiler()
@@ -103,14 +104,16 @@ def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: st
 
 
 def discard(step: Step) -> None:
-    """Delete the compiled form of a step."""
+    """Delete the file of a compiled step."""
     artifact.place(step.model, step.context).unlink(missing_ok=True)
 
 
 def _least(step: Step) -> int:
-    """Return 2 where matrix units multiply weights from memory, since one token takes longer than two there; else 1.
+    """Return the smallest number of tokens for a forward pass of one row: 2 or 1.
 
-    This is a fixed rule without measurements, so that a machine always gives the same bits. See benchmarks/step.py.
+    The number is 2 if the processor has AMX matrix units, the dtype is bfloat16 and the weights do not fit in the
+    processor's cache. In this case one token takes longer than two tokens. The rule is fixed and uses no measurements,
+    so that a machine always gives the same bits. See benchmarks/step.py.
     """
     large = step.model.num_parameters() * 2 > CACHED
     return 1 + (large and step.model.dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported())
@@ -145,9 +148,9 @@ def _shown(name: str) -> Iterator[None]:
 
 
 def _drop_pages(part: str) -> None:
-    """Drop the resident pages of mapped files whose path contains `part`. Do nothing where this is not Linux.
+    """Drop the resident pages of mapped files whose path contains `part`. Do nothing on systems other than Linux.
 
-    The loader maps its file and copies the weights out of it; without this call, the weights take memory twice.
+    The loader maps its file into memory and copies the weights. Without this call, the weights take memory twice.
     """
     if not MAPS.exists():
         return

@@ -1,4 +1,4 @@
-"""The default dtype of a member. It depends only on the checkpoint and the processor, so results can be repeated."""
+"""The default dtype of a member. It depends only on checkpoint, device and processor, so results can be repeated."""
 
 import torch
 from transformers import PreTrainedConfig
@@ -7,8 +7,11 @@ from unisono.members.hf.artifact import machine
 
 
 def default_dtype(config: PreTrainedConfig, device: str) -> torch.dtype:
-    """Return the checkpoint's dtype; on a CPU, half precision becomes bfloat16 if it is fast there, else float32."""
-    own = config.dtype or config.get_text_config().dtype or torch.float32  # models that read images set the second one
+    """Return the checkpoint's dtype. On a CPU, half precision is replaced.
+
+    It is replaced by bfloat16 if the processor has instructions for bfloat16, else by float32.
+    """
+    own = config.dtype or config.get_text_config().dtype or torch.float32  # image models set the second
     if own not in (torch.bfloat16, torch.float16) or not device.startswith("cpu"):
         return own
     return torch.bfloat16 if multiplies_bfloat16() else torch.float32

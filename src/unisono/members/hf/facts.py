@@ -1,4 +1,4 @@
-"""Facts about a transformers model, with special cases for single architectures."""
+"""Properties of transformers models, with special cases for some architectures."""
 
 import inspect
 from typing import Any
@@ -15,18 +15,18 @@ UNUSUAL = {"indexed": "caches an index beside its keys", "compressed": "caches k
 def context_length(model: PreTrainedModel, asked: int | None = None, name: str = "") -> int | None:
     """Return the largest number of tokens that the model can hold; None for no limit.
 
-    Linear and yarn scaling multiply the length that the model was first trained for. "longrope" and "dynamic" scaling
-    change the frequencies of *all* positions beyond the original length, also of cached ones, so the original length is
-    the limit.
+    "linear" and "yarn" scaling multiply the length of the first training. "longrope" and "dynamic" scaling change the
+    frequencies of *all* positions when a text becomes longer than the original length. Cached positions would then be
+    wrong, so the original length is the limit.
 
     Args:
-        asked: a user's value that replaces the model's limit. name: the member's name, for the error message.
+        asked: a user's value that replaces the model's limit; None for no value. name: the member's name.
 
     Raises:
         MemberError: `asked` is larger than the model allows.
     """
     config = model.config.get_text_config()
-    own = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)  # so called by MPT
+    own = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)  # the name in MPT
     rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
     kind, original = rope.get("rope_type"), rope.get("original_max_position_embeddings")
     if own and kind in ("linear", "yarn"):
@@ -42,7 +42,7 @@ def context_length(model: PreTrainedModel, asked: int | None = None, name: str =
 
 
 def require_rewindable(model: PreTrainedModel, name: str) -> None:
-    """Raise MemberError unless the model is a causal decoder whose cache is a list of keys and values."""
+    """Raise MemberError if the model is not a causal decoder with one key and one value per token in its cache."""
     config = model.config
     if config.is_encoder_decoder or not model.can_generate():
         raise MemberError(f"member {name} is not a causal language model: {config.model_type}")
@@ -60,7 +60,7 @@ def require_rewindable(model: PreTrainedModel, name: str) -> None:
 
 
 def _not_rewindable(model: PreTrainedModel) -> str:
-    """Return why the cache does not hold one key and value per token; an empty text if it does."""
+    """Return the reason why the cache does not hold one key and value per token; an empty text if it holds them."""
     config = model.config.get_text_config()
     kinds = getattr(config, "layer_types", None) or ()
     for part, reason in UNUSUAL.items():
@@ -71,12 +71,12 @@ def _not_rewindable(model: PreTrainedModel) -> str:
 
 
 def cache_argument(model: PreTrainedModel) -> str:
-    """Return the name of the cache argument of the model's forward; transformers renamed it in 5.24."""
+    """Return the name of the cache argument of `model.forward`. transformers 5.24 renamed this argument."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def logit_count(model: PreTrainedModel) -> int:
-    """Return the number of logits of one position, including padding rows of the output matrix."""
+    """Return the number of logits per position, including the logits of padding rows in the output matrix."""
     head = model.get_output_embeddings()
     if head is not None and hasattr(head, "weight"):
         return int(head.weight.shape[0])
@@ -91,7 +91,7 @@ def sampling(model: PreTrainedModel) -> dict[str, Any]:
 
 
 def end_ids(model: PreTrainedModel) -> frozenset[int]:
-    """Return the tokens that end a text."""
+    """Return the end tokens in the model's generation config, or else in its config; an empty set if there are none."""
     for config in (getattr(model, "generation_config", None), model.config.get_text_config()):
         ids = getattr(config, "eos_token_id", None)
         if ids is not None:

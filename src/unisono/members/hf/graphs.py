@@ -1,8 +1,8 @@
-"""CUDA graphs of a step. A graph is recorded once per bucket of sizes and then replayed by one launch from the host.
+"""CUDA graphs of a `Step`. A graph is recorded once per bucket of sizes. One launch from the host replays a graph.
 
-A graph has fixed sizes and addresses. Therefore the number of tokens, of rows and of positions is each rounded up to a
-power of two: rows are padded at the end, idle slots run as further rows, and the mask hides positions that are not
-written yet. When the cache moves because it grows, its graphs are recorded again.
+A graph has fixed sizes and addresses. Therefore the numbers of tokens, rows and positions are rounded up to powers of
+two. Rows are padded at the end, idle slots run as additional rows, and the mask hides positions without a token. When
+the cache grows, its addresses change, and the graphs are recorded again.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,9 +19,10 @@ Run = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Recorded:
-    """A graph and the tensors that it reads, kept together because the graph stores only their addresses.
+    """A recorded graph and its input tensors. The tensors must be kept, because the graph stores only their addresses.
 
-    replay: runs the graph and returns the logits. The next replay overwrites them.
+    ids, starts, seen: the input tensors. replay: a function that runs the graph and returns the logits. The next call
+    of `replay` overwrites these logits.
     """
 
     ids: Tensor
@@ -34,8 +35,10 @@ class Graphs:
     """A step that is run as CUDA graphs. It is called like `Compiled`.
 
     Args:
-        step: the step to record. fuse: let torch.compile fuse kernels first; the first bucket then takes a minute.
-        record: turns a function of fixed tensors into a function that replays it; by default `record_cuda`.
+        step: the step to record. fuse: whether torch.compile fuses kernels first, which takes a minute
+            for the first bucket.
+        record: a function that records a call without arguments and returns a function that replays the call; by
+            default `record_cuda`.
     """
 
     def __init__(self, step: Step, fuse: bool, record: Callable[[Run], Run] | None = None) -> None:
@@ -48,17 +51,20 @@ class Graphs:
     idle = None  # no limit on idle slots between rows: rows cost little on a GPU, and fewer sizes are recorded
 
     def fresh(self) -> "Graphs":
-        """Return an object with the same arguments and no graphs, for another cache."""
+        """Return a new object with the same step and options but without recorded graphs, for another cache."""
         return Graphs(*self._made_of)
 
     def frame(self, first: int, last: int, width: int) -> tuple[int, int, int]:
-        """Return the range of slots and the number of tokens to run: both rounded up to powers of two, from slot 0."""
+        """Return the range of places (start, end) and the number of tokens to run.
+
+        The range starts at 0. Its end and the number of tokens are rounded up to powers of two.
+        """
         return 0, power(last), power(width)
 
     def __call__(
         self, ids: Tensor, starts: Tensor, window: int, keys: Sequence[Tensor], values: Sequence[Tensor]
     ) -> Tensor:
-        """Return logits [R, W, V] in float32, as `Step` does. R and W must be sizes that `frame` returns."""
+        """Return the logits of the step, [R, W, V] in float32. R and W must be sizes that `frame` returns."""
         place = *(store.data_ptr() for store in (*keys, *values)), *keys[0].stride()
         if place != self._place:
             self._recorded.clear()
@@ -80,7 +86,10 @@ class Graphs:
 
 
 def record_cuda(run: Run) -> Run:
-    """Record the launches of `run`. Two runs on a separate stream come first, because the first use creates objects."""
+    """Record the kernel launches of `run` as a CUDA graph. Return a function that replays the graph.
+
+    Before recording, `run` is called twice on a separate stream, because the first calls create objects.
+    """
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

@@ -1,24 +1,25 @@
-"""Groups of rows that share a forward. Rows with few new tokens form one kind of group, longer rows another."""
+"""Groups of rows that share a forward pass. Rows with few new tokens and longer rows are in separate groups."""
 
 from collections.abc import Callable, Iterator, Sequence
 
 from unisono.members.tokens import Append
 
-SHORT = 16  # rows with at most this many new tokens share a forward and use compiled forwards
-PIECE = 32  # longer rows are padded to a multiple of this, because kernels are made and kept for every length
-MANY = 512  # the largest number of tokens in a forward of several longer rows
+SHORT = 16  # rows with at most this many new tokens share a forward pass, which may be compiled
+PIECE = 32  # longer rows are padded to a multiple of this number, because a kernel is made and kept for every length
+MANY = 512  # the largest number of tokens in a forward pass of several longer rows
 
 
 def groups(
     work: Sequence[Append], place: Callable[[int], int], most: int, idle: int | None
 ) -> Iterator[Sequence[Append]]:
-    """Yield the groups of rows that share a forward.
+    """Yield the groups of rows that share a forward pass.
 
-    Rows with at most `most` tokens are grouped first. Longer rows share a forward only with rows of the same padded
-    length. If `most` is 0, every row is alone.
+    Rows with at most `most` tokens are grouped first. Longer rows share a forward pass only with rows of the same
+    padded length. If `most` is 0, every group has one row.
 
     Args:
-        place: slot -> its place in the cache. idle: the largest number of slots between neighbours; None for no limit.
+        place: slot -> place of the slot in the cache. idle: the largest number of places between two neighbours in a
+            group of short rows; None for no limit.
     """
     work = sorted(work, key=lambda item: place(item.slot))
     short = [item for item in work if len(item.tokens) <= most]
@@ -37,5 +38,5 @@ def groups(
 
 
 def padded(width: int) -> int:
-    """Return the number of tokens that a forward runs for rows of `width` tokens."""
+    """Return the number of tokens, including padding, that a forward pass runs for rows of `width` tokens."""
     return width if width <= SHORT else -(-width // PIECE) * PIECE

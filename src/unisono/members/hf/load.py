@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 
 def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
-    """Return the member and its tokenizer; the tokenizer is None if there is none.
+    """Load a member and its tokenizer, and return the two. For a loaded model, the tokenizer may be None.
 
     Args:
-        source: what the user specified, with `Options`.
-        folder: read this folder instead of `source.model` (bundled models).
+        source: the specification of the member. Its `options` are an object of `Options`.
+        folder: the folder of a bundled model, which is read instead of `source.model`; else None.
 
     Raises:
         MemberError: the model cannot be found, read or rewound, or does not fit in memory.
@@ -38,7 +38,7 @@ def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
         return _member(source.model, source), source.tokenizer
     path, name, options = folder or str(source.model), source.called, source.options
     where = {} if folder else _given(options, WHERE)
-    # Small files that may be wrong are read before the weights
+    # Config and tokenizer are read before the weights, because reading them is fast and finds errors
     config = _attempt(name, path, lambda: AutoConfig.from_pretrained(path, **where))
     tokenizer = source.tokenizer or _attempt(name, path, lambda: AutoTokenizer.from_pretrained(path, **where))
     with nullcontext() if sys.stderr.isatty() and not folder else without_progress_bar():
@@ -47,7 +47,7 @@ def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
 
 
 def model_of(member: Member) -> PreTrainedModel:
-    """Return the transformers model of a member, to compare results; raise MemberError for a member of another backend."""
+    """Return the transformers model of a member. Raise MemberError if another backend has loaded the member."""
     if not isinstance(member, HFMember):
         raise MemberError(f"member {member.name} is no model of transformers; give a folder, a hub id or zoo:NAME")
     return member.model
@@ -89,7 +89,7 @@ def _given(options: Options, names: Sequence[str]) -> dict[str, Any]:
 
 @contextmanager
 def without_progress_bar() -> Iterator[None]:
-    """Load weights without a progress bar. The switch of transformers is global, so it is restored afterwards."""
+    """Disable the progress bar of transformers inside the `with` block. The global setting is restored."""
     enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -100,7 +100,7 @@ def without_progress_bar() -> Iterator[None]:
 
 
 def _attempt(name: str, path: str, load: Callable[[], T]) -> T:
-    """Call `load` and turn any error of the libraries into a MemberError of one line that names the model."""
+    """Call `load` and return its result. Raise any library error as a one-line MemberError with the model's name."""
     try:
         return load()
     except MemberError:

@@ -1,4 +1,4 @@
-"""Attention masks for rows of unequal length, in the form that the model takes."""
+"""Attention masks for rows of unequal length, in the form that the model accepts."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 
 @dataclass(frozen=True)
 class Masks:
-    """Makes the attention mask of a forward.
+    """Makes the attention masks of a forward pass.
 
-    kinds: the kinds of attention in the model's layers, full or sliding. sliding: tokens in the sliding window.
-    additive: dtype of a mask that is added to attention scores; None for a boolean mask.
+    kinds: the kinds of attention in the model's layers: full, sliding or both. sliding: number of tokens in the sliding
+    window. additive: the dtype of masks that are added to attention scores; None for boolean masks.
     """
 
     kinds: tuple[str, ...]
@@ -23,7 +23,7 @@ class Masks:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "Masks | None":
-        """Return the masks for this model; None if the model has another kind of attention."""
+        """Return a `Masks` object for this model; None if attention in a layer is neither full nor sliding."""
         config = model.config.get_text_config()
         window = getattr(config, "sliding_window", None)
         listed = getattr(config, "layer_types", None)
@@ -34,10 +34,13 @@ class Masks:
         return cls(kinds, window or 0, model.dtype if implementation == "eager" else None)
 
     def __call__(self, positions: Tensor, seen: Tensor) -> Tensor | dict[str, Tensor]:
-        """Return the mask [R, 1, W, N], or one per kind: position p sees positions up to p (the last `sliding`).
+        """Return the attention mask [R, 1, W, N]. If the layers have two kinds of attention, return one mask per kind.
+
+        With full attention, position p attends to all positions up to p. With sliding attention, it attends only to the
+        last `sliding` of these positions.
 
         Args:
-            positions: [R, W]. seen: [N], the positions of the keys: 0, 1, 2, ...
+            positions: [R, W], the positions of the new tokens. seen: [N], the positions of the keys: 0, 1, 2, ...
         """
         positions = positions.unsqueeze(-1)
         full = seen <= positions

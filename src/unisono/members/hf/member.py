@@ -1,4 +1,4 @@
-"""Members that are models of transformers. One forward runs many rows over one cache."""
+"""Members that run models of transformers. One forward pass runs many rows over one cache."""
 
 import copy
 import inspect
@@ -33,15 +33,15 @@ WARM = [(rows, width) for rows in (1, 2) for width in (1, 2, 4, 8, 16)]  # the s
 
 
 class HFMember(TokenMember):
-    """A causal language model of transformers. A lock allows one forward at a time, so threads may share a member.
+    """A causal language model of transformers. A lock allows one forward pass at a time, so threads may share a member.
 
     Args:
-        model: is put into evaluation mode; its weights do not change. Two members may share one model.
-        name: used in messages and statistics.
+        model: the model. It is put into evaluation mode, and its weights do not change. Members may share a model.
+        name: the name in messages and statistics.
         context: the largest number of tokens in a slot; by default the model's own limit.
 
     Raises:
-        MemberError: the model cannot be rewound by length, is no decoder, or has fewer positions than `context`.
+        MemberError: the model is not a causal decoder, its cache cannot be rolled back, or `context` is too large.
     """
 
     def __init__(self, model: PreTrainedModel, name: str, context: int | None = None) -> None:
@@ -58,7 +58,7 @@ class HFMember(TokenMember):
         self.sampling = said.sampling(model)
         self._keep = "logits_to_keep" if "logits_to_keep" in inspect.signature(model.forward).parameters else None
         self._argument = said.cache_argument(model)
-        self._masks = Masks.of(model)  # None: the model makes its own masks, and each row runs alone
+        self._masks = Masks.of(model)  # None: the model makes its masks, and each row runs alone
         self._widen = widening(model)
         self._forbidden: Tensor | None = None
         self._cache = SlotCache()
@@ -96,13 +96,13 @@ class HFMember(TokenMember):
 
     @property
     def compiled(self) -> bool:
-        """Return whether short forwards are compiled."""
+        """Return whether short forward passes are compiled."""
         return self._step is not None
 
     def compile(self, mode: str) -> None:
-        """Use compiled forwards for few tokens: "on" compiles if necessary, "auto" uses what an earlier run kept.
+        """Use compiled forward passes for few tokens. If this is not possible, warn and run without them.
 
-        If this is not possible, the member warns and runs without them.
+        The mode "on" compiles if necessary. "auto" uses only the file of an earlier run. "off" does nothing.
         """
         if mode == "off" or self._masks is None:
             if mode == "on":
@@ -129,7 +129,7 @@ class HFMember(TokenMember):
         return build(step, keys, values, self.name)
 
     def record(self, graphs: Graphs) -> None:
-        """Use recorded graphs for few tokens. The graphs of one row and of two rows are recorded now."""
+        """Use recorded graphs for few tokens. Record the graphs for one row and for two rows now."""
         self._step, self._cache.keep = graphs, True
         try:
             for rows, width in track(WARM, f"recording {self.name}", console=Console(stderr=True), transient=True):
@@ -145,13 +145,13 @@ class HFMember(TokenMember):
             self._warn("recorded, it gives other scores")
 
     def twin(self, name: str) -> "HFMember":
-        """Return another member of the same ensemble: it shares model, options and slots; `score` of either runs both."""
+        """Return a second member for the same ensemble, with the same model, options and slots."""
         twin = copy.copy(self)
         twin.name, twin._lane = name, self._cache.add_lane()
         return twin
 
     def share(self, name: str) -> "HFMember":
-        """Return a member of the same model and options for another ensemble: unrestricted, with its own cache."""
+        """Return a member for another ensemble, with the same model and options, its own cache and all tokens."""
         other = HFMember(self.model, name, self.context_length)
         if isinstance(self._step, Graphs):
             other.record(self._step.fresh())  # graphs are bound to one cache
@@ -162,7 +162,7 @@ class HFMember(TokenMember):
         return other
 
     def isolate(self) -> None:
-        """Run every row in a forward of its own. Warn if other rows can still change its scores."""
+        """Run every row in a separate forward pass. Warn if other rows can still change the scores of a row."""
         self._together = 0
         if not is_isolated(self):
             warnings.warn(
@@ -209,7 +209,7 @@ class HFMember(TokenMember):
         found: dict[int, Scores] = {}
         with self._lock:
             appended = [self._append(item) for item in work]
-            self._cache.reserve(item.slot for item in appended)  # below, places do not change
+            self._cache.reserve(item.slot for item in appended)  # after this call, places do not change
             most, idle = self._together if self._masks else 0, self._step.idle if self._step else None
             for features in (False, True):  # forwards for hidden states are not compiled
                 asked = [item for item in appended if item.features is features]
@@ -218,7 +218,7 @@ class HFMember(TokenMember):
         return [found[item.slot] for item in work]
 
     def _measured(self) -> int:
-        """Return the bytes of cache per token, by storing one token: the amount differs between architectures."""
+        """Store one token and return its bytes in the cache, which depend on the architecture of the model."""
         slot = self.open(Context(0))
         try:
             self.score([Work(slot, tokens=[0], keep=1)])
@@ -255,7 +255,7 @@ class HFMember(TokenMember):
         return found
 
     def _compiled_logits(self, work: Sequence[Append], width: int) -> tuple[Sequence[int], Tensor]:
-        """Return the row index of each work item, and the logits [R, width, V]; R includes idle slots."""
+        """Run a compiled forward pass. Return each item's row index, and logits [R, width, V], idle rows included."""
         assert self._step is not None
         slots = [item.slot for item in work]
         places = [self._cache.place(slot) for slot in slots]

@@ -10,7 +10,7 @@ from unisono.members.memory import free_memory
 
 
 def auto_class(config: PreTrainedConfig) -> Any:
-    """Return the class that loads this configuration: for causal models, or for models that read images and text."""
+    """Return the transformers class that loads a model with this config: for text, or for images and text."""
     causal, wrapped = AutoModelForCausalLM, AutoModelForImageTextToText
     own = getattr(config, "auto_map", None) or {}  # code in the model's folder
     known = type(config) in causal._model_mapping or causal.__name__ in own
@@ -18,14 +18,14 @@ def auto_class(config: PreTrainedConfig) -> Any:
 
 
 def empty_model(config: PreTrainedConfig, trust_remote_code: bool = False) -> PreTrainedModel:
-    """Return a model of this configuration without memory for its weights, to read its properties before loading."""
+    """Return a model with this config but without memory for weights, to read its properties before loading."""
     with torch.device("meta"):
         model: PreTrainedModel = auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
     return model
 
 
 def require_room(name: str, parameters: int, dtype: torch.dtype, device: str) -> None:
-    """Raise MemberError, with the numbers, if this many weights do not fit on the device."""
+    """Raise MemberError if this number of parameters does not fit in the device's memory. Give the numbers."""
     needed, free, kind = parameters * dtype.itemsize, free_memory(device), str(dtype).removeprefix("torch.")
     if needed > free:
         raise MemberError(

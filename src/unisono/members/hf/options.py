@@ -11,8 +11,8 @@ from unisono.members.source import require_kinds
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 COMPILE = ("auto", "on", "off")
-ATTENTION = ("sdpa", "eager")  # implementations that take a mask as an argument
-# Arguments of `from_pretrained` for configuration, tokenizer and model alike
+ATTENTION = ("sdpa", "eager")  # implementations that accept a mask as an argument
+# Arguments of `from_pretrained` for the config, for the tokenizer and for the model
 WHERE = ("cache_dir", "token", "local_files_only", "subfolder", "revision", "trust_remote_code")
 LEAST = 16  # the smallest context in tokens: a member is tested with some tokens when it is loaded
 OWN = {"torch_dtype": "dtype", "quantization_config": "quantization", "config": "model", "output_loading_info": "model"}
@@ -28,21 +28,23 @@ KINDS: dict[str, tuple[Any, str]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """A user's options for one member. torch and transformers are imported only for values that need them.
+    """The options of one member. torch and transformers are imported only for values that need them.
 
-    dtype: float32, float16, bfloat16 or "auto". "auto" is the checkpoint's dtype; on a CPU, half precision becomes
-        bfloat16 if the processor has instructions for it, else float32.
-    device, device_map, quantization, revision, trust_remote_code: as in `from_pretrained` of transformers;
+    dtype: "float32", "float16", "bfloat16" or "auto". "auto" is the checkpoint's dtype. But on a CPU, half precision is
+        replaced by bfloat16 if the processor has instructions for bfloat16, else by float32.
+    device, device_map, quantization, revision, trust_remote_code: arguments of `from_pretrained` of transformers.
         `quantization` is a quantization config or its dict.
-    compile: "on" compiles the forwards of few tokens at loading and keeps the result for later runs; "auto" uses a kept
-        result, but not together with `deterministic`; "off" does neither.
-    context_length: the largest number of tokens of prompt and text, 16 or more; by default the model's own limit. A
-        model with rotary positions accepts more than its own limit.
+    compile: "on" compiles the forward passes of few tokens at loading, and keeps the result in a file for later runs.
+        "auto" uses such a file of an earlier run, but not together with `deterministic`. "off" does not use compiled
+        forward passes.
+    context_length: the largest number of tokens of prompt and text together, 16 or more; by default the model's own
+        limit. For models with rotary positions it may be larger than the model's own limit.
     attn_implementation: "sdpa" or "eager"; by default the choice of transformers.
-    cache_dir, token, local_files_only, subfolder, max_memory: as in `from_pretrained`. A token is never printed.
-    load_options: further arguments of the model's `from_pretrained`, without those in `WHERE` and the fields above.
-    deterministic: run every row in forwards of its own, so that its logits do not depend on other rows. This loses the
-        speed of batching. If all members are deterministic, the schedule `auto` decides by sizes and not by times.
+    cache_dir, token, local_files_only, subfolder, max_memory: arguments of `from_pretrained`. No token is printed.
+    load_options: further arguments of `from_pretrained` for the model, except those that have a field here.
+    deterministic: whether to run every row in separate forward passes. Then the logits of a row do not depend on other
+        rows, but decoding loses the speed of batching. If all members are deterministic, the schedule `auto` decides by
+        the sizes of members and not by measured times.
 
     Raises:
         ConfigurationError: a value is wrong, or the device is not available.
@@ -66,7 +68,7 @@ class Options:
     load_options: Mapping[str, Any] | None = field(default=None, repr=False)  # `proxies` may contain a password
 
     def __post_init__(self) -> None:
-        torch = sys.modules.get("torch")  # has been imported if `dtype` is a torch.dtype
+        torch = sys.modules.get("torch")  # torch has been imported if `dtype` is a torch.dtype
         if torch is not None and isinstance(self.dtype, torch.dtype):
             object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
         given: object = self.compile
@@ -92,7 +94,7 @@ class Options:
 
 
 def _require_token(token: object) -> None:
-    """Raise ConfigurationError for a token that is no valid HTTP header value. The message does not contain the token."""
+    """Raise ConfigurationError if the token cannot be an HTTP header value. The message does not contain the token."""
     if not isinstance(token, str | bool | None):
         raise ConfigurationError(f"a member's token must be a text, true or false, not: {type(token).__name__}")
     if isinstance(token, str) and not (token.isascii() and token.isprintable() and " " not in token and token):

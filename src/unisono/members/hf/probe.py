@@ -1,8 +1,8 @@
-"""Test whether a member returns the scores of its own model. Each member is tested once, when it is made.
+"""Test whether a member returns the scores of its own model. Each member is tested once, when the member is made.
 
-Some causal models accept a cache and ignore it, keep a state of their own, or attend to later tokens. Such models
-decode nonsense without an error. The test scores a few tokens in pieces, beside another row and with a rollback. The
-result must be equal to that of one plain forward.
+Some causal models accept a cache but ignore it, keep an internal state, or attend to later tokens. Such models decode
+nonsense without an error. The test scores a few tokens in several calls, together with another row and with a rollback.
+The scores must be equal to the scores of one forward pass without a cache.
 """
 
 import math
@@ -17,7 +17,7 @@ from unisono.members.base import Context, Member, Work
 from unisono.members.hf.stand_in import stand_in, window
 
 TOKENS = 6
-SHORT_WINDOW = 64  # tokens; windows up to this size are tested with the model itself
+SHORT_WINDOW = 64  # in tokens; windows up to this size are tested with the model itself
 
 
 class Modelled(Member, Protocol):
@@ -29,11 +29,11 @@ class Modelled(Member, Protocol):
 
     @property
     def masked(self) -> bool:
-        """Return whether rows share a forward with masks that the member makes."""
+        """Return whether several rows share a forward pass. For this the member makes the attention masks."""
 
 
 def require_faithful(member: Modelled) -> None:
-    """Raise MemberError if the member's scores differ from those of its model."""
+    """Raise MemberError if the member's scores differ from the scores of its model."""
     kind = member.model.config.model_type
     try:
         difference = _difference(member)
@@ -52,7 +52,7 @@ def require_faithful(member: Modelled) -> None:
 
 
 def is_faithful(member: Modelled) -> bool:
-    """Return whether the member's scores are those of its model."""
+    """Return whether the member's scores are equal to the scores of its model, except for rounding."""
     try:
         return _difference(member) <= _tolerance(member)
     except Exception:  # a model may raise any error for unsupported arguments
@@ -60,10 +60,10 @@ def is_faithful(member: Modelled) -> bool:
 
 
 def shares_forwards(member: Modelled) -> bool:
-    """Return whether rows that share a forward get their model's scores, also beyond the model's window.
+    """Return whether rows that share a forward pass get the model's scores, even beyond the model's window.
 
-    A long window is tested with a small random model of the same class, so that loading stays fast. Raise MemberError
-    if the small model cannot be decoded with a cache beyond its window.
+    If the window is long, a small random model of the same class is tested instead, so that loading stays fast. Raise
+    MemberError if the small model cannot be decoded with a cache beyond its window.
     """
     if not is_faithful(member):
         return False
@@ -77,7 +77,7 @@ def shares_forwards(member: Modelled) -> bool:
 
 
 def is_isolated(member: Modelled) -> bool:
-    """Return whether a row's scores are bitwise equal alone and in another slot beside longer rows."""
+    """Return whether a row gets bitwise equal scores if it runs alone and if it runs together with longer rows."""
     ids = [7 * (k + 1) % member.vocabulary for k in range(TOKENS)]
     pieces = (ids[:1], ids[1:3], ids[3:])
     alone = _beside(member, pieces, others=0)
@@ -85,7 +85,7 @@ def is_isolated(member: Modelled) -> bool:
 
 
 def _beside(member: Modelled, pieces: Sequence[list[int]], others: int) -> Tensor:
-    """Return the logits [TOKENS, V] of a row that is read in pieces beside `others` rows that read more tokens."""
+    """Return the logits [TOKENS, V] of a row that reads `pieces` while `others` other rows read longer pieces."""
     slots = [member.open(Context(0)) for _ in range(others + 1)]
     try:
         found = []
@@ -99,14 +99,15 @@ def _beside(member: Modelled, pieces: Sequence[list[int]], others: int) -> Tenso
 
 
 def _tolerance(member: Modelled) -> float:
-    """Return the allowed difference. Half precision rounds; a model that loses its context differs by about 1."""
+    """Return the largest allowed difference, which covers rounding. A model without its context differs by about 1."""
     return 0.01 if member.model.dtype == torch.float32 else 0.1
 
 
 def _difference(member: Modelled) -> float:
-    """Return the largest difference over the last positions, in units of the standard deviation of the logits.
+    """Return the largest difference between the member's and its model's logits over the last positions.
 
-    Each position counts by the median over its logits, because one flipped expert may change a few logits much.
+    The difference of a position is the median over its logits, because another choice of an expert may change a few
+    logits much. Its unit is the standard deviation of the logits.
     """
     ids = [7 * (k + 1) % member.vocabulary for k in range(_length(member))]
     found = _in_pieces(member, ids)
@@ -115,14 +116,17 @@ def _difference(member: Modelled) -> float:
 
 
 def _length(member: Modelled) -> int:
-    """Return how many tokens are scored: more than the window if the window is short."""
+    """Return how many tokens the test scores. For a model with a short window, return more tokens than the window."""
     reach = window(member.model)
     beyond = reach + 2 * TOKENS if 0 < reach <= SHORT_WINDOW else TOKENS
     return max(TOKENS, min(beyond, member.context_length or beyond))
 
 
 def _in_pieces(member: Modelled, ids: list[int]) -> Tensor:
-    """Return logits [TOKENS + 3, V]: after each of the last TOKENS ids, then after the last three ids as another row."""
+    """Return logits [TOKENS + 3, V] from the member.
+
+    The first TOKENS logits follow the last TOKENS ids. The other ones are of another row with the last three ids.
+    """
     slot, other = member.open(Context(0)), member.open(Context(0))
     before = len(ids) - TOKENS
     try:

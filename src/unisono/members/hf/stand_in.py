@@ -1,4 +1,4 @@
-"""Small random models of the class of another model. They show quickly how the class attends beyond its windows."""
+"""Small random models of the same class as a given model, for fast tests of attention beyond the model's window."""
 
 import copy
 import re
@@ -18,18 +18,18 @@ SIZES = {
 
 
 def window(model: PreTrainedModel) -> int:
-    """Return the largest window or chunk, in tokens, of the model's layers; 0 if its configuration names none."""
+    """Return the largest attention window or chunk of the model's layers, in tokens; 0 if the config has none."""
     return max(_windows(model.config.get_text_config()).values(), default=0)
 
 
 def stand_in(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a random float32 model of the same class: a layer of each kind (at least two), windows of 8 tokens.
+    """Return a small random float32 model of the same class, with windows of 8 tokens.
 
-    An error of the model class is raised as it is.
+    The small model has one layer of each kind, and at least two layers. Errors of the model class are not caught.
     """
     try:
         return _built(model, SIZES | WIDTHS)
-    except Exception:  # the widths may depend on each other: keep those of the model
+    except Exception:  # the widths may depend on each other, so keep the widths of the model
         return _built(model, SIZES)
 
 
@@ -64,7 +64,10 @@ def _shrink(config: PreTrainedConfig, sizes: dict[str, Any]) -> None:
 
 
 def _kept(config: PreTrainedConfig, layers: int) -> list[int]:
-    """Return the indices of the first layer of each kind (at least two), according to the lists in the configuration."""
+    """Return the index of the first layer of each kind. Return at least two indices if the model has two layers.
+
+    Two layers are of one kind if they have equal entries in all lists of the config.
+    """
     listed = [each for each in vars(config).values() if isinstance(each, list) and len(each) == layers]
     kinds = list(zip(*listed, strict=True)) if listed else []
     first = sorted(kinds.index(kind) for kind in dict.fromkeys(kinds))
@@ -72,6 +75,6 @@ def _kept(config: PreTrainedConfig, layers: int) -> list[int]:
 
 
 def _windows(config: PreTrainedConfig) -> dict[str, int]:
-    """Return the attributes of a configuration that limit how far a layer looks back, in tokens."""
+    """Return the attributes of a config that limit how many earlier tokens a layer attends to: name -> tokens."""
     found = {name: value for name, value in vars(config).items() if NAMES.search(name)}
     return {name: value for name, value in found.items() if type(value) is int and value > 0}

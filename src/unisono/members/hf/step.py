@@ -1,4 +1,4 @@
-"""A forward as a function of tensors, for compilers. It does not depend on which rows run."""
+"""A forward pass as a function of tensors only, for compilers and CUDA graphs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from unisono.members.hf.mask import Masks
 
 
 class Step(torch.nn.Module):
-    """Appends W tokens to each of R slots and returns the logits after each token.
+    """Appends W tokens to each of R slots, and returns the logits after each token.
 
     Args:
-        masks: the masks of the model. context: number of positions of the model; None for no limit.
+        masks: makes the attention masks of the model. context: number of positions of the model; None for no limit.
     """
 
     def __init__(self, model: PreTrainedModel, masks: Masks, context: int | None) -> None:
@@ -29,12 +29,13 @@ class Step(torch.nn.Module):
     def forward(
         self, ids: Tensor, starts: Tensor, seen: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]
     ) -> Tensor:
-        """Return logits [R, W, V] in float32.
+        """Return the logits after each new token: [R, W, V] in float32.
 
         Args:
-            ids: [R, W]. starts: [R], the position of each slot's first new token.
-            seen: [N], the numbers 0 to N - 1: the positions that attention reads.
-            keys, values: per layer [R, heads, capacity, dim]; those of the new tokens are written into these tensors.
+            ids: [R, W], the new tokens. starts: [R], the position of each slot's first new token.
+            seen: [N], the positions that attention reads: the numbers from 0 to N - 1.
+            keys, values: one tensor [R, heads, capacity, dim] per layer. Keys and values of the new tokens are written
+                into these tensors.
         """
         positions = starts.unsqueeze(1) + torch.arange(ids.shape[1], device=ids.device)
         layers = [StepLayer(*stores, positions, seen.shape[0]) for stores in zip(keys, values, strict=True)]
@@ -50,7 +51,7 @@ class Step(torch.nn.Module):
 
 
 class StepLayer(CacheLayerMixin):
-    """The keys and values [R, heads, capacity, dim] of one layer during a forward."""
+    """The keys and values [R, heads, capacity, dim] of one layer during a forward pass."""
 
     is_sliding = False
 
@@ -61,10 +62,10 @@ class StepLayer(CacheLayerMixin):
         self._positions, self._window = positions, window
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Do nothing: the tensors are given."""
+        """Do nothing, because the constructor receives the tensors."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write [R, heads, W, dim] and return the keys and values that attention reads, [R, heads, N, dim]."""
+        """Write new states [R, heads, W, dim]. Return the keys and values that attention reads: [R, heads, N, dim]."""
         rows = torch.arange(key_states.shape[0], device=key_states.device).unsqueeze(1)
         # Two index tensors with a slice between them put the indexed dimensions first: [R, W, heads, dim]
         self.keys[rows, :, self._positions] = key_states.transpose(1, 2)
