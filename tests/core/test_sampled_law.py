@@ -76,7 +76,7 @@ def test_samples_of_one_request_follow_the_law():
 
 def test_always_accepting_is_noticed(monkeypatch: pytest.MonkeyPatch):
     """The negative control: a loop that accepts everything follows the proposer, and must fail."""
-    monkeypatch.setattr(verify, "acceptance", lambda r, s, x: torch.ones(len(x)))
+    monkeypatch.setattr(verify, "acceptance", lambda r, s: torch.ones_like(r))
     combination = weighted([0.3, 0.7])
     law = brute_force(members(), combination, 3)
     with pytest.raises(AssertionError, match="L1 distance"):

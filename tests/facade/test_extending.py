@@ -119,8 +119,8 @@ WRONG_DRAFTS: dict[str, tuple[Callable[[Seat], Any], str]] = {
     "no tokens": (even([]), "proposer broken .*0 tokens with 0 laws"),
     "laws": (lambda seat: Draft([4, 5], [None], Broken.name), "proposer broken .*2 tokens with 1 laws"),
     "shape": (lambda seat: Draft([4], [torch.ones(3)], Broken.name), "proposer broken .*token 4 has no mass"),
-    "no draft": (lambda seat: [4], r"proposer broken .*must be a Draft of proposer broken, not: \[4\]"),
-    "another name": (even([4], proposer=0), "proposer broken .*must be a Draft of proposer broken"),
+    "no draft": (lambda seat: [4], r"proposer broken .*must be a Draft whose proposer is 'broken', not: list"),
+    "another name": (even([4], proposer=0), "proposer broken .*must be a Draft whose proposer is 'broken', not: 0"),
     "text": (even(["x"]), "proposer broken .*"),  # type: ignore[list-item]
     "raises": (raises, "proposer broken failed: KeyError: 'boom'"),
     "pick twice": (lambda seat: (seat.pick(torch.ones(2)), seat.pick(torch.ones(2))), "proposer broken .*used twice"),
