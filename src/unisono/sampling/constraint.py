@@ -1,4 +1,4 @@
-"""What may follow a text by rules, as a grammar says it: the protocol that a user's constraint follows."""
+"""The protocol of user-defined constraints, which restrict the next token, for example by a grammar."""
 
 from typing import Protocol, Self
 
@@ -9,35 +9,35 @@ from unisono.errors import RequestError
 
 
 class Constraint(Protocol):
-    """A set of allowed texts, and a state: which text it has accepted so far.
+    """A set of allowed texts, with a state: the text that was accepted so far.
 
-    The decode loop gives each row a copy and moves it along the row's tokens, open proposals included. A cache of masks by
-    state belongs to the constraint, and copies may share it.
+    The decode loop makes one copy per row. It calls `accept` for the row's tokens, including open proposals. A
+    constraint may cache its masks, and copies may share the cache.
     """
 
     def accept(self, token: int) -> bool:
-        """Move behind the token and return true; return false, and change nothing, if the token is not allowed."""
+        """Append the token to the accepted text and return true. If it is forbidden, only return false."""
         ...
 
     def rollback(self, count: int) -> None:
-        """Take back the last `count` accepted tokens."""
+        """Remove the last `count` tokens from the accepted text."""
         ...
 
     def mask(self) -> Tensor:
-        """Return which tokens may come next: bool [V]. The tensor is kept and must not be changed later."""
+        """Return which tokens may come next: bool [V]. The caller keeps the tensor, so do not change it later."""
         ...
 
     def forced(self) -> int | None:
-        """Return the token that must come next, or None. Where there is one, the law of the text is one-hot at it."""
+        """Return the only possible next token, or None. The target law becomes one-hot at this token."""
         ...
 
     def copy(self) -> Self:
-        """Return a constraint in the same state that moves independently."""
+        """Return an independent constraint with the same state."""
         ...
 
 
 def require_mask(mask: object, vocabulary: int) -> Tensor:
-    """Return the mask; raise RequestError if it is not bool [vocabulary]."""
+    """Return the mask. Raise RequestError if the mask is not a bool tensor [vocabulary]."""
     if isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == (vocabulary,):
         return mask
     found = (tuple(mask.shape), mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__

@@ -1,15 +1,15 @@
-"""Keyed randomness: each random choice has a key, and the key alone decides the outcome.
+"""Keyed randomness: each random choice has a key, and the random numbers of a choice depend only on its key.
 
-The key is (seed, sample, purpose, position, round). The numbers come from numpy's counter-based Philox generator: seed and
-sample are its key, and the rest is its counter. So rows share no state, the order of calls does not matter, and the numbers
-are the same on every device.
+The key is (seed, sample, purpose, position, round). The numbers come from numpy's counter-based Philox generator. Seed
+and sample are the generator's key; purpose, position and round are its counter. So rows share no state, the order of
+calls does not matter, and the numbers are the same on every device.
 
-The purposes `TARGET` and `MEMBER` define the text that a seed gives: each position has one vector of exponential variates
-and one number that draws a member. They are the same in every round, and every schedule may look at them. The purposes
-`PROPOSE`, `ACCEPT`, `RESIDUAL` and `PICK` only decide how the text is found. Each of their keys is used once, which is
-asserted: to use a number twice would bias the output.
+The purposes `TARGET` and `MEMBER` define the text of a seed. They do not use the round: each position has one vector of
+exponential variates and one number that draws a member, and every schedule may use them again. The other purposes have
+new numbers in each round. Each of their keys may be used only once, because a second use would bias the text. An
+assertion checks this.
 
-A `Noise` makes one choice of one row; the module `sampler` makes the same choices for many rows at once.
+A `Noise` makes one choice of one row. The module `sampler` makes the same choices for many rows at once.
 """
 
 from enum import IntEnum
@@ -19,36 +19,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-LANES = 4  # numbers that Philox makes at a time
-KEPT = 2**20  # the most exponential variates that a row keeps: what it proposed with, it decides with
+LANES = 4  # Philox generates blocks of four numbers
+KEPT = 2**20  # the maximum number of exponential variates that a row caches: proposals and targets use the same
 
 
 class Purpose(IntEnum):
-    """What a choice is for. `PICK`, `PROPOSE`, `ACCEPT` and `RESIDUAL` are lanes of one block of four uniform numbers."""
+    """The purpose of a choice. `PICK`, `PROPOSE`, `ACCEPT` and `RESIDUAL` use the four uniform numbers of one block."""
 
     TARGET = 0
     PROPOSE = 1
     ACCEPT = 2
     RESIDUAL = 3
     MEMBER = 4
-    PICK = 5  # a choice of a proposer that is no token of a law
+    PICK = 5  # a proposer's choice over something else than tokens
 
 
-UNIFORM = 1  # in the place of a purpose in the counter, for all lanes
+UNIFORM = 1  # the purpose in the counter for all purposes that share a block
 DEFINING = (Purpose.TARGET, Purpose.MEMBER)  # their round is always 0
 
 
 class Noise(Protocol):
-    """The source of random choices: keyed numbers in decoding; every possible outcome in turn in `unisono.testing`."""
+    """A source of random choices. Decoding uses `KeyedNoise`. Exact tests use `EnumeratingNoise`."""
 
     def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
-        """Return a token id drawn from `law` [V]; its entries need not sum to exactly 1."""
+        """Return an index drawn from `law` [V]. The entries need not sum to exactly 1."""
         ...
 
     def leading(self, probabilities: Tensor, position: int, round: int) -> int:
-        """Toss a coin per position; return how many of the first coins come up true before one does not.
+        """Draw one random boolean per position. Return how many booleans are true before the first false one.
 
-        Coin k belongs to position `position + k` and comes up true with probability `probabilities[k]`.
+        Boolean k belongs to position `position + k` and is true with probability `probabilities[k]`.
         """
         ...
 
@@ -58,16 +58,16 @@ class KeyedNoise:
 
     Args:
         seed: in [0, 2**64).
-        sample: index of the sample among several drawn for one request.
+        sample: the index of the sample among the samples of one prompt.
     """
 
     def __init__(self, seed: int, sample: int = 0) -> None:
         self._bits = np.random.Philox(key=np.array([seed, sample], dtype=np.uint64))
-        self._start: Any = self._bits.state  # set for every call: a new generator would cost five times as much
+        self._start: Any = self._bits.state  # set before every call; making a new generator is five times as slow
         self._used: set[tuple[Purpose, int, int]] = set()
-        self._block = (0, 0, 0)  # position, round and count of the lanes kept
+        self._block = (0, 0, 0)  # position, round and count of the cached lanes
         self._lanes = np.empty(0)
-        self._races: dict[int, np.ndarray] = {}  # exponential variates of the positions asked for last
+        self._races: dict[int, np.ndarray] = {}  # cached exponential variates by position
 
     def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
         if purpose is Purpose.TARGET:
@@ -90,17 +90,17 @@ class KeyedNoise:
             name = (purpose, position + offset, round)
             assert name not in self._used, f"random name used twice: {name}"
             self._used.add(name)
-        # What is accepted and what replaces it are asked for one after the other: both are lanes of the same numbers
+        # ACCEPT and RESIDUAL of the same positions are requested one after the other and use the same blocks
         block = (position, round, count)
         if self._block != block:
-            # position is the low word of the counter, which counts blocks of four numbers: one block per position
+            # The position is the low word of the counter of blocks: each position has one block of four numbers
             raw = self._raw([position, UNIFORM, round, 0], LANES * count)
             self._block = block
             self._lanes = _open_unit(raw)
         return self._lanes[0 if purpose is Purpose.PICK else purpose :: LANES]
 
     def exponentials(self, position: int, size: int) -> np.ndarray:
-        """Return the `TARGET` vector of a position: `size` float64 exponential variates, the same at every call."""
+        """Return the `TARGET` vector of a position: `size` float64 exponential variates, equal in every call."""
         if len(self._races.get(position, ())) < size:
             raw = self._raw([0, Purpose.TARGET, position, 0], size)
             self._races[position] = -np.log(_open_unit(raw))
@@ -116,23 +116,23 @@ class KeyedNoise:
 
 
 def inverse(laws: Tensor, uniforms: Tensor) -> Tensor:
-    """Return the token [B] that a uniform number [B] in (0, 1) stands for in the cumulative sum of each law [B, V]."""
+    """Return tokens [B] drawn from laws [B, V] by inverting their cumulative sums at uniform numbers [B] in (0, 1)."""
     cumulative = torch.cumsum(laws, -1, dtype=torch.float64)
-    # right=True skips tokens without mass: the answer is the first whose cumulative mass exceeds the threshold
+    # right=True skips tokens with probability 0: it finds the first cumulative sum that exceeds the threshold
     thresholds = cumulative[..., -1:] * uniforms.unsqueeze(-1)
-    # Of a law that is none (nan) some token comes out too; whoever uses it is told in another way
+    # A law with nan gives an arbitrary valid token; callers detect such laws separately
     return torch.searchsorted(cumulative, thresholds, right=True).squeeze(-1).clamp(max=laws.shape[-1] - 1)
 
 
 def race(laws: Tensor, exponentials: Tensor) -> Tensor:
-    """Return the winner [B] of each exponential race (Gumbel-max): the argmax of law / exponentials, both [B, V].
+    """Return tokens [B] drawn from laws [B, V] by exponential races: the argmax of `laws / exponentials`.
 
-    The winner has the distribution of the law.
+    This is equivalent to the Gumbel-max method.
     """
     return (laws.double() / exponentials).argmax(-1)
 
 
 def _open_unit(raw: np.ndarray) -> np.ndarray:
-    """Return float64 numbers strictly inside (0, 1): 52 of 64 random bits plus half a step, so that none rounds to 1."""
+    """Return float64 numbers in (0, 1), made from 52 of 64 random bits plus half a step. No number rounds to 0 or 1."""
     unit: np.ndarray = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return unit
