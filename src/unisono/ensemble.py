@@ -64,6 +64,7 @@ class Ensemble:
 
         Args:
             members: names, mappings, `Source`s or transformers models. Weights and draft lengths follow their order.
+                Contrastive combinations take the first member as the expert.
             combine: a combination, its name with parameters, or a function; `weighted` with equal weights by default.
             schedule: `standard`, `parallel`, `speculative:G`, `cos:G1,G2,...`, `relay:G`, `risky:K`, `lookup:N` or `auto`.
             verification: `token`, `block`, `coupled` or `auto`.

@@ -98,7 +98,7 @@ class Methods:
         return [traits.weight(each) if each in combined else 0.0 for each in self._lineup.everyone]
 
     def _odds(self, combination: Combination, warp: Warp) -> tuple[float, ...]:
-        """Return the fixed probability of drawing each member for a position; empty if there are no fixed ones."""
+        """Return the probability of drawing each member, if it is the same for all positions; else an empty tuple."""
         odds = static_odds(combination, len(self._lineup.combined), warp)
         return (*odds, *[0.0] * self._lineup.drafters) if odds else ()
 
@@ -112,7 +112,7 @@ class Methods:
 def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> int:
     """Return the member with the fewest parameters. Among equals, prefer the largest weight, then the first member.
 
-    If the target law needs only one member, a different member is chosen, because own proposals would not save time.
+    If the target law needs only one member, prefer another member: proposals of the needed member would save no time.
     """
     alone = needed[0] if len(needed) == 1 else None
     candidates = [member for member in range(len(parameters)) if member != alone] or [0]
@@ -120,7 +120,7 @@ def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed
 
 
 def peers(proposer: int, parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> tuple[int, ...]:
-    """Return the members with the same size and weight as `proposer`; empty if it is alone or any is not needed."""
+    """Return all members with the proposer's size and weight; empty if it is the only one or any is not needed."""
     same = tuple(
         member
         for member in range(len(parameters))
@@ -198,7 +198,7 @@ def as_verification(value: object) -> Verification | None:
 
 
 def usable_verification(verification: Verification, certain: bool) -> Verification:
-    """Return the verification. Replace `block` by `token` if all laws are one-hot: both accept the same tokens then."""
+    """Return the verification, but `token` instead of `block` if all laws are one-hot: both accept the same tokens."""
     return VERIFICATIONS["token"] if certain and verification.name == "block" else verification
 
 

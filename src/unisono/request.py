@@ -86,7 +86,7 @@ class Scoring:
 def _prompt_scorings(
     lineup: Lineup, combination: Combination, contexts: Sequence[Context], warp: Warp
 ) -> tuple[list[Scoring], tuple[Sequence[float], ...]]:
-    """Return one scoring for each member's own prompt, and one list per scoring, which it fills with log-probabilities.
+    """Return a scoring of each member's own prompt, and for each scoring the list of its log-probabilities.
 
     Return no scorings and no lists if the combination does not read `prompt_loglikelihood`.
     """

@@ -14,7 +14,7 @@ from unisono.members.lineup import Lineup
 
 
 class Admission:
-    """The queue of one engine.
+    """The queue of rows that wait until they can run in an engine.
 
     Args:
         rows: the maximum number of rows that run at the same time.

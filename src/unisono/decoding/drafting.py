@@ -86,17 +86,17 @@ class Seat:
         return self.row.laws.warp([self.row.frontier.open])
 
     def scores(self, member: int) -> KeptScores | None:
-        """Return a member's scores after the last proposal (logits, law, raw: [1, V]); None without scores there."""
+        """Return a member's scores after the last proposal (logits, law, raw: [1, V]), or None if there are none."""
         if self.row.frontier.scored(member) <= self.row.frontier.open:
             return None
         return KeptScores(cells([Span(self.row.laws, [self.row.frontier.open])], member))
 
     def willing(self, scores: MemberLaws) -> bool:
-        """Return whether the row's policy wants a proposal to be drawn from these laws."""
+        """Return whether the row's policy allows drawing a proposal from these laws."""
         return bool(self._answer(lambda policy: policy.draws(self.open, self.proposer, scores)))
 
     def copies(self, run: int) -> int:
-        """Return how many tokens the row's policy wants to copy after a matching run of `run` tokens."""
+        """Return the maximum number of tokens to copy, given that the last `run` tokens occurred earlier."""
         return self._answer(lambda policy: max(0, policy.copies(self.open, run)))
 
     def goes_on(self) -> bool:
@@ -125,7 +125,7 @@ class Seat:
         return self._choose(law, purpose, self.row.frontier.open + behind)
 
     def pick(self, law: Tensor) -> int:
-        """Return an index drawn from a law [N] over something else than tokens. Allowed once per position and round."""
+        """Return an index drawn from a law [N] of, for example, token pairs. Allowed once per position and round."""
         return self._choose(law, Purpose.PICK, self.row.frontier.open)
 
     def _choose(self, law: Tensor, purpose: Purpose, offset: int) -> int:
@@ -169,7 +169,7 @@ class MemberProposer:
             own = [seat for seat in seats if seat.row in set(group)]
             try:
                 drafts.update(self._drafted(own))
-            except Exception as error:  # rows with processors of their own are groups of their own
+            except Exception as error:  # a row with its own processors is alone in its group
                 for row in group:
                     row.fail(error)
         return [drafts.get(seat.row) for seat in seats]

@@ -191,7 +191,7 @@ class Engine:
             row.stats.outside += (now - started - self._inside) / len(rows)
 
     def _busiest(self) -> tuple[tuple[int, ...], list[Row]]:
-        """Return the members to run, and the rows that want them: the longest waiting or the largest group of rows."""
+        """Return the members to run and the rows to serve: a group that waited too long, or else the largest group."""
         groups: dict[tuple[int, ...], list[Row]] = {}
         for row in [row for row in self._running if not row.finished]:
             try:
@@ -233,7 +233,7 @@ class Engine:
                 row.fail(ConfigurationError(f"schedule {row.method.schedule.name} {problem}"))
 
     def _propose(self, turns: dict[Row, Turn]) -> None:
-        """Run the drafts of the rows' turns: first the first draft of every turn, then the second, and so on."""
+        """Run the drafts of the rows' turns: the first draft of every turn, then the second draft, and so on."""
         for place in range(max((len(turn.drafts) for turn in turns.values()), default=0)):
             drafts = {row: turn.drafts[place] for row, turn in turns.items() if len(turn.drafts) > place}
             for name in dict.fromkeys(name for name, _ in drafts.values()):

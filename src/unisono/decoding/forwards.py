@@ -56,7 +56,7 @@ class Pass:
 
 
 def jobs_by_weights(lineup: Lineup, members: Sequence[int], rows: Sequence[Row], twins: bool) -> list[Wanted]:
-    """Return the pairs of a row and a scoring member, in one list for each set of weights.
+    """Return pairs of a row and a member that scores this row, in one list for each set of weights.
 
     Args:
         twins: whether to add twins of the members (same weights) whose scores a row needs at its first open position.

@@ -23,7 +23,7 @@ from unisono.sampling.warp import AnyWarp, Warp
 
 @dataclass(frozen=True, eq=False)
 class RowLaws:
-    """Turns the members' scores into laws in one row.
+    """Turns the members' scores into laws in one row. A raw law has temperature 1 and no edits, masks or truncation.
 
     members: the number of members in the combination. edits: the row's edits of logits. loglikelihood: for each member,
     its raw log-probability of each committed token (float64 [tokens]); empty if the combination does not read it.
@@ -72,7 +72,7 @@ class RowLaws:
 
     @cached_property
     def prompt_loglikelihood(self) -> list[Tensor]:
-        """For each member, its raw log-probability of each prompt token after the first. Valid once the row runs."""
+        """For each member, its raw log-probability of each token of its prompt after the first, once the row runs."""
         return [torch.tensor(values, dtype=torch.float64) for values in self.task.prompt_loglikelihood]
 
     def extend(self, member: int, values: Sequence[float]) -> None:
@@ -92,7 +92,7 @@ class RowLaws:
 
 
 def log_probabilities(said: Sequence[Said], tokens: Sequence[int] | Tensor) -> Tensor:
-    """Return the raw log-probability of the given token at each position: float64 [N]."""
+    """Return the raw log-probability of one given token per position: float64 [N]."""
     if said[0].scores.raw is not None:
         logs = joined([(each.scores.raw, each.index) for each in said if each.scores.raw is not None]).double().log()
     else:

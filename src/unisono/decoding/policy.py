@@ -43,7 +43,7 @@ class View:
 
 @dataclass(frozen=True)
 class Turn:
-    """The next actions of a row: `members` score all open positions, then the proposers in `drafts` propose in turn.
+    """The next actions of a row: `members` score all open positions, then the proposers in `drafts` run in this order.
 
     drafts: pairs of a proposer and its number of steps. A proposing member must have scored the last open proposal.
     """

@@ -30,13 +30,13 @@ class Needs:
         self._drawn: dict[int, int] = {}  # by position in the text: the member drawn for it
         self._heard: dict[int, Heard] = {}  # by position in the text: scores that did not decide it
         self._fixed: set[int] = set()  # positions in the text whose law is known from the present scores
-        self._certain: set[int] = set()  # positions in the text whose proposal is surely accepted
+        self._certain: set[int] = set()  # positions in the text whose proposal is always accepted
         self.certainty: Certainty | None = None
         if self._lazy and not self.draws:
             self.certainty = combination.traits(task.warp).certainty
 
     def drawn(self, offset: int) -> int:
-        """Return the member drawn for an open position. Members whose scores the odds read must have scored it."""
+        """Return the member drawn for a position. The members that the odds depend on must have scored the position."""
         position = self._frontier.position + offset
         if position not in self._drawn:
             self._drawn[position] = self._noise.draw(self._position_odds(offset), Purpose.MEMBER, position, 0)
@@ -78,7 +78,7 @@ class Needs:
         return self._whole or not self._frontier.forced(offset)
 
     def unsure(self) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Yield open positions scored by only some needed members, with these members. Skip pairs passed to `learn`."""
+        """Yield open positions that only some needed members have scored, with these members. Skip learned ones."""
         most = max(self._frontier.scored(member) for member in self.all)
         for offset in range(most):
             heard = tuple(member for member in self.all if self._frontier.scored(member) > offset)
@@ -96,7 +96,7 @@ class Needs:
             self._certain.add(position)
 
     def forget(self) -> None:
-        """Discard the facts about open positions after a token was replaced, and draws whose odds read the text."""
+        """Discard the learned facts about positions after a replaced token. Discard draws whose odds read the text."""
         self._heard.clear()
         self._fixed.clear()
         self._certain.clear()

@@ -91,7 +91,6 @@ class Row:
 
     @property
     def vocabulary(self) -> int:
-        """The size V of the vocabulary."""
         return self.lineup.vocabulary
 
     def listen(self, listener: Listener) -> None:
@@ -152,7 +151,7 @@ class Row:
             raise named(f"schedule {self.method.schedule.name}", error) from error
 
     def end_round(self) -> None:
-        """End the round after all decidable proposals of the turn were decided."""
+        """End the round: count it in the statistics, discard its turn and start new noise keys."""
         if self._turn is not None:
             self._last = self._turn.members[-1]
             if plan := self._following:
@@ -229,7 +228,7 @@ class Row:
         return len(commits)
 
     def names(self, offset: int | None = None, count: int = 1) -> Names:
-        """Return the noise keys of `count` positions from an open position on; by default, from the next position."""
+        """Return the noise keys of `count` positions from an open position on. Default: after the last proposal."""
         offset = self.frontier.open if offset is None else offset
         return Names(self._noise, self.frontier.position + offset, self._round, count, self.task.warp.greedy)
 
@@ -257,7 +256,7 @@ class Row:
     def _proposer(self) -> int:
         """Return the default proposer. If there are peers, return the peer after the member that ran last.
 
-        So the rows of a batch alternate between peers together, even if only some rows had a rejection.
+        So all rows of a batch switch to the next peer together, even if only some rows had a rejection.
         """
         peers = self.method.peers
         if self._last not in peers:

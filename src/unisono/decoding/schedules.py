@@ -55,9 +55,9 @@ def cos(*lengths: int) -> Schedule:
 def risky(length: int) -> Schedule:
     """Return a schedule for the combination `drawn`. The default proposer drafts over up to `length` risky positions.
 
-    A position is risky if the member drawn for it is not the default proposer. All other proposals are accepted. A
-    draft ends just before a risky position, whose drawn member then draws the token itself. Members run only where they
-    are drawn. `risky:0` is the Mixture-like Ensemble (arXiv 2605.00419). Other combinations have only risky positions.
+    A position is risky if the member drawn for it is not the default proposer. Other proposals are always accepted. A
+    draft ends before a risky position, where the drawn member draws the token. Members run only where they are drawn.
+    `risky:0` is the Mixture-like Ensemble (arXiv 2605.00419). Other combinations have only risky positions.
 
     Raises:
         ConfigurationError: length is negative.
@@ -96,7 +96,7 @@ def lookup(length: int, proposer: str = LOOKUP) -> Schedule:
 def relay(length: int) -> Schedule:
     """Return a schedule where the default proposer drafts `length` tokens after each token of another member.
 
-    So each forward pass of a large member decides a whole block. Use it for a small proposer and several large members.
+    So each forward pass of a large member decides several tokens. Use this for a small proposer and large members.
 
     Raises:
         ConfigurationError: length is below 1.

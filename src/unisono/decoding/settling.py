@@ -92,7 +92,7 @@ def _outcome(known: Sequence[Known], blocks: Sequence[Block]) -> Outcome:
 
 
 def _committed(block: Block, decisions: Decisions, index: int) -> Tensor:
-    """Return the committed token at each known position of a block: [K]. Entries after `follows` have no meaning."""
+    """Return the committed token at each known position: [K]. Entries after a drawn token have no meaning."""
     device = decisions.accepted.device
     proposed = token_tensor([*block.tokens, *[0] * block.free], device)
     places = torch.arange(block.known, device=device)

@@ -48,7 +48,7 @@ class Slots:
             member.rewind(slot, 0)
 
     def cut(self, length: int) -> None:
-        """Remove all text after the first `length` tokens from the slots, because it was replaced."""
+        """Remove all tokens after the first `length` tokens of the text from the slots."""
         for member, slot in zip(self._members, self._slots, strict=True):
             if member.length(slot) > length:
                 member.rewind(slot, length)

@@ -22,7 +22,7 @@ MOST = 2**25  # the maximum number of logits per member that are combined at onc
 
 @dataclass(frozen=True)
 class Unsure:
-    """Consecutive open positions of a row that the members in `heard`, but not all needed members, have scored."""
+    """Consecutive open positions of a row that only the members in `heard` have scored, but not all needed members."""
 
     row: Row
     first: int
@@ -254,7 +254,7 @@ def _drawn_laws(part: Sequence[tuple[Row, int]]) -> Tensor:
 
 
 def _measured(row: Row, targets: Tensor) -> list[Tensor]:
-    """Return for each member [up to K, 2]: the acceptance probability and the largest probability of its law.
+    """Return for each member [up to K, 2]: the acceptance probability of its proposals, and its largest probability.
 
     The list is empty if the policy does not measure. The first forced position and all later ones are left out.
     """

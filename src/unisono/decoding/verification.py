@@ -136,8 +136,8 @@ class Drafts:
 def decide_tokens(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
     """Decide each block by token-by-token rejection sampling (Leviathan et al. 2023).
 
-    Since `acceptance * s + (1 - total acceptance) * residual = r`, each committed token follows its target law. A free
-    position is treated as a rejected proposal with `s = 0`, so its residual is `r`.
+    Since `acceptance * s + (1 - total acceptance) * residual = r`, each committed token follows its target law. A
+    position without a proposal is treated as a rejected proposal with `s = 0`, so its residual is `r`.
     """
     names = [block.names for block in blocks]
     if not any(block.tokens for block in blocks):
@@ -190,7 +190,7 @@ def _worth(targets: Tensor, drafts: Drafts, blocks: Sequence[Block]) -> Tensor:
 
 
 def _standing(targets: Tensor, drafts: Drafts, worth: Tensor, rows: Tensor, places: Tensor, free: Tensor) -> Tensor:
-    """Return for each i the probability of accepting i proposals, given that not more are accepted: float64 [B, K + 1]."""
+    """Return the probability of accepting i proposals, given that not more are accepted: float64 [B, K + 1]."""
     weights = worth[rows, places]
     weighted = weights.to(targets.dtype).unsqueeze(-1) * targets
     left = drafts.left(weighted, torch.arange(len(targets), device=targets.device)).sum(-1).double()
