@@ -1,4 +1,4 @@
-"""Run many prompts in one call. With `on_error="return"`, an error of one prompt does not stop the other prompts."""
+"""Decode many prompts together in one call, optionally with errors in the list of results."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,11 +20,11 @@ Place = Request | Exception  # an entry of the list of results: a request, or th
 
 
 class Batch:
-    """The prompts of one call, each with its parameters.
+    """The prompts of one call, with the parameters of each prompt.
 
     Args:
-        params: one value for all prompts, or a list with one value per prompt.
-        on_error: "raise" to raise the first error, or "return" to put each error into the list of results.
+        params: one object for all prompts, or a list with one object per prompt.
+        on_error: `raise` to raise the first error; `return` to put each error into the list of results.
 
     Raises:
         RequestError: the number of parameters differs from the number of prompts.
@@ -45,17 +45,13 @@ class Batch:
         self._places: list[list[Place]] = []  # one list per prompt that was started
 
     def run(self, start: Start, engine: Engine, progress: bool | None = None) -> list[Any]:
-        """Return one entry per sample: the result, or the error if `on_error` is "return".
+        """Return one result per sample. If `on_error` is `return`, a failed sample has its error instead of a result.
 
-        Every exception that this method raises, including an interrupt, gets an attribute `results`: a list with one
-        entry per sample. An entry is the result of the sample, or None if the sample is not finished.
-
-        Args:
-            start: a function that returns the requests of one prompt.
-            progress: whether to show a progress bar. None shows the bar only at a terminal.
+        All raised exceptions, including interrupts, get an attribute `results`: a list of the same length, with None
+        for each unfinished sample. If `progress` is None, a progress bar is shown for several samples at a terminal.
 
         Raises:
-            ConfigurationError: `start` raised this error. The error concerns the whole call, so `on_error` is ignored.
+            ConfigurationError: raised by `start`, even if `on_error` is `return`, because all prompts are affected.
         """
         try:
             for index, (prompt, params) in enumerate(self._asked):
@@ -112,7 +108,7 @@ class Batch:
 
 
 def outcome(place: Place) -> Result | Exception | None:
-    """Return the result of a request, or its error; None if the request has not ended."""
+    """Return the result or error of an entry; None if its request has not ended."""
     return place if isinstance(place, Exception) else place.outcome()
 
 

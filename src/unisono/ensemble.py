@@ -1,4 +1,4 @@
-"""The facade: text in, a stream of pieces out. Everything a user does goes through here."""
+"""The main interface of the library: load members, generate text, stream text, score text."""
 
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Literal, Self, overload
@@ -23,10 +23,10 @@ Several = list[str] | list[list[int]]
 
 
 class Ensemble:
-    """Several language models that decode one text.
+    """Several language models that decode one text together.
 
-    Threads may generate and stream at the same time. Their requests run as rows of one batch; each row has its own slot in
-    every member, so its text does not depend on other requests. A `with` block closes the ensemble at its end.
+    Several threads may generate and stream at the same time. Their requests run as rows of one batch. The text of a row
+    does not depend on other requests. A `with` block closes the ensemble at its end.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Ensemble:
         self._methods = Methods(lineup, Asked(combine, schedule, verification), auto)
 
     @classmethod
-    def load(  # noqa: PLR0913 - what a user says of an ensemble, by name
+    def load(  # noqa: PLR0913 - options of an ensemble, passed by name
         cls,
         members: Sequence[object],
         combine: object = None,
@@ -63,20 +63,20 @@ class Ensemble:
         """Load members and check that they can be combined.
 
         Args:
-            members: names, mappings or `Source`s, or loaded transformers models, in the order that weights and draft
-                lengths follow; for contrastive combinations the expert first.
-            combine: a combination, its text form, or a function; the uniform `weighted` by default.
+            members: names, mappings, `Source`s or transformers models. Weights and draft lengths follow their order.
+                Contrastive combinations take the first member as the expert.
+            combine: a combination, its name with parameters, or a function; `weighted` with equal weights by default.
             schedule: `standard`, `parallel`, `speculative:G`, `cos:G1,G2,...`, `relay:G`, `risky:K`, `lookup:N` or `auto`.
             verification: `token`, `block`, `coupled` or `auto`.
-            rows: the most requests that run at the same time; more wait.
-            memory: bytes that the members' caches may take together; half of what is free by default.
-            draft: one more member that is no part of the combination: it proposes, and the text has the same law.
-            proposers: objects that propose tokens without being members (docs/schedules.md); a schedule names them.
-            generation_config: "auto": where a call gives no `SamplingParams`, the first member whose generation config has
-                sampling values gives those (see `default_params`); "off": none does.
-            threads: that an operation takes, in all of the process; torch's own number by default (docs/performance.md).
-            options: of every member that does not set them itself, as `dtype="float32"`: fields of `Source` and
-                of `members.hf.options.Options` (docs/members.md lists them).
+            rows: the maximum number of requests that run at the same time; further requests wait.
+            memory: the maximum number of bytes of the members' caches together; half of the free memory by default.
+            draft: a draft model: one more member that only proposes, and does not change the law of the text.
+            proposers: further proposers that are not members (docs/schedules.md). A schedule refers to them by name.
+            generation_config: "auto": calls without `SamplingParams` use the sampling values of the first member whose
+                generation config has any (see `default_params`). "off": generation configs are ignored.
+            threads: the number of torch threads in the process; torch's default if None (docs/performance.md).
+            options: defaults for all members, for example `dtype="float32"`: fields of `Source` and of
+                `members.hf.options.Options` (see docs/members.md). Options of a member itself have priority.
 
         Raises:
             MemberError: a model cannot be loaded, does not fit in memory, or has another vocabulary.
@@ -92,7 +92,7 @@ class Ensemble:
         self.close()
 
     def close(self) -> None:
-        """End all requests with RequestError, which new ones raise too, and free the caches. Weights are freed by Python."""
+        """End all requests with RequestError, refuse new requests, and free the caches, but not the weights."""
         self.engine.close()
 
     def __repr__(self) -> str:
@@ -100,24 +100,24 @@ class Ensemble:
 
     @property
     def members(self) -> list[Member]:
-        """The members, in their order; a draft model is the last."""
+        """The members in the order of loading, with the draft model last."""
         return list(self.lineup.members)
 
     @property
     def names(self) -> list[str]:
-        """The members' names, in the same order."""
+        """The names of the members, in the order of `members`."""
         return self.lineup.names
 
     @property
     def tokenizer(self) -> Any:
-        """The members' common tokenizer, or None."""
+        """The common tokenizer of the members, or None."""
         return self.prompts.tokenizer
 
     @property
     def default_params(self) -> SamplingParams:
-        """What a call has that gives none: temperature, top_k, top_p, min_p and repetition_penalty may be a member's own.
+        """The parameters of calls without `params`. A member's generation config may set some, for example `top_p`.
 
-        `SamplingParams` that you make are taken as they are; `dataclasses.replace` of this builds on it.
+        `SamplingParams` of a call replace all of these. To change only some, use `dataclasses.replace` on this object.
         """
         return SamplingParams(**self.lineup.sampling)
 
@@ -129,11 +129,11 @@ class Ensemble:
         schedule: object = None,
         verification: str | None = None,
     ) -> Method:
-        """What a call would use (see `methods`). None means the default of this ensemble, and of the parameters."""
+        """Return the method that a call with these arguments would use. None means the default of this ensemble."""
         return self._methods.choose(Asked(combine, schedule, verification), self._params(params))
 
     def combination(self, combine: object = None) -> Combination:
-        """What a text follows, as a call asks for it; None means the default.
+        """Return a combination from an object, a function or a name with parameters; None means the default.
 
         Raises:
             ConfigurationError: it is unknown, or does not fit the members.
@@ -149,12 +149,12 @@ class Ensemble:
         schedule: object = None,
         verification: str | None = None,
     ) -> Generator[Piece, None, None]:
-        """Decode one prompt; yields a piece per token, then a last one with the whole result.
+        """Decode one prompt. Yield one piece per token, then a final piece with the whole result.
 
         Closing the iterator cancels the request. Arguments other than the prompt override the ensemble's defaults.
 
         Raises:
-            RequestError, ConfigurationError: at the call, not at the first piece.
+            RequestError, ConfigurationError: an argument is wrong. The call itself raises these, not the iterator.
         """
         return self._one(prompt, params, Asked(combine, schedule, verification)).stream(self.engine)
 
@@ -169,19 +169,18 @@ class Ensemble:
         progress: bool | None = None,
         on_error: Literal["raise", "return"] = "raise",
     ) -> list[Result]:
-        """Decode prompts together. Other arguments as for `stream`.
+        """Decode prompts together. The further arguments are those of `stream`.
 
         Args:
-            prompts: texts, lists of token ids or `Chat`s; a single one is a list of one. Arrays and the like are lists: one
-                row of ids is one prompt, [n, length] is n prompts.
-            params: for all prompts, or one per prompt.
-            progress: show a bar on standard error; None shows it at a terminal, for several prompts.
-            on_error: `return`: the error of a request, refused ones included, stands in the list at its place, `n` times, and
-                the others go on. `raise`: the first error ends all; it has `results`, as an interrupt has: the list, with
-                None where nothing was finished.
+            prompts: texts, lists of token ids or `Chat`s, or a single prompt. Arrays are treated as lists: an array
+                [length] is one prompt, an array [n, length] is n prompts.
+            params: one object for all prompts, or a list with one object per prompt.
+            progress: whether to show a progress bar on standard error; None shows it for several prompts at a terminal.
+            on_error: `return`: each failed sample has its error in the list (`n` errors for a refused prompt). `raise`:
+                the first error or interrupt ends all. Its attribute `results` has None for unfinished samples.
 
         Returns:
-            The results of the first prompt (one, or its `n` samples), then those of the next.
+            The `n` results of the first prompt, then the results of the second prompt, and so on.
         """
         asked, batch = Asked(combine, schedule, verification), Batch(self.prompts.split(prompts)[0], params, on_error)
         return batch.run(lambda prompt, own, index: self._requests(prompt, own, asked, index), self.engine, progress)
@@ -196,12 +195,15 @@ class Ensemble:
         verification: str | None = None,
         **options: Any,
     ) -> Result:
-        """Answer a conversation, written with a chat template. Arguments as for `stream`; options are fields of `Chat`."""
+        """Return the answer to a conversation. Options are fields of `Chat`. Other arguments are those of `stream`."""
         chat = Chat(messages, **options)
         return self._one(chat, params, Asked(combine, schedule, verification)).run(self.engine)
 
     def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
-        """Token ids of a `Chat`, whose fields the options are; `stream(Chat(...))` also ends where the answer's turn does."""
+        """Return the token ids of `Chat(messages, **options)`.
+
+        To generate an answer, prefer `stream(Chat(...))`, which also ends the text at the end of the answer's turn.
+        """
         return self.prompts.ids(Chat(messages, **options))
 
     @overload
@@ -213,12 +215,12 @@ class Ensemble:
     def logprobs(
         self, prompt: Prompt | Several, continuation: Prompt | Several, *, combine: object = None
     ) -> Score | list[Score]:
-        """Log-probabilities of a continuation under the combined law at temperature 1, without truncation.
+        """Return the log-probabilities of a continuation under the combination at temperature 1, without truncation.
 
-        Texts are joined and split as lm-evaluation-harness does: they are encoded together, and blanks at the prompt's
-        end count to the continuation. Token ids are read as given. One text or one list of ids each gives one `Score`;
-        lists of texts, and lists of lists of ids, are scored together and give one `Score` per pair. A pair that leaves
-        nothing to score is a RequestError, before any forward.
+        Texts are encoded as in lm-evaluation-harness: prompt and continuation are encoded together, and whitespace at
+        the end of the prompt belongs to the continuation. Token ids are used unchanged. For one text or one list of
+        ids, the result is one `Score`. For lists of texts or of lists of ids, all pairs are scored together and the
+        result has one `Score` per pair. A pair without a token to score raises RequestError before any forward pass.
         """
         (prompts, one), (continuations, also) = self.prompts.split(prompt), self.prompts.split(continuation)
         if one is not also or len(prompts) != len(continuations):
@@ -228,7 +230,7 @@ class Ensemble:
         return scores[0] if one else scores
 
     def scorings(self, pairs: Sequence[Pair], *, combine: object = None) -> list[Scoring]:
-        """Prompts and continuations as rows that score them, for who runs the engine himself.
+        """Return one scoring per pair of prompt and continuation, for callers that run the engine themselves.
 
         Raises:
             RequestError, ConfigurationError: as for `logprobs`.
@@ -238,9 +240,9 @@ class Ensemble:
         return make_all(lambda pair: self._scoring(combination, prepare(pair, None, combination)), pairs, "pairs")
 
     def echo(self, prepared: Prepared, top: int = 1, *, combine: object = None) -> Scoring:
-        """A row that scores a prompt's own tokens: those behind the members' prefixes, from the second on if one has none.
+        """Return a scoring of the prompt's own tokens, with the `top` most probable tokens at each position.
 
-        At each position it reports the `top` most probable tokens too.
+        The first token is left out if a member has no prefix before the prompt.
 
         Raises:
             RequestError: the members read different prompts, or the prompt is too long for them or for the caches.
@@ -259,9 +261,9 @@ class Ensemble:
         schedule: object = None,
         verification: str | None = None,
     ) -> list[Request]:
-        """The `n` samples of one prompt as requests that have passed every check, for who runs the engine himself.
+        """Return the `n` samples of one prompt as checked requests, for callers that run the engine themselves.
 
-        Submit each request's `row` to `engine`, step it, and `drain` the request for what it yields.
+        Call `engine.submit(*request.rows)` and `engine.step()`, and get the pieces with `request.drain()`.
 
         Raises:
             RequestError, ConfigurationError: as for `stream`.
@@ -269,7 +271,6 @@ class Ensemble:
         return self._requests(prompt, params, Asked(combine, schedule, verification))
 
     def _one(self, prompt: Prompt | Chat, params: SamplingParams | None, asked: Asked) -> Request:
-        """The only sample of a prompt."""
         if isinstance(params, SamplingParams) and params.n > 1:
             raise RequestError(f"n must be 1 here, not: {params.n}; generate returns several samples")
         return self._requests(prompt, params, asked)[0]

@@ -1,9 +1,10 @@
-"""How the method of a call (combination, schedule, verification) is chosen from what the user asks for.
+"""The choice of the method of a call (combination, schedule, verification) from the arguments of the user.
 
-Under the schedule `auto`, a combination may be replaced by another one with the same law: `weighted` by `drawn`, at a
-temperature above 0 and if no log-probabilities are asked for. A given seed has to repeat its text, so the text must not
-depend on measured times: the combination is not replaced then, and the verification is `coupled`. For deterministic members
-this holds for all requests; their schedule follows from the members' sizes, since the width of a forward may change rounding.
+The schedule `auto` may replace the combination `weighted` by `drawn`, which has the same law. This happens at
+temperatures above 0, if no log-probabilities are requested. With a seed, the text must be reproducible and so must not
+depend on measured times. Therefore a seed keeps the combination and selects the verification `coupled`. For
+deterministic members, all requests are treated as if they had a seed. Their schedule depends only on the members'
+sizes, because the width of a forward pass may change rounding.
 """
 
 from collections.abc import Sequence
@@ -26,14 +27,14 @@ from unisono.sampling.warp import Warp
 
 @dataclass(frozen=True)
 class Asked:
-    """What a user asks for: objects or names. None means the default."""
+    """The method arguments of a call, as objects or names. None means the default."""
 
     combine: object = None
     schedule: object = None
     verification: object = None
 
     def over(self, defaults: "Asked") -> "Asked":
-        """Return what is asked for, with the defaults in place of None."""
+        """Return these arguments, with None replaced by the default."""
         pairs = [(getattr(self, each.name), getattr(defaults, each.name)) for each in fields(Asked)]
         return Asked(*(default if own is None else own for own, default in pairs))
 
@@ -42,11 +43,12 @@ class Methods:
     """Chooses the methods of calls on one lineup.
 
     Args:
-        defaults: what a call uses where it asks for nothing.
-        auto: the schedule `auto`; without it, or with deterministic members, it is a fixed schedule by the members' sizes.
+        defaults: replaces arguments of a call that are None.
+        auto: the schedule for the name `auto`. If it is None or the members are deterministic, `auto` is a fixed
+            schedule that depends on the members' sizes.
 
     Raises:
-        ConfigurationError: as for `choose`, where the defaults alone are wrong.
+        ConfigurationError: the defaults are wrong; see `choose`.
     """
 
     def __init__(self, lineup: Lineup, defaults: Asked, auto: Auto | None = None) -> None:
@@ -56,10 +58,10 @@ class Methods:
         self.choose(Asked())
 
     def combination(self, asked: Asked) -> Combination:
-        """Return the combination that is asked for; `choose` may take another one with the same law.
+        """Return the combination of the arguments. `choose` may replace it by a combination with the same law.
 
         Raises:
-            ConfigurationError: it is unknown, or does not fit the members.
+            ConfigurationError: the combination is unknown or does not fit the members.
         """
         found = as_combination(asked.over(self._defaults).combine, len(self._lineup.combined))
         for member in found.needed(len(self._lineup.combined)) if "features" in found.reads else ():
@@ -91,12 +93,12 @@ class Methods:
         return Method(combination, schedule, verification, proposer, peers(proposer, parameters, weights, needed))
 
     def _weights(self, combination: Combination, warp: Warp) -> list[float]:
-        """Return how much of the law is each member's; 0 for a draft model."""
+        """Return the weight of each member in the target law; 0 for a draft model."""
         combined, traits = self._lineup.combined, combination.traits(warp)
         return [traits.weight(each) if each in combined else 0.0 for each in self._lineup.everyone]
 
     def _odds(self, combination: Combination, warp: Warp) -> tuple[float, ...]:
-        """Return how probably each member is drawn for a position, if that is the same everywhere; else nothing."""
+        """Return the probability of drawing each member, if it is the same for all positions; else an empty tuple."""
         odds = static_odds(combination, len(self._lineup.combined), warp)
         return (*odds, *[0.0] * self._lineup.drafters) if odds else ()
 
@@ -108,9 +110,9 @@ class Methods:
 
 
 def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> int:
-    """Return the member with the fewest parameters; among equals that of the largest weight, then the first.
+    """Return the member with the fewest parameters. Among equals, prefer the largest weight, then the first member.
 
-    If the law needs one member only, any other member is preferred: that one gains nothing from its own proposals.
+    If the target law needs only one member, prefer another member: proposals of the needed member would save no time.
     """
     alone = needed[0] if len(needed) == 1 else None
     candidates = [member for member in range(len(parameters)) if member != alone] or [0]
@@ -118,7 +120,7 @@ def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed
 
 
 def peers(proposer: int, parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> tuple[int, ...]:
-    """Return the needed members that are as good a proposer as the default one, itself included; none if it is the only one."""
+    """Return all members with the proposer's size and weight; empty if it is the only one or any is not needed."""
     same = tuple(
         member
         for member in range(len(parameters))
@@ -138,14 +140,14 @@ def as_schedule(
     weights: Sequence[float] = (),
     odds: Sequence[float] = (),
 ) -> Schedule:
-    """Return a schedule from its name or an object, for members with that many parameters each.
+    """Return a schedule from its name or a `Schedule` object.
 
     Args:
-        needed: the members without whose scores nothing can be decided. weights: how much of the law is each member's.
-        odds: how probably each member is drawn for a position, if that is the same everywhere; else nothing.
+        parameters: the number of parameters of each member. needed: the members that the target law needs. weights: the
+            weight of each member in the law. odds: the fixed probability of drawing each member, or empty.
 
     Raises:
-        ConfigurationError: the name or a draft length is wrong, or `cos` has not one draft length per member.
+        ConfigurationError: the name or a draft length is wrong, or the number of draft lengths is wrong.
     """
     if isinstance(value, Schedule):
         return value if value.members in (None, len(parameters)) else _refuse_count(value.name, len(parameters))
@@ -180,14 +182,14 @@ def _refuse_count(value: str, count: int) -> NoReturn:
     raise ConfigurationError(f"schedule {value} needs {count} draft lengths, one for each of {count} members")
 
 
-FASTEST = "token"  # what `auto` takes where texts need not be reproducible
+FASTEST = "token"  # the choice of `auto` if texts need not be reproducible
 
 
 def as_verification(value: object) -> Verification | None:
-    """Return the verification of a name, or a given verification; None for "auto", which is chosen for each request.
+    """Return a verification from its name or object; None for "auto", which is chosen for each request.
 
     Raises:
-        ConfigurationError: there is no such verification.
+        ConfigurationError: the name is unknown.
     """
     if isinstance(value, Verification):
         return value
@@ -196,15 +198,15 @@ def as_verification(value: object) -> Verification | None:
 
 
 def usable_verification(verification: Verification, certain: bool) -> Verification:
-    """Return the verification, or `token` for `block` where all laws are one-hot: there `block` accepts no more."""
+    """Return the verification, but `token` instead of `block` if all laws are one-hot: both accept the same tokens."""
     return VERIFICATIONS["token"] if certain and verification.name == "block" else verification
 
 
 def automatic_verification(greedy: bool, reproducible: bool) -> Verification:
-    """Return the verification that measures best.
+    """Return the fastest suitable verification.
 
     Args:
-        greedy: the temperature is 0, where all verifications give the same text and `token` costs least.
-        reproducible: the text must not depend on the schedule.
+        greedy: whether the temperature is 0. Then all verifications give the same text, and `token` is fastest.
+        reproducible: whether the text must not depend on the schedule.
     """
     return VERIFICATIONS["coupled" if reproducible and not greedy else FASTEST]

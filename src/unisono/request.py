@@ -1,4 +1,4 @@
-"""Requests: a row with the text that it becomes, and given tokens that are scored."""
+"""Requests: rows that decode the text of a sample, and rows that score given tokens."""
 
 import secrets
 from collections import deque
@@ -30,7 +30,7 @@ from unisono.types import Commit, Piece, Result, Score
 
 
 def accept_all(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
-    """Accept every given token, whatever its probability."""
+    """Accept all given tokens without regard to their probabilities."""
     accepted = torch.tensor([len(block.tokens) for block in blocks], device=targets.device)
     return Decisions(accepted, torch.zeros_like(accepted))
 
@@ -39,10 +39,10 @@ GIVEN = Verification("given", accept_all)
 
 
 class Scoring:
-    """Given tokens that are scored by a row of the engine.
+    """Scores given tokens with a row of the engine.
 
     Args:
-        prepared: what the members read, and the tokens to score.
+        prepared: the contexts of the members, and the tokens to score.
         top: how many of the most probable tokens to report at each position.
     """
 
@@ -58,14 +58,14 @@ class Scoring:
         )
         method = Method(combination, standard(), GIVEN, proposer=0)
         self.commits: list[Commit] = []
-        self.logprobs: list[float] = []  # of the commits
+        self.logprobs: list[float] = []  # the log-probabilities of the commits
         self.row = Row(lineup, method, task, KeyedNoise(0), self._take)
         self.row.finished = not prepared.units
         self.row.before = [row for scoring in before for row in scoring.rows]
 
     @property
     def rows(self) -> list[Row]:
-        """The rows that the engine runs for the scoring: its own row, and the rows that have to end before."""
+        """All rows that the engine must run for the scoring: rows that must end first, then the scoring's own row."""
         return [*self.row.before, self.row]
 
     def _take(self, commits: list[Commit]) -> None:
@@ -73,7 +73,7 @@ class Scoring:
         self.logprobs += [commit.logprob for commit in commits if commit.logprob is not None]
 
     def score(self) -> Score:
-        """Return the log-probabilities. The row must have ended; an error that ended it is raised."""
+        """Return the log-probabilities of the ended row. Raise the row's error, or RequestError if it was cancelled."""
         if self.row.error is not None:
             raise self.row.error
         if len(self.commits) < self.row.task.limit:
@@ -86,9 +86,9 @@ class Scoring:
 def _prompt_scorings(
     lineup: Lineup, combination: Combination, contexts: Sequence[Context], warp: Warp
 ) -> tuple[list[Scoring], tuple[Sequence[float], ...]]:
-    """Return a scoring of each member's own prompt, and the lists that will hold their log-probabilities.
+    """Return a scoring of each member's own prompt, and for each scoring the list of its log-probabilities.
 
-    Both are empty unless the combination reads `prompt_loglikelihood`.
+    Return no scorings and no lists if the combination does not read `prompt_loglikelihood`.
     """
     if "prompt_loglikelihood" not in combination.reads:
         return [], ()
@@ -102,11 +102,11 @@ def _prompt_scorings(
 
 
 class Request:
-    """One sample of one prompt: its row in the engine, and the pieces of text that the row has given.
+    """One sample of one prompt: its row in the engine, and the pieces of text that the row has produced.
 
     Args:
-        facts: what the result says of the request: seed, sample, names of combination, schedule, verification.
-        prompt: the scoring of the prompt's tokens, if that was asked for.
+        facts: fields of the result: seed, index of the sample, names of combination, schedule and verification.
+        prompt: the scoring of the prompt's tokens; None if their log-probabilities are not reported.
     """
 
     def __init__(
@@ -126,18 +126,18 @@ class Request:
         self._result: Result | None = None
 
     def listen(self, listener: Listener) -> None:
-        """Give a listener the events of the request's row that it hears (see `unisono.decoding.events`)."""
+        """Send the row's events of the kinds in `listener.hears` to a listener (see `unisono.decoding.events`)."""
         self.row.listen(listener)
 
     @property
     def rows(self) -> list[Row]:
-        """The rows that the engine runs for the request. Samples of one prompt share the rows that score the prompt."""
+        """All rows that the engine must run. Only sample 0 has the rows that score the prompt for all samples."""
         if self._facts["sample"]:
             return [self.row]
         return [*([] if self._prompt is None else self._prompt.rows), self.row]
 
     def stream(self, engine: Engine) -> Generator[Piece, None, None]:
-        """Run to the end and yield the pieces as they come. Closing the iterator cancels the request."""
+        """Run the request and yield each piece when it is ready. Closing the iterator cancels the request."""
         engine.submit(*self.rows)
         try:
             while not self.row.finished:
@@ -147,7 +147,7 @@ class Request:
             for row in self.rows:
                 engine.run(row)
         except Exception:
-            yield from self._pieces  # what was committed before
+            yield from self._pieces  # pieces from before the error
             raise
         finally:
             for row in self.rows:
@@ -156,13 +156,13 @@ class Request:
         yield self._last()
 
     def drain(self) -> list[Piece]:
-        """Return the pieces that have come since the last call; the last piece of all has the result.
+        """Return the new pieces since the last call. The final piece of the request has the result.
 
-        For callers that step the engine themselves. It must not be called again after the last piece, an error, or a
+        This is for callers that step the engine themselves. Do not call it again after the final piece, an error or a
         cancellation.
 
         Raises:
-            Exception: the error that has ended the row.
+            Exception: the error that ended the row.
         """
         pieces = list(self._pieces)
         self._pieces.clear()
@@ -171,13 +171,13 @@ class Request:
         return [*pieces, self._last()] if self.row.finished else pieces
 
     def run(self, engine: Engine) -> Result:
-        """Run to the end and return the result, or raise the error that ended the row."""
+        """Run the request and return the result. Raise the error that ended the row."""
         *_, last = self.stream(engine)
         assert last.result is not None
         return last.result
 
     def outcome(self) -> Result | Exception | None:
-        """Return the result, or the error that ended the request; None while it is running."""
+        """Return the result, or the error that ended the request. Return None while the request is running."""
         rows = [self.row] if self._prompt is None else [self.row, self._prompt.row]
         failed = next((row.error for row in rows if row.error is not None), None)
         if failed is None and self._result is None and all(row.finished for row in rows):
@@ -185,7 +185,7 @@ class Request:
         return failed or self._result
 
     def _take(self, commits: list[Commit]) -> int | None:
-        """Append committed tokens to the text. Return None, or how many of them the text takes before it ends."""
+        """Append tokens to the text until it ends. Return the number of appended tokens if it ends; else None."""
         for count, commit in enumerate(commits, 1):
             self._pieces.append(self._transcript.push(commit))
             if self._transcript.finish_reason:
@@ -208,7 +208,7 @@ class Request:
         return Piece(text, None, reason, result, self._transcript.unfinished)
 
     def _prompt_logprobs(self) -> tuple[float | None, ...] | None:
-        """Return one value per token of the first member's prompt; None for a token that was not scored, as the first."""
+        """Return the log-probability of each token of the first member's prompt; None for the unscored first tokens."""
         if self._prompt is None:
             return None
         scored = self._prompt.score().logprobs
@@ -216,7 +216,7 @@ class Request:
 
 
 def task_of(lineup: Lineup, prompts: Prompts, prepared: Prepared, params: SamplingParams) -> Task:
-    """Return the task of each sample of a prompt.
+    """Return the task that all samples of a prompt share.
 
     Raises:
         RequestError: the prompt is too long, or a parameter names an unknown token or does not fit the members.
@@ -256,13 +256,13 @@ def samples(
     prompt: Scoring | None = None,
     given: Mapping[str, Any] | None = None,
 ) -> list[Request]:
-    """Return the `n` samples of one prompt as requests. Their rows read the prompt once.
+    """Return the `params.n` samples of one prompt as requests. The prompt is read once for all samples.
 
     Args:
-        tokenizer: turns tokens into text; None for no text. prompt: the scoring of the prompt's tokens, if that was asked for.
-        given: what the results say of the prompt.
+        tokenizer: turns tokens into text; None for no text. prompt: the scoring of the prompt's tokens, or None.
+        given: fields of the results that describe the prompt.
     """
-    # 53 bits: a number that every JSON reader keeps exactly
+    # 53 bits: every JSON reader keeps these numbers exactly
     seed = secrets.randbits(53) if params.seed is None else params.seed
     followed = {name: value for name, value in lineup.sampling.items() if getattr(params, name) == value}
     before, prompt_loglikelihood = _prompt_scorings(lineup, method.combination, task.contexts, task.warp)
@@ -280,7 +280,7 @@ def samples(
 
 
 def score_all(scorings: Sequence[Scoring], engine: Engine) -> list[Score]:
-    """Score given tokens together and return their log-probabilities. An error in one cancels all, and is raised."""
+    """Run all scorings together and return their scores. An error of one scoring cancels all and is raised."""
     try:
         engine.submit(*(row for scoring in scorings for row in scoring.rows))
         for scoring in scorings:

@@ -1,8 +1,8 @@
-"""Exact laws and a conformance suite, for this project's tests and for those of your own combinations and schedules.
+"""Exact output distributions ("laws") and conformance tests, for this project and for your combinations and schedules.
 
-`exact_law` runs the real decode loop once for every sequence of random choices and adds up the probabilities;
-`brute_force` computes the same law from its definition. If both agree to rounding, the schedule and the verification are
-exact. No sampling is involved, and no tolerance for noise.
+`exact_law` runs the real decode loop once for every sequence of random choices and adds up the probabilities.
+`brute_force` computes the same law from its definition. If the two laws are equal up to rounding, the schedule and the
+verification are exact. There is no sampling, so no statistical tolerance is needed.
 
     members = [TableMember.random(3, seed=1), TableMember.random(3, seed=2)]
     assert largest_error(members, combine.weighted([0.7, 0.3]), cos(2, 1), tokens=3) < 1e-12
@@ -60,15 +60,15 @@ PROMPT = (0,)
 
 
 class ExactMember(Member, Protocol):
-    """A member that can return its law behind any text without a slot, as `TableMember` can.
+    """A member that can return its law after any text without a slot, for example `TableMember`.
 
-    A member with features also has a method `features(prefix)`, which returns the features [D] behind the prefix.
+    A member with features also has a method `features(prefix)`, which returns the features [D] after the prefix.
     """
 
-    def law(self, prefix: Sequence[int]) -> Tensor: ...  # [V], of the token after the prefix, at temperature 1
+    def law(self, prefix: Sequence[int]) -> Tensor: ...  # [V], for the token after the prefix, at temperature 1
 
 
-def decode(  # noqa: PLR0913 - what a test varies, by name
+def decode(  # noqa: PLR0913 - options of a test, passed by name
     members: Sequence[ExactMember],
     combination: object,
     schedule: object,
@@ -83,7 +83,7 @@ def decode(  # noqa: PLR0913 - what a test varies, by name
     proposers: Sequence[Proposer] = (),
     twins: Sequence[tuple[int, ...]] = (),
 ) -> Tokens:
-    """Run the real decode loop once and return the `tokens` token ids. The last `drafters` members only propose."""
+    """Run the decode loop once. Return `tokens` token ids. The last `drafters` members are draft models."""
     lineup = Lineup(tuple(members), drafters, tuple(proposers), tuple(twins))
     count = len(lineup.combined)
     law = as_combination(combination, count)
@@ -97,15 +97,13 @@ def decode(  # noqa: PLR0913 - what a test varies, by name
 def contexts(
     members: Sequence[Member], prompts: Sequence[Sequence[int]] | None = None, warp: Warp | None = None
 ) -> tuple[Context, ...]:
-    """Return what the members read: one prompt each, by default `PROMPT` for all."""
+    """Return one context per member, made from its prompt. By default, all prompts are `PROMPT`."""
     each = [PROMPT for _ in members] if prompts is None else prompts
     pairs = zip(members, each, strict=True)
     return tuple(member.context(Reading(tuple(prompt)), warp or Warp()) for member, prompt in pairs)
 
 
 class _Commits:
-    """A listener that collects what a row commits."""
-
     hears = (Accepted, Replaced, Drawn)
 
     def __init__(self) -> None:
@@ -116,7 +114,7 @@ class _Commits:
 
 
 def rounds(row: Row) -> Generator[list[Commit], None, None]:
-    """Run a row alone; yield what each step of the engine committed, without log-probabilities. Closing cancels the row."""
+    """Run one row. Yield the commits of each step, without log-probabilities. Closing the generator cancels the row."""
     engine, listener = Engine(row.lineup), _Commits()
     row.listen(listener)
     engine.submit(row)
@@ -134,7 +132,7 @@ def rounds(row: Row) -> Generator[list[Commit], None, None]:
 def exact_law(
     members: Sequence[ExactMember], combination: object, schedule: object, tokens: int, **options: Any
 ) -> dict[Tokens, float]:
-    """Return the law of the real loop's output, by enumeration of every choice. Options are those of `decode`."""
+    """Return the law of the decode loop's output by enumerating all random choices. Options are those of `decode`."""
     law: dict[Tokens, float] = {}
 
     def run(noise: Noise) -> Tokens:
@@ -153,7 +151,7 @@ def brute_force(
     edits: Edits | None = None,
     constraint: Constraint | None = None,
 ) -> dict[Tokens, float]:
-    """Return the law of the output by its definition: the product of the target laws along each sequence."""
+    """Return the law of the output by its definition: for each sequence, the product of its target probabilities."""
     target = as_combination(combination, len(Lineup(tuple(members)).combined))
     law: dict[Tokens, float] = {(): 1.0}
     for _ in range(tokens):
@@ -173,7 +171,7 @@ def _next_law(
     edits: Edits | None,
     constraint: Constraint | None,
 ) -> list[float]:
-    """Return the target law of the token behind a text, by its definition."""
+    """Return the target law of the token after a text, by its definition."""
     masks = None
     if constraint is not None:
         state = constraint.copy()
@@ -203,7 +201,7 @@ def _next_law(
 
 
 def _features(member: object, prefix: Tokens) -> Tensor:
-    """Return the features [1, D] of a member behind a prefix, by definition."""
+    """Return the features [1, D] of a member after a prefix; [1, 0] for a member without features."""
     features = getattr(member, "features", None)
     return torch.zeros(1, 0) if features is None else features(prefix).unsqueeze(0)
 
@@ -211,7 +209,7 @@ def _features(member: object, prefix: Tokens) -> Tensor:
 def largest_error(
     members: Sequence[ExactMember], combination: object, schedule: object, tokens: int, **options: Any
 ) -> float:
-    """Return the largest difference in probability, over all outputs, between the loop and the definition.
+    """Return the largest difference between `exact_law` and `brute_force` in the probability of any output.
 
     Options are those of `decode`.
     """
@@ -223,14 +221,14 @@ def largest_error(
 
 
 def assert_schedule(schedule: object, members: int = 2) -> None:
-    """Assert that a schedule is exact: for several combinations, temperatures, and with penalties."""
+    """Assert that a schedule is exact, for several combinations and temperatures, with a repetition penalty."""
     even = "weighted:" + ",".join(str(index + 1) for index in range(members))
     for combination in (even, even + ",order=combine-first", "product", "only:0"):
         _assert_exact(combination, schedule, members, edits=Edits(repetition=1.2))
 
 
 def assert_combination(combination: object, members: int = 2) -> None:
-    """Assert that a combination is a law and that every schedule follows it, at several temperatures."""
+    """Assert that texts follow the combination exactly, for several schedules and temperatures."""
     for schedule in ("standard", "parallel", "speculative:1", "cos:" + ",".join("1" * members)):
         _assert_exact(combination, schedule, members)
 
@@ -245,13 +243,13 @@ def _assert_exact(combination: object, schedule: object, members: int, **options
 def assert_law(outcomes: Sequence[Tokens], law: dict[Tokens, float], detects: float, alpha: float = 1e-9) -> None:
     """Assert that independent outcomes follow a law. If they do, the assertion fails with probability `alpha` at most.
 
-    The test compares the L1 distance between frequencies and law with its bound (Weissman et al. 2003), which holds for every
-    sample size. `detects` is the smallest total-variation error that the test must find with probability 1 - alpha; too few
-    outcomes for that are an error of the test's author.
+    The L1 distance between frequencies and law is compared with the bound of Weissman et al. (2003), which is valid for
+    every sample size. The test must detect a total-variation error of `detects` with probability 1 - alpha. If there
+    are too few outcomes for this, ValueError is raised.
     """
     cells = len(law)
     radius = math.sqrt(2 * (cells * math.log(2) + math.log(1 / alpha)) / len(outcomes))
-    if radius > detects:  # a law off by `detects` is 2 * detects away in L1: one radius beyond the bound
+    if radius > detects:  # a total variation of `detects` is an L1 distance of 2 * detects
         raise ValueError(f"{len(outcomes)} outcomes detect a total variation of {radius:.3g}, not {detects:.3g}")
     counts = dict.fromkeys(law, 0)
     for outcome in outcomes:
@@ -264,5 +262,5 @@ def assert_law(outcomes: Sequence[Tokens], law: dict[Tokens, float], detects: fl
 
 
 def unequal_members(count: int, vocabulary: int = 3, seed: int = 1) -> list[TableMember]:
-    """Return table members that disagree; the first one is the smallest."""
+    """Return table members with different laws. The first member has the fewest parameters."""
     return [TableMember.random(vocabulary, seed + index, f"table-{index}", index + 1) for index in range(count)]

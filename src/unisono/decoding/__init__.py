@@ -1,4 +1,4 @@
-"""The decode loop: rows, their open proposals, policies, laws and verification."""
+"""The decode loop: rows, proposals, policies, schedules, target distributions ("laws") and verification."""
 
 from unisono.decoding.policy import Policy, RowRequest, Schedule, Turn, View
 from unisono.decoding.schedules import cos, lookup, parallel, relay, risky, speculative, standard

@@ -1,7 +1,7 @@
-"""Admission of rows: a queue, and a budget of memory for the members' caches.
+"""Admission of rows: a queue, and a memory budget for the members' KV caches.
 
-Rows are admitted in the order in which they come. A row that does not fit yet waits, and so do all rows behind it, so that
-short requests cannot starve a long one. A row that can never fit is refused, with the numbers.
+Rows are admitted in the order of submission. A row that does not fit yet waits, and all later rows wait too. So short
+requests cannot delay a long request forever. A row that can never fit is refused with an error.
 """
 
 from collections import deque
@@ -14,11 +14,11 @@ from unisono.members.lineup import Lineup
 
 
 class Admission:
-    """The queue of one engine.
+    """The queue of rows that wait until they can run in an engine.
 
     Args:
-        rows: the most rows that run at the same time.
-        memory: bytes that the caches of all members may take together.
+        rows: the maximum number of rows that run at the same time.
+        memory: the maximum number of bytes of the caches of all members together.
     """
 
     def __init__(self, lineup: Lineup, rows: int, memory: int) -> None:
@@ -29,7 +29,7 @@ class Admission:
         self._empty()
 
     def check(self, contexts: Sequence[Context], units: int) -> None:
-        """Raise RequestError if a row with these contexts and so many tokens behind them can never run."""
+        """Raise RequestError if a row with these contexts and `units` further tokens can never run."""
         places = self._lineup.places(contexts, units)
         needed = self._lineup.memory(1, places)
         if needed > self._memory:
@@ -39,7 +39,6 @@ class Admission:
             )
 
     def add(self, row: Row) -> None:
-        """Put a row at the end of the queue."""
         self._waiting.append(row)
 
     @property
@@ -47,12 +46,12 @@ class Admission:
         return tuple(self._waiting)
 
     def remove(self, row: Row) -> None:
-        """Take a row out of the queue, if it is there."""
+        """Remove a row from the queue. A row that is not in the queue is ignored."""
         if row in self._waiting:
             self._waiting.remove(row)
 
     def admit(self, running: Sequence[Row]) -> list[Row]:
-        """Take the rows out of the queue that may start now beside the running ones, and return them."""
+        """Remove from the queue all rows that may start now, given the running rows. Return the removed rows."""
         if not (running or self._lineup.keeps):
             self._empty()
         admitted: list[Row] = []
@@ -71,15 +70,14 @@ class Admission:
         return admitted
 
     def _grow(self, rows: int, places: Sequence[int]) -> tuple[int, list[int]]:
-        """Return the slots, and the places per slot and member, that the caches need with one more row.
+        """Return the number of slots that the caches need with one more row, and the length of a slot for each member.
 
-        Every slot is as long as the longest row so far.
+        In each member, every slot is as long as the longest row that was admitted so far.
         """
         slots, longest = self._grown
         return max(slots, rows), [max(pair) for pair in zip(longest, places, strict=True)]
 
     def _empty(self) -> None:
-        """Start counting anew: the caches hold nothing."""
         self._grown = (0, [0 for _ in self._lineup.everyone])
 
 

@@ -1,4 +1,4 @@
-"""What a settling decided about a row, as the tokens that it commits and as events."""
+"""Convert the decisions about the proposals of a row into committed tokens and events."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from unisono.types import Commit
 
 
 def committed(frontier: Frontier, settled: Settled) -> list[Commit]:
-    """Return the tokens that were decided. The frontier still has the proposals that were decided."""
+    """Return the decided tokens as commits. Call this before the decided proposals are removed from the frontier."""
     proposals, accepted = frontier.proposals, settled.accepted
     commits = [commit(int(proposal.token), "accepted", proposal.proposer) for proposal in proposals[:accepted]]
     if settled.follows is not None and accepted < len(settled.tokens):
@@ -24,10 +24,12 @@ def committed(frontier: Frontier, settled: Settled) -> list[Commit]:
 
 
 def tell(listeners: Listeners, frontier: Frontier, settled: Settled, kept: int, ended: bool) -> None:
-    """Give the listeners the events of a settling. The frontier still has the proposals that were decided.
+    """Send the decisions about a row to the listeners as events.
+
+    Call this before the decided proposals are removed from the frontier.
 
     Args:
-        kept: how many of the decided tokens the text takes. ended: whether the text ends with them.
+        kept: how many of the decided tokens become part of the text. ended: whether the text ends with these tokens.
     """
     first, proposals, accepted = frontier.position, frontier.proposals, min(kept, settled.accepted)
     for member, values in enumerate(settled.measured):

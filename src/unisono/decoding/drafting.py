@@ -1,4 +1,4 @@
-"""Draft: proposers propose tokens for all rows that want some, without waiting for a device."""
+"""Drafting: proposers propose tokens for all rows whose turn asks for drafts, without waiting for a device."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,14 +22,14 @@ from unisono.transfer import known_tokens, on_host
 
 @dataclass(frozen=True)
 class GivenLaw:
-    """The law that a proposer of a user draws from, as a policy sees it."""
+    """The law that a user-defined proposer draws from, as given to the policy."""
 
     law: Tensor
     raw: Tensor
 
 
 class OwnLaw:
-    """What one member says at one position, of the laws of several rows."""
+    """The laws of one member at one position, read from scores that cover several rows."""
 
     def __init__(self, kept: KeptScores, index: int) -> None:
         self._kept, self._index = kept, index
@@ -45,10 +45,10 @@ class OwnLaw:
 
 @dataclass(frozen=True, eq=False)
 class Seat:
-    """What a proposer sees of one row, behind the row's last proposal. It cannot change the row.
+    """A read-only view of one row for a proposer, which proposes the token after the row's last proposal.
 
-    proposer: the proposer's own name. steps: how many steps it may take. choices: laws and what was chosen by them. before:
-    the choices of a call that failed, which the proposer gets again.
+    proposer: the proposer's own name. steps: how many steps the proposer may take. choices: the random choices of this
+    call, as pairs of a law and the chosen index. before: the choices of a failed earlier call, which this call repeats.
     """
 
     row: Row
@@ -59,12 +59,12 @@ class Seat:
 
     @property
     def tokens(self) -> list[int]:
-        """The prompt, the text and the open proposals. Waits for drafts that are on a device."""
+        """The token ids of the prompt, the committed text and the open proposals. Waits for drafts on a device."""
         return [*self.row.task.prompt, *self.row.frontier.committed, *self.open_tokens]
 
     @property
     def open_tokens(self) -> list[int]:
-        """The open proposals. Waits for drafts that are on a device."""
+        """The token ids of the open proposals. Waits for drafts on a device."""
         return [int(proposal.token) for proposal in self.open]
 
     @property
@@ -73,39 +73,38 @@ class Seat:
 
     @property
     def room(self) -> int:
-        """How many more tokens may be proposed before the end of the row."""
+        """How many more tokens may be proposed before the row reaches its token limit."""
         return self.row.frontier.room
 
     @property
     def text(self) -> Lookup:
-        """An index of the row's tokens."""
         return self.row.text
 
     @property
     def warp(self) -> AnyWarp:
-        """What turns logits [1, V] at the next position into a law."""
+        """The function that turns logits [1, V] at the next position into a law."""
         return self.row.laws.warp([self.row.frontier.open])
 
     def scores(self, member: int) -> KeptScores | None:
-        """Return what a member says behind the last proposal (logits, law, raw: [1, V]); None if it has not scored that."""
+        """Return a member's scores after the last proposal (logits, law, raw: [1, V]), or None if there are none."""
         if self.row.frontier.scored(member) <= self.row.frontier.open:
             return None
         return KeptScores(cells([Span(self.row.laws, [self.row.frontier.open])], member))
 
     def willing(self, scores: MemberLaws) -> bool:
-        """Whether the row's policy wants a proposal from these laws to be drawn."""
+        """Return whether the row's policy allows drawing a proposal from these laws."""
         return bool(self._answer(lambda policy: policy.draws(self.open, self.proposer, scores)))
 
     def copies(self, run: int) -> int:
-        """Return how many tokens the row's policy wants that were found by a run of `run` tokens."""
+        """Return the maximum number of tokens to copy, given that the last `run` tokens occurred earlier."""
         return self._answer(lambda policy: max(0, policy.copies(self.open, run)))
 
     def goes_on(self) -> bool:
-        """Whether the row's policy wants another step of the proposer."""
+        """Return whether the row's policy wants another step of the proposer."""
         return bool(self._answer(lambda policy: policy.goes_on(self.open, self.proposer)))
 
     def _answer(self, ask: Callable[[Policy], int]) -> int:
-        """Return what the row's policy answers; 0 if it fails, which ends this row only."""
+        """Return the answer of the row's policy. If the policy raises, end this row with the error and return 0."""
         try:
             return self.row.asked(ask)
         except UnisonoError as error:
@@ -113,12 +112,12 @@ class Seat:
             return 0
 
     def draw(self, law: Tensor, behind: int = 0) -> int | None:
-        """Return a token drawn from a law [V]; None if the row's policy does not want one.
+        """Return a token drawn from a law [V]; None if the row's policy does not want the proposal.
 
-        Under the verification `coupled`, the noise of the position's target draws it.
+        Under the verification `coupled`, the draw uses the same noise as the draw from the target law.
 
         Args:
-            behind: how many tokens of the same draft are in front of the token.
+            behind: the number of tokens before this token in the same draft.
         """
         if not self.willing(GivenLaw(law, law)):
             return None
@@ -126,11 +125,11 @@ class Seat:
         return self._choose(law, purpose, self.row.frontier.open + behind)
 
     def pick(self, law: Tensor) -> int:
-        """Return an index drawn from any law [N] that is not one of tokens, as of pairs; once per position and round."""
+        """Return an index drawn from a law [N] of, for example, token pairs. Allowed once per position and round."""
         return self._choose(law, Purpose.PICK, self.row.frontier.open)
 
     def _choose(self, law: Tensor, purpose: Purpose, offset: int) -> int:
-        """Return a choice by a law; a name of the noise gives one choice only."""
+        """Return an index drawn from a law. Repeat the choices in `before`: a noise key may be used only once."""
         if len(self.choices) < len(self.before):
             given, chosen = self.before[len(self.choices)]
             if not torch.equal(law, given):
@@ -142,24 +141,24 @@ class Seat:
 
 
 class Proposer(Protocol):
-    """Proposes tokens for rows, with no member's scores or with those that are there.
+    """Proposes tokens for rows. A proposer may read scores that members have computed, but cannot request new ones.
 
-    name: how a turn names it, and statistics.
+    name: the name of the proposer in turns and in statistics.
     """
 
     @property
     def name(self) -> str: ...
 
     def propose(self, seats: Sequence[Seat]) -> Sequence[Draft | None]:
-        """Return a draft for each row, or None for a row that has to go on without.
+        """Return one draft per row, or None for a row that gets no draft.
 
-        It is asked again until it has taken the steps of the turn.
+        This is called again until the proposer has taken all steps of the row's turn.
         """
         ...
 
 
 class MemberProposer:
-    """A member that proposes one token per step, from what it has scored."""
+    """Proposes one token per step from the scores of a member."""
 
     def __init__(self, member: int) -> None:
         self._member = member
@@ -170,7 +169,7 @@ class MemberProposer:
             own = [seat for seat in seats if seat.row in set(group)]
             try:
                 drafts.update(self._drafted(own))
-            except Exception as error:  # rows with processors of their own are groups of their own
+            except Exception as error:  # a row with its own processors is alone in its group
                 for row in group:
                     row.fail(error)
         return [drafts.get(seat.row) for seat in seats]
@@ -193,9 +192,9 @@ class MemberProposer:
 
 
 def _possible(laws: Tensor) -> Tensor:
-    """Return the laws [R, V], with any law in the place of one that edits leave no token.
+    """Return the laws [R, V], with a uniform law in place of each law that has no possible token (nan).
 
-    That is exact, since it is the law that is kept with the proposal.
+    This is exact, because verification uses the law that is stored with the proposal.
     """
     if on_host(laws) and not bool(laws[:, 0].isnan().any()):
         return laws
@@ -203,7 +202,7 @@ def _possible(laws: Tensor) -> Tensor:
 
 
 class TextProposer:
-    """Proposes the tokens that followed the last ones where they stood before, in the prompt or the text."""
+    """Finds an earlier occurrence of the last tokens in the prompt or text, and proposes the tokens that followed."""
 
     name = "lookup"
 
@@ -223,10 +222,10 @@ TEXT = TextProposer()
 
 
 def propose(name: Name, wanted: dict[Row, int], score: Callable[[int, Sequence[Row]], Sequence[Row]]) -> None:
-    """Let a proposer take so many steps for each row. A row for which it fails, fails alone.
+    """Let a proposer take `wanted[row]` steps for each row. An error for one row ends only this row.
 
     Args:
-        score: runs a member on what the rows have proposed; returns the rows that it has scored then.
+        score: runs a member on the proposals of rows; returns the rows whose last proposal the member has then scored.
     """
     left = {row: steps for row, steps in wanted.items() if steps > 0}
     while left := {row: steps for row, steps in left.items() if not (row.finished or row.frontier.closed)}:
@@ -252,7 +251,7 @@ def _drafts(name: Name, seats: Sequence[Seat]) -> dict[Row, Draft]:
         found = list(proposer.propose(seats))
         if len(found) != len(seats):
             raise ConfigurationError(f"proposer {name} must return {len(seats)} drafts, not: {len(found)}")
-    except Exception as error:  # of a user; alone, the other rows may be fine
+    except Exception as error:  # raised by user code: try each row alone
         if len(seats) > 1:
             alone = [_drafts(name, [replace(seat, choices=[], before=seat.choices)]) for seat in seats]
             return {row: draft for drafts in alone for row, draft in drafts.items()}
@@ -268,7 +267,6 @@ def _proposer(row: Row, name: Name) -> Proposer | MemberProposer:
 
 
 def _extended(row: Row, name: Name, draft: Draft, steps: int) -> bool:
-    """Propose a draft of the proposer with this name; whether the row goes on."""
     try:
         if not isinstance(name, int):
             _require_draft(row, name, draft, steps)
@@ -279,7 +277,7 @@ def _extended(row: Row, name: Name, draft: Draft, steps: int) -> bool:
 
 
 def _require_draft(row: Row, name: str, draft: Draft, steps: int) -> None:
-    """Raise ConfigurationError for a draft that cannot be decided: a proposer of a user may return anything."""
+    """Raise ConfigurationError for an invalid draft of a user-defined proposer."""
     problem = f"proposer {name} gave a draft that cannot be taken: "
     if not isinstance(draft, Draft) or draft.proposer != name:
         found = repr(draft.proposer) if isinstance(draft, Draft) else type(draft).__name__

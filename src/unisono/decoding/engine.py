@@ -1,9 +1,8 @@
-"""The decode loop, for all rows at once: admit, ask the policies, run a member, settle, draft.
+"""The decode loop for all rows: admit rows, ask the policies, run members, verify proposals, draft.
 
-One loop for every method. One turn runs per step: that of the member (or members, under `parallel`) that most rows wait
-for. The other rows wait, which changes their speed but not their order of turns, so their text does not change. Work that
-is the same for several rows is done once in a step: the member's forward pass, the laws of rows with the same combination
-and warp, their verification, and the wait for the device.
+All methods use this one loop. Each step runs the members that the turns of most rows ask for. The remaining rows wait.
+Waiting changes the speed of a row but not the order of its turns, so its text does not change. Rows of a step share the
+forward pass and the wait for the device. Rows with the same combination and warp share the computation of their laws.
 """
 
 import threading
@@ -24,18 +23,18 @@ from unisono.members.base import Context
 from unisono.members.lineup import Lineup
 from unisono.threads import side_by_side
 
-ROWS = 64  # run at the same time
+ROWS = 64  # the default maximum of rows that run at the same time
 CLOSED = "the ensemble is closed; load it again"
-PATIENCE = 8  # steps after which a waiting row is served before the majority
+PATIENCE = 8  # a row that has waited for more steps is served before the majority
 
 
 class Engine:
     """Runs rows over members. Thread-safe: any thread may submit, step and cancel; steps are serialised.
 
     Args:
-        lineup: whose order contexts and draft lengths follow.
-        rows: the most rows that run at the same time; more wait.
-        memory: bytes that the members' caches may take together.
+        lineup: the members. Contexts and draft lengths are in the order of the lineup.
+        rows: the maximum number of rows that run at the same time; further rows wait.
+        memory: the maximum number of bytes of the members' caches together.
     """
 
     def __init__(self, lineup: Lineup, rows: int = ROWS, memory: int = 2**40) -> None:
@@ -46,17 +45,17 @@ class Engine:
         self._running: list[Row] = []
         self._lock = threading.RLock()
         self._stepping = self._closed = False
-        self._inside = 0.0  # seconds of the current step that forwards took
-        self._drafted = 0  # forwards of the current step behind proposals
+        self._inside = 0.0  # seconds that forward passes took in the current step
+        self._drafted = 0  # forward passes for drafting in the current step
         self._pool = side_by_side(len(lineup.everyone))
 
     def check(self, contexts: Sequence[Context], units: int) -> None:
-        """Raise RequestError if one row with these contexts and so many units is over the budget, or the engine is closed."""
+        """Raise RequestError if the engine is closed or a row with these contexts and `units` tokens can never fit."""
         self.require_open()
         self._admission.check(contexts, units)
 
     def close(self) -> None:
-        """End all rows with an error, give the caches back and take no more rows. Harmless twice."""
+        """End all rows with an error, free the caches and accept no more rows. A second call changes nothing."""
         with self._lock:
             self._closed = True
             for row in (*self._running, *self._admission.waiting):
@@ -67,21 +66,21 @@ class Engine:
                     member.release()
 
     def listen(self, listener: Listener) -> None:
-        """Give the listener the engine's events that it hears, until `unlisten`. Schedules listen while their rows run."""
+        """Send engine events of the kinds in `listener.hears` to the listener until `unlisten` is called."""
         with self._lock:
             self._permanent.append(listener)
             self._listeners.add(listener)
 
     def unlisten(self, listener: Listener) -> None:
-        """Give the listener no more events."""
+        """Stop sending events to the listener."""
         with self._lock:
             self._permanent = [each for each in self._permanent if each is not listener]
             self._listeners.remove(listener)
 
     def submit(self, *rows: Row) -> None:
-        """Let rows run as soon as there is room; those that are submitted together are in line together.
+        """Add rows to the end of the queue. They run as soon as there is room.
 
-        Rows that have to end before one of them are submitted with it.
+        The rows in `row.before` have to end before `row` starts, and are submitted automatically.
 
         Raises:
             RequestError: the engine is closed.
@@ -94,9 +93,9 @@ class Engine:
                     self._admission.add(each)
 
     def cancel(self, row: Row) -> None:
-        """End a row wherever it is and free its slots at once. Cancelling an ended row is harmless.
+        """End a waiting or running row and free its slots. Cancelling a row that has ended changes nothing.
 
-        Rows that had to end before it end too, unless a sample of the same prompt still needs them.
+        The rows in `row.before` end too, unless another sample of the same prompt still needs them.
         """
         row.finished = True
         needed = any(not sibling.finished for sibling in row.siblings)
@@ -105,7 +104,7 @@ class Engine:
 
     def _end(self, row: Row) -> None:
         row.finished = True
-        # The garbage collector may close a stream in the middle of a step, in any thread: then the step ends the row
+        # The garbage collector may close a stream during a step, in any thread. Then the step frees the row's slots
         while not self._lock.acquire(timeout=0.01):
             if self._stepping:
                 return
@@ -119,17 +118,17 @@ class Engine:
             self._lock.release()
 
     def run(self, row: Row, waiting: Callable[[], bool] = lambda: True) -> None:
-        """Step until the row has ended or nobody waits for it any more. Other rows advance too."""
+        """Run steps until the row has ended or `waiting()` is false. Other rows advance too. Raise the row's error."""
         while not row.finished and waiting():
             with self._lock:
-                if not row.finished and waiting():  # another thread may have done it meanwhile
+                if not row.finished and waiting():  # another thread may have ended the row
                     self.step()
         if row.error is not None:
             raise row.error
 
     @torch.inference_mode()
     def step(self) -> None:
-        """Run one turn of the rows that most agree on."""
+        """Run one turn: the turn that the largest group of rows asks for."""
         with self._lock:
             if self._stepping:
                 raise RequestError(
@@ -143,7 +142,7 @@ class Engine:
                 if rows:
                     self._turn(members, rows)
                     self._count_time(rows, started)
-            except BaseException as error:  # an interrupt: what was half done must not be gone on with
+            except BaseException as error:  # an interrupt leaves the running rows in an inconsistent state
                 for row in self._running:
                     if not row.finished:
                         row.fail(RequestError(f"decoding stopped in the middle of a step: {error!r}; ask again"))
@@ -160,7 +159,7 @@ class Engine:
     def _admit(self) -> None:
         for row in self._admission.admit(self._running):
             self._start(row)
-            _attempt(row, row.open)  # there may be no memory for another slot
+            _attempt(row, row.open)  # fails if there is no memory for another slot
 
     def _start(self, row: Row) -> None:
         self._running.append(row)
@@ -180,7 +179,6 @@ class Engine:
                 self._forget(row.method.schedule)
 
     def _forget(self, schedule: Listener) -> None:
-        """The schedule hears nothing more once none of its rows run."""
         listening = (*self._permanent, *(row.method.schedule for row in self._running))
         if schedule.hears and all(each is not schedule for each in listening):
             self._listeners.remove(schedule)
@@ -193,7 +191,7 @@ class Engine:
             row.stats.outside += (now - started - self._inside) / len(rows)
 
     def _busiest(self) -> tuple[tuple[int, ...], list[Row]]:
-        """The members that the largest group of rows wants to run, and that group; the impatient go first."""
+        """Return the members to run and the rows to serve: a group that waited too long, or else the largest group."""
         groups: dict[tuple[int, ...], list[Row]] = {}
         for row in [row for row in self._running if not row.finished]:
             try:
@@ -212,7 +210,7 @@ class Engine:
         return members, groups[members]
 
     def _turn(self, members: tuple[int, ...], rows: list[Row]) -> None:
-        """The members score; rows whose positions are scored then settle and draft."""
+        """Let the members score the rows. Then verify proposals and draft, for all rows whose positions are scored."""
         turns = {row: row.turn() for row in rows}
         read = self._score(members, rows, twins=True)
         ready = [row for row in rows if read[row] is not Progress.UNFINISHED and not row.finished]
@@ -223,7 +221,7 @@ class Engine:
         self._propose({row: turns[row] for row in ready})
         drafted = [row for row in ready if row.frontier.open > open[row]]
         early = [row for row in drafted if row.needs.certainty is not None and not row.finished]
-        if early:  # what nobody else is needed for
+        if early:  # some proposals can be decided without scores of further members
             settle(early)
             for row in early:
                 row.next_names()
@@ -235,7 +233,7 @@ class Engine:
                 row.fail(ConfigurationError(f"schedule {row.method.schedule.name} {problem}"))
 
     def _propose(self, turns: dict[Row, Turn]) -> None:
-        """Proposers take the steps of the rows' turns, one proposer behind the other."""
+        """Run the drafts of the rows' turns: the first draft of every turn, then the second draft, and so on."""
         for place in range(max((len(turn.drafts) for turn in turns.values()), default=0)):
             drafts = {row: turn.drafts[place] for row, turn in turns.items() if len(turn.drafts) > place}
             for name in dict.fromkeys(name for name, _ in drafts.values()):
@@ -243,15 +241,17 @@ class Engine:
                 propose(name, steps, self._draft)
 
     def _draft(self, member: int, rows: Sequence[Row]) -> list[Row]:
-        """Return the rows whose last proposal the member has scored."""
+        """Let the member score the rows' proposals. Return the rows whose last proposal it has scored."""
         self._drafted += 1
         return [row for row, made in self._score([member], rows).items() if made is Progress.SCORED]
 
     def _score(self, members: Sequence[int], rows: Sequence[Row], twins: bool = False) -> dict[Row, Progress]:
-        """The members read what they have not read of the rows; those with weights of their own at the same time.
+        """Run members on the unread tokens of the rows. Return the progress of each row.
+
+        Members with different weights run at the same time.
 
         Args:
-            twins: a member takes along its twins that a row's first undecided position still needs.
+            twins: whether to run also twins (same weights) whose scores a row needs at its first open position.
         """
         started = time.perf_counter()
         wanted = jobs_by_weights(self._lineup, members, rows, twins)
@@ -269,7 +269,7 @@ class Engine:
 
 
 def _attempt(row: Row, action: Callable[[], None]) -> None:
-    """Do something that asks parts of a user; if they raise, the row ends."""
+    """Run an action that may call user code. An exception ends the row."""
     try:
         action()
     except Exception as error:

@@ -1,11 +1,11 @@
-"""Events: what happens to a row and in the engine, as frozen values for listeners.
+"""Events: frozen values that inform listeners about rows and about the engine.
 
-A listener names the kinds of events that it `hears`; no others are made for it. Events come in the thread that decodes.
+A listener lists in `hears` the event classes that it wants to receive. Events are sent in the thread that decodes.
 Positions count from the first generated token. A token in an event may still be on a device (see `transfer.Token`),
 except in `Accepted`, `Replaced` and `Drawn`.
 
-A row tells, for each settling: `Measured`, `Accepted`, then `Replaced` or `Drawn`, then `RolledBack`, then `Ended`. It
-tells them before it changes, so a listener still sees the row in which the decision was made.
+When proposals of a row are decided, the events are sent in this order: `Measured`, `Accepted`, `Replaced` or `Drawn`,
+`RolledBack`, `Ended`. They are sent before the row changes, so a listener still sees the undecided proposals.
 """
 
 import logging
@@ -23,7 +23,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scored:
-    """A member has scored positions from `first` on, one per row of `scores`."""
+    """A member has scored the positions from `first` on. Each row of `scores` belongs to one position."""
 
     member: int
     first: int
@@ -32,7 +32,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Proposed:
-    """A proposer has proposed a token. `proposer`: the index of a member, the name of another proposer, or `FORCED`."""
+    """A token was proposed. proposer: the index of a member, the name of another proposer, or `FORCED`."""
 
     position: int
     token: Token
@@ -41,10 +41,10 @@ class Proposed:
 
 @dataclass(frozen=True)
 class Measured:
-    """A member was compared with the targets at positions from `first` on, as far as it had scored them.
+    """A member's laws were compared with the target laws, at the positions from `first` on that the member has scored.
 
-    overlaps: per position, the probability that a proposal from the member's law is accepted. surest: per position, the
-    largest probability of the member's law (at temperature 0, of its law at temperature 1).
+    overlaps: for each position, the probability that a proposal from the member's law is accepted. surest: for each
+    position, the largest probability in the member's law. At temperature 0, `surest` uses the law at temperature 1.
     """
 
     member: int
@@ -82,7 +82,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class RolledBack:
-    """`count` proposals from position `first` on were discarded undecided, since one before them was rejected."""
+    """`count` proposals from position `first` on were discarded: an earlier one was rejected, or the text has ended."""
 
     first: int
     count: int
@@ -90,24 +90,25 @@ class RolledBack:
 
 @dataclass(frozen=True)
 class Ended:
-    """The row has ended, with all its tokens committed. A row that fails or is cancelled tells nothing."""
+    """The row has ended normally with `tokens` committed tokens. A failed or cancelled row sends no `Ended`."""
 
     tokens: int
 
 
 @dataclass(frozen=True)
 class StepBegan:
-    """A step of the engine begins while so many rows run."""
+    """A step of the engine begins. rows: the number of running rows, at least 1."""
 
     rows: int
 
 
 @dataclass(frozen=True)
 class Forward:
-    """Members have run one forward pass, several if they are twins.
+    """One forward pass has ended.
 
-    rows: how many rows it served. widest: the most tokens that it read or scored of one row. tokens: how many it read
-    of all rows. seconds: wall time. start: as `time.perf_counter` tells.
+    members: the members that ran; several only if they are twins (same weights). rows: the number of rows. widest: the
+    largest number of tokens read or scored for one row. tokens: the number of tokens read for all rows. seconds: the
+    duration. start: the time at the beginning, as returned by `time.perf_counter`.
     """
 
     members: tuple[int, ...]
@@ -120,14 +121,14 @@ class Forward:
 
 @dataclass(frozen=True)
 class StepEnded:
-    """A step has ended. outside: its seconds outside of forward passes. drafted: forward passes behind proposals."""
+    """A step has ended. outside: seconds outside of forward passes. drafted: number of forward passes for drafting."""
 
     outside: float
     drafted: int
 
 
 def commit(token: int, origin: Origin, proposer: Name, proposed: int | None = None) -> Commit:
-    """Return the commit of a token that was proposed, or, if `proposed` is given, that replaces this proposal."""
+    """Return the commit of an accepted proposal or, if `proposed` is given, of the token that replaces `proposed`."""
     if proposer == FORCED:
         return Commit(token, "forced")
     if isinstance(proposer, int):
@@ -136,7 +137,7 @@ def commit(token: int, origin: Origin, proposer: Name, proposed: int | None = No
 
 
 def commits(event: Accepted | Replaced | Drawn) -> list[Commit]:
-    """Return the tokens that an event tells of as commits, without log-probabilities."""
+    """Return the commits that an event reports, without log-probabilities."""
     if isinstance(event, Accepted):
         return [commit(token, "accepted", by) for token, by in zip(event.tokens, event.proposers, strict=True)]
     if isinstance(event, Replaced):
@@ -145,20 +146,20 @@ def commits(event: Accepted | Replaced | Drawn) -> list[Commit]:
 
 
 class Listener(Protocol):
-    """Anything that wants to know what happens. It returns nothing and cannot change a text."""
+    """Receives events. A listener cannot change a text."""
 
     @property
     def hears(self) -> Sequence[type]:
-        """The kinds of events that `observe` is given; a class attribute is enough."""
+        """The event classes that `observe` receives. A class attribute is enough."""
         ...
 
     def observe(self, event: Any) -> None:
-        """An event has happened. An error that this raises is logged, and the listener hears nothing more."""
+        """Handle an event. If this raises, the error is logged and the listener receives no more events."""
         ...
 
 
 class Listeners:
-    """The listeners of one row, or of the engine."""
+    """The listeners of one row or of the engine."""
 
     def __init__(self, *listeners: Listener) -> None:
         self._by_kind: dict[type, list[Listener]] = {}
@@ -166,25 +167,25 @@ class Listeners:
             self.add(listener)
 
     def add(self, listener: Listener) -> None:
-        """Give the listener the events that it hears, from now on; one that was added before gets each event once."""
+        """Send events of the kinds in `listener.hears` to the listener from now on. Adding it twice has no effect."""
         for kind in listener.hears:
             heard = self._by_kind.setdefault(kind, [])
             if all(each is not listener for each in heard):
                 heard.append(listener)
 
     def remove(self, listener: Listener) -> None:
-        """Give the listener no more events."""
+        """Stop sending events to the listener."""
         for kind, heard in list(self._by_kind.items()):
             self._by_kind[kind] = [each for each in heard if each is not listener]
             if not self._by_kind[kind]:
                 del self._by_kind[kind]
 
     def hear(self, *kinds: type) -> bool:
-        """Whether an event of some of these kinds would reach a listener."""
+        """Return whether any listener receives events of at least one of these kinds."""
         return not self._by_kind.keys().isdisjoint(kinds)
 
     def tell(self, kind: type, *fields: Any) -> None:
-        """Give an event of a kind to the listeners that hear it; it is made only if there are any."""
+        """Send an event to all listeners of its kind. Without such listeners, no event object is made."""
         if kind not in self._by_kind:
             return
         event = kind(*fields)

@@ -1,4 +1,4 @@
-"""Forward passes: which members score which rows in one call, and what the rows get from it."""
+"""Forward passes: select the members and rows of each pass, run it, and give the scores to the rows."""
 
 import time
 from collections.abc import Sequence
@@ -17,19 +17,19 @@ Wanted = list[tuple[Row, int]]  # rows, each with the index of a member that sco
 
 
 class Progress(IntEnum):
-    """What forward passes did for a row; of several passes, the largest value counts."""
+    """The result of forward passes for a row. If a row has several passes in a step, the largest value counts."""
 
-    NOTHING = 0  # its open positions were scored before
-    SCORED = 1  # its open positions are scored now
-    UNFINISHED = 2  # only a part of its prompt was read
+    NOTHING = 0  # all open positions were scored before
+    SCORED = 1  # all open positions are scored now
+    UNFINISHED = 2  # a part of the unread tokens was read, no open position was scored
 
 
 @dataclass(frozen=True)
 class Pass:
     """One forward pass.
 
-    jobs: for each call of a slot, the row, the index of the member, and the work. scores: the result of each job. started:
-    when the pass began, as returned by `time.perf_counter`. seconds: how long it took.
+    jobs: triples of a row, the index of a member, and the member's work for this row. scores: the result of each job.
+    started: the time at the beginning, as returned by `time.perf_counter`. seconds: the duration.
     """
 
     jobs: Sequence[tuple[Row, int, Work]] = ()
@@ -47,7 +47,7 @@ class Pass:
         return members, rows, widest, read, self.seconds, self.started
 
     def keep(self) -> dict[Row, Progress]:
-        """Give the rows their scores; return what the pass did for each row."""
+        """Add the scores to the rows. Return the progress of each row."""
         made: dict[Row, Progress] = {}
         for (row, index, work), scores in zip(self.jobs, self.scores, strict=True):
             row.add_scores(index, scores, 1, self.seconds / len(self.jobs))
@@ -56,10 +56,10 @@ class Pass:
 
 
 def jobs_by_weights(lineup: Lineup, members: Sequence[int], rows: Sequence[Row], twins: bool) -> list[Wanted]:
-    """Return which members score which rows, one list for each set of weights.
+    """Return pairs of a row and a member that scores this row, in one list for each set of weights.
 
     Args:
-        twins: whether a member takes along its twins that a row's first undecided position still needs.
+        twins: whether to add twins of the members (same weights) whose scores a row needs at its first open position.
     """
     groups = dict.fromkeys(lineup.together(member) if twins else (member,) for member in members)
     return [
@@ -69,9 +69,9 @@ def jobs_by_weights(lineup: Lineup, members: Sequence[int], rows: Sequence[Row],
 
 
 def forward(lineup: Lineup, wanted: Wanted) -> Pass:
-    """Run one forward pass of a member, or of twins, on what they have not read of the rows. An error ends the rows.
+    """Run one forward pass of a member, or of twins, on the unread tokens of the rows. An error ends all these rows.
 
-    Several of these may run in several threads at the same time.
+    Passes of different weights may run in different threads at the same time.
     """
     jobs = [(row, index, work) for row, index in wanted if (work := row.work(index)) is not None]
     if not jobs:
@@ -89,7 +89,7 @@ def forward(lineup: Lineup, wanted: Wanted) -> Pass:
 
 
 def _require_scores(member: Member, work: Sequence[Work], scores: Sequence[Scores]) -> None:
-    """Raise MemberError for scores that do not fit the work: a user-defined backend may return anything."""
+    """Raise MemberError if the shapes or types of the scores do not fit the work."""
     wanted = [(item.keep, member.vocabulary) for item in work]
     found = [tuple(each.logits.shape) for each in scores]
     if found != wanted:

@@ -1,6 +1,6 @@
-"""A row's frontier: what is committed, what is proposed, what each member has scored of it, and what may follow.
+"""A row's frontier: committed tokens, open proposals, the members' scores, and the state of the constraint.
 
-The only mutable state of decoding besides the members' caches. It knows tokens and tensors, neither models nor prompts.
+Text and scores of a row change only here. The frontier works on tokens and tensors, not on models or prompts.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,14 @@ from unisono.members.base import Scores
 from unisono.sampling.constraint import Constraint, require_mask
 from unisono.transfer import Token
 
-Place = tuple[Tensor, int]  # a row of a tensor that several positions share
+Place = tuple[Tensor, int]  # a tensor [N, V] that several positions share, and the index of a row in it
 
 
 class Said:
-    """What one member says at one open position: its scores there, and the laws that were made of them.
+    """The scores of one member at one open position, and the laws that were computed from these scores.
 
-    logits: where its logits [V] are. law, raw: where its laws [V] are, once they were made; nothing writes to them.
+    logits: the place of the logits [V]. law, raw: the places of the laws [V], or None before the laws are computed.
+    These laws must not be changed.
     """
 
     __slots__ = ("index", "law", "raw", "scores")
@@ -38,7 +39,7 @@ class Said:
 
 
 def joined(places: Sequence[Place]) -> Tensor:
-    """Return the rows at these places as one tensor [N, V]; without a copy where they are neighbours in one tensor."""
+    """Return the rows at these places as one tensor [N, V]. Consecutive rows of one tensor are not copied."""
     first, start = places[0]
     if all(base is first and index == start + offset for offset, (base, index) in enumerate(places)):
         return first[start : start + len(places)]
@@ -46,14 +47,14 @@ def joined(places: Sequence[Place]) -> Tensor:
 
 
 class Frontier:
-    """Open positions of one row, counted from the first one that is not committed.
+    """The committed tokens and open positions of one row. Offset 0 is the first position that is not committed.
 
     Args:
-        members: how many score.
-        limit: the most tokens of the row.
-        ends: tokens behind which nothing follows.
-        constraint: what may follow; it belongs to this row and stands behind the last open proposal that it allows.
-        vocabulary: size of the constraint's masks.
+        members: the number of members that score.
+        limit: the maximum number of tokens of the row.
+        ends: tokens that end the text.
+        constraint: the row's own constraint; its state includes the open proposals, up to the last one that it allows.
+        vocabulary: the size of the constraint's masks.
     """
 
     def __init__(
@@ -66,11 +67,11 @@ class Frontier:
     ) -> None:
         self.committed: list[int] = []
         self.proposals: list[Proposal] = []
-        self.said: list[list[Said]] = [[] for _ in range(members)]  # per member, of each position that it has scored
+        self.said: list[list[Said]] = [[] for _ in range(members)]  # for each member, its scores at the open positions
         self.constraint = constraint
-        self._masks: list[Tensor] = []  # of each open position that the constraint has come to
+        self._masks: list[Tensor] = []  # for each open position that the constraint has reached
         self._lost = False  # whether the constraint forbids the last proposal
-        self._open: tuple[list[Any], ...] = (self.proposals, self._masks, *self.said)  # what ends with its position
+        self._open: tuple[list[Any], ...] = (self.proposals, self._masks, *self.said)  # one entry per position
         self._limit, self._ends, self._vocabulary = limit, ends, vocabulary
 
     @property
@@ -80,30 +81,30 @@ class Frontier:
 
     @property
     def open(self) -> int:
-        """How many proposals there are; the position behind the last one is open too, but has none."""
+        """The number of proposals. The position after the last proposal is open too, but has no proposal."""
         return len(self.proposals)
 
     @property
     def room(self) -> int:
-        """How many more tokens may be proposed before the end of the row."""
+        """How many more tokens may be proposed before the row reaches its token limit."""
         return self._limit - len(self.committed) - len(self.proposals)
 
     @property
     def closed(self) -> bool:
-        """Whether nothing may follow the last proposal: the row is full, or the proposal is an end, or forbidden."""
+        """Whether no token may follow: the row is full, or the last proposal ends the text or is forbidden."""
         return self.room <= 0 or self._lost or bool(self.proposals and self.is_end(self.proposals[-1].token))
 
     def is_end(self, token: Token) -> bool:
-        """Whether a token is known to end the text; one that is still on a device is not."""
+        """Return whether a token ends the text. Return false for a token on a device, whose id is not known yet."""
         return isinstance(token, int) and token in self._ends
 
     def positions(self, free: bool = True) -> int:
-        """Return how many open positions are of interest: those of proposals, and the one behind the last proposal.
+        """Return how many open positions need scores: one per proposal, and the position after the last proposal.
 
-        Nothing follows a proposed end, nor a proposal that the constraint forbids.
+        No position is counted after a proposed end token or after a proposal that the constraint forbids.
 
         Args:
-            free: whether a token may be drawn behind the last proposal.
+            free: whether a token may be drawn after the last proposal.
         """
         most = min(self.open + (free and not self._lost), self._limit - self.position)
         for offset, proposal in enumerate(self.proposals):
@@ -112,15 +113,15 @@ class Frontier:
         return most
 
     def scored(self, member: int) -> int:
-        """Return how many open positions the member has scored, from the first one on."""
+        """Return how many of the first open positions the member has scored."""
         return len(self.said[member])
 
     def forced(self, offset: int) -> bool:
-        """Whether the constraint forces the token at an open position."""
+        """Return whether the constraint forces the token at an open position."""
         return offset < len(self.proposals) and self.proposals[offset].proposer == FORCED
 
     def mask(self, offset: int) -> Tensor:
-        """Return what the constraint allows at an open position: bool [V]."""
+        """Return which tokens the constraint allows at an open position: bool [V]."""
         return self._masks[offset]
 
     def units(self, first: int, end: int) -> list[Token]:
@@ -129,18 +130,18 @@ class Frontier:
         return [*self.committed[first:end], *(proposal.token for proposal in proposals)]
 
     def add_scores(self, member: int, scores: Scores) -> None:
-        """Append what the member says at the next positions that it has not scored."""
+        """Append the member's scores at the next positions that it has not scored."""
         self.said[member].extend(Said(scores, index) for index in range(len(scores.logits)))
 
     def begin(self) -> list[Proposal]:
-        """Let the constraint come to the first position; return what it forces there."""
+        """Read the constraint's mask at the first position. Return proposals of the tokens that it forces there."""
         return self._arrive() if self.constraint is not None and not self._masks and not self.committed else []
 
     def propose(self, proposal: Proposal) -> list[Proposal]:
-        """Append a proposal; return it with those that the constraint forces behind it.
+        """Append a proposal. Return this proposal, followed by proposals of the tokens that the constraint forces next.
 
         Raises:
-            RequestError: the constraint allows no token at the next position, or forbids the one that it forces.
+            RequestError: the constraint allows no token at the next position, or forces a token that it forbids.
         """
         self.proposals.append(proposal)
         if self.constraint is None:
@@ -149,12 +150,12 @@ class Frontier:
         return [proposal, *self._arrive()]
 
     def reveal(self, tokens: Sequence[int]) -> None:
-        """The first proposals are these tokens; they may have been on a device so far."""
+        """Replace the tokens of the first proposals, which may be on a device, by the same tokens on the host."""
         shown = zip(self.proposals, tokens, strict=False)
         self.proposals[: len(tokens)] = [replace(proposal, token=token) for proposal, token in shown]
 
     def accept(self, count: int) -> None:
-        """Commit the first `count` proposals, which are revealed; scores of later positions stay valid.
+        """Commit the first `count` proposals. Their tokens must be on the host. Scores of later positions stay valid.
 
         Raises:
             RequestError: the constraint does not accept a token that its mask allows.
@@ -166,10 +167,10 @@ class Frontier:
             del kept[:count]
 
     def replace(self, token: int) -> list[Proposal]:
-        """Commit a token at the first open position; all that is proposed or scored there and later is void.
+        """Commit a token at the first open position. Discard all proposals and scores.
 
         Returns:
-            The proposals that the constraint forces behind the token.
+            Proposals of the tokens that the constraint forces after the token.
         """
         void = len(self.proposals) - self._lost
         self.committed.append(token)
@@ -181,7 +182,7 @@ class Frontier:
         if void:
             try:
                 self.constraint.rollback(void)
-            except Exception as error:  # a constraint of a user may raise anything
+            except Exception as error:  # a user-defined constraint may raise anything
                 raise named("the constraint", error) from error
         if self.is_end(token) or self.room <= 0:
             return []
@@ -190,24 +191,24 @@ class Frontier:
         return self._arrive()
 
     def _allowed(self, token: int) -> bool:
-        """Move the constraint behind a token; return whether it allows the token."""
+        """Advance the constraint by a token. Return whether the constraint allows the token."""
         assert self.constraint is not None
         try:
             return self.constraint.accept(token)
-        except Exception as error:  # a constraint of a user may raise anything
+        except Exception as error:  # a user-defined constraint may raise anything
             raise named("the constraint", error) from error
 
     def _next(self) -> tuple[Tensor, int | None]:
-        """Return what the constraint allows next, and the token that it forces."""
+        """Return the mask of the tokens that the constraint allows next, and the token that it forces or None."""
         assert self.constraint is not None
         try:
             mask, token = self.constraint.mask(), self.constraint.forced()
-        except Exception as error:  # a constraint of a user may raise anything
+        except Exception as error:  # a user-defined constraint may raise anything
             raise named("the constraint", error) from error
         return require_mask(mask, self._vocabulary), token
 
     def _arrive(self) -> list[Proposal]:
-        """Keep the masks of the positions that the constraint has come to; propose what it forces there, and return it."""
+        """Propose the tokens that the constraint forces next, and store the masks there. Return the proposals."""
         made: list[Proposal] = []
         while self.constraint is not None and not self.closed:
             position = self.position + self.open

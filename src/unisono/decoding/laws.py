@@ -1,8 +1,8 @@
-"""The laws of members at open positions, and what a combination reads there.
+"""The laws of members at open positions, and the inputs of a combination there.
 
-A member's law at a position is made once and kept with its scores until the position is committed or void: proposals,
-targets, early decisions and measurements read it. Nothing writes to a kept law; whatever changes one takes a copy. Laws of
-rows that are warped alike are made together.
+A member's law at a position is computed once. It is kept with the member's scores until the position is committed or
+discarded. Proposals, targets, early decisions and measurements read the kept law. A kept law must not be changed; code
+that needs a changed law makes a copy. The laws of rows with the same warp are computed together.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,10 +23,10 @@ from unisono.sampling.warp import AnyWarp, Warp
 
 @dataclass(frozen=True, eq=False)
 class RowLaws:
-    """How the members' scores become laws in one row.
+    """Turns the members' scores into laws in one row. A raw law has temperature 1 and no edits, masks or truncation.
 
-    members: how many the combination is of. edits: those of the row. loglikelihood: per member, its raw log-probability of
-    each committed token (float64 [tokens]), where the combination reads it.
+    members: the number of members in the combination. edits: the row's edits of logits. loglikelihood: for each member,
+    its raw log-probability of each committed token (float64 [tokens]); empty if the combination does not read it.
     """
 
     task: Task
@@ -38,26 +38,26 @@ class RowLaws:
 
     @property
     def plain(self) -> bool:
-        """Whether one warp serves all positions: nothing edits or masks logits."""
+        """Whether the same warp applies at all positions, because no edit or mask changes the logits."""
         return self.task.edits.nothing and self.frontier.constraint is None
 
     @property
     def on_host(self) -> bool:
-        """Whether proposed tokens are needed on the host, since laws read them."""
+        """Whether proposed tokens must be on the host, because edits, masks or the combination read them."""
         return not self.plain or bool(self.combination.reads)
 
     @cached_property
     def law_is_raw(self) -> bool:
-        """Whether a member's law is its raw law: nothing is edited, masked, tempered or truncated, or temperature is 0."""
+        """Whether a kept law equals the raw law: no edit, mask or warp changes the logits, or the temperature is 0."""
         return self.plain and (self.task.warp.greedy or self.task.warp == Warp())
 
     @property
     def key(self) -> object:
-        """Rows with equal keys may be warped together."""
+        """A key for grouping rows: rows with equal keys may be warped together."""
         return self.task.warp if self.plain else self
 
     def warp(self, offsets: Sequence[int]) -> AnyWarp:
-        """Return what turns logits at open positions into laws; its calls take one row of logits per position."""
+        """Return the function that turns logits into laws. The function takes one row of logits per open position."""
         if self.plain:
             return self.task.warp
         prefixes = [self.tokens(offset) for offset in offsets] if not self.task.edits.nothing else []
@@ -67,21 +67,21 @@ class RowLaws:
         return EditedWarp(self.task.warp, self.edits, self.task.prompt, prefixes, masks)
 
     def tokens(self, offset: int) -> list[int]:
-        """Return the generated tokens in front of an open position, open proposals included."""
+        """Return the generated tokens before an open position, including open proposals."""
         return [*self.frontier.committed, *(int(each.token) for each in self.frontier.proposals[:offset])]
 
     @cached_property
     def prompt_loglikelihood(self) -> list[Tensor]:
-        """Per member, its raw log-probability of each token of its own prompt behind the first one, once the row runs."""
+        """For each member, its raw log-probability of each token of its prompt after the first, once the row runs."""
         return [torch.tensor(values, dtype=torch.float64) for values in self.task.prompt_loglikelihood]
 
     def extend(self, member: int, values: Sequence[float]) -> None:
-        """Keep the member's raw log-probabilities of tokens that are committed."""
+        """Append the member's raw log-probabilities of newly committed tokens."""
         added = torch.tensor(values, dtype=torch.float64)
         self.loglikelihood[member] = torch.cat([self.loglikelihood[member], added])
 
     def likelihood(self, member: int, offsets: Sequence[int]) -> list[Tensor]:
-        """Return the member's raw log-probabilities of the tokens in front of each position: float64 [tokens] each."""
+        """Return for each position the member's raw log-probabilities of all earlier generated tokens: float64."""
         count = max(offsets)
         known = self.loglikelihood[member]
         if count:
@@ -92,7 +92,7 @@ class RowLaws:
 
 
 def log_probabilities(said: Sequence[Said], tokens: Sequence[int] | Tensor) -> Tensor:
-    """Return the raw log-probability of one token per position: float64 [N]."""
+    """Return the raw log-probability of one given token per position: float64 [N]."""
     if said[0].scores.raw is not None:
         logs = joined([(each.scores.raw, each.index) for each in said if each.scores.raw is not None]).double().log()
     else:
@@ -103,24 +103,23 @@ def log_probabilities(said: Sequence[Said], tokens: Sequence[int] | Tensor) -> T
 
 @dataclass(frozen=True)
 class Span:
-    """Open positions of one row."""
+    """Open positions of one row, as offsets from the first position that is not committed."""
 
     laws: RowLaws
     offsets: Sequence[int]
 
 
-Cell = tuple[RowLaws, int, Said]  # a position and what one member says there
+Cell = tuple[RowLaws, int, Said]  # a row, the offset of an open position, and the scores of one member there
 
 
 class KeptScores:
-    """`MemberScores` of what one member, or several, have said at N positions of rows with the same key (see `RowLaws`)."""
+    """`MemberScores` made from kept scores at N positions. All rows have the same `RowLaws.key`."""
 
     def __init__(self, cells: Sequence[Cell], device: torch.device | None = None) -> None:
         self._cells, self._device = cells, device
 
     @property
     def device(self) -> torch.device:
-        """Where the scores are."""
         return self._cells[0][2].scores.logits.device
 
     @cached_property
@@ -151,11 +150,11 @@ class KeptScores:
         return self._placed(joined([said.raw for _, _, said in self._cells if said.raw is not None]))
 
     def best(self) -> Tensor:
-        """Return the token that the member prefers at each position, at temperature 0: [N]."""
+        """Return the most probable token at each position, for temperature 0: [N]."""
         wanted = [(said.scores.wanted, said.index) for _, _, said in self._cells if said.scores.wanted is not None]
         if wanted:
             return joined(wanted)
-        # With edits their law at temperature 1 is needed in any case, and its order is that of the edited logits
+        # With edits, the law at temperature 1 is computed anyway, and it has the same argmax as the edited logits
         return (self.logits if self._cells[0][0].plain else self.law).argmax(-1)
 
     def _warp(self, cells: Sequence[Cell]) -> AnyWarp:
@@ -168,10 +167,10 @@ class KeptScores:
 
 
 def cells(spans: Iterable[Span], member: int, instead: Sequence[int] = ()) -> list[Cell]:
-    """Return what a member says at the positions; where it has not scored, what the first of the others says there.
+    """Return the member's scores at the positions.
 
     Args:
-        instead: the members whose scores may stand in.
+        instead: members whose scores replace missing scores; the first one that has scored the position is used.
     """
     found = []
     for span in spans:
@@ -183,11 +182,10 @@ def cells(spans: Iterable[Span], member: int, instead: Sequence[int] = ()) -> li
 
 
 def read(spans: Sequence[Span], heard: Sequence[int]) -> Positions:
-    """Return what a combination reads at positions of rows with the same combination and key.
+    """Return the inputs of a combination at positions of rows with the same combination and key.
 
     Args:
-        heard: the members that may have scored there; for each other member, and where one of these has not scored a
-            position, another one's scores are given.
+        heard: the members whose scores are read. Missing scores are filled with scores of another member in `heard`.
     """
     laws = spans[0].laws
     if not heard:
@@ -201,10 +199,10 @@ def read(spans: Sequence[Span], heard: Sequence[int]) -> Positions:
 
 
 def read_raw(spans: Sequence[Span], heard: Sequence[int], widened: bool) -> Positions:
-    """Return what a combination reads for log-probabilities: raw laws in the place of warped ones.
+    """Return the inputs of a combination for log-probabilities: raw laws instead of warped laws.
 
     Args:
-        widened: in float64, whose laws do not underflow.
+        heard: as for `read`. widened: whether to compute in float64, so that small probabilities do not become 0.
     """
     laws = spans[0].laws
     kept = {member: KeptScores(cells(spans, member, heard)) for member in heard}
@@ -215,14 +213,14 @@ def read_raw(spans: Sequence[Span], heard: Sequence[int], widened: bool) -> Posi
 
 
 def _raw_logits(kept: KeptScores, widened: bool) -> Tensor:
-    """Return a copy of the logits of the raw laws."""
+    """Return a copy of the logits at temperature 1, without edits, masks and truncation."""
     own = kept._cells[0][2].scores.raw is None
     logits = kept.logits if own else kept.raw.log()
     return logits.double() if widened and logits.dtype != torch.float64 else logits.clone()
 
 
 def _more(spans: Sequence[Span], kept: dict[int, KeptScores]) -> dict[str, Any]:
-    """Return the arguments of `Positions` besides scores, as far as the combination reads them."""
+    """Return the further arguments of `Positions` that the combination reads: tokens, likelihoods and features."""
     laws = spans[0].laws
     reads, members = laws.combination.reads, range(laws.members)
     places = [(span.laws, offset) for span in spans for offset in span.offsets] if reads else []
@@ -243,7 +241,7 @@ def _more(spans: Sequence[Span], kept: dict[int, KeptScores]) -> dict[str, Any]:
 
 
 def _features(places: Sequence[tuple[RowLaws, int]], member: int) -> Tensor:
-    """Return the member's hidden states [N, D]; zeros at positions that it has not scored."""
+    """Return the member's hidden states [N, D], with zeros at positions that the member has not scored."""
     said = [(own.frontier.said[member], offset) for own, offset in places]
     found = [_feature(each[offset]) if offset < len(each) else None for each, offset in said]
     known = next((place for place in found if place is not None), None)

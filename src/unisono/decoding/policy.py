@@ -1,7 +1,7 @@
-"""Policies and schedules: which member runs next for a row, who proposes how many tokens, and what is measured.
+"""Policies and schedules: which member runs next for a row, which proposers propose how many tokens, what is measured.
 
-A policy looks at what is committed, at proposals that stay proposals, and at events. So it can change the speed of a text
-but not its law. A schedule makes one policy per row, and holds what rows share.
+A policy reads committed tokens, open proposals and events, but cannot change them. So it can change the speed of
+decoding but not the law of the text. A schedule makes one policy per row and holds the state that its rows share.
 """
 
 import copy
@@ -20,13 +20,13 @@ from unisono.sampling.warp import Warp
 
 @dataclass(frozen=True)
 class View:
-    """What a policy knows of its row when it is asked for a turn.
+    """The state of a row that a policy reads to choose the next turn.
 
-    open: number of open proposals. scored: per member, how many open positions it has scored. needed: the members
-    without whose scores nothing can be decided now. proposer: the member that proposes by default. room: how many more
-    tokens may be proposed before the end of the row; a turn that asks for more gets as many. drawn: if each position
-    follows a member that is drawn for it and that is known in advance, that member for each open position and for some
-    positions behind, from the first one on.
+    open: the number of open proposals. scored: for each member, the number of open positions that it has scored.
+    needed: the members whose scores are required to decide the next position. proposer: the member that proposes by
+    default. room: how many more tokens may be proposed; a turn that asks for more gets only `room` tokens. drawn: for a
+    combination that draws one member per position in advance, the members drawn for the first open position and the
+    following ones; else empty.
     """
 
     open: int
@@ -37,15 +37,15 @@ class View:
     drawn: tuple[int, ...] = ()
 
     def least_scored(self) -> int:
-        """Return the needed member that has scored the fewest open positions; the default proposer among equals."""
+        """Return the needed member with the fewest scored positions. Among equals, prefer the default proposer."""
         return min(self.needed, key=lambda member: (self.scored[member], member != self.proposer, member))
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What a row does next: members score all open positions, then proposers propose, one after the other.
+    """The next actions of a row: `members` score all open positions, then the proposers in `drafts` run in this order.
 
-    drafts: pairs of a proposer and the number of its steps. A member that proposes must have scored the last proposal.
+    drafts: pairs of a proposer and its number of steps. A proposing member must have scored the last open proposal.
     """
 
     members: tuple[int, ...]
@@ -53,10 +53,10 @@ class Turn:
 
 
 class MemberLaws(Protocol):
-    """What a proposer bases its next proposal on.
+    """The laws from which a proposer draws its next proposal.
 
-    law: [V], the law that the proposal would be drawn from. raw: [V], the same at temperature 1, without edits, mask and
-    truncation: at temperature 0 `law` says nothing about how sure the proposer is.
+    law: [V], the law that the proposal is drawn from. raw: [V], the law at temperature 1 without edits, mask and
+    truncation. At temperature 0, use `raw` to measure the confidence of the proposer.
     """
 
     @property
@@ -68,11 +68,12 @@ class MemberLaws(Protocol):
 
 @dataclass(frozen=True)
 class RowRequest:
-    """What a policy knows of its row from the beginning.
+    """The facts about a row that its policy is given at the start.
 
-    verification: its name. proposer: the member that proposes by default. needed: members that the law needs. odds: if a
-    member is drawn for each position with the same odds everywhere, these odds; else empty. ends: tokens that end the text.
-    plain: whether no edit and no constraint changes the logits. text: the row's tokens, for look-ups.
+    verification: the name of the verification. proposer: the member that proposes by default. needed: the members that
+    the target law needs. odds: for a combination that draws one member per position with fixed probabilities, these
+    probabilities; else empty. ends: tokens that end the text. plain: whether no edit or constraint changes the logits.
+    text: the lookup index of the row's tokens.
     """
 
     combination: Combination
@@ -87,61 +88,61 @@ class RowRequest:
 
 
 class Policy:
-    """Decides for one row who runs. A subclass defines `turn`; the other methods have defaults.
+    """Chooses the turns of one row. A subclass defines `turn`; all further methods have defaults.
 
-    A policy is a listener of its row: it gets the events whose kinds are in `hears`.
+    A policy is a listener of its row: its `observe` receives the row's events of the kinds in `hears`.
     """
 
     hears: Sequence[type] = ()
 
     @property
     def following(self) -> str:
-        """The name of the plan that the policy follows at present, for `Stats.plans`; empty if it has none."""
+        """The name of the policy's current plan, counted in `Stats.plans`; empty if the policy has no plan."""
         return ""
 
     def turn(self, view: View) -> Turn:
-        """Return what the row does next. It is asked once per round."""
+        """Return the next turn of the row. This is called once per round."""
         raise NotImplementedError
 
     def draws(self, open: Sequence[Proposal], proposer: Name, scores: MemberLaws) -> bool:
-        """Return whether the proposer's next proposal, behind the open ones, is worth deciding.
+        """Return whether to draw a proposal after the open proposals.
 
-        It is asked before the proposal is drawn.
+        This is called before the proposal is drawn. `scores` has the laws of the proposer at this position.
         """
         return True
 
     def goes_on(self, open: Sequence[Proposal], proposer: Name) -> bool:
-        """Return whether another step of the proposer, behind the open proposals, is worth its cost.
+        """Return whether the proposer takes another step after the open proposals.
 
-        It is asked behind a draft, which stays as it is.
+        This is called after each draft. The answer does not change drafts that were already made.
         """
         return True
 
     def copies(self, open: Sequence[Proposal], run: int) -> int:
-        """Return how many tokens to look up behind the open proposals, if they were found by a run of `run` tokens."""
+        """Return the maximum number of tokens to copy from the text, if the last `run` tokens occurred earlier."""
         return 2**31
 
     def measures(self, positions: int) -> bool:
-        """Return whether members are to be compared with the targets of so many positions; `Measured` events tell it."""
+        """Return whether to compare members with the targets of `positions` positions and to send `Measured` events."""
         return False
 
     def observe(self, event: Any) -> None:
-        """An event has happened whose kind is in `hears`."""
+        """Handle an event of a kind in `hears`."""
 
 
 class Schedule(Policy):
-    """What a user passes as a schedule: it makes one policy per row, by default a copy of itself.
+    """Makes one policy per row: by default, a copy of the schedule itself.
 
-    So a subclass that defines `turn`, and what it likes of `Policy`, is a schedule; and so is a name with a function of the
-    view. What rows share is kept in the schedule itself, whose `observe` is given the engine's events that it `hears` while
-    rows of it run.
+    To define a schedule, write a subclass with the method `turn`, or pass a name and a function that maps a view to a
+    turn. The schedule object keeps the state that its rows share. While such rows run, its `observe` receives the
+    engine's events of the kinds in `hears`.
 
     Args:
-        name: how it is shown; by default the name of the class.
+        name: the name that is shown; by default the name of the class.
         rule: a function that takes the view and returns the turn.
-        members: how many members it is for, None for any number.
-        lazy: whether members that a position turns out not to need are not waited for there; all but `standard` are.
-        certain: whether it is made for proposals from one-hot laws.
+        members: the number of members that the schedule is for; None for any number.
+        lazy: whether a position may be decided before all members have scored it, if its decision is already known.
+        certain: whether the schedule is made for proposals from one-hot laws.
     """
 
     name: str = ""
@@ -174,10 +175,11 @@ class Schedule(Policy):
 
 
 def checked(turn: object, schedule: str, members: range, proposers: Sequence[str]) -> Turn:
-    """Return the turn if it can be taken: a user's policy may return anything.
+    """Return the turn of a policy if the turn is valid.
 
     Raises:
-        ConfigurationError: it names members or proposers that do not exist, none, or one twice, or negative counts.
+        ConfigurationError: the turn has no member, a member twice, an unknown name, negative steps, or several members
+            together with drafts.
     """
     problem = ConfigurationError(f"schedule {schedule} gave a turn that cannot be taken: {turn}")
     if not (isinstance(turn, Turn) and isinstance(turn.members, tuple) and isinstance(turn.drafts, tuple)):

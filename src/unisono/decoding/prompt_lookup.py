@@ -1,31 +1,31 @@
-"""Prompt lookup: what followed the last tokens where they stood before (Saxena 2023, "prompt lookup decoding").
+"""Prompt lookup: find the last tokens earlier in the text, and propose the tokens that followed (Saxena 2023).
 
-A proposer without a model: what it proposes is treated as given, so a proposal is accepted with the probability that the
-target gives it.
+Prompt lookup needs no draft model. Its proposals have no law, so a proposal is accepted with its probability in the
+target law.
 """
 
 from collections.abc import Sequence
 
-LENGTHS = (4, 3, 2)  # of the runs of tokens that are looked up, in this order
+LENGTHS = (4, 3, 2)  # lengths of the token runs to look up, in this order
 
 
 class Lookup:
-    """The text of one row, with an index of its runs of tokens.
+    """The text of one row, with an index of its short runs of tokens.
 
     Args:
-        prompt: what the text begins with.
-        committed: the generated tokens; the list grows while the row runs, and is read when something is looked up.
+        prompt: the tokens at the beginning of the text.
+        committed: the generated tokens. The list may grow; `find` reads its new tokens.
     """
 
     def __init__(self, prompt: Sequence[int], committed: Sequence[int] = ()) -> None:
         self._prompt, self._committed = prompt, committed
         self._text: list[int] = []
-        self._places: dict[tuple[int, ...], int] = {}  # run -> where it was followed last
+        self._places: dict[tuple[int, ...], int] = {}  # run -> index of the token after its last occurrence
 
     def find(self, open: Sequence[int], most: int) -> tuple[list[int], int]:
-        """Return up to `most` tokens that may follow the text and the open tokens, and the length of the run they follow.
+        """Return up to `most` tokens that may follow the text and the open tokens, and the length of the matching run.
 
-        No tokens and 0, if the end of the text was not seen before.
+        If no run at the end occurred before, return an empty list and 0.
         """
         self._append(self._prompt[len(self._text) :])
         self._append(self._committed[len(self._text) - len(self._prompt) :])
@@ -37,7 +37,7 @@ class Lookup:
         return [], 0
 
     def _copied(self, place: int, open: Sequence[int], most: int) -> list[int]:
-        """Return tokens from there on; a copy may run into its own beginning, as in text that repeats itself at once."""
+        """Return `most` tokens from index `place` on. A copy of repeating text may continue into its own tokens."""
         known = len(self._text)
         found = [*open]
         for source in range(place, place + most):
@@ -47,6 +47,6 @@ class Lookup:
     def _append(self, tokens: Sequence[int]) -> None:
         for token in tokens:
             for length in LENGTHS:
-                if len(self._text) >= length:  # a run is known once it is followed
+                if len(self._text) >= length:  # a run is indexed when a token follows it
                     self._places[tuple(self._text[-length:])] = len(self._text)
             self._text.append(token)

@@ -1,4 +1,4 @@
-"""Proposals and drafts: tokens that wait for a decision, and where they come from."""
+"""Proposals and drafts: tokens that are not yet accepted or rejected, with their proposers and laws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from unisono.members.base import Scores
 from unisono.transfer import Token
 
 FORCED = "forced"  # the proposer of a token that the row's constraint forces
-Name = int | str  # of a proposer: the index of a member that proposes step by step, or the name of another proposer
+Name = int | str  # a proposer: the index of a member that proposes step by step, or the name of another proposer
 
 
 @dataclass(frozen=True)
 class Proposal:
     """An uncommitted token.
 
-    law: [V], what the token was drawn from; None if the token is to be treated as given, as one that was looked up, and
-    every one at temperature 0. Treating a token as given is exact, however it was chosen.
+    law: [V], the law that the token was drawn from. None means a given token: a looked-up token, or any token at
+    temperature 0. Verification treats the law of a given token as one-hot, which is always exact.
     """
 
     token: Token
@@ -27,11 +27,11 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Draft:
-    """Tokens that a proposer proposes for one row, behind the row's last proposal.
+    """Tokens that a proposer proposes for one row, after the row's last proposal.
 
-    laws: one per token, see `Proposal`. The second token's law is the one given the first token. proposer: who it was.
-    steps: how many of its steps this took; a turn counts steps, limits count tokens. scores: from a member that has scored
-    its own tokens on the way, the scores behind each token but the last. forwards, seconds: what the member ran for it.
+    laws: one per token, see `Proposal`; each law is conditional on the earlier tokens of the draft. steps: how many
+    steps of the turn the draft uses; a draft may have more tokens than steps. scores: if a member has scored its own
+    draft, the scores after each token except the last. forwards, seconds: the cost of the draft.
     """
 
     tokens: Sequence[Token]

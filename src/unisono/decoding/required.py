@@ -1,4 +1,4 @@
-"""Which members are required where: those without whose scores the law of an open position is not known."""
+"""Required members: the members that must score an open position before the position can be decided."""
 
 from collections.abc import Iterator
 
@@ -9,12 +9,12 @@ from unisono.decoding.laws import RowLaws, Span, read
 from unisono.decoding.spec import Method
 from unisono.sampling.noise import Noise, Purpose
 
-AHEAD = 16  # positions behind the last proposal for which a policy may know the member that is drawn
+AHEAD = 16  # positions after the last proposal for which a policy may know the drawn member
 Heard = tuple[tuple[int, ...], bool]  # the members that have scored a position, and whether it has a proposal
 
 
 class Needs:
-    """What the open positions of one row need. Positions are counted from the first one that is not committed."""
+    """The members that the open positions of one row need. Offset 0 is the first position that is not committed."""
 
     def __init__(self, method: Method, laws: RowLaws, noise: Noise) -> None:
         combination, task = method.combination, laws.task
@@ -28,15 +28,15 @@ class Needs:
         self._laws, self._frontier, self._noise = laws, laws.frontier, noise
         self._odds = torch.tensor(self.odds, dtype=torch.float64)
         self._drawn: dict[int, int] = {}  # by position in the text: the member drawn for it
-        self._heard: dict[int, Heard] = {}  # by position in the text: what was looked at in vain
-        self._fixed: set[int] = set()  # positions in the text whose law no other member can change
-        self._certain: set[int] = set()  # the same of those whose proposal is accepted, whatever other members score
+        self._heard: dict[int, Heard] = {}  # by position in the text: scores that did not decide it
+        self._fixed: set[int] = set()  # positions in the text whose law is known from the present scores
+        self._certain: set[int] = set()  # positions in the text whose proposal is always accepted
         self.certainty: Certainty | None = None
         if self._lazy and not self.draws:
             self.certainty = combination.traits(task.warp).certainty
 
     def drawn(self, offset: int) -> int:
-        """Return the member drawn for an open position; the members that its odds read must have scored it."""
+        """Return the member drawn for a position. The members that the odds depend on must have scored the position."""
         position = self._frontier.position + offset
         if position not in self._drawn:
             self._drawn[position] = self._noise.draw(self._position_odds(offset), Purpose.MEMBER, position, 0)
@@ -45,21 +45,21 @@ class Needs:
     def _position_odds(self, offset: int) -> torch.Tensor:
         if self.odds:
             return self._odds
-        # Of these members only, or the odds would depend on who happens to have scored
+        # Read these members only: the odds must not depend on which further members have scored
         combination = self._laws.combination
         positions = read([Span(self._laws, [offset])], combination.drawn_by or ())
         return member_odds(combination, positions, (1, self._laws.members))[0].double()
 
     def upcoming(self) -> tuple[int, ...]:
-        """Return the members drawn for open positions and some behind them, as far as they are known in advance."""
+        """Return the members drawn for the open positions and some later positions; empty if not known in advance."""
         if not (self.draws and self._lazy) or self._laws.combination.drawn_by:
             return ()
-        ahead = AHEAD if self.odds else 1  # odds that read the text need the tokens in front
+        ahead = AHEAD if self.odds else 1  # odds that read the text need all earlier tokens
         most = min(self._frontier.open + ahead, self._frontier.room + self._frontier.open)
         return tuple(self.drawn(offset) for offset in range(most))
 
     def missing(self, offset: int) -> tuple[int, ...]:
-        """Return the members that have to score an open position before it can be decided."""
+        """Return the members that still have to score an open position before the position can be decided."""
         position = self._frontier.position + offset
         if position in self._fixed or position in self._certain or not self.counts(offset):
             return ()
@@ -74,11 +74,11 @@ class Needs:
         return (self.drawn(offset),)
 
     def counts(self, offset: int) -> bool:
-        """Whether the law of an open position has to be computed: not where a constraint forces the token."""
+        """Return whether an open position needs its law. A token forced by the constraint may not need one."""
         return self._whole or not self._frontier.forced(offset)
 
     def unsure(self) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Open positions that only some of the needed members have scored, with these members, if that is new."""
+        """Yield open positions that only some needed members have scored, with these members. Skip learned ones."""
         most = max(self._frontier.scored(member) for member in self.all)
         for offset in range(most):
             heard = tuple(member for member in self.all if self._frontier.scored(member) > offset)
@@ -87,7 +87,7 @@ class Needs:
                 yield offset, heard
 
     def learn(self, offset: int, heard: tuple[int, ...], fixed: bool, certain: bool) -> None:
-        """Keep what these members' scores say about an open position."""
+        """Record whether the scores of `heard` fix the law of an open position or make its proposal certain."""
         position = self._frontier.position + offset
         self._heard[position] = heard, offset < self._frontier.open
         if fixed:
@@ -96,7 +96,7 @@ class Needs:
             self._certain.add(position)
 
     def forget(self) -> None:
-        """A token was replaced: what was learnt about later positions is void, and so are odds that read the text."""
+        """Discard the learned facts about positions after a replaced token. Discard draws whose odds read the text."""
         self._heard.clear()
         self._fixed.clear()
         self._certain.clear()
@@ -104,7 +104,7 @@ class Needs:
         self._drawn = {position: member for position, member in drawn if position >= self._frontier.position}
 
     def unscored(self, offset: int) -> bool:
-        """Whether an open position is decided without its law: its proposal is accepted in any case."""
+        """Return whether the proposal at an open position is accepted without computing the target law."""
         return self._frontier.position + offset in self._certain
 
     def known(self, positions: int) -> int:

@@ -1,7 +1,7 @@
-"""A row: one running sequence, its frontier, its slots in the members, its noise.
+"""A row: one running sequence with its frontier, its slots in the members, its policy and its noise.
 
-A row decides nothing about time: the engine says when a member has scored it, when it settles and when it drafts. So what
-a row becomes depends on its request and seed alone, never on the rows beside it.
+The engine decides when members score a row, when proposals are verified and when the row drafts. The text of a row
+depends only on its request and seed, not on other rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,15 +28,15 @@ from unisono.sampling.sampler import Names
 from unisono.types import Commit, MemberStats, Stats
 
 T = TypeVar("T")
-GIVEN = 2**22  # the most logits of a member that a row with given tokens keeps at once
+GIVEN = 2**22  # the maximum number of logits per member that a row with given tokens keeps
 
 
 class Row:
-    """See the module.
+    """One running sequence: decodes the text of one sample, or scores given tokens.
 
     Args:
-        take: is given what each settling commits; returns None to go on, else how many of these tokens the text takes
-            before it ends.
+        take: a function that receives newly committed tokens. It returns None to go on. To end the text, it returns how
+            many of these tokens belong to the text.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class Row:
         self.stats.proposers = list(map(MemberStats, lineup.proposer_names))
         self.error: Exception | None = None
         self.submitted = self.finished = False
-        self.waited = 0  # steps since it was last served
-        self.started = 0.0  # when it was admitted
-        self.siblings: Sequence[Row] = ()  # the samples of one prompt, itself included, in order
-        self.before: Sequence[Row] = ()  # rows that must have ended before this one starts
+        self.waited = 0  # steps since the last turn
+        self.started = 0.0  # the time of the admission
+        self.siblings: Sequence[Row] = ()  # all samples of the same prompt in order, with this row
+        self.before: Sequence[Row] = ()  # rows that must end before this row starts
         self._noise, self._take = noise, take
         self._turn: Turn | None = None
-        self._following = ""  # the plan that the policy follows in this turn
+        self._following = ""  # the name of the policy's plan for this turn
         self._last: int | None = None  # the member that ran last
-        self._round = 0  # how often it has settled
+        self._round = 0  # the number of the round, for noise keys
         self.policy = method.schedule.policy(self._request())
         self.listeners = Listeners(self.policy)
         self._offer()
@@ -91,48 +91,45 @@ class Row:
 
     @property
     def vocabulary(self) -> int:
-        """Size V of all laws."""
         return self.lineup.vocabulary
 
     def listen(self, listener: Listener) -> None:
-        """Give the listener the row's events that it hears, from now on."""
+        """Send the row's events of the kinds in `listener.hears` to the listener from now on."""
         self.listeners.add(listener)
 
     def drawn(self, position: int) -> int | None:
-        """Return the member drawn for an open position; None if no member is drawn."""
+        """Return the member drawn for an open position; None if the combination draws no members."""
         return self.needs.drawn(position - self.frontier.position) if self.needs.draws else None
 
     def ready(self) -> bool:
-        """Whether it may start: samples of one prompt wait until the first of them has read it."""
+        """Return whether the row may start. Samples of one prompt wait until the first sample has read the prompt."""
         if not all(row.finished for row in self.before):
             return False
         first = next((row for row in self.siblings if row.submitted and not row.finished), self)
         return first is self or first.frontier.position > 0
 
     def open(self) -> None:
-        """Open a slot in every member, a copy of a sibling's if there is one. Raise the error of a row in `before`."""
+        """Open a slot in every member: a copy of a sibling's slot if possible. Raise the error of a row in `before`."""
         for row in self.before:
             if row.error is not None or row.frontier.position < row.task.limit:
                 raise row.error or RequestError("the scoring of the prompt was cancelled")
         self.slots.open(next((row.slots for row in self.siblings if row.slots), None))
 
     def heir(self) -> "Row | None":
-        """The sibling that takes the slots of this row, which has ended, so that nobody reads the prompt again."""
+        """Return a waiting sibling that can reuse the slots of this ended row, so that it need not read the prompt."""
         waiting = (row for row in self.siblings if row.submitted and not row.finished and not row.slots)
         return next(waiting, None) if self.slots and self.error is None else None
 
     def inherit(self, row: "Row") -> None:
-        """Take over the slots of a sibling that has ended."""
         self.slots.inherit(row.slots)
 
     def close(self) -> None:
-        """Give the slots back."""
         self.slots.close()
 
     def turn(self) -> Turn:
-        """Return what the policy wants next; it is asked once per round."""
+        """Return the policy's next turn. The policy is called once per round."""
         if self._turn is None:
-            self._proposed(self.frontier.begin())  # not in the constructor, before anyone can listen
+            self._proposed(self.frontier.begin())  # not in the constructor, where no listener can be added yet
             frontier = self.frontier
             scored = tuple(frontier.scored(member) for member in self.lineup.everyone)
             needed = self.needs.missing(0) or self.needs.all
@@ -143,18 +140,18 @@ class Row:
         return self._turn
 
     def asked(self, ask: Callable[[Policy], T]) -> T:
-        """Return what the policy answers.
+        """Return the result of `ask` for the row's policy.
 
         Raises:
             ConfigurationError: the policy raised an error; the message names the schedule.
         """
         try:
             return ask(self.policy)
-        except Exception as error:  # a policy of a user may raise anything
+        except Exception as error:  # a user-defined policy may raise anything
             raise named(f"schedule {self.method.schedule.name}", error) from error
 
     def end_round(self) -> None:
-        """The turn was taken: what could be settled is."""
+        """End the round: count it in the statistics, discard its turn and start new noise keys."""
         if self._turn is not None:
             self._last = self._turn.members[-1]
             if plan := self._following:
@@ -164,15 +161,15 @@ class Row:
         self.next_names()
 
     def next_names(self) -> None:
-        """Choices have been made: the next ones at the same positions are called otherwise."""
+        """Start new noise keys, because the keys of the present round have been used."""
         self._round += 1
 
     def work(self, member: int) -> Work | None:
-        """Return what the member must do to score all open positions within the limit; None if it has scored them."""
+        """Return the member's work to score all open positions within the limit; None if all are scored."""
         return self.slots.work(member, self.frontier, self._positions())
 
     def add_scores(self, member: int, scores: Scores, forwards: int, seconds: float) -> None:
-        """A member has scored the next positions, in so many forward passes; `seconds` is the row's share of their time."""
+        """Add a member's scores. forwards: the number of forward passes. seconds: the row's share of their duration."""
         first = self.frontier.position + self.frontier.scored(member)
         self.frontier.add_scores(member, scores)
         self.stats.members[member].forwards += forwards
@@ -181,7 +178,7 @@ class Row:
             self.listeners.tell(Scored, member, first, scores)
 
     def known(self) -> int:
-        """Return how many leading open positions can be decided. A failure of a user's odds ends the row."""
+        """Return how many of the first open positions can be decided. An error of user-defined odds ends the row."""
         try:
             return self.needs.known(self._positions())
         except Exception as error:
@@ -189,7 +186,7 @@ class Row:
             return 0
 
     def lacks(self, member: int) -> bool:
-        """Return whether the first open position needs the member's scores. A failure ends the row, as in `known`."""
+        """Return whether the first open position needs the member's scores. An error ends the row, as in `known`."""
         try:
             return member in self.needs.missing(0)
         except Exception as error:
@@ -197,7 +194,7 @@ class Row:
             return False
 
     def block(self, known: int) -> Block:
-        """Return what there is to decide at the first open positions, whose targets are known."""
+        """Return the block of the first `known` open positions, whose target laws are known."""
         proposals = self.frontier.proposals[:known]
         return Block(
             self.names(0, len(proposals)),
@@ -207,10 +204,10 @@ class Row:
         )
 
     def settle(self, settled: Settled) -> int:
-        """Commit what was decided; returns how many tokens.
+        """Commit the decided tokens. Return the number of tokens.
 
         Raises:
-            RequestError: the token to commit has no law, or the row has ended and a processor turns out to keep state.
+            RequestError: no token is possible, or the row has ended and one of its processors keeps state.
         """
         if settled.lawless:
             raise RequestError(
@@ -231,17 +228,17 @@ class Row:
         return len(commits)
 
     def names(self, offset: int | None = None, count: int = 1) -> Names:
-        """Return what choices at `count` positions are called, from an open position on; by default, from the next one."""
+        """Return the noise keys of `count` positions from an open position on. Default: after the last proposal."""
         offset = self.frontier.open if offset is None else offset
         return Names(self._noise, self.frontier.position + offset, self._round, count, self.task.warp.greedy)
 
     def extend(self, draft: Draft) -> None:
-        """Propose the tokens of a draft, up to where nothing may follow or the constraint forces another token."""
+        """Append the tokens of a draft to the proposals, until no token may follow or the constraint forces one."""
         first, added = self.frontier.open, 0
         for token, law in zip(draft.tokens, draft.laws, strict=True):
             if self.frontier.closed or self.frontier.open != first + added:
                 break
-            # The one place that waits for a draft: laws may read its tokens
+            # Wait for the token only if edits, masks or the combination read it
             token = int(token) if self.laws.on_host else token
             self._proposed(self.frontier.propose(Proposal(token, law, draft.proposer)))
             added += 1
@@ -250,16 +247,16 @@ class Row:
             self.add_scores(draft.proposer, draft.scores, draft.forwards, draft.seconds)
 
     def fail(self, error: Exception) -> None:
-        """End the row with an error, which is raised where somebody waits for the row."""
+        """End the row with an error. `Engine.run` raises the error."""
         self.error, self.finished = error, True
 
     def _positions(self) -> int:
         return self.frontier.positions(free=not self.task.given)
 
     def _proposer(self) -> int:
-        """Return the default proposer; of several as good as it, the one after the member that ran last.
+        """Return the default proposer. If there are peers, return the peer after the member that ran last.
 
-        So rows of a batch alternate in step, whichever of them had a rejection.
+        So all rows of a batch switch to the next peer together, even if only some rows had a rejection.
         """
         peers = self.method.peers
         if self._last not in peers:
@@ -267,7 +264,7 @@ class Row:
         return peers[(peers.index(self._last) + 1) % len(peers)]
 
     def _offer(self) -> None:
-        """Propose the next given tokens."""
+        """Append the next given tokens to the proposals, if the row has given tokens."""
         if not self.task.given or self.frontier.open:
             return
         most = max(1, min(CHUNK, GIVEN // self.vocabulary))
@@ -275,22 +272,22 @@ class Row:
             self.frontier.propose(Proposal(token, None, 0))
 
     def _proposed(self, proposals: Sequence[Proposal]) -> None:
-        """Tell the last proposals of the frontier."""
+        """Send `Proposed` events for the last proposals of the frontier."""
         first = self.frontier.position + self.frontier.open - len(proposals)
         for offset, proposal in enumerate(proposals):
             self.listeners.tell(Proposed, first + offset, proposal.token, proposal.proposer)
 
     def _advance(self, settled: Settled, ended: bool) -> None:
-        """Change the row to what was decided."""
+        """Commit the decided tokens to the frontier, rewind the slots, and end the row if the text has ended."""
         self.frontier.accept(settled.accepted)
         full = self.frontier.position + (settled.follows is not None) >= self.task.limit
-        cancelled = self.finished  # in the middle of this step, by another thread or a listener
+        cancelled = self.finished  # during this step, by another thread or a listener
         self.finished = cancelled or ended or full
         if self.finished:
             self.frontier.constraint = None  # nothing follows
         if settled.follows is not None:
             forced = self.frontier.replace(settled.follows)
-            self.slots.cut(self.frontier.position - 1)  # nobody has read the token itself
+            self.slots.cut(self.frontier.position - 1)  # the committed token itself is not read yet
             self.needs.forget()
             self._proposed(forced)
         if self.finished and not cancelled:

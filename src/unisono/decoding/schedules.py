@@ -1,4 +1,4 @@
-"""The schedules of this package: rules that look at a `View` and at nothing else."""
+"""The built-in schedules. Each schedule is a rule that maps a `View` to a turn."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ LOOKUP = "lookup"  # the proposer that copies from the text
 
 
 def standard() -> Schedule:
-    """Every member of the combination scores every position, then the token is drawn from its law: the reference."""
+    """Return the reference schedule: all members of the combination score each position, then its token is drawn."""
     return Schedule("standard", lambda view: Turn((view.least_scored(),)), lazy=False)
 
 
 def parallel() -> Schedule:
-    """As `standard`, with the members running at the same time (CoS' WE-P and CD-P baselines)."""
+    """Return a schedule like `standard` in which all members run at the same time (CoS' WE-P and CD-P baselines)."""
     return Schedule("parallel", lambda view: Turn(view.needed))
 
 
 def speculative(length: int) -> Schedule:
-    """The default proposer drafts `length` tokens, the others score them (CoS' Naive-CoS).
+    """Return a schedule where the default proposer drafts `length` tokens and then all members score them (Naive-CoS).
 
     Raises:
         ConfigurationError: length is below 1.
@@ -35,10 +35,10 @@ def speculative(length: int) -> Schedule:
 
 
 def cos(*lengths: int) -> Schedule:
-    """Alternate proposals for two members, CoS' Algorithm 2 for more: `lengths[i]` belongs to member i as listed.
+    """Return the schedule of CoS' Algorithm 2: members take turns, and member i drafts `lengths[i]` tokens in its turn.
 
-    The member that has scored least scores all open proposals, and what it says about the position behind them is its
-    own first proposal. After a rejection the default proposer starts again.
+    In each turn, the member with the fewest scored positions scores all open proposals. Its scores after the last
+    proposal give the first token of its own draft. After a rejection, the default proposer starts again.
 
     Raises:
         ConfigurationError: a length is below 1.
@@ -53,11 +53,11 @@ def cos(*lengths: int) -> Schedule:
 
 
 def risky(length: int) -> Schedule:
-    """The default proposer drafts until `length` risky tokens are open and the next one would be risky too.
+    """Return a schedule for the combination `drawn`. The default proposer drafts over up to `length` risky positions.
 
-    Made for `drawn`: a position is risky if another member than the proposer is drawn for it, else its proposal stands.
-    A block ends just before a risky position, whose token the checking member then draws itself. Members run only where
-    they are drawn. `risky:0` is the Mixture-like Ensemble (arXiv 2605.00419). For other combinations all is risky.
+    A position is risky if the member drawn for it is not the default proposer. Other proposals are always accepted. A
+    draft ends before a risky position, where the drawn member draws the token. Members run only where they are drawn.
+    `risky:0` is the Mixture-like Ensemble (arXiv 2605.00419). Other combinations have only risky positions.
 
     Raises:
         ConfigurationError: length is negative.
@@ -76,10 +76,10 @@ def risky(length: int) -> Schedule:
 
 
 def lookup(length: int, proposer: str = LOOKUP) -> Schedule:
-    """The member that has scored least scores all open proposals and proposes a token; the text proposes the next ones.
+    """Return a schedule with prompt lookup. A member scores all open proposals and proposes one token.
 
-    What followed the last tokens where they stood before, in the prompt or the output, is proposed for `length` more
-    positions. Pays where the output repeats the text: edits, extraction, code.
+    Then `proposer` proposes up to `length` more tokens: `lookup` finds an earlier occurrence of the last tokens and
+    copies the tokens after it. This is fast if the output repeats the text, as in edits, extraction and code.
 
     Raises:
         ConfigurationError: length is below 1.
@@ -94,9 +94,9 @@ def lookup(length: int, proposer: str = LOOKUP) -> Schedule:
 
 
 def relay(length: int) -> Schedule:
-    """The default proposer drafts `length` tokens behind what each other member proposes.
+    """Return a schedule where the default proposer drafts `length` tokens after each token of another member.
 
-    So every forward of a member decides a whole block: for a small proposer and several large members.
+    So each forward pass of a large member decides several tokens. Use this for a small proposer and large members.
 
     Raises:
         ConfigurationError: length is below 1.

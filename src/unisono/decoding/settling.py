@@ -1,4 +1,4 @@
-"""Settle: decide what can be decided, for all rows at once: their laws, a verification, one wait for the device."""
+"""Settling: decide (accept or reject) open proposals of all rows together, with one wait for the device."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from unisono.transfer import fetch_fields, token_tensor
 
 
 def settle(rows: Iterable[Row]) -> dict[Row, int]:
-    """Decide the leading positions of each row whose targets are known; return how many tokens each row committed.
+    """Decide the first open positions of each row whose targets are known. Return how many tokens each row committed.
 
-    Where a constraint forces tokens behind those, they are decided too. A row whose own combination, constraint or
-    processor fails, fails alone.
+    Tokens that a constraint forces next are decided too. An error of a row's own combination, constraint or processor
+    ends only this row.
     """
     committed: dict[Row, int] = {}
     rows = list(rows)
     while rows:
         look(rows)
         for row, settled in _decided(known_laws(rows)):
-            if row.finished:  # cancelled in the middle of this step
+            if row.finished:  # cancelled during this step
                 continue
             try:
                 committed[row] = committed.get(row, 0) + row.settle(settled)
-            except Exception as error:  # a text or a constraint of a user may raise anything
+            except Exception as error:  # the text or a user-defined constraint may raise anything
                 row.fail(error)
         rows = [row for row in rows if row.frontier.forced(0) and not row.finished and row.known()]
         for row in rows:
@@ -40,10 +40,11 @@ def settle(rows: Iterable[Row]) -> dict[Row, int]:
 
 @dataclass
 class Outcome:
-    """What the host has to know about the blocks that one verification decided: tensors first, then their values.
+    """The results of one verification for several blocks. The fields are tensors until `fetch_fields` fetches them.
 
-    accepted, follows: per block, see `Decisions`. lawless: whether the target at each known position is no law. proposed:
-    the proposals, if some were on a device. logprobs, likelihoods, measured: per block what was asked for, see `Settled`.
+    accepted, follows: for each block, `accepted` and `tokens` of `Decisions`. lawless: for each known position, whether
+    no token is possible. proposed: the proposals of all blocks. logprobs, likelihoods, measured: for each block, the
+    requested values; see `Settled`.
     """
 
     accepted: Any
@@ -56,7 +57,7 @@ class Outcome:
 
 
 def _decided(known: Sequence[Known]) -> Iterator[tuple[Row, Settled]]:
-    """What is decided about each row, by its verification; all of it is fetched at once."""
+    """Run the verifications of the rows, fetch all results together, and yield each row with its decisions."""
     groups: dict[Verification, list[Known]] = {}
     for each in known:
         groups.setdefault(each.row.method.verification, []).append(each)
@@ -76,7 +77,7 @@ def _outcome(known: Sequence[Known], blocks: Sequence[Block]) -> Outcome:
     outcome = Outcome(
         accepted=decisions.accepted,
         follows=decisions.tokens,
-        lawless=targets[:, 0].isnan(),  # the softmax of impossible tokens only is nan throughout, so one entry tells
+        lawless=targets[:, 0].isnan(),  # a softmax without possible tokens is nan everywhere: check one entry
         proposed=tokens if all(isinstance(token, int) for token in tokens) else token_tensor(tokens, device),
         logprobs=[],
         likelihoods=[],
@@ -91,7 +92,7 @@ def _outcome(known: Sequence[Known], blocks: Sequence[Block]) -> Outcome:
 
 
 def _committed(block: Block, decisions: Decisions, index: int) -> Tensor:
-    """Return the token that is committed at each known position of a block: [K]."""
+    """Return the committed token at each known position: [K]. Entries after a drawn token have no meaning."""
     device = decisions.accepted.device
     proposed = token_tensor([*block.tokens, *[0] * block.free], device)
     places = torch.arange(block.known, device=device)
@@ -99,7 +100,7 @@ def _committed(block: Block, decisions: Decisions, index: int) -> Tensor:
 
 
 def _logprobs(known: Known, committed: Tensor | None) -> list[Tensor]:
-    """Per known position: log-probabilities [K] of what is committed there, and [K, top] with ids of the best tokens."""
+    """Return log-probabilities [K] of committed tokens, then log-probabilities and ids [K, top] of the best tokens."""
     if known.plain is None or committed is None:
         return []
     logs = known.plain.log()

@@ -1,4 +1,4 @@
-"""The slots of a row: one in every member. A member reads the row's context into its slot first, and then the text."""
+"""The slots of a row: one slot in each member's KV cache. A member reads its context into the slot, then the text."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,15 @@ from unisono.decoding.frontier import Frontier
 from unisono.members.base import Context, Work
 from unisono.members.lineup import Lineup
 
-CHUNK = 256  # the most pieces of a context that a row reads in one step, so that a long one does not stall the others
+CHUNK = 256  # maximum of tokens that a row reads in one step: a long prompt must not delay other rows
 
 
 class Slots:
-    """The slots of one row. None is open at first.
+    """The slots of one row. At first, no slot is open.
 
     Args:
-        contexts: per member, what it reads before the text.
-        features: the members that are asked for hidden states.
+        contexts: for each member, the context that it reads before the text.
+        features: the members that must return hidden states.
     """
 
     def __init__(self, lineup: Lineup, contexts: Sequence[Context], features: Sequence[int] = ()) -> None:
@@ -22,14 +22,13 @@ class Slots:
         self._slots: list[int] = []
 
     def __bool__(self) -> bool:
-        """Whether the slots are open."""
         return bool(self._slots)
 
     def open(self, sibling: "Slots | None" = None) -> None:
-        """Open a slot in every member, or in none if one of them fails.
+        """Open a slot in every member. If one member fails, close all slots and raise its error.
 
         Args:
-            sibling: open slots with the same contexts; the new slots are copies of these, with the text removed.
+            sibling: open slots with the same contexts. The new slots are copies of them without the text.
         """
         try:
             for index, member in enumerate(self._members):
@@ -43,40 +42,39 @@ class Slots:
             raise
 
     def inherit(self, other: "Slots") -> None:
-        """Take over the slots of a row with the same contexts that has ended."""
+        """Take the slots of an ended row with the same contexts."""
         self._slots, other._slots = other._slots, []
         for member, slot in zip(self._members, self._slots, strict=True):
             member.rewind(slot, 0)
 
     def cut(self, length: int) -> None:
-        """Remove what the members have read beyond the first `length` tokens: another token stands there now."""
+        """Remove all tokens after the first `length` tokens of the text from the slots."""
         for member, slot in zip(self._members, self._slots, strict=True):
             if member.length(slot) > length:
                 member.rewind(slot, length)
 
     def close(self) -> None:
-        """Close the slots."""
         for member, slot in zip(self._members, self._slots, strict=False):
             member.close(slot)
         self._slots = []
 
     def work(self, index: int, frontier: Frontier, positions: int) -> Work | None:
-        """Return what a member must do to score the first open positions; None if it has scored them.
+        """Return the work of a member to score the first `positions` open positions; None if they are scored.
 
-        A long context is read in several steps, which do not depend on the text. If the slot holds tokens of a draft that
-        was cut, the member is rewound first.
+        A long context is read in several steps. If the slot contains tokens that must be read again, the member is
+        first rewound.
         """
         keep = positions - frontier.scored(index)
         if keep <= 0:
             return None
         member, slot = self._members[index], self._slots[index]
         end = frontier.position + positions - 1
-        if member.length(slot) > max(0, end - keep):  # the unit in front of the first position to score is to be read
+        if member.length(slot) > max(0, end - keep):  # the token before the first position to score must be unread
             member.rewind(slot, max(0, end - keep))
         unread = member.unread(slot)
         if unread > CHUNK:
             return Work(slot, CHUNK)
         units = frontier.units(member.length(slot), end)
-        if len(units) > max(CHUNK, keep):  # the member was not needed for long
+        if len(units) > max(CHUNK, keep):  # the member has not run for many tokens
             units, keep = units[: max(1, min(CHUNK, len(units) - keep))], 0
         return Work(slot, unread, units, keep, frontier.position, index in self._features)

@@ -1,4 +1,4 @@
-"""What a row is given: how to decode, what to decode, and what was decided about it."""
+"""The method and the task of a row, and the decisions about its proposals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,9 +14,10 @@ from unisono.sampling.warp import Warp
 
 @dataclass(frozen=True)
 class Method:
-    """How a row is decoded: what it follows, who runs when, how proposals are decided.
+    """How a row is decoded: by which combination, schedule and verification.
 
-    proposer: the member that proposes by default. peers: members as good at it, itself included, if there are others.
+    proposer: the member that proposes by default. peers: the members that are equally good proposers, including the
+    default proposer; empty if the default proposer is the only one.
     """
 
     combination: Combination
@@ -27,23 +28,23 @@ class Method:
 
     @property
     def names(self) -> dict[str, str]:
-        """How a user would write the three."""
+        """The names of combination, schedule and verification, as a user writes them."""
         return {name: getattr(self, name).name for name in ("combination", "schedule", "verification")}
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one row is to decode.
+    """The work of one row.
 
-    contexts: per member, what it reads before the text. limit: the most tokens to commit; nothing is scored or
-    proposed beyond. ends: tokens behind which nothing is worth proposing. edits: of the logits before the warp.
-    logprobs: report that with each token, and of how many of the most probable ones; None for no report. processed:
-    of the law that tokens are drawn from, instead of the combination at temperature 1 without edits and truncation.
-    given: if not empty, the tokens to commit, whatever their laws: they are to be scored, under the verification `given`.
-    prefix: how many tokens at the beginning of the first member's context are no part of the prompt, but its own.
-    constraint: what may follow, in its state before the first token; each row moves a copy. prompt_loglikelihood: per
-    member, its raw log-probability of each token of its own prompt behind the first one, where the combination reads that;
-    the lists are filled before a row of the task starts.
+    contexts: for each member, the context that it reads before the text. limit: the maximum number of tokens to commit.
+    ends: tokens that end the text. edits: changes of the logits before the warp. logprobs: how many of the most
+    probable tokens to report with their log-probabilities, in addition to each committed token; None for no report.
+    processed: whether to report the law that tokens are drawn from, instead of the combination at temperature 1 without
+    edits and truncation. given: if not empty, the tokens to score; all are committed, with the verification `given`.
+    prefix: the number of tokens at the beginning of the first member's context that are not part of the prompt.
+    constraint: a constraint in its state before the first token; each row uses a copy. prompt_loglikelihood: for each
+    member, its raw log-probability of each token of its own prompt after the first, if the combination reads these;
+    filled before a row starts.
     """
 
     contexts: tuple[Context, ...]
@@ -60,19 +61,20 @@ class Task:
 
     @property
     def prompt(self) -> tuple[int, ...]:
-        """What the text begins with, in units of the law, for penalties and look-ups."""
+        """The token ids of the prompt, for penalties and look-ups."""
         return self.contexts[0].tokens[self.prefix :]
 
 
 @dataclass(frozen=True)
 class Settled:
-    """What was decided about a block.
+    """The decisions about a block.
 
-    tokens: its proposals. accepted: how many of the first ones are accepted. follows: the token behind these, if one was
-    drawn. lawless: its target law was none. logprobs: of each committed token, with the most probable ones there. measured:
-    per member, [overlap with the target, largest probability] of its law at each committed position that it has scored;
-    empty if that was not measured. likelihoods: per member, its raw log-probability of each committed token; empty if the
-    combination does not read that.
+    tokens: the proposals. accepted: how many of the first proposals are accepted. follows: the token that was drawn
+    after the accepted proposals, or None. lawless: whether the target law of `follows` has no possible token. logprobs:
+    for each committed token, its log-probability and pairs of the most probable tokens with theirs. measured: for each
+    member and each committed position that it has scored, the overlap of its law with the target and the largest
+    probability of its law; empty if not measured. likelihoods: for each member, its raw log-probability of each
+    committed token; empty if the combination does not read these.
     """
 
     tokens: Sequence[int]
@@ -85,5 +87,4 @@ class Settled:
 
     @property
     def committed(self) -> int:
-        """How many tokens were decided."""
         return self.accepted + (self.follows is not None)

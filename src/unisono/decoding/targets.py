@@ -1,7 +1,7 @@
-"""The target laws of open positions, and what is known of them before all needed members have scored.
+"""The target laws of open positions, and early decisions before all needed members have scored.
 
-One evaluation serves all rows that are combined and warped alike. Looking for what is known early costs one more wait for
-a device, and happens only for combinations that can know something early.
+Rows with the same combination and warp are evaluated together. A check for early decisions costs one more wait for a
+device. So it is made only for combinations that have a `certainty`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,12 +17,12 @@ from unisono.errors import ConfigurationError
 from unisono.sampling.warp import Warp
 from unisono.transfer import fetch, token_tensor
 
-MOST = 2**25  # the most logits of a member that are combined at once
+MOST = 2**25  # the maximum number of logits per member that are combined at once
 
 
 @dataclass(frozen=True)
 class Unsure:
-    """Neighbouring open positions of a row that the same members have scored, but not all that are needed."""
+    """Consecutive open positions of a row that only the members in `heard` have scored, but not all needed members."""
 
     row: Row
     first: int
@@ -35,7 +35,7 @@ class Unsure:
 
 
 def look(rows: Sequence[Row]) -> None:
-    """Tell each row which of its open positions are known although not all needed members have scored them."""
+    """Record in each row which open positions can be decided before all needed members have scored them."""
     groups: dict[object, list[Unsure]] = {}
     for each in [each for row in rows for each in _unsure(row)]:
         row = each.row
@@ -46,7 +46,7 @@ def look(rows: Sequence[Row]) -> None:
 
 
 def _learn(group: Sequence[Unsure]) -> None:
-    """Look at positions that are alike. A row whose own combination or processor fails, fails alone."""
+    """Check positions of rows with the same combination. An error of a row's own combination ends only this row."""
     rows = list(dict.fromkeys(each.row for each in group))
     try:
         _look(group)
@@ -95,10 +95,10 @@ def _look(group: Sequence[Unsure]) -> None:
 
 @dataclass(frozen=True)
 class Known:
-    """A row and what is known at its first open positions.
+    """The known target laws at the first K open positions of a row.
 
-    targets: [K, V]. plain: the law [K, V] for log-probabilities, if the row asked for them. measured: per member [up to
-    K, 2], see `Settled`, if the policy asked for it.
+    targets: [K, V]. plain: the laws [K, V] for log-probabilities, or None if the row reports none. measured: for each
+    member a tensor [up to K, 2], see `Settled`; empty if the policy does not measure.
     """
 
     row: Row
@@ -108,15 +108,15 @@ class Known:
 
 
 def known_laws(rows: Iterable[Row]) -> list[Known]:
-    """Return the laws at the leading open positions of each row that are known; rows that are combined alike together.
+    """Return the known target laws at the first open positions of each row.
 
-    A row whose own combination, constraint or processor fails, fails alone.
+    Rows with the same combination are computed together. An error of a row's combination, constraint or processor ends
+    only this row.
     """
     return [known for group in alike(rows, _law_key) for part in _parts(group) for known in _laws(part)]
 
 
 def alike(rows: Iterable[Row], key: Callable[[Row], object]) -> Iterator[list[Row]]:
-    """Groups of rows with equal keys."""
     groups: dict[object, list[Row]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)
@@ -129,7 +129,7 @@ def _law_key(row: Row) -> object:
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[list[tuple[Row, int]]]:
-    """Rows with the number of known positions, in portions of at most `MOST` logits."""
+    """Yield lists of rows with their numbers of known positions. A list of several rows has at most `MOST` logits."""
     part: list[tuple[Row, int]] = []
     size = 0
     for row in rows:
@@ -149,8 +149,8 @@ def _laws(part: Sequence[tuple[Row, int]]) -> list[Known]:
     """Return the laws of rows with the same combination and warp."""
     try:
         return _combined(part)
-    except Exception as error:  # a user's combination or processor may raise anything
-        if len(part) > 1:  # alone, the other rows may be fine
+    except Exception as error:  # a user-defined combination or processor may raise anything
+        if len(part) > 1:  # try each row alone
             return [known for each in part for known in _laws([each])]
         part[0][0].fail(error)
         return []
@@ -209,13 +209,13 @@ def _with_forced(part: Sequence[tuple[Row, int]], computed: Callable[[Sequence[S
 
 
 def _with_certain(part: Sequence[tuple[Row, int]], targets: Tensor) -> Tensor:
-    """Return the targets, with what certain proposals were drawn from in their place, so that they are accepted."""
+    """Return the targets, with the law of each certain proposal as its target, so that the proposal is accepted."""
     start, copied = 0, False
     for row, size in part:
         for offset in range(size):
             if not row.needs.unscored(offset):
                 continue
-            if not copied:  # the targets may be laws that are kept
+            if not copied:  # the targets may be kept laws, which must not be changed
                 targets, copied = targets.clone(), True
             proposal = row.frontier.proposals[offset]
             if proposal.law is not None:
@@ -228,7 +228,7 @@ def _with_certain(part: Sequence[tuple[Row, int]], targets: Tensor) -> Tensor:
 
 
 def _reported(part: Sequence[tuple[Row, int]]) -> Tensor:
-    """Return what log-probabilities are of: the combination, whichever member is drawn; [sum of sizes, V]."""
+    """Return the laws for log-probabilities: those of the combination, also if members are drawn; [sum of sizes, V]."""
     row = part[0][0]
     combination, heard = row.method.combination, row.needs.all
     if row.task.processed:
@@ -254,9 +254,9 @@ def _drawn_laws(part: Sequence[tuple[Row, int]]) -> Tensor:
 
 
 def _measured(row: Row, targets: Tensor) -> list[Tensor]:
-    """Per member [up to K, 2]: the chance that its proposal would be accepted, and its law's largest probability.
+    """Return for each member [up to K, 2]: the acceptance probability of its proposals, and its largest probability.
 
-    Empty unless the policy wants to know. Positions that a constraint forces are left out, with all behind them.
+    The list is empty if the policy does not measure. The first forced position and all later ones are left out.
     """
     count = next((offset for offset in range(len(targets)) if row.frontier.forced(offset)), len(targets))
     if not row.asked(lambda policy: policy.measures(count)):
@@ -277,7 +277,7 @@ def _measured(row: Row, targets: Tensor) -> list[Tensor]:
 
 
 def likelihoods(known: Known, committed: Tensor) -> list[Tensor]:
-    """Per member, its raw log-probability of the token committed at each known position: float64 [K]."""
+    """Return for each member its raw log-probability of the token committed at each known position: float64 [K]."""
     row = known.row
     if not row.laws.loglikelihood:
         return []

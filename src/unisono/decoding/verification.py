@@ -1,10 +1,10 @@
-"""Accept or redraw: proposals of many rows against their target laws, at once.
+"""Verification: accept or reject the proposals of many rows, given their target laws.
 
-Pure functions of tensors; the choices come in through each row's `Noise`. Letters as in the papers: `r` the target law,
-`s` the law a proposal was drawn from, `x` the proposal.
+The functions here are pure functions of tensors and of each row's `Noise`. The letters are those of the papers: `r` is
+the target law, `s` is the law that a proposal was drawn from, `x` is the proposal.
 
-What one row has to decide is a `Block`. A verification decides any number of blocks and never waits for the device:
-what it decided stays there until `settling` fetches everything at once.
+The undecided positions of one row form a `Block`. A verification decides any number of blocks without waiting for the
+device. The module `settling` fetches all decisions from the device together.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,10 +21,10 @@ from unisono.transfer import Token, token_tensor
 
 @dataclass(frozen=True)
 class Block:
-    """The first open positions of one row, as many as have a known target.
+    """The first open positions of one row whose target laws are known.
 
-    names: of the row's choices, one for each proposal. tokens: the proposals. laws: [V] each, what the proposals were drawn
-    from; None for a proposal that is treated as given. free: whether one more position is known, behind the last proposal.
+    names: the noise keys, one for each proposal. tokens: the proposals. laws: for each proposal, the law [V] that it
+    was drawn from; None for a given proposal. free: whether the target after the last proposal is known too.
     """
 
     names: Names
@@ -34,15 +34,16 @@ class Block:
 
     @property
     def known(self) -> int:
-        """How many positions have a known target."""
+        """The number of positions with a known target."""
         return len(self.tokens) + self.free
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """Per block: the first `accepted` proposals stand, and `tokens` has what follows them and voids later proposals.
+    """The decisions about B blocks, as tensors [B] on the device of the targets.
 
-    Both [B], on the device of the targets. Where all known positions are accepted, no token follows.
+    accepted: the number of accepted proposals. tokens: the token after them, which replaces all later proposals. An
+    entry of `tokens` has no meaning if all known positions are accepted.
     """
 
     accepted: Tensor
@@ -51,10 +52,10 @@ class Decisions:
 
 @dataclass(frozen=True)
 class Verification:
-    """A named rule.
+    """A named rule that accepts or rejects proposals.
 
-    decide: takes the targets [N, V] of all blocks, one behind the other, and the blocks. proposing: what the choice of a
-    proposal is for. tokenwise: a proposal with r(x) >= s(x) stands, whatever the rest of r.
+    decide: a function of the concatenated targets [N, V] of all blocks, and of the blocks. proposing: the purpose of
+    the noise that draws proposals. tokenwise: whether each proposal with r(x) >= s(x) is accepted, for any r.
     """
 
     name: str
@@ -73,24 +74,24 @@ def acceptance(r: Tensor, s: Tensor | float) -> Tensor:
 
 
 def excess(r: Tensor, s: Tensor) -> Tensor:
-    """Return how much of a target is above the law of the proposal: (r - s)+, [..., V] like both."""
+    """Return the positive part of the target minus the law of the proposal: (r - s)+. All shapes are [..., V]."""
     return (r - s).clamp(min=0)
 
 
 def residual(rest: Tensor, r: Tensor) -> Tensor:
-    """Return the law of the token that replaces a rejected one: norm((r - s)+), or r where that is zero in floating point.
+    """Return the law of the token that replaces a rejected one: (r - s)+ divided by its sum, or r if the sum is 0.
 
     Args:
-        rest: the excess of r over s; both [..., V].
+        rest: the excess (r - s)+; the shape of `rest` and `r` is [..., V].
     """
     mass = rest.sum(-1, keepdim=True)
     return torch.where(mass > 0, rest / mass, r)
 
 
 class Drafts:
-    """The proposals of all blocks beside their known positions; a free position has none.
+    """The proposals and their laws, with one entry per known position of all blocks.
 
-    The law s of a proposal that is treated as given is one-hot, and is never made.
+    A free position has no proposal: it is after the last proposal. The one-hot laws of given proposals are not stored.
     """
 
     def __init__(self, targets: Tensor, blocks: Sequence[Block]) -> None:
@@ -98,28 +99,28 @@ class Drafts:
         self._free = _free(blocks, targets)
         laws = [law for block in blocks for law in (*block.laws, *[None] * block.free)]
         drawn = [law.to(targets.device) for law in laws if law is not None]
-        self._laws = torch.stack(drawn) if drawn else None  # [D, V], of the drawn ones
+        self._laws = torch.stack(drawn) if drawn else None  # [D, V], the laws of drawn proposals
         places, seen = [], 0
         for law in laws:
             places.append(max(0, seen + (law is not None) - 1))
             seen += law is not None
-        self._places = torch.tensor(places, device=targets.device)  # [N], where the law of each position is
+        self._places = torch.tensor(places, device=targets.device)  # [N], for each position the row of its law
         self._drawn = (
             None if len(drawn) == len(laws) else torch.tensor([law is not None for law in laws], device=targets.device)
         )
 
     def chances(self) -> Tensor | float:
-        """Return s(x) of each known position: [N]; 1 where the proposal is given, or there is none."""
+        """Return s(x) at each known position: [N]. The value is 1 for a given proposal and at a free position."""
         if self._laws is None:
             return 1.0
         chances = self._laws[self._places, self.tokens]
         return chances if self._drawn is None else torch.where(self._drawn, chances, 1.0)
 
     def left(self, weighted: Tensor, at: Tensor) -> Tensor:
-        """Return (w r - s)+ at some of the known positions: [B, V]; s is zero at a free position.
+        """Return (w r - s)+ at B of the known positions: [B, V]. At a free position, s is 0.
 
         Args:
-            weighted: w r [B, V], w being 1 at most. at: which positions, [B].
+            weighted: the products w r [B, V], where w is at most 1. at: the indices of the positions, [B].
         """
         if self._drawn is None and self._laws is not None:
             return excess(weighted, self._laws[self._places[at]])
@@ -133,10 +134,10 @@ class Drafts:
 
 
 def decide_tokens(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
-    """Token-by-token rejection sampling.
+    """Decide each block by token-by-token rejection sampling (Leviathan et al. 2023).
 
-    `acceptance * s + (1 - total acceptance) * residual = r`, so the token committed at each position follows its target.
-    A free position is one whose proposal never stands and whose `s` is zero, so that its residual is `r`.
+    Since `acceptance * s + (1 - total acceptance) * residual = r`, each committed token follows its target law. A
+    position without a proposal is treated as a rejected proposal with `s = 0`, so its residual is `r`.
     """
     names = [block.names for block in blocks]
     if not any(block.tokens for block in blocks):
@@ -155,11 +156,11 @@ def decide_tokens(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
 
 
 def decide_blocks(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
-    """Block verification (Sun et al. 2025, arXiv 2403.10444): the longest prefix that stands, of those that may.
+    """Decide each block by block verification (Sun et al. 2025, arXiv 2403.10444).
 
-    `w[i] = min(1, w[i-1] r(x[i]) / s(x[i]))` is how much of the target the first i proposals are worth; all i are
-    tossed for, and the last one that comes up decides. The rest is drawn from `norm((w r - s)+)`. In expectation no rule
-    accepts more of a chain, and token by token accepts no more.
+    The first i proposals have the weight `w[i] = min(1, w[i-1] r(x[i]) / s(x[i]))`. One random number per i decides
+    whether i is possible, and the largest possible i proposals are accepted. The next token is drawn from `(w r - s)+`
+    divided by its sum. No exact rule accepts more tokens of a single draft in expectation.
     """
     names = [block.names for block in blocks]
     if not any(block.tokens for block in blocks):
@@ -178,39 +179,39 @@ def decide_blocks(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
 
 
 def _worth(targets: Tensor, drafts: Drafts, blocks: Sequence[Block]) -> Tensor:
-    """The weights w of the first i proposals of each block: float64 [B, K + 1]."""
+    """Return the weights w of the first i proposals of each block: float64 [B, K + 1]."""
     ratios = targets.gather(-1, drafts.tokens.unsqueeze(-1))[:, 0].double() / drafts.chances()
     ratios = ratios.nan_to_num(0).masked_fill(_free(blocks, targets), 0)
     most = max(len(block.tokens) for block in blocks)
     logs = _padded(ratios, [block.known for block in blocks])[:, :most].log().cumsum(-1)
     logs = torch.cat([torch.zeros_like(logs[:, :1]), logs], -1)
-    # Products that are cut off at 1 as they go
+    # The products are limited to 1 after each factor
     return (logs - logs.cummax(-1).values).exp()
 
 
 def _standing(targets: Tensor, drafts: Drafts, worth: Tensor, rows: Tensor, places: Tensor, free: Tensor) -> Tensor:
-    """The chance that the first i proposals of each block stand if no more do: float64 [B, K + 1]."""
+    """Return the probability of accepting i proposals, given that not more are accepted: float64 [B, K + 1]."""
     weights = worth[rows, places]
     weighted = weights.to(targets.dtype).unsqueeze(-1) * targets
     left = drafts.left(weighted, torch.arange(len(targets), device=targets.device)).sum(-1).double()
     chances = torch.where(weights < 1, left / (left + 1 - weights), 1)
-    # Behind the last proposal; and where there is no law, since the text ends with an error if it gets that far
+    # After the last proposal, and at a position without a possible token, where the text would end with an error
     chances = torch.where(free | targets[:, 0].isnan(), weights, chances)
     return worth.index_put((rows, places), chances)
 
 
 def _places(sizes: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each known position of all blocks, its block and its place in it: [N] both."""
+    """Return, for each known position, the index of its block and its offset in the block: both [N]."""
     each = [(row, place) for row, size in enumerate(sizes) for place in range(size)]
     rows, places = zip(*each, strict=True)
     return torch.tensor(rows, device=like.device), torch.tensor(places, device=like.device)
 
 
 def decide_coupled(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
-    """The token that each target draws by its position's own noise is committed; a proposal stands if it is that token.
+    """Decide each block by coupling: draw a token from each target law, and accept the proposals that equal it.
 
-    So the text is the one of decoding without proposals, whoever proposes what. Proposals are drawn by the same noise:
-    the race of a law close to the target mostly has the target's winner.
+    The draw uses noise that depends only on the position. So the text does not depend on the proposals. Proposals are
+    drawn with the same noise, so a proposal from a law close to the target law is usually equal to the target's token.
     """
     sizes = [block.known for block in blocks]
     winners = draw(targets, Purpose.TARGET, [name for block in blocks for name in _each_position(block)])
@@ -227,7 +228,7 @@ def _each_position(block: Block) -> list[Names]:
 
 
 def _behind(residuals: Tensor, targets: Tensor, blocks: Sequence[Block], ends: Tensor) -> Tensor:
-    """The residuals [B, V]; at free positions the very targets, as where nothing is proposed."""
+    """Return the residuals [B, V], with the unchanged targets at free positions."""
     if not any(block.free for block in blocks):
         return residuals
     free = _free(blocks, targets)[ends]
@@ -235,24 +236,24 @@ def _behind(residuals: Tensor, targets: Tensor, blocks: Sequence[Block], ends: T
 
 
 def _free(blocks: Sequence[Block], like: Tensor) -> Tensor:
-    """Which known positions have no proposal: bool [N]."""
+    """Return which known positions have no proposal: bool [N]."""
     free = [position == len(block.tokens) for block in blocks for position in range(block.known)]
     return torch.tensor(free, device=like.device)
 
 
 def _ends(accepted: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Where, among the known positions of all blocks, the token behind the accepted ones of each block belongs: [B]."""
+    """Return, for each block, the index of the position after the accepted proposals among all known positions: [B]."""
     lengths = torch.tensor(sizes, device=accepted.device)
     return lengths.cumsum(0) - lengths + torch.minimum(accepted, lengths - 1)
 
 
 def padded_tokens(blocks: Sequence[Block]) -> list[Token]:
-    """The proposals of all blocks, one per known position; 0 at a free one."""
+    """Return the proposals of all blocks, one token per known position, with 0 at free positions."""
     return [token for block in blocks for token in (*block.tokens, *[0] * block.free)]
 
 
 def _padded(values: Tensor, sizes: list[int]) -> Tensor:
-    """Values of blocks, one behind the other, as [B, K] with zeros behind the shorter ones."""
+    """Return the concatenated values of the blocks as a tensor [B, K], padded with zeros."""
     if len(set(sizes)) == 1:
         return values.view(len(sizes), -1)
     return pad_sequence(list(torch.split(values, sizes)), batch_first=True)

@@ -1,4 +1,4 @@
-"""The protocol of user-defined constraints. A constraint allows only texts that follow rules, for example a grammar."""
+"""The protocol of user-defined constraints, which restrict the next token, for example by a grammar."""
 
 from typing import Protocol, Self
 
@@ -9,39 +9,35 @@ from unisono.errors import RequestError
 
 
 class Constraint(Protocol):
-    """A set of allowed texts, with a state: the sequence of tokens that the constraint has accepted so far.
+    """A set of allowed texts, with a state: the text that was accepted so far.
 
-    The decode loop makes a copy for each row. It calls `accept` and `rollback`, so that the state of the copy follows
-    the row's tokens, including open proposals. A constraint may cache the mask of each state. Copies may share this
-    cache.
+    The decode loop makes one copy per row. It calls `accept` for the row's tokens, including open proposals. A
+    constraint may cache its masks, and copies may share the cache.
     """
 
     def accept(self, token: int) -> bool:
-        """Add the token to the state and return True. If the token is not allowed, return False and change nothing."""
+        """Append the token to the accepted text and return true. If it is forbidden, only return false."""
         ...
 
     def rollback(self, count: int) -> None:
-        """Remove the last `count` accepted tokens from the state."""
+        """Remove the last `count` tokens from the accepted text."""
         ...
 
     def mask(self) -> Tensor:
-        """Return which tokens are allowed next: bool [V]. The caller keeps the tensor, so it must not be changed."""
+        """Return which tokens may come next: bool [V]. The caller keeps the tensor, so do not change it later."""
         ...
 
     def forced(self) -> int | None:
-        """Return the only token that is allowed next; None if there is no such token.
-
-        If a token is returned, the target law at this position is one-hot at the token.
-        """
+        """Return the only possible next token, or None. The target law becomes one-hot at this token."""
         ...
 
     def copy(self) -> Self:
-        """Return a copy with the same state. Later calls on the copy do not change the state of the original."""
+        """Return an independent constraint with the same state."""
         ...
 
 
 def require_mask(mask: object, vocabulary: int) -> Tensor:
-    """Return the mask; raise RequestError if it is not bool [vocabulary]."""
+    """Return the mask. Raise RequestError if the mask is not a bool tensor [vocabulary]."""
     if isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == (vocabulary,):
         return mask
     found = (tuple(mask.shape), mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__

@@ -1,4 +1,4 @@
-"""A `Noise` that takes every outcome of the random choices in turn, for exact laws (see `unisono.testing`)."""
+"""A `Noise` that enumerates all outcomes of random choices, to compute exact laws (see `unisono.testing`)."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -12,18 +12,19 @@ Tokens = tuple[int, ...]
 
 
 class Race:
-    """What is known of the exponential race of one position, after some of its outcomes.
+    """The conditional distribution of the exponential variates of one position, given the winners of earlier races.
 
-    Only the ratios of the variates matter, and they are uniform on a simplex. The points where a token wins under a law form a
-    cone. So what is known is a part of the simplex, and the probability of an outcome is a share of the volume of that part.
+    Only the ratios of the variates matter. They are uniform on a simplex. The points where a token wins under a law
+    form a cone. So the earlier winners restrict the variates to a part of the simplex, and the probability of a further
+    winner is a share of the volume of this part.
     """
 
     def __init__(self) -> None:
         self._asked: list[tuple[list[float], int]] = []
-        self._part: list[np.ndarray] = []  # disjoint simplices, the corners of each its rows
+        self._part: list[np.ndarray] = []  # disjoint simplices; the rows of each array are the corners
 
     def chances(self, law: list[float]) -> list[float]:
-        """Return the probability that each token wins under the law, given all that is known."""
+        """Return the probability that each token wins under the law, given the earlier winners."""
         if not self._asked:
             return law
         if len(self._asked) == 1 and not self._part:
@@ -32,13 +33,12 @@ class Race:
         return [volume / sum(volumes) for volume in volumes]
 
     def settle(self, law: list[float], winner: int) -> None:
-        """Record that a token wins under the law."""
         if self._asked:
             self._part = _cone(self._part, law, winner)
         self._asked.append((law, winner))
 
 
-FLAT = 1e-14  # thinner parts of a simplex of size 1 are rounding
+FLAT = 1e-14  # thinner parts of a simplex are rounding errors
 
 
 def _cone(part: list[np.ndarray], law: list[float], winner: int) -> list[np.ndarray]:
@@ -52,7 +52,7 @@ def _cone(part: list[np.ndarray], law: list[float], winner: int) -> list[np.ndar
 
 
 def _above(simplex: np.ndarray, normal: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield simplices that make up the part of a simplex with `normal @ x >= 0`."""
+    """Yield disjoint simplices whose union is the part of a simplex with `normal @ x >= 0`."""
     heights = simplex @ normal
     low, high = int(heights.argmin()), int(heights.argmax())
     if heights[low] > -FLAT:
@@ -71,10 +71,10 @@ def _volume(part: list[np.ndarray]) -> float:
 
 
 class EnumeratingNoise:
-    """A `Noise` that takes every outcome in turn. To iterate over it runs a function for every sequence of choices.
+    """A `Noise` that enumerates all outcomes. Iteration calls a function once for every sequence of random choices.
 
     Args:
-        run: takes the noise, returns an outcome.
+        run: a function that takes the noise and returns an outcome.
 
     Yields:
         Pairs of an outcome and its probability. The probabilities sum to 1.
@@ -82,11 +82,11 @@ class EnumeratingNoise:
 
     def __init__(self, run: Callable[[Noise], Tokens]) -> None:
         self._run = run
-        self._path: list[int] = []  # the option taken at each choice of the current replay
-        self._options: list[int] = []  # how many there were
+        self._path: list[int] = []  # the selected option of each choice in the current run
+        self._options: list[int] = []  # the number of options of each choice
         self._probability = 1.0
-        self._races: dict[int, Race] = {}  # what is known of the race of each position
-        self._members: dict[int, tuple[float, float]] = {}  # where the number lies that draws each position's member
+        self._races: dict[int, Race] = {}  # by position
+        self._members: dict[int, tuple[float, float]] = {}  # by position: an interval with the `MEMBER` number
 
     def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
         if purpose is Purpose.MEMBER:
@@ -99,7 +99,7 @@ class EnumeratingNoise:
         return self._choose(law.tolist())
 
     def _member(self, odds: list[float], position: int) -> int:
-        """The member that the position's one number draws: what is known of the number is an interval."""
+        """Return the member that the position's `MEMBER` number draws. Reduce the interval that contains the number."""
         low, high = self._members.get(position, (0.0, 1.0))
         ends = [0.0, *itertools.accumulate(odds)]
         parts = [(max(low, start), min(high, end)) for start, end in itertools.pairwise(end / ends[-1] for end in ends)]

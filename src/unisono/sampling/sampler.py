@@ -1,7 +1,7 @@
 """Random choices for many rows at once. The results stay on the device.
 
-Each choice equals the choice that the row's own `Noise` would make alone. If all rows have a `KeyedNoise`, all choices
-are computed together. Otherwise, the `Noise` of each row is called separately.
+Each choice equals the choice of the row's own `Noise`. If all rows have `KeyedNoise`, their choices are computed
+together. Otherwise the noise of each row is called separately.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,32 +26,28 @@ class Names:
 
     @property
     def keyed(self) -> KeyedNoise | None:
-        """The noise of the row if it is a `KeyedNoise`; else None."""
         return self.noise if isinstance(self.noise, KeyedNoise) else None
 
     def draw(self, law: Tensor, purpose: Purpose, offset: int = 0) -> int:
-        """Draw a token from `law` [V] with the row's noise at position `position + offset`, and return the token."""
+        """Return a token drawn by the row's noise at position `self.position + offset`."""
         round = 0 if purpose in DEFINING else self.round
         return self.noise.draw(law, purpose, self.position + offset, round)
 
     def leading(self, probabilities: Tensor) -> int:
-        """Return how many of the row's first `count` coins are true before the first coin that is false."""
+        """Draw `count` random booleans. Return how many are true before the first false one."""
         if not self.count:
             return 0
         return self.noise.leading(probabilities[: self.count], self.position, self.round)
 
     def following(self, law: Tensor, accepted: int, free: bool) -> int:
-        """Draw the token that follows `accepted` proposals with the row's noise, and return the token.
-
-        Return 0 if all proposals are accepted and no free position follows.
-        """
+        """Return the token that follows the accepted proposals, drawn by the row's noise; 0 if no token follows."""
         if accepted < self.count:
             return self.draw(law, Purpose.RESIDUAL, accepted)
         return self.draw(law, Purpose.TARGET, accepted) if free else 0
 
 
 def draw(laws: Tensor, purpose: Purpose, names: Sequence[Names]) -> Tensor:
-    """Draw one token from each law [B, V] with the key at the row's first position, and return the tokens [B]."""
+    """Return one token per law [B, V], drawn with the noise key of the row's first position: [B]."""
     if not _all_keyed(names):
         rows = zip(names, laws, strict=True)
         return _tensor((name.draw(law, purpose) for name, law in rows), laws)
@@ -64,10 +60,10 @@ def draw(laws: Tensor, purpose: Purpose, names: Sequence[Names]) -> Tensor:
 
 
 def leading(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
-    """Return, for each row, how many coins are true before the first coin that is false: [B].
+    """Draw random booleans for each row. Return how many booleans are true before the first false one: [B].
 
     Args:
-        probabilities: [B, K], the probability that each coin is true. Shorter rows are padded with zeros.
+        probabilities: [B, K], the probabilities of true. A row with fewer than K keys is padded with zeros.
     """
     if not _all_keyed(names):
         rows = zip(names, probabilities, strict=True)
@@ -78,16 +74,15 @@ def leading(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
 
 
 def last(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
-    """Return, for each row, the number of the last coin that is true, counted from 1; 0 if no coin is true: [B].
+    """Draw random booleans for each row. Return the number of the last true boolean, counted from 1; 0 if none: [B].
 
     Args:
-        probabilities: [B, K], the probability that each coin is true. In a row with fewer than K keys, the entries
-            after the last key are not used.
+        probabilities: [B, K], the probabilities of true. A row with fewer than K keys may be padded with any values.
     """
     counts = _tensor((name.count for name in names), probabilities)
     width = probabilities.shape[-1]
     offsets = torch.arange(width, device=probabilities.device)
-    places = counts.unsqueeze(-1) - 1 - offsets  # from the last toss to the first
+    places = counts.unsqueeze(-1) - 1 - offsets  # from the last boolean to the first
     failing = 1 - probabilities.gather(-1, places.clamp(min=0))
     failing = failing.masked_fill(places < 0, 0)
     return counts - leading(failing, names)
@@ -96,13 +91,13 @@ def last(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
 def redraw(laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequence[bool]) -> Tensor:
     """Return the token that follows the accepted proposals of each row: [B].
 
-    If a proposal of the row is rejected, the token that replaces it is drawn with the key `RESIDUAL`. If all proposals
-    are accepted and a free position follows, the token is drawn with the key `TARGET`. Otherwise no token follows, and
-    the entry has no meaning.
+    A rejected proposal is replaced by a draw with the purpose `RESIDUAL`. If all proposals are accepted and a free
+    position follows, a token is drawn there with the purpose `TARGET`. Otherwise no token follows, and the entry has no
+    meaning.
 
     Args:
-        laws: [B, V], the distributions of the tokens. accepted: [B], the number of accepted proposals. free: for each
-            row, whether a free position follows the proposals.
+        laws: [B, V], the laws of the tokens. accepted: the number of accepted proposals, [B]. free: whether the target
+            after the last proposal is known.
     """
     if not _all_keyed(names):
         rows = zip(names, laws, accepted.tolist(), free, strict=True)
@@ -117,10 +112,7 @@ def redraw(laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequenc
 
 
 def _with_free(tokens: Tensor, laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequence[bool]) -> Tensor:
-    """Draw tokens at free positions with the key `TARGET`, and return `tokens` with these tokens put in.
-
-    A row gets a new token if a free position follows and all its proposals are accepted.
-    """
+    """Return the tokens. Draw the token at the free position in rows where all proposals are accepted."""
     behind = [row for row, is_free in enumerate(free) if is_free]
     ends = [replace(names[row], position=names[row].position + names[row].count) for row in behind]
     rows = _tensor(behind, laws)
@@ -134,7 +126,7 @@ def _all_keyed(names: Sequence[Names]) -> bool:
 
 
 def _uniforms(purpose: Purpose, names: Sequence[Names], like: Tensor, width: int) -> Tensor:
-    """Return float64 [B, width]: the uniform numbers of each row, padded with ones. A one makes every coin false."""
+    """Return the uniform numbers of each row: float64 [B, width]. Rows are padded with ones, which never mean true."""
     numbers = np.empty((len(names), width))
     numbers.fill(1)
     for row, name in zip(numbers, names, strict=True):
