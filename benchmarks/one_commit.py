@@ -51,7 +51,7 @@ def random_model(seed: int) -> Qwen2ForCausalLM:
     torch.manual_seed(seed)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = Qwen2Config(
-        VOCABULARY, **sizes, num_key_value_heads=1, max_position_embeddings=512, tie_word_embeddings=False
+        vocab_size=VOCABULARY, **sizes, num_key_value_heads=1, max_position_embeddings=512, tie_word_embeddings=False
     )
     config.eos_token_id = config.bos_token_id = None
     model = Qwen2ForCausalLM(config).eval()
