@@ -19,23 +19,24 @@ TOLERANCE = 1e-3  # the sum of a user-defined law may differ from 1 by at most t
 
 
 class Certainty(Protocol):
-    """Methods that decide positions before all needed members have scored. They save forward passes and change no text.
+    """Methods that find final laws and accepted proposals before all needed members have scored.
 
-    `positions.heard` lists the members that have scored. The methods must not read the scores of other members. After
-    `fixed` returns True for a position, `Combination.law` may be called for this position.
+    With these methods, decoding needs fewer forward passes and gives the same text. `positions.heard` lists the members
+    that have scored. The methods must not read the scores of other members. After `fixed` returns True for a position,
+    `Combination.law` may be called for this position.
     """
 
     def fixed(self, positions: Positions, warp: AnyWarp) -> Tensor:
-        """Return whether each position's law is the same for all possible scores of the missing members: bool [N]."""
+        """Return bool [N]: whether the law is the same for all possible scores of members that have not scored."""
         ...
 
     def certain(self, positions: Positions, warp: AnyWarp, tokens: Tensor, chances: Tensor) -> Tensor:
-        """Return whether each proposal is accepted for all possible scores of the missing members: bool [N].
+        """Return bool [N]: whether a proposal is accepted for all possible scores of members that have not scored.
 
-        A proposal x is accepted if `r(x) >= s(x)`, where r is the target law and s is the law that x was drawn from.
+        A proposal x is certainly accepted if `r(x) >= s(x)`. Here r is the target law. x was drawn from the law s.
 
         Args:
-            tokens: the proposals x [N]. chances: their probabilities s(x) [N].
+            tokens: the proposals x [N]. chances: the probabilities s(x) of the proposals [N].
         """
         ...
 
@@ -44,11 +45,12 @@ class Certainty(Protocol):
 class Traits:
     """Properties of a combination that influence speed and reported numbers, but not the law.
 
-    certainty: decides positions before all needed members have scored; None if this is impossible. opener: the member
-    that should score first, because its scores alone may determine the law; None if there is no such member. weights:
-    the share of each member in the law. Among members of equal size, the one with the largest share proposes.
-    equivalent: another combination that gives texts with the same law and needs fewer members per token; None if there
-    is none. widened: whether log-probabilities may be computed from float64 logits, which do not underflow.
+    certainty: an object that finds final laws and accepted proposals before all needed members have scored; None if the
+    combination has no such object. opener: the member that should score first, because its scores alone may determine
+    the law; None if there is no such member. weights: the share of each member in the law. Among members of equal size,
+    the member with the largest share proposes. equivalent: another combination that gives texts with the same law and
+    needs fewer members per token; None if there is no such combination. widened: whether log-probabilities may be
+    computed from float64 logits, which do not underflow.
     """
 
     certainty: Certainty | None = None
@@ -65,19 +67,19 @@ class Traits:
 class Combination(ABC):
     """A rule that computes the target law of a position from the members' scores at this position.
 
-    A subclass defines `name`. It also defines `scores` if the members' logits are combined before the warp, and `law`
-    otherwise. An object holds only parameters and no state, because the law must be a pure function of its inputs.
-    docs/methods/custom.md shows an example.
+    A subclass defines `name`. If the members' logits are combined before the warp, the subclass also defines `scores`.
+    Otherwise the subclass also defines `law`. An object holds only parameters and no state, because the law must be a
+    pure function of its inputs. docs/methods/custom.md shows an example.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset()
     """The inputs of the law other than scores: any of "tokens", "loglikelihood", "prompt_loglikelihood", "features"."""
     prompts: ClassVar[tuple[str, ...]] = ()
-    """For each member, the prompt that it reads: "prompt" or "negative". If empty, all members read the prompt."""
+    """The kind of prompt that each member reads: "prompt" or "negative". If empty, all members read the prompt."""
     drawn_by: ClassVar[tuple[int, ...] | None] = None
-    """The members whose scores `odds` reads, for a combination that draws one member per position; else None.
+    """The members whose scores `odds` reads, if the combination draws one member per position; else None.
 
-    At temperature 0 no member is drawn. Then the output is the most probable token of `law` at each position.
+    At temperature 0 no member is drawn. The output at each position is then the most probable token of `law`.
     """
     checked: ClassVar[bool] = True
     """Whether the result of `law` is checked and normalised at every call. False for combinations of this package."""
@@ -95,18 +97,19 @@ class Combination(ABC):
         return tuple(range(members))
 
     def scores(self, logits: Sequence[Tensor]) -> Tensor | None:
-        """Return the combined logits [..., V], to which the warp is applied; None if `law` is defined instead.
+        """Return the combined logits [..., V] before the warp. Return None if the subclass defines `law` instead.
 
         Args:
-            logits: one tensor [..., V] per member. Only the tensors of `needed` members may be read.
+            logits: one tensor [..., V] per member. Only the tensors of the members in `needed` may be read.
         """
         return None
 
     def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
-        """Return the law at each position: [N, V]. If members are drawn, return their mixture, weighted by `odds`.
+        """Return the law at each position: [N, V].
 
-        For a request at temperature 0, `warp` has temperature 1 without truncation. `target_law` then takes the most
-        probable token of the law.
+        If members are drawn, the law is the mixture of the members' laws, with the weights `odds`. For a request at
+        temperature 0, `warp` has temperature 1 without truncation. `target_law` then takes the most probable token of
+        the law.
         """
         if self.drawn_by is not None:
             odds = member_odds(self, positions, (len(positions.scores[0].logits), len(positions.scores)))
@@ -117,14 +120,15 @@ class Combination(ABC):
         return warp(scores)
 
     def odds(self, positions: Positions) -> Tensor:
-        """Return how probably each member is drawn: [N, M]. Only for combinations with `drawn_by`.
+        """Return the probability of drawing each member at each position: [N, M].
 
-        Of `positions.scores`, only those of the members in `drawn_by` may be read.
+        This method is called only if `drawn_by` is not None. It may read the scores of the members in `drawn_by`, but
+        no other scores.
         """
         raise ConfigurationError(f"combination {self.name} must define odds, since it has drawn_by")
 
     def traits(self, warp: AnyWarp) -> Traits:
-        """Return the properties that influence speed for requests with this warp."""
+        """Return the properties of this combination that influence speed, for requests with this warp."""
         return Traits()
 
 
@@ -133,7 +137,7 @@ class OwnCombination(Combination):
 
     checked = False
     roles: ClassVar[str] = ""
-    """A phrase that names the members in order, for a combination of exactly `takes` members; else empty."""
+    """A phrase that names the members in order. If it is not empty, exactly `takes` members are required."""
     takes: ClassVar[int] = 2
 
     def check(self, members: int) -> None:
@@ -145,8 +149,8 @@ class OwnCombination(Combination):
 def target_law(combination: Combination, positions: Positions, warp: AnyWarp) -> Tensor:
     """Return the target law, which the output follows, at each position: [N, V].
 
-    At temperature 0 the law of the combination is computed at temperature 1 without truncation. The target law is then
-    one-hot at the largest entry of this law.
+    At temperature 0 the combination's law is computed at temperature 1 without truncation. The target law is then
+    one-hot at the largest entry of the combination's law.
 
     Raises:
         ConfigurationError: a user-defined combination returned something that is not a law.
@@ -179,10 +183,10 @@ def _require_law(combination: Combination, law: object, like: Tensor) -> Tensor:
 
 
 def member_odds(combination: Combination, positions: Positions, shape: tuple[int, int]) -> Tensor:
-    """Return how probably each member is drawn at each position: [N, M] of this shape, each row sums to 1.
+    """Return the probability of drawing each member at each position: [N, M]. Each row sums to 1.
 
     Raises:
-        ConfigurationError: a user's combination returned no odds.
+        ConfigurationError: a user-defined combination returned invalid odds, or odds whose shape is not `shape`.
     """
     odds = combination.odds(positions)
     if not combination.checked:
@@ -199,7 +203,7 @@ def member_odds(combination: Combination, positions: Positions, shape: tuple[int
 
 
 def static_odds(combination: Combination, members: int, warp: AnyWarp) -> tuple[float, ...]:
-    """Return the probability that each member is drawn, if it is the same at every position.
+    """Return the probability of drawing each member, if the probabilities are the same at every position.
 
     Return an empty tuple if no member is drawn, or if the probabilities differ between positions.
     """
@@ -215,7 +219,10 @@ def require_reads(combination: Combination) -> None:
 
 
 def finite_weights(values: Sequence[float], kind: str) -> tuple[float, ...]:
-    """Return the weights as floats. Raise ConfigurationError if one is not finite or below 0, or all are 0."""
+    """Return the weights as floats. Raise ConfigurationError for a weight that is negative or not finite.
+
+    ConfigurationError is also raised if all weights are 0 or if the list is empty.
+    """
     try:
         weights = tuple(float(value) for value in values)
     except (TypeError, ValueError, OverflowError):

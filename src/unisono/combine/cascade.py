@@ -1,7 +1,8 @@
 """Speculative cascades of a small and a large model (arXiv 2405.19261).
 
 At each position, a rule chooses between the laws of the two models. Rules read probabilities at temperature 1 without
-edits. The laws that a rule chooses from are warped. In formulas, q is the small model's law, p the large model's law.
+edits. The laws that a rule chooses from are warped. In formulas, q is the law of the small model, and p is the law of
+the large model.
 """
 
 from collections.abc import Callable
@@ -21,9 +22,9 @@ ROLES = "the small model and the large one"
 
 @dataclass(frozen=True)
 class Chow(Gate):
-    """A cascade with the small model's law where `max q >= 1 - alpha`, else the large model's law (equation 2).
+    """The cascade whose law is q at positions where `max q >= 1 - alpha`, and p at all other positions (equation 2).
 
-    q is the small model's law.
+    q is the small model's law. p is the large model's law.
     """
 
     roles = ROLES
@@ -39,7 +40,7 @@ class Chow(Gate):
 
 @dataclass(frozen=True)
 class Opt(OwnCombination):
-    """A cascade with the law q where `max q >= max p - alpha TV(p, q)`, else with the law p (equation 10).
+    """The cascade whose law is q at positions where `max q >= max p - alpha TV(p, q)`, else p (equation 10).
 
     q is the small model's law. p is the large model's law. TV is the total variation distance.
     """
@@ -61,9 +62,9 @@ class Opt(OwnCombination):
 
 @dataclass(frozen=True)
 class TokenV3(OwnCombination):
-    """A cascade with the law `q(v) 1[v in A] + q(not A) p(v)`, `A = {v: p(v) >= (1 - alpha) max p}` (equation 15).
+    """The cascade with the law `q(v) 1[v in A] + q(not A) p(v)` (equation 15).
 
-    q is the small model's law. p is the large model's law.
+    q is the small model's law. p is the large model's law. `A = {v: p(v) >= (1 - alpha) max p}`.
     """
 
     roles = ROLES
@@ -88,7 +89,7 @@ def cascade(rule: str = "chow", alpha: float = 0.3) -> Combination:
 
     Args:
         rule: "chow" (equation 2), "opt" (equation 10) or "tokenv3" (equation 15).
-        alpha: the tolerance, in [0, 1]. A larger value follows the small model more often.
+        alpha: the tolerance, in [0, 1]. With a larger value, the small model's law is used more often.
 
     Raises:
         ConfigurationError: the rule is unknown, or alpha is not in [0, 1].

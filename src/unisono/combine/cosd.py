@@ -1,9 +1,9 @@
-"""Collaborative speculative decoding: an assistant may replace a token of the draft model by its own top token.
+"""Collaborative speculative decoding: an assistant may replace a token of the draft model by the assistant's top token.
 
-The method is from Wang et al., "Speculate, then Collaborate", arXiv 2502.08020. Here the paper's rule and tree define a
-target law. If the rule replaces a token of the draft model, the probability of this token moves to the assistant's most
-probable token. So any schedule can sample the target law. Rules read probabilities at temperature 1 without edits. The
-probabilities that move are warped.
+The method is from Wang et al., "Speculate, then Collaborate", arXiv 2502.08020. In this module, the paper's rule and
+the paper's tree define a target law, which any schedule can sample. If an assistant replaces a token of the draft
+model, the probability of this token moves to the assistant's most probable token. Rules read probabilities at
+temperature 1 without edits. The probabilities that move are warped.
 """
 
 from abc import abstractmethod
@@ -24,7 +24,10 @@ ROUNDING = 1e-6  # laws that are computed in different batches may differ by thi
 
 
 class Fusion(EarlyCombination):
-    """A draft model (member 0) and assistants. A token is replaced by the first assistant whose rule applies to it."""
+    """A combination of a draft model (member 0) and assistants.
+
+    The first assistant whose rule applies to a token of the draft model replaces this token.
+    """
 
     @abstractmethod
     def replaces(self, draft: Tensor, assistant: Tensor) -> Tensor:
@@ -37,7 +40,7 @@ class Fusion(EarlyCombination):
 
     @abstractmethod
     def replaceable(self, draft: Tensor) -> Tensor:
-        """Return which tokens an assistant could replace: bool [N, V]. `draft`: probabilities of the draft [N, V]."""
+        """Return which tokens an assistant could replace: bool [N, V]. `draft`: the draft model's probabilities."""
 
     def law(self, positions: Positions, warp: AnyWarp) -> Tensor:
         moved, kept = self._move(positions.scores, warp)
@@ -66,9 +69,10 @@ class Fusion(EarlyCombination):
         return best[..., 0] - best[..., 1] > total + ROUNDING
 
     def certain(self, positions: Positions, warp: AnyWarp, tokens: Tensor, chances: Tensor) -> Tensor:
-        """Return which proposals are accepted for all scores of the assistants: bool [N].
+        """Return which proposals are accepted for all possible scores of the assistants: bool [N].
 
-        No assistant can replace such a proposal, and its probability in the draft model's law is at least `chances`.
+        These are the proposals that no assistant can replace and that have at least the probability `chances` in the
+        draft model's law.
         """
         if 0 not in positions.heard or warp.greedy:
             return super().certain(positions, warp, tokens, chances)

@@ -23,8 +23,8 @@ class Gate(EarlyCombination):
     def sure(self, base: Tensor) -> Tensor:
         """Return at which positions the base is confident: bool [N].
 
-        The result is True where the probabilities are nan. The law is then nan, and decoding raises an error. Otherwise
-        the other members would replace a broken base without notice.
+        The result is also True where the probabilities are nan. The law is then nan, and decoding raises an error. If
+        the result were False, the other members' law would hide the error.
 
         Args:
             base: [N, V], the probabilities of the base at temperature 1.
@@ -63,7 +63,7 @@ class Nudge(Gate):
 
 
 def nudge(threshold: float = 0.3) -> Nudge:
-    """Return nudging (arXiv 2410.09300). The first member is the base, the second one is the nudging model.
+    """Return nudging (arXiv 2410.09300). The first member is the base, the second member is the nudging model.
 
     The law of a position is the base's law if the largest probability of the base is at least the threshold. Otherwise
     the law is the nudging model's law. In the paper, the nudging model continues to the end of the word. Here the base
@@ -106,7 +106,9 @@ class Mixed(Gate):
 
 
 def gate(weights: Sequence[float], threshold: float | None = None, by: str = "confidence") -> Mixed:
-    """Return a gated ensemble: the law of the base (member 0) where it is confident, else a weighted mixture.
+    """Return a gated ensemble.
+
+    Its law is the law of the base (member 0) at positions where the base is confident, else a weighted mixture.
 
     Args:
         weights: the weights of all members in the mixture. They are divided by their sum.

@@ -28,7 +28,7 @@ def linear(logits: Sequence[Tensor], coefficients: Sequence[float]) -> Tensor:
 
 
 class Steered(OwnCombination):
-    """A combination in which the first member has the full weight. Among members of equal size, it proposes."""
+    """A combination in which only the first member has a weight. Among members of equal size, this member proposes."""
 
     def traits(self, warp: AnyWarp) -> Traits:
         return Traits(weights=(1.0,))
@@ -116,8 +116,9 @@ class ContrastiveMasked(Steered):
 def contrastive_masked(alpha: float = 0.1, beta: float = 0.5) -> ContrastiveMasked:
     """Return contrastive decoding with a plausibility mask (O'Brien & Lewis, arXiv 2309.09117).
 
-    The law is the softmax of `(1 + beta) l_expert - beta l_amateur` over the plausible tokens: those with
-    `p_expert >= alpha max p_expert`. All other tokens have probability 0. The members are the expert and the amateur.
+    The law is the softmax of `(1 + beta) l_expert - beta l_amateur` over the plausible tokens. A token is plausible if
+    `p_expert >= alpha max p_expert`. All other tokens have probability 0. The first member is the expert, the second
+    member is the amateur.
 
     Raises:
         ConfigurationError: alpha is outside (0, 1], or beta is not finite.

@@ -54,8 +54,9 @@ class Weighted(EarlyCombination):
     def fixed(self, positions: Positions, warp: AnyWarp) -> Tensor:
         """Return at which positions the law is final: bool [N].
 
-        At temperature 0 the law is final if the best token leads the second one by more than the sum of the missing
-        members' weights. At other temperatures it is final if all needed members have scored.
+        At temperature 0 the members that have scored give a partial mixture. The law is final if the two largest
+        entries of this mixture differ by more than the sum of the missing members' weights. At other temperatures the
+        law is final if all needed members have scored.
         """
         complete = super().fixed(positions, warp)
         if not warp.greedy or not self._warps_first or bool(complete.all()):
@@ -96,13 +97,13 @@ def weighted(weights: Sequence[float], order: str = "warp-first") -> Weighted:
 
 @dataclass(frozen=True)
 class Drawn(Weighted):
-    """The mixture that `drawn` returns. At each position, one member is drawn. Its weight is its probability."""
+    """The mixture that `drawn` returns. One member is drawn for each position. A member's weight is its probability."""
 
     kind = "drawn"
     drawn_by = ()
 
     def odds(self, positions: Positions) -> Tensor:
-        """Return the probability that each member is drawn, which is its weight: [N, M], float64."""
+        """Return the weights of the members at each position, as the probabilities of drawing them: [N, M], float64."""
         count = len(positions.scores[0].logits)
         return torch.tensor(self.weights, dtype=torch.float64).expand(count, -1)
 

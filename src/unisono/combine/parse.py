@@ -19,11 +19,11 @@ from unisono.errors import ConfigurationError, unknown
 
 @dataclass(frozen=True)
 class Form:
-    """The form of the text for one kind of combination.
+    """The syntax of the text that describes one kind of combination.
 
-    build: the function that returns the combination. keys: name of each option -> function that converts its text. A
-    user writes option values in the order of `keys` or as `name=value`. per_member: whether the text has one weight per
-    member in front of the options. Then options need their names.
+    build: the function that returns the combination. keys: for each option name, the function that converts the text of
+    the option's value. A user writes option values in the order of `keys` or as `name=value`. per_member: whether the
+    text has one weight per member in front of the options. In this case all options must be written as `name=value`.
     """
 
     build: Callable[..., Combination]

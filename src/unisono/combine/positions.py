@@ -1,6 +1,7 @@
-"""The input of a combination: the members' scores at N open positions, and the further inputs named in its `reads`.
+"""The input of a combination: the members' scores at N open positions, and further inputs that the combination reads.
 
-The positions may belong to several rows. The decode loop keeps all tensors, so a combination must not write to them.
+The class attribute `reads` of a combination names the further inputs. The positions may belong to several rows. The
+decode loop uses all tensors again, so a combination must not write to them.
 """
 
 from collections.abc import Sequence
@@ -55,7 +56,7 @@ class Positions:
     """N open positions and the input of a combination at these positions.
 
     Args:
-        scores: one entry per member of the combination. The entry of a member that has not scored a position holds the
+        scores: one entry per member of the combination. If a member has not scored the positions, its entry holds the
             scores of another member.
         heard: the indices of the members that have scored all positions; None for all members.
         prompt: for each position, the tokens of the first member's context.
@@ -100,15 +101,15 @@ class Positions:
 
     @property
     def prompt_loglikelihood(self) -> Sequence[Sequence[Tensor]]:
-        """For each member and position, the member's raw log-probabilities of the tokens of its own prompt.
+        """For each member and position, the member's raw log-probabilities of the tokens of the member's prompt.
 
-        Each entry is a float64 tensor. It has no value for the first token. Needs `reads = {"prompt_loglikelihood"}`.
+        Each entry is a float64 tensor without a value for the first token. Needs `reads = {"prompt_loglikelihood"}`.
         """
         return _declared("prompt_loglikelihood", self._prompt_loglikelihood)
 
     @property
     def features(self) -> Sequence[Tensor]:
-        """For each member, its hidden states [N, D] of the last layer, after the final norm.
+        """For each member, the hidden states [N, D] of the last layer, after the final norm.
 
         Only members that the combination needs have hidden states. Needs `reads = {"features"}`.
         """

@@ -37,7 +37,9 @@ class Only(OwnCombination):
 
 
 def only(member: int) -> Only:
-    """Return the combination with the law of one member. The other members only propose: plain speculative decoding.
+    """Return the combination with the law of one member. The other members only propose tokens.
+
+    This is plain speculative decoding.
 
     Raises:
         ConfigurationError: `member` is not an integer, 0 or more.

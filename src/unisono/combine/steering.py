@@ -109,8 +109,8 @@ def guidance(scale: float = 1.5) -> Guidance:
 def context_aware(alpha: float = 0.5) -> Guidance:
     """Return context-aware decoding: `r = softmax((1 + alpha) l_context - alpha l_without)` (arXiv 2305.14739).
 
-    This is `guidance(1 + alpha)`. The prompt contains the context and the question. The negative prompt contains only
-    the question.
+    The result equals `guidance(1 + alpha)`. The prompt contains the context and the question. The negative prompt
+    contains only the question.
 
     Raises:
         ConfigurationError: alpha is not finite.

@@ -1,6 +1,6 @@
 """A decision tree that decides whether an assistant's token replaces a token of the draft model.
 
-The tree reads the draft model's probability of its token and the assistant's largest probability.
+The inputs of the tree are the draft model's probability of the token and the assistant's largest probability.
 """
 
 import json

@@ -20,7 +20,7 @@ OWN = tuple(each.name for each in fields(Source) if each.name != "options")  # o
 
 
 class Backend(Protocol):
-    """A loader of members from one kind of source. A new backend replaces a registered one with equal `name`."""
+    """A loader of members from one kind of source. `register` replaces a registered backend with the same `name`."""
 
     name: str
 
@@ -28,31 +28,32 @@ class Backend(Protocol):
     def options(self) -> type[Any]:
         """Return the class of the options that this backend accepts in addition to the fields of `Source`.
 
-        The class is a frozen dataclass with a default for every field. It raises ConfigurationError for a wrong value.
+        The class is a frozen dataclass with a default for every field. It raises ConfigurationError if a value is
+        wrong.
         """
 
     def takes(self, source: Source) -> bool:
-        """Return whether this backend can load the source. The options are not read yet: `source.options` is None."""
+        """Return whether this backend can load the source. During this call `source.options` is always None."""
 
     def check(self, source: Source) -> None:
         """Check the source without loading the model. Raise ConfigurationError or MemberError for a wrong source."""
 
     def load(self, source: Source) -> "tuple[Member, Any]":
-        """Load the source. Return a member with the name `source.called`, and its tokenizer or None.
+        """Load the source. Return the member and its tokenizer, or the member and None if it has no tokenizer.
 
-        Raise MemberError if the model cannot be loaded.
+        The member's name is `source.called`. Raise MemberError if the model cannot be loaded.
         """
 
     def twin(self, member: Any, name: str) -> "Member":
-        """Return a second member for the same ensemble. It shares weights and options with `member`.
+        """Return a second member for the same ensemble. The new member shares weights, options and slots with `member`.
 
-        The two members also share their slots: one call of `score` accepts slots of the two members.
+        One call of `score` may contain slots of `member` together with slots of the new member.
         """
 
     def share(self, member: Any, name: str) -> "Member":
-        """Return a member for another ensemble. It shares weights and options with `member` and has its own cache.
+        """Return a member for another ensemble. It shares weights and options with `member`.
 
-        Calls of `restrict` on `member` do not limit the vocabulary of the new member.
+        The new member has its own cache. Calls of `restrict` on `member` do not limit the vocabulary of the new member.
         """
 
 
@@ -60,9 +61,10 @@ _registered: list[Backend] = []
 
 
 def register(backend: Backend) -> None:
-    """Register a backend. It is tried before all other backends, and replaces a registered backend with the same name.
+    """Register a backend. A registered backend with the same name is replaced.
 
-    Raise ConfigurationError if the object lacks an attribute or method of `Backend`.
+    The new backend is tried before all other backends. Raise ConfigurationError if the object lacks an attribute or
+    method of `Backend`.
     """
     wanted = ("name", "options", "takes", "check", "load", "twin", "share")
     lacking = [each for each in wanted if not hasattr(backend, each)]
@@ -72,7 +74,7 @@ def register(backend: Backend) -> None:
 
 
 def backend_of(source: Source) -> Backend:
-    """Return the first backend that can load the source; raise MemberError if none can."""
+    """Return the first backend that can load the source. Raise MemberError if no backend can load the source."""
     found = next((backend for backend in _backends() if backend.takes(source)), None)
     if found is None:
         raise MemberError(f"a member is a name, a folder or a loaded model, not: {source.model!r}")

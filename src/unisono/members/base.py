@@ -1,9 +1,9 @@
 """The interface between the decode loop and a language model: the protocol `Member` and the values that it uses.
 
-A member keeps one KV cache per *slot*. A slot is a number that `Member.open` returns. A slot holds a context, which is
-the member's prompt, and after the context the units of one text. A unit is one entry of the vocabulary: a token id,
-unless the members are combined over another kind of unit. A member does not know which units are committed and which
-are proposals.
+A member keeps one KV cache per *slot*. A slot is a number that `Member.open` returns. A slot holds a context and the
+units of one text after the context. The context is the member's prompt. A unit is one entry of the common vocabulary.
+Units are token ids, unless the members are combined over another kind of unit. A member does not know which units are
+committed and which units are proposals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,8 @@ from unisono.transfer import Token
 class Reading:
     """The prompt of one member.
 
-    tokens: the prompt in units of the vocabulary. text: the text of `tokens`; None if the user gave token ids.
-    prefix: number of special tokens at the beginning that the member's own tokenizer added.
+    tokens: the prompt in units of the vocabulary. text: the text of `tokens`; None if the user gave token ids. prefix:
+    number of special tokens that the member's own tokenizer added in front of the text.
     """
 
     tokens: tuple[int, ...]
@@ -47,12 +47,13 @@ class Context:
 class Work:
     """The work for one slot in one call of `score`: read pieces of the context, append units, return scores.
 
-    read: smallest number of pieces of the context to read. If fewer pieces are unread, all of them are read. Input that
-    cannot be split is read whole. tokens: units to append after the context. The whole context must have been read
-    before them. A drafted token may be a tensor on a device; `transfer.token_tensor` converts such tokens. keep: number
-    of positions to return scores for. The last of these positions is the one after the last unit. `keep` is at most the
-    number of units, plus one if the slot held no unit before. committed: number of committed units in the row. Later
-    calls of `rewind` keep all of the committed units or none of them. features: whether to return hidden states.
+    read: smallest number of pieces of the context to read. If fewer pieces are unread, all unread pieces are read.
+    Input that cannot be split is read as a whole. tokens: units to append after the context. If there are such units,
+    this work or earlier work must read the context to its end. A drafted token may be a tensor on a device;
+    `transfer.token_tensor` converts such tokens. keep: number of positions to return scores for. The last of these
+    positions is the position after the last unit. `keep` is at most the number of units, plus one if the slot held no
+    unit before. committed: number of committed units in the row. Later calls of `rewind` keep all of the committed
+    units or none of them. features: whether to return hidden states.
     """
 
     slot: int
@@ -81,7 +82,7 @@ class Scores:
 
 
 class Member(Protocol):
-    """A language model with its caches. Slots are independent: work in one slot does not change the scores of another.
+    """A language model with its caches. Work in one slot does not change the scores of another slot.
 
     Attributes:
         name: used in messages and statistics.
@@ -123,14 +124,15 @@ class Member(Protocol):
     def room(self, context: Context, text: Sequence[int]) -> int | None:
         """Return how many units the member can read after the context and this text; None for no limit.
 
-        The member can score one more unit than it can read, because it does not read the last unit.
+        The scores of a unit are computed before the unit is read. So the member can score one more unit than it can
+        read.
         """
 
     def places(self, context: Context, units: int) -> int:
         """Return how many places in the cache a slot needs for the context and `units` units."""
 
     def memory(self, slots: int, places: int) -> int:
-        """Return the bytes of a cache with `slots` slots of `places` places each."""
+        """Return the size in bytes of a cache with `slots` slots of `places` places each."""
 
     def open(self, context: Context) -> int:
         """Return a new slot for the context. All pieces of the context are still unread."""
@@ -153,8 +155,12 @@ class Member(Protocol):
     def rewind(self, slot: int, length: int) -> None:
         """Remove units from the end of the slot until at most `length` units remain.
 
-        A member may remove more units, and even pieces of the context. Call `length` and `unread` to find out.
+        A member may also remove more units, and even pieces of the context. After this call, `length` and `unread`
+        return how much the slot still holds.
         """
 
     def score(self, work: Sequence[Work]) -> list[Scores]:
-        """Do the work and return one `Scores` per item. Each slot occurs at most once. Slots of twins are allowed."""
+        """Do the work and return one `Scores` per item. Each slot occurs at most once.
+
+        The slots may belong to this member and to its twins.
+        """

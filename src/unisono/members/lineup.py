@@ -14,11 +14,11 @@ HALF = ("bfloat16", "float16")
 class Lineup:
     """The members of an ensemble, and proposers that are not members.
 
-    members: first the members of the combination in the listed order, then `drafters` members that only propose tokens.
+    members: first the members of the combination in the user's order, then `drafters` members that only propose tokens.
     proposers: proposers without slots and scores (see `decoding.drafting.Proposer`). The built-in proposer "lookup",
     which copies from the text, is not listed. twins: groups of member indices. The members of a group share weights and
-    slot numbers, so one call of `score` accepts work for all of them. sampling: values for fields of `SamplingParams`
-    that a request does not set. ends: units that end a text according to the tokenizers.
+    slot numbers, so one call of `score` accepts work for all members of the group. sampling: default values for the
+    fields of `SamplingParams`. ends: units that end a text according to the tokenizers.
     """
 
     members: tuple[Member, ...]
@@ -61,7 +61,8 @@ class Lineup:
     def rounding(self) -> str | None:
         """Return the first half-precision dtype of a member; None if there is none or all members are deterministic.
 
-        In half precision, a forward pass of another width may change which of two nearly equal logits is larger.
+        In half precision, rounding depends on the size of the forward pass. This may change which of two nearly equal
+        logits is larger.
         """
         types = [member.facts.get("dtype", "") for member in self.members]
         return None if self.deterministic else next((each for each in types if each in HALF), None)
@@ -84,8 +85,8 @@ class Lineup:
     def remaining(self, warp: Warp) -> Warp:
         """Return the warp that the decode loop applies to the members' logits.
 
-        This is `warp` if the decode loop has to apply it. If the members apply `warp` themselves, return only argmax or
-        softmax: argmax if `warp` is greedy.
+        If the members do not apply `warp` themselves, the decode loop applies `warp`. Otherwise the decode loop applies
+        argmax if `warp` is greedy, and softmax if `warp` is not greedy.
         """
         return Warp(0 if warp.greedy else 1) if self.warps else warp
 
@@ -105,7 +106,7 @@ class Lineup:
         return list(dict.fromkeys(self.together(index) for index in self.everyone))
 
     def together(self, member: int) -> tuple[int, ...]:
-        """Return the indices of a member and its twins, sorted."""
+        """Return the sorted indices of a member and all its twins."""
         return next((group for group in self.twins if member in group), (member,))
 
     @property
@@ -113,11 +114,11 @@ class Lineup:
         return any(member.keeps for member in self.members)
 
     def places(self, contexts: Sequence[Context], units: int) -> list[int]:
-        """Return, for each member, how many places a slot in its cache needs for its context and `units` units."""
+        """Return, for each member, how many cache places a slot needs for the member's context and `units` units."""
         return [member.places(context, units) for member, context in zip(self.members, contexts, strict=True)]
 
     def memory(self, slots: int, places: Sequence[int]) -> int:
-        """Return the bytes of all caches with `slots` slots per member. `places`: size of a slot per member."""
+        """Return the bytes of all caches with `slots` slots per member. `places`: for each member, a slot's size."""
         return sum(
             self.members[group[0]].memory(slots * len(group), max(places[member] for member in group))
             for group in self.groups

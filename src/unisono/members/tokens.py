@@ -12,7 +12,7 @@ from unisono.transfer import Token
 
 @dataclass(frozen=True)
 class Append:
-    """One or more tokens to append to a slot. The member returns scores for the last `keep` tokens, which may be 0."""
+    """Tokens to append to a slot, at least one. The member returns scores for the last `keep` tokens (0 is allowed)."""
 
     slot: int
     tokens: Sequence[Token]
@@ -23,8 +23,8 @@ class Append:
 class TokenMember:
     """A base class that implements the methods of `Member` for contexts and lengths.
 
-    A subclass appends the tokens that it scores to `_slots`. If a subclass stores slots in another place, it overrides
-    `_open`, `_fork`, `_close`, `_held` and `_cut`.
+    A subclass must append all tokens that it reads to the list of their slot in `_slots`. If a subclass stores slots in
+    another place, it overrides `_open`, `_fork`, `_close`, `_held` and `_cut`.
     """
 
     context_length: int | None
@@ -75,7 +75,8 @@ class TokenMember:
     def _append(self, work: Work) -> Append:
         """Return the tokens to append for the work: pieces of the context, then units.
 
-        If the context is read and scores after its last token are needed again, that token is read again.
+        The scores after the context may be needed when the whole context has already been read. In this case the last
+        token of the context is removed from the slot and read again.
         """
         context, held = self._contexts[work.slot], self._held(work.slot)
         pieces = context.tokens[held : held + work.read]
@@ -103,5 +104,5 @@ class TokenMember:
         return len(self._slots[slot])
 
     def _cut(self, slot: int, count: int) -> None:
-        """Keep the first `count` tokens."""
+        """Remove all tokens of the slot after the first `count` tokens."""
         del self._slots[slot][count:]

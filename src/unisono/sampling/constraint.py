@@ -9,14 +9,14 @@ from unisono.errors import RequestError
 
 
 class Constraint(Protocol):
-    """A set of allowed texts, with a state: the text that was accepted so far.
+    """A set of allowed texts. The state of a constraint is the text that the constraint has accepted so far.
 
-    The decode loop makes one copy per row. It calls `accept` for the row's tokens, including open proposals. A
-    constraint may cache its masks, and copies may share the cache.
+    The decode loop makes one copy per row, and calls `accept` of this copy for the row's tokens, including open
+    proposals. A constraint may cache its masks, and copies may share the cache.
     """
 
     def accept(self, token: int) -> bool:
-        """Append the token to the accepted text and return true. If it is forbidden, only return false."""
+        """Append the token to the accepted text and return true. If the token is forbidden, only return false."""
         ...
 
     def rollback(self, count: int) -> None:
@@ -24,11 +24,11 @@ class Constraint(Protocol):
         ...
 
     def mask(self) -> Tensor:
-        """Return which tokens may come next: bool [V]. The caller keeps the tensor, so do not change it later."""
+        """Return which tokens may come next: bool [V]. The caller keeps the tensor, so never change this tensor."""
         ...
 
     def forced(self) -> int | None:
-        """Return the only possible next token, or None. The target law becomes one-hot at this token."""
+        """Return the only possible next token, or None. The target law becomes one-hot at a returned token."""
         ...
 
     def copy(self) -> Self:

@@ -14,9 +14,9 @@ Tokens = tuple[int, ...]
 class Race:
     """The conditional distribution of the exponential variates of one position, given the winners of earlier races.
 
-    Only the ratios of the variates matter. They are uniform on a simplex. The points where a token wins under a law
-    form a cone. So the earlier winners restrict the variates to a part of the simplex, and the probability of a further
-    winner is a share of the volume of this part.
+    Only the ratios of the variates matter. So the vector of variates is scaled to the sum 1, which makes it uniform on
+    a simplex. The vectors for which a token wins under a law form a cone. So each earlier winner restricts the vector
+    to a part of the simplex. The probability that a token wins the next race is a share of the volume of this part.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Race:
         self._part: list[np.ndarray] = []  # disjoint simplices; the rows of each array are the corners
 
     def chances(self, law: list[float]) -> list[float]:
-        """Return the probability that each token wins under the law, given the earlier winners."""
+        """Return the probability that each token wins a race under this law, given the earlier winners."""
         if not self._asked:
             return law
         if len(self._asked) == 1 and not self._part:
@@ -52,7 +52,7 @@ def _cone(part: list[np.ndarray], law: list[float], winner: int) -> list[np.ndar
 
 
 def _above(simplex: np.ndarray, normal: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield disjoint simplices whose union is the part of a simplex with `normal @ x >= 0`."""
+    """Yield disjoint simplices. Their union is the set of points x in `simplex` with `normal @ x >= 0`."""
     heights = simplex @ normal
     low, high = int(heights.argmin()), int(heights.argmax())
     if heights[low] > -FLAT:
@@ -71,7 +71,7 @@ def _volume(part: list[np.ndarray]) -> float:
 
 
 class EnumeratingNoise:
-    """A `Noise` that enumerates all outcomes. Iteration calls a function once for every sequence of random choices.
+    """A `Noise` that enumerates all outcomes. Iteration calls `run` once for every sequence of random choices.
 
     Args:
         run: a function that takes the noise and returns an outcome.
@@ -99,7 +99,7 @@ class EnumeratingNoise:
         return self._choose(law.tolist())
 
     def _member(self, odds: list[float], position: int) -> int:
-        """Return the member that the position's `MEMBER` number draws. Reduce the interval that contains the number."""
+        """Return the member that the position's `MEMBER` number draws. Shrink the stored interval of this number."""
         low, high = self._members.get(position, (0.0, 1.0))
         ends = [0.0, *itertools.accumulate(odds)]
         parts = [(max(low, start), min(high, end)) for start, end in itertools.pairwise(end / ends[-1] for end in ends)]

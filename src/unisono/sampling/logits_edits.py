@@ -1,9 +1,9 @@
 """Edits of logits that depend on the generated tokens: bias, masks, penalties, user-defined logits processors.
 
-The edits are applied in this order before the warp. If the combination warps the logits of each member, the edits are
-also applied to the logits of each member. Otherwise they are applied to the combined logits. The edits at a position
-depend only on the tokens before the position, including open proposals, as in standard decoding. No state is kept
-between calls, so a rollback needs no extra work.
+The edits are applied in this order, before the warp. If the combination warps the logits of each member, the logits of
+each member are edited. Otherwise the combined logits are edited. The edits at a position depend only on the tokens
+before the position. As in standard decoding, these tokens include open proposals. No state is kept between calls, so a
+rollback needs no extra work.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,13 @@ class Edits:
     """Edits of logits before the warp. The default values change nothing.
 
     bias: id -> number that is added to the logit of the id. allowed: ids that are allowed; all other ids get the logit
-    -inf. None allows all ids. banned: token sequences; the last token of a sequence gets -inf where it would complete
-    the sequence. min_tokens: number of tokens before which the ids in `ends` get -inf. repetition: divides
-    the positive logits and multiplies the negative logits of tokens in prompt and output. presence: a
-    number that is subtracted from the logits of tokens in the output. frequency: a number that is subtracted from the
-    logit of a token once per occurrence in the output. processors: functions that are called once per position with the
-    tokens of prompt and output before the position, and with the logits.
+    -inf. None allows all ids. banned: forbidden token sequences. The last token of a sequence gets the logit -inf after
+    the other tokens of the sequence. min_tokens: while the output has fewer tokens, the ids in `ends` get the logit
+    -inf. repetition: a factor for the tokens in prompt and output. Positive logits are divided by the factor, and
+    negative logits are multiplied by the factor. presence: a number that is subtracted from the logits of tokens in the
+    output. frequency: a number that is subtracted from the logit of a token once per occurrence in the output.
+    processors: functions that are called once per position. The arguments are the tokens of prompt and output before
+    the position, and the logits.
     """
 
     bias: Mapping[int, float] = field(default_factory=dict)
@@ -92,10 +93,11 @@ class Edits:
 
 @dataclass(frozen=True, eq=False)
 class EditedWarp:
-    """A `Warp` for the K open positions of one row that first applies edits and masks to the logits.
+    """A warp for the K open positions of one row. Edits and masks are applied to the logits before `warp`.
 
-    generated: for each position, the tokens between the prompt and the position. They are not read if `edits` changes
-    nothing. masks: bool [K, V], the tokens that a constraint allows at each position; None without a constraint.
+    generated: for each position, the tokens between the prompt and the position. If `edits` changes nothing,
+    `generated` is not read. masks: bool [K, V], the tokens that a constraint allows at each position; None without a
+    constraint.
     """
 
     warp: Warp

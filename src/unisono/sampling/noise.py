@@ -4,12 +4,12 @@ The key is (seed, sample, purpose, position, round). The numbers come from numpy
 and sample are the generator's key; purpose, position and round are its counter. So rows share no state, the order of
 calls does not matter, and the numbers are the same on every device.
 
-The purposes `TARGET` and `MEMBER` define the text of a seed. They do not use the round: each position has one vector of
-exponential variates and one number that draws a member, and every schedule may use them again. The other purposes have
-new numbers in each round. Each of their keys may be used only once, because a second use would bias the text. An
-assertion checks this.
+The choices with the purposes `TARGET` and `MEMBER` determine the text of a seed. Their random numbers do not depend on
+the round. Each position has one vector of exponential variates and one number that draws a member. Every schedule may
+use these numbers more than once. For the other purposes, each round has new random numbers. A key with such a purpose
+may be used only once, because a second use would bias the text. An assertion checks this rule.
 
-A `Noise` makes one choice of one row. The module `sampler` makes the same choices for many rows at once.
+A method of `Noise` makes one choice for one row. The module `sampler` makes the same choices for many rows at once.
 """
 
 from enum import IntEnum
@@ -24,7 +24,7 @@ KEPT = 2**20  # the maximum number of exponential variates that a row caches: pr
 
 
 class Purpose(IntEnum):
-    """The purpose of a choice. `PICK`, `PROPOSE`, `ACCEPT` and `RESIDUAL` use the four uniform numbers of one block."""
+    """The purpose of a choice. `PICK`, `PROPOSE`, `ACCEPT` and `RESIDUAL` share one block of four uniform numbers."""
 
     TARGET = 0
     PROPOSE = 1
@@ -85,7 +85,7 @@ class KeyedNoise:
         return int(failed.int().argmax()) if bool(failed.any()) else len(probabilities)
 
     def uniforms(self, purpose: Purpose, position: int, round: int, count: int = 1) -> np.ndarray:
-        """Return `count` uniform float64 numbers in (0, 1), one for each position from `position` on."""
+        """Return `count` uniform float64 numbers in (0, 1): one for each of the positions that start at `position`."""
         for offset in range(count):
             name = (purpose, position + offset, round)
             assert name not in self._used, f"random name used twice: {name}"
@@ -100,7 +100,7 @@ class KeyedNoise:
         return self._lanes[0 if purpose is Purpose.PICK else purpose :: LANES]
 
     def exponentials(self, position: int, size: int) -> np.ndarray:
-        """Return the `TARGET` vector of a position: `size` float64 exponential variates, equal in every call."""
+        """Return `size` float64 exponential variates for the `TARGET` choice at a position, equal in every call."""
         if len(self._races.get(position, ())) < size:
             raw = self._raw([0, Purpose.TARGET, position, 0], size)
             self._races[position] = -np.log(_open_unit(raw))
@@ -133,6 +133,6 @@ def race(laws: Tensor, exponentials: Tensor) -> Tensor:
 
 
 def _open_unit(raw: np.ndarray) -> np.ndarray:
-    """Return float64 numbers in (0, 1), made from 52 of 64 random bits plus half a step. No number rounds to 0 or 1."""
+    """Return one float64 number in (0, 1) per 64-bit random integer: the middle of one of 2**52 equal intervals."""
     unit: np.ndarray = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return unit

@@ -1,7 +1,8 @@
-"""User-defined logits processors, and a check that they are pure functions: equal arguments give equal logits.
+"""User-defined logits processors, and a check that a processor is a pure function.
 
-Exact decoding needs pure functions, because proposals are rolled back, and because a position may be processed once for
-each member. So a processor may be called with any tokens, in any order, and more than once for a position.
+A pure function gives equal logits for equal arguments. Exact decoding needs pure functions, because proposals are
+rolled back, and because a position may be processed once for each member. So a processor may be called with any tokens,
+in any order, and more than once for a position.
 """
 
 import random
@@ -21,8 +22,9 @@ STATE = " when asked again about the same tokens: it keeps state from call to ca
 class Watched:
     """A logits processor of one row, wrapped in a check that the processor keeps no state.
 
-    The wrapper is called like the processor. It stores the arguments and the result of its first call. After 1, 2, 4,
-    8, ... further calls, and at the end of the row, it repeats the first call and compares the results.
+    The wrapper is called like the processor. The wrapper stores the arguments and the result of the first call. After
+    1, 2, 4, 8, ... further calls, and at the end of the row, the wrapper repeats the first call and compares the
+    results.
     """
 
     def __init__(self, process: Processor) -> None:
@@ -34,8 +36,8 @@ class Watched:
         """Return the processed logits [1, V] as a new tensor. The tensors `ids` and `logits` are not changed.
 
         Raises:
-            RequestError: the processor raises an error, returns another shape, or its repeated first call gives another
-                result.
+            RequestError: the processor raises an error, returns another shape, or returns another result when its first
+                call is repeated.
         """
         answer = self._answer(ids, logits, "" if self._first is None else "; it must not depend on earlier calls")
         if self._first is None:

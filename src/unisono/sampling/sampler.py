@@ -1,7 +1,7 @@
 """Random choices for many rows at once. The results stay on the device.
 
-Each choice equals the choice of the row's own `Noise`. If all rows have `KeyedNoise`, their choices are computed
-together. Otherwise the noise of each row is called separately.
+Each choice is the choice that the row's own `Noise` would make. If all rows have `KeyedNoise`, their choices are
+computed together. Otherwise the noise of each row is called separately.
 """
 
 from collections.abc import Iterable, Sequence
@@ -40,14 +40,17 @@ class Names:
         return self.noise.leading(probabilities[: self.count], self.position, self.round)
 
     def following(self, law: Tensor, accepted: int, free: bool) -> int:
-        """Return the token that follows the accepted proposals, drawn by the row's noise; 0 if no token follows."""
+        """Return the token that follows the accepted proposals, drawn by the row's noise; 0 if no token follows.
+
+        `law` is the law of this token. `free`: whether a token follows if all proposals are accepted.
+        """
         if accepted < self.count:
             return self.draw(law, Purpose.RESIDUAL, accepted)
         return self.draw(law, Purpose.TARGET, accepted) if free else 0
 
 
 def draw(laws: Tensor, purpose: Purpose, names: Sequence[Names]) -> Tensor:
-    """Return one token per law [B, V], drawn with the noise key of the row's first position: [B]."""
+    """Draw one token from each law [B, V], with the row's noise at the row's first position. Return the tokens [B]."""
     if not _all_keyed(names):
         rows = zip(names, laws, strict=True)
         return _tensor((name.draw(law, purpose) for name, law in rows), laws)
@@ -74,7 +77,9 @@ def leading(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
 
 
 def last(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
-    """Draw random booleans for each row. Return the number of the last true boolean, counted from 1; 0 if none: [B].
+    """Draw random booleans for each row. Return the index of the last true boolean: [B].
+
+    The first boolean has index 1. The result is 0 if no boolean is true.
 
     Args:
         probabilities: [B, K], the probabilities of true. A row with fewer than K keys may be padded with any values.
@@ -91,13 +96,12 @@ def last(probabilities: Tensor, names: Sequence[Names]) -> Tensor:
 def redraw(laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequence[bool]) -> Tensor:
     """Return the token that follows the accepted proposals of each row: [B].
 
-    A rejected proposal is replaced by a draw with the purpose `RESIDUAL`. If all proposals are accepted and a free
-    position follows, a token is drawn there with the purpose `TARGET`. Otherwise no token follows, and the entry has no
-    meaning.
+    A rejected proposal is replaced by a draw with the purpose `RESIDUAL`. If all proposals are accepted and the row is
+    free, the next token is drawn with the purpose `TARGET`. Otherwise no token follows, and the entry has no meaning.
 
     Args:
-        laws: [B, V], the laws of the tokens. accepted: the number of accepted proposals, [B]. free: whether the target
-            after the last proposal is known.
+        laws: [B, V], for each row, the law of the token that follows. accepted: the number of accepted proposals, [B].
+            free: for each row, whether the target law after the last proposal is known.
     """
     if not _all_keyed(names):
         rows = zip(names, laws, accepted.tolist(), free, strict=True)
@@ -112,7 +116,7 @@ def redraw(laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequenc
 
 
 def _with_free(tokens: Tensor, laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequence[bool]) -> Tensor:
-    """Return the tokens. Draw the token at the free position in rows where all proposals are accepted."""
+    """Return the tokens. In free rows where all proposals are accepted, draw the token after the last proposal."""
     behind = [row for row, is_free in enumerate(free) if is_free]
     ends = [replace(names[row], position=names[row].position + names[row].count) for row in behind]
     rows = _tensor(behind, laws)
@@ -126,7 +130,7 @@ def _all_keyed(names: Sequence[Names]) -> bool:
 
 
 def _uniforms(purpose: Purpose, names: Sequence[Names], like: Tensor, width: int) -> Tensor:
-    """Return the uniform numbers of each row: float64 [B, width]. Rows are padded with ones, which never mean true."""
+    """Return the uniform numbers of each row: float64 [B, width]. Short rows are padded with ones, which mean false."""
     numbers = np.empty((len(names), width))
     numbers.fill(1)
     for row, name in zip(numbers, names, strict=True):

@@ -30,7 +30,7 @@ class AnyWarp(Protocol):
 
 @dataclass(frozen=True)
 class Warp:
-    """Turns logits into distributions. The default is plain softmax: temperature 1 without truncation."""
+    """A function from logits to distributions. The default is plain softmax: temperature 1 without truncation."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -100,5 +100,8 @@ def _keep_min_p(logits: Tensor, share: float) -> Tensor:
 
 
 def surely(scores: Tensor, laws: Tensor, greedy: bool) -> Tensor:
-    """Return the largest probability [...] at each position: of the softmax of `scores` if `greedy`, else of `laws`."""
+    """Return the largest probability at each position: [...].
+
+    If `greedy`, the probabilities are the softmax of `scores`. Otherwise the probabilities are `laws`.
+    """
     return (Warp()(scores) if greedy else laws).amax(-1)

@@ -61,7 +61,7 @@ class Encoder:
         return {self.text(text) for text in (word, " " + word.lstrip())}
 
     def chat(self, chat: Chat) -> tuple[int, ...]:
-        """Return the token ids of a conversation before the answer. Raise the errors of `Template.write`."""
+        """Return the token ids of a conversation without the answer. Raise the errors of `Template.write`."""
         text = self.template.write(
             chat.messages,
             chat.chat_template,

@@ -8,11 +8,11 @@ Each member reads its own prefix. After the prefix, all members read the same to
 - The first member's template writes a conversation, including a prefix. Each other member replaces this prefix by the
   prefix of its own template. A member without a template uses its tokenizer's prefix instead. If this tokenizer has the
   same prefix as the first member's tokenizer, the member keeps the first member's prefix.
-- An empty prompt before a continuation to score is read as the BOS token. If there is no BOS token, it is read as the
-  end-of-text token.
+- An empty prompt before a continuation to score is read as the BOS token. If there is no BOS token, the empty prompt is
+  read as the end-of-text token.
 - Token ids are read as given, without a prefix.
 
-A prefix may contain tokens outside the common vocabulary, because only its own member reads the prefix.
+A prefix may contain tokens outside the common vocabulary, because no other member reads this prefix.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ class Prefix:
         return Reading((*before, *ids, *behind), text, len(before))
 
     def pair(self, encode: Callable[[str], Ids], prompt: str, continuation: str) -> tuple[Reading, Ids]:
-        """Return the `Reading` of a prompt, and the token ids of its continuation. Encode the two texts together.
+        """Encode a prompt and its continuation as one text. Return the prompt's `Reading` and the continuation's ids.
 
         Args:
             encode: a function that returns the token ids of a text without a prefix.
@@ -107,7 +107,7 @@ class Prefix:
         return next((len(start) for start in starts if start and ids[: len(start)] == start), 0)
 
     def _is_like(self, first: "Prefix") -> bool:
-        """Return whether this member reads the same prefix as the first member in a conversation."""
+        """Return whether, in a conversation, this member reads the same prefix as the first member."""
         mine, other = self._tokenizer, first._tokenizer
         template = getattr(mine, "chat_template", None)
         same = not template or (template == other.chat_template and mine.bos_token_id == other.bos_token_id)
@@ -148,17 +148,17 @@ class Prefixes:
         return [member.chat(ids, self._members[0]) for member in self._members]
 
     def empty(self) -> list[Reading]:
-        """Return each member's `Reading` of an empty prompt, which is allowed only before a continuation to score."""
+        """Return each member's `Reading` of an empty prompt. A prompt may be empty only if a continuation is scored."""
         return self._texts("")
 
     def pair(self, prompt: str, continuation: str) -> tuple[list[Reading], Ids]:
         """Return each member's `Reading` of a prompt, and the token ids of the continuation.
 
-        As in lm-evaluation-harness, spaces at the end of the prompt are moved to the continuation.
+        Spaces at the end of the prompt are moved to the continuation, as in lm-evaluation-harness.
 
         Raises:
-            RequestError: the continuation has no tokens, or its tokens after one member's prompt differ from its tokens
-                after another member's prompt.
+            RequestError: the continuation has no tokens, or the members' prompt templates differ and the continuation
+                is therefore split into different tokens for two members.
         """
         bare = prompt.rstrip()
         continuation = prompt[len(bare) :] + continuation
@@ -184,9 +184,10 @@ class Prefixes:
 
 
 def shortened(readings: Sequence[Reading], units: Sequence[int], longest: int) -> list[Reading]:
-    """Cut tokens off the beginnings of the prompts, so that each member reads at most `longest` tokens.
+    """Return the prompts without their first tokens, so that each member reads at most `longest` tokens.
 
-    A member reads its prompt and all units except the last one. Raise RequestError for more than `longest` units.
+    A prompt that is short enough is not changed. A member reads its prompt and all units except the last unit. Raise
+    RequestError if there are more than `longest` units.
     """
     if len(units) > longest:
         raise RequestError(f"a continuation of {len(units)} tokens does not fit a context of {longest}")

@@ -27,8 +27,8 @@ class Pair:
     """A prompt and a continuation to score: two texts, or two lists of token ids. Token ids get no prefix.
 
     The prompt may be an empty text, even if the continuation is a list of token ids. longest: the largest number of
-    tokens that a member reads. The beginning of a longer prompt is cut off. If `longest` is None, nothing is cut off,
-    and a prompt that is too long raises RequestError.
+    tokens that a member reads. If prompt and continuation are longer, the beginning of the prompt is cut off. If
+    `longest` is None, nothing is cut off, and a prompt that is too long raises RequestError.
     """
 
     prompt: Prompt
@@ -47,9 +47,9 @@ class Prepared:
     """A prompt that has passed all checks.
 
     contexts: one per member. units: the units to score; empty for a prompt to generate from. warp: the warp that the
-    decode loop applies: plain softmax or argmax if the members apply the request's warp themselves. ends: tokens that
-    end the answer of a chat, in addition to the tokens that end any text. prefixes: the length of each member's prefix;
-    empty if all members of the combination have the same prefix. added: the length of the first member's prefix.
+    decode loop applies. If the members apply the request's warp themselves, this is plain softmax or argmax. ends:
+    further tokens that end the answer of a chat. prefixes: for each member, the length of its prefix; empty if all
+    members of the combination have the same prefix. added: the length of the first member's prefix.
     """
 
     contexts: tuple[Context, ...]
@@ -100,15 +100,17 @@ class Prompts:
         """Check a prompt and return it in the form that the members read.
 
         Args:
-            params: determines the warp, and may contain a negative prompt. To score units, no warp is applied.
+            params: determines the warp, and may contain a negative prompt. If units are scored, this warp is not
+                applied.
             combination: determines which members read the negative prompt. Without a combination, no member reads it.
-            negative: a negative prompt of any kind, which is used instead of the negative prompt in `params`. If there
-                is no negative prompt, a member that would read it reads the last token of the prompt, as in
-                transformers. If this member has its own prompt template, it reads the prompt in this template instead.
+            negative: a negative prompt of any kind. It replaces the negative prompt in `params`. If there is no
+                negative prompt, a member with the role "negative" reads the last token of the prompt, as in
+                transformers. If this member has its own prompt template, the member reads the prompt in this template
+                instead.
 
         Raises:
             RequestError: the prompt is empty, has the wrong type, is too long for a member, or has ids outside the
-                vocabulary. Or there is a negative prompt that no member reads.
+                vocabulary. A negative prompt that no member reads also raises this error.
         """
         readings, units = self._pair(prompt) if isinstance(prompt, Pair) else (self.read(prompt), ())
         differing = self._differing(readings)
@@ -130,8 +132,9 @@ class Prompts:
     def itself(self, prepared: Prepared) -> Prepared | None:
         """Return a `Prepared` that scores the tokens of the prompt; None if the members read different prompts.
 
-        All tokens after the prefixes are scored. If a member reads no token before the first scored token, this token
-        is left out. Members that only propose may read other prompts. Raise RequestError if the prompt is too long.
+        All tokens after the prefixes are scored, with one exception: if a member has no prefix, the first token of the
+        prompt is not scored. Members that only propose tokens may read other prompts. Raise RequestError if the prompt
+        is too long.
         """
         contexts, prefixes = prepared.contexts, prepared.prefixes or (0,) * len(prepared.contexts)
         combined = self._lineup.combined
@@ -224,7 +227,7 @@ class Prompts:
     def _against(
         self, readings: list[Reading], combination: Combination | None, negative: AnyPrompt | None
     ) -> list[Reading]:
-        """Return the readings. Replace the reading of each member with the role `negative` by the negative prompt."""
+        """Return the readings. For each member with the role `negative`, return the reading of the negative prompt."""
         roles = () if combination is None else combination.prompts
         if "negative" not in roles:
             if negative is not None:
@@ -270,7 +273,10 @@ class Prompts:
                 )
 
     def _check_ids(self, ids: Sequence[int], prefix: int = 0) -> None:
-        """Raise RequestError if there are no ids, or if a member does not know an id after the first `prefix` ids."""
+        """Raise RequestError if there are no ids, or if a member does not know an id.
+
+        The first `prefix` ids are not checked.
+        """
         if not ids:
             raise RequestError("the prompt is empty; give at least one token")
         for token in ids[prefix:]:

@@ -21,8 +21,8 @@ class Template:
 
     A content is passed to the template in the form that the template supports: a text or a list of parts. If a template
     does not write the role `developer`, messages with this role get the role `system`. If a template does not write
-    system messages, their text is put in front of the next user message. If the template would still leave out a
-    message, `write` raises RequestError.
+    system messages, their text is put in front of the next user message. `write` raises RequestError if the template
+    still leaves out a message.
 
     Args:
         tokenizer: a tokenizer of transformers, or None.
@@ -52,8 +52,8 @@ class Template:
             opening: whether to write the beginning of the assistant's turn after the messages.
             continued: whether to leave the last message open, so that the answer continues this message.
             variables: further variables for the template: name -> value.
-            system: whether to keep system messages that the template does not write. If False, they are left out with
-                a notice.
+            system: whether to keep system messages that the template does not write. If False, such messages are left
+                out, and `notify` is called.
 
         Raises:
             RequestError: the template does not exist, fails or leaves out a message, or a message is malformed.
@@ -145,7 +145,7 @@ class Template:
     def _known(self, source: str, messages: Sequence[Message], system: bool) -> list[Message]:
         """Return the messages, converted to roles that the template writes.
 
-        If the template fails to write a user message alone, return the messages unchanged.
+        If the template cannot write a single user message, return the messages unchanged.
         """
         if not self._form(source, "user"):
             return list(messages)
@@ -172,8 +172,9 @@ class Template:
 
         If `system` is False and the message is a system message, give notice instead. User and assistant messages
         before the last message are not checked, because templates may drop them. Templates may also strip and escape
-        contents. So if a content is missing in the text, the conversation is written again with a mark as the content.
-        The message is left out if the mark is missing as well.
+        contents, so a written content may be missing in the text. If a content is missing, the conversation is written
+        again with a mark as the content. If the mark is missing as well, this method concludes that the template leaves
+        out the message.
         """
         squeezed = _squeezed(text)
         for place, message in enumerate(messages):
@@ -197,7 +198,7 @@ class Template:
 
 
 def _merged(messages: Sequence[Message]) -> list[Message]:
-    """Return the messages, with each system text moved into the next user message or into a new last message."""
+    """Return the messages. Move each system text into the next user message, or into a new message at the end."""
     found: list[Message] = []
     waiting: list[str] = []
     for message in messages:
@@ -212,7 +213,7 @@ def _merged(messages: Sequence[Message]) -> list[Message]:
 
 
 def _as(form: str, content: Any) -> Any:
-    """Return a content in a form: as a text if `form` is "text", as a list of parts if `form` is "parts"."""
+    """Return the content as a list of parts if `form` is "parts", else as a text."""
     if form == "parts":
         return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
     return _text(content)

@@ -10,7 +10,7 @@ from unisono.types import Commit, FinishReason, Piece
 
 
 class Transcript:
-    """The growing output of one request. The output ends at the same token as if one token were decoded at a time.
+    """The output of one request. The output does not depend on how many tokens are decoded at a time.
 
     Args:
         tokenizer: a tokenizer of transformers, or None. Without a tokenizer, all text is empty.

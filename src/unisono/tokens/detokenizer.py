@@ -1,4 +1,4 @@
-"""Turn tokens into pieces of text. A piece has only whole characters and no text that may be part of a stop string."""
+"""Turn tokens into pieces of text. Incomplete characters and possible parts of a stop string are held back."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ class Detokenizer:
         self._printed = len(self._window)
 
     def push(self, token: int) -> str:
-        """Add a token. Return the text that is complete now; an empty text while the last character is incomplete."""
+        """Add a token. Return the new text; an empty text while the last character is incomplete."""
         self._window.append(token)
         text = self._new_text()
         if not text or text.endswith(INCOMPLETE):
@@ -54,7 +54,7 @@ class StopStrings:
     Args:
         included: whether the stop string stays in the text.
         names: names of special tokens. A stop string that contains such a name is searched in the text with special
-            tokens; every other stop string is searched in the text without them.
+            tokens. Every other stop string is searched in the text without special tokens.
     """
 
     def __init__(self, stops: Sequence[str], included: bool = False, names: Iterable[str] = ()) -> None:
@@ -71,7 +71,8 @@ class StopStrings:
         unless this object was made with `included`.
 
         Args:
-            armed: whether to search for stop strings that end in the added text. They may begin in earlier text.
+            armed: whether to search for stop strings that end in the added text. Such stop strings may begin in earlier
+                text.
             name: the name of a special token in front of the added text. This name is searched but not shown.
         """
         if not self._stops:
@@ -94,7 +95,7 @@ class StopStrings:
         return self._release(len(self._held))
 
     def _searched(self, spelt: bool) -> tuple[str, Sequence[int]]:
-        """Return the text to search, and for each of its characters the index of the character in the held text.
+        """Return the text to search. For each character of this text, also return its index in the held text.
 
         If `spelt` is True, the text to search contains the names of special tokens that are not shown.
         """
@@ -110,15 +111,16 @@ class StopStrings:
 
 
 def _find(stop: str, text: str, places: Sequence[int], old: int) -> tuple[int, int] | None:
-    """Return the start and end in the held text of the first stop string that ends in new text; None if there is none.
+    """Return start and end in the held text of the first `stop` that ends in new text; None if there is none.
 
     Args:
-        places: for each character of `text`, its index in the held text. old: index of the first new character there.
+        places: for each character of `text`, its index in the held text. old: index of the first new character in the
+            held text.
     """
     at = text.find(stop, max(0, bisect_left(places, old) - len(stop) + 1))
     return None if at < 0 else (places[at], places[at + len(stop) - 1] + 1)
 
 
 def _partial(text: str, stop: str) -> int:
-    """Return the length of the longest end of `text` that is a beginning of `stop`, but not all of it; 0 if none."""
+    """Return the length of the longest suffix of `text` that is a proper prefix of `stop`; 0 if there is none."""
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

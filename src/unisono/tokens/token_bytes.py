@@ -18,9 +18,9 @@ Spell = Callable[[str], bytes]
 class TokenBytes:
     """A table of the bytes of a tokenizer's tokens. An entry is computed when the entry is first read.
 
-    The rule from a token to its bytes is derived from the tokenizer's decoder. The rule is checked once with test texts
-    and sampled tokens: the joined bytes of the tokens must equal the text, except for a leading space. If the check
-    fails, the bytes of all tokens are unknown.
+    The rule that converts a token to bytes is derived from the tokenizer's decoder. The rule is checked once with test
+    texts and sampled tokens: the joined bytes of the tokens must equal the text, except for a leading space. If the
+    check fails, the bytes of all tokens are unknown.
 
     Args:
         tokenizer: a tokenizer of transformers. Only a weak reference to the tokenizer is kept.
@@ -42,7 +42,7 @@ class TokenBytes:
         self.exact = self._spell is not None and self._holds()
 
     def spelled(self, token: int) -> bytes | None:
-        """Return the bytes of a token; None for a special token, for an id without a token, or if bytes are unknown."""
+        """Return the bytes of a token; None for a special token, for an id without a token, or if `exact` is False."""
         if not self.exact:
             return None
         if token not in self._known:
@@ -64,9 +64,10 @@ class TokenBytes:
         return all(self._comes_back(text, tokens) for text, tokens in [*texts, (None, sampled)])
 
     def _comes_back(self, text: str | None, tokens: Sequence[int]) -> bool:
-        """Return whether the joined bytes of the tokens equal `text`, or else the text that the tokenizer decodes.
+        """Return whether the joined bytes of the tokens equal `text` or the text that the tokenizer decodes.
 
-        If `text` is None, only the decoded text is compared, and tokens that are a part of a character are left out.
+        Spaces at the beginning may differ. If `text` is None, only the decoded text is compared, and tokens that are a
+        part of a character are left out.
         """
         pairs = [(token, spelled) for token in tokens if (spelled := self._found(token)) is not None]
         if text is None:
@@ -83,7 +84,7 @@ _tables: WeakKeyDictionary[Any, TokenBytes] = WeakKeyDictionary()
 
 
 def table(tokenizer: Any) -> TokenBytes:
-    """Return the table of token bytes for a tokenizer. The first call makes the table, and later calls return it."""
+    """Return the table of token bytes for a tokenizer. Later calls for the same tokenizer return the same table."""
     if tokenizer not in _tables:
         _tables[tokenizer] = TokenBytes(tokenizer)
     return _tables[tokenizer]
@@ -133,7 +134,8 @@ def _byte_level(piece: str) -> bytes:
 def _alphabet() -> dict[str, int]:
     """Return the byte of each character in GPT-2's byte alphabet.
 
-    The printable characters of Latin-1 stand for their own codes. Characters from code 256 on stand for other bytes.
+    A printable character of Latin-1 represents the byte that is equal to its code. Characters with codes from 256 on
+    represent the remaining bytes.
     """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # ! to ~, ¡ to ¬, ® to ÿ
     others = [byte for byte in range(256) if byte not in printable]

@@ -1,4 +1,4 @@
-"""The text and bytes of single tokens, and the parts of a text that its tokens stand for."""
+"""The text and bytes of single tokens, and a function that splits a text into one part per token."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +10,8 @@ from unisono.tokens.token_bytes import is_text, table
 def token_text(tokenizer: Any, token: int) -> str:
     r"""Return the text of one token; for a special token, return its name.
 
-    A part of a character is written as `bytes:\xe2\x80`, as in OpenAI's API. A leading space is kept. If the bytes of
-    the token are unknown, return the text that the tokenizer decodes.
+    A token that is only a part of a character is written as `bytes:\xe2\x80`, as in OpenAI's API. A leading space is
+    kept. If the bytes of the token are unknown, return the text that the tokenizer decodes.
     """
     if tokenizer is None:
         return ""

@@ -15,8 +15,8 @@ PROBE = "def f(x):\n    return {'naïve': x[0], '日本': 3.14}  # probe\n\nThe 
 class Vocabulary:
     """The common vocabulary: the ids from 0 to size - 1.
 
-    forbidden: ids that not all members know. They always get probability 0. partial: the tokens that only some members
-    know, for a warning.
+    forbidden: ids that at least one member does not know. These ids always get probability 0. partial: the tokens that
+    only some members know, for a warning.
     """
 
     size: int
@@ -79,7 +79,7 @@ class _Member:
 
     @cached_property
     def tokens(self) -> dict[int, str]:
-        """Return id -> token. Ids without a logit are left out, because the member can never generate them."""
+        """Return id -> token. Ids without a logit are left out, because the member can never generate these ids."""
         return {index: token for token, index in self.tokenizer.get_vocab().items() if index < self.size}
 
     @cached_property

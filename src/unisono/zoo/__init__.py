@@ -1,6 +1,7 @@
-"""The bundled models: small Llama models for Python code and for text exercises, as folders for `from_pretrained`.
+"""The bundled models: small Llama models for Python code and for text exercises.
 
-The scripts that made the models are in `zoo/` of the repository. The `README.md` of each folder describes its model.
+Each model is a folder for `from_pretrained`, with a `README.md` that describes the model. The scripts that made the
+models are in `zoo/` of the repository.
 """
 
 from pathlib import Path
@@ -13,7 +14,7 @@ _WEIGHTS = Path(__file__).parent / "weights"
 
 
 def names() -> list[str]:
-    """Return the names that `path` accepts, sorted."""
+    """Return the sorted names of the bundled models."""
     return sorted(file.parent.name for file in _WEIGHTS.glob("*/config.json"))
 
 
