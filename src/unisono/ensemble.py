@@ -233,7 +233,7 @@ class Ensemble:
         """Return one scoring per pair of prompt and continuation, for callers that run the engine themselves.
 
         Raises:
-            RequestError, ConfigurationError: as for `logprobs`.
+            RequestError, ConfigurationError: see `logprobs`.
         """
         self.engine.require_open()
         combination, prepare = self.combination(combine), self.prompts.prepare
@@ -266,7 +266,7 @@ class Ensemble:
         Call `engine.submit(*request.rows)` and `engine.step()`, and get the pieces with `request.drain()`.
 
         Raises:
-            RequestError, ConfigurationError: as for `stream`.
+            RequestError, ConfigurationError: see `stream`.
         """
         return self._requests(prompt, params, Asked(combine, schedule, verification))
 

@@ -44,7 +44,7 @@ class Methods:
 
     Args:
         defaults: replaces arguments of a call that are None.
-        auto: the schedule for the name `auto`. If it is None or the members are deterministic, `auto` is a fixed
+        auto: the schedule for the name `auto`. If `auto` is None or the members are deterministic, it is a fixed
             schedule that depends on the members' sizes.
 
     Raises:
@@ -93,7 +93,7 @@ class Methods:
         return Method(combination, schedule, verification, proposer, peers(proposer, parameters, weights, needed))
 
     def _weights(self, combination: Combination, warp: Warp) -> list[float]:
-        """Return the weight of each member in the target law; 0 for a draft model."""
+        """Return the weight of each member in the target law. The weight of a draft model is 0."""
         combined, traits = self._lineup.combined, combination.traits(warp)
         return [traits.weight(each) if each in combined else 0.0 for each in self._lineup.everyone]
 
@@ -110,7 +110,7 @@ class Methods:
 
 
 def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> int:
-    """Return the member with the fewest parameters. Among equals, prefer the largest weight, then the first member.
+    """Return the member with the fewest parameters. Among equal sizes, prefer the largest weight, then the first one.
 
     If the target law needs only one member, prefer another member: proposals of the needed member would save no time.
     """
@@ -189,7 +189,7 @@ FASTEST = "token"  # the choice of `auto` if texts need not be reproducible
 
 
 def as_verification(value: object) -> Verification | None:
-    """Return a verification from its name or object; None for "auto", which is chosen for each request.
+    """Return a verification from its name or object. Return None for "auto", which is chosen for each request.
 
     Raises:
         ConfigurationError: the name is unknown.

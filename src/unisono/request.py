@@ -73,7 +73,7 @@ class Scoring:
         self.logprobs += [commit.logprob for commit in commits if commit.logprob is not None]
 
     def score(self) -> Score:
-        """Return the log-probabilities of the ended row. Raise the row's error, or RequestError if it was cancelled."""
+        """Return the log-probabilities. If the row failed, raise its error. If it was cancelled, raise RequestError."""
         if self.row.error is not None:
             raise self.row.error
         if len(self.commits) < self.row.task.limit:
@@ -107,7 +107,7 @@ class Request:
 
     Args:
         facts: fields of the result: seed, index of the sample, names of combination, schedule and verification.
-        prompt: the scoring of the prompt's tokens; None if their log-probabilities are not reported.
+        prompt: the scoring of the prompt's tokens; None if the prompt's log-probabilities are not reported.
     """
 
     def __init__(
@@ -281,7 +281,7 @@ def samples(
 
 
 def score_all(scorings: Sequence[Scoring], engine: Engine) -> list[Score]:
-    """Run all scorings together and return their scores. An error of one scoring cancels all and is raised."""
+    """Run all scorings together and return their scores. If one scoring fails, cancel all and raise its error."""
     try:
         engine.submit(*(row for scoring in scorings for row in scoring.rows))
         for scoring in scorings:

@@ -5,7 +5,7 @@ law           a probability vector over the common vocabulary
 warp          turns logits into a law: temperature, top-k, top-p, min-p
 combination   turns the scores of the members at a position into the target law of the position
 proposal      a token that is not committed yet, with the law that it was drawn from
-frontier      the open proposals of a row, and the scores of each member at their positions
+frontier      the open proposals of a row, and the scores of each member at the positions of these proposals
 schedule      decides from the frontier which member runs next and how many tokens the member proposes
 verification  accepts or rejects proposals whose target law is known
 round         one step of a row: a member runs, proposals with known target laws are decided, the member may propose

@@ -49,8 +49,8 @@ class Rate:
 class Rates:
     """Rates by name. A rate is created at the first access.
 
-    A new rate starts from the rate with the same name in `behind`. Without `behind`, it starts from the number that
-    `first` returns for its name.
+    A new rate starts from the rate with the same name in `behind`. If `behind` is None, the new rate starts from the
+    number that `first` returns for this name.
     """
 
     def __init__(self, first: Callable[[Hashable], float], behind: "Rates | None" = None) -> None:
@@ -95,7 +95,7 @@ def level(surest: float) -> int:
 
 @dataclass(frozen=True)
 class Compared:
-    """A position at which a member was compared with the target.
+    """A position at which the law of a member was compared with the target law.
 
     `before`: whether the member was also right one position before.
     """

@@ -35,7 +35,7 @@ def trusts(open: Sequence[Note]) -> list[object]:
 
 
 class Worth:
-    """Estimates whether proposals for one row are worth their cost while the row follows one plan.
+    """Estimates whether proposals for one row are worth their cost. The row follows one plan.
 
     Args:
         seconds: the expected seconds per token.

@@ -80,7 +80,7 @@ class Auto(Schedule):
 
 
 class AutoPolicy(Policy):
-    """Decides for one row which members run and propose next, from the measurements of its ensemble.
+    """Decides which members run and propose next for one row. The decisions use measurements of the whole ensemble.
 
     Args:
         choose: a function that returns the plan to follow.

@@ -45,7 +45,7 @@ class OwnLaw:
 
 @dataclass(frozen=True, eq=False)
 class Seat:
-    """A read-only view of one row for a proposer, which proposes the token after the row's last proposal.
+    """A read-only view of one row. A proposer uses the view to propose tokens after the row's last proposal.
 
     proposer: the proposer's own name. steps: how many steps the proposer may take. choices: the random choices of this
     call, as pairs of a law and the chosen index. before: the choices of a failed earlier call, which this call repeats.

@@ -180,7 +180,7 @@ class Listeners:
             self.add(listener)
 
     def add(self, listener: Listener) -> None:
-        """Send events of the kinds in `listener.hears` to the listener from now on. Adding it twice has no effect."""
+        """Send all later events of the kinds in `listener.hears` to the listener. Adding it twice has no effect."""
         for kind in listener.hears:
             heard = self._by_kind.setdefault(kind, [])
             if all(each is not listener for each in heard):
@@ -198,7 +198,7 @@ class Listeners:
         return not self._by_kind.keys().isdisjoint(kinds)
 
     def tell(self, kind: type, *fields: Any) -> None:
-        """Send an event to all listeners of its kind. Without such listeners, no event object is made."""
+        """Send an event to all listeners for its kind. If there are no listeners, no event object is made."""
         if kind not in self._by_kind:
             return
         event = kind(*fields)

@@ -95,7 +95,7 @@ class Frontier:
         return self.room <= 0 or self._lost or bool(self.proposals and self.is_end(self.proposals[-1].token))
 
     def is_end(self, token: Token) -> bool:
-        """Return whether a token ends the text. Return false for a token on a device, whose id is not known yet."""
+        """Return whether a token ends the text. Return False for a token on a device, because its id is unknown."""
         return isinstance(token, int) and token in self._ends
 
     def positions(self, free: bool = True) -> int:
@@ -134,7 +134,7 @@ class Frontier:
         self.said[member].extend(Said(scores, index) for index in range(len(scores.logits)))
 
     def begin(self) -> list[Proposal]:
-        """Read the constraint's mask at the first position. Return proposals of the tokens that it forces there."""
+        """Read the constraint's mask at the first position. Return proposals of the tokens that are forced there."""
         return self._arrive() if self.constraint is not None and not self._masks and not self.committed else []
 
     def propose(self, proposal: Proposal) -> list[Proposal]:

@@ -1,6 +1,6 @@
 """Policies and schedules. They choose the member that runs next for a row, and how many tokens each proposer proposes.
 
-A policy reads committed tokens, open proposals and events, but cannot change them. So it can change the speed of
+A policy can read committed tokens, open proposals and events, but not change them. So a policy changes the speed of
 decoding but not the law of the text. A schedule makes one policy per row and holds the state that its rows share.
 """
 

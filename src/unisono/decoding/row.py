@@ -94,7 +94,7 @@ class Row:
         return self.lineup.vocabulary
 
     def listen(self, listener: Listener) -> None:
-        """Send the row's events of the kinds in `listener.hears` to the listener from now on."""
+        """Send all later events of the row, of the kinds in `listener.hears`, to the listener."""
         self.listeners.add(listener)
 
     def drawn(self, position: int) -> int | None:

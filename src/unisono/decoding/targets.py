@@ -38,7 +38,7 @@ class Unsure:
 
 
 def look(rows: Sequence[Row]) -> None:
-    """Record in each row which open positions can be decided before all needed members have scored them."""
+    """Find the open positions that can be decided before all needed members have scored them. Record them per row."""
     groups: dict[object, list[Unsure]] = {}
     for each in [each for row in rows for each in _unsure(row)]:
         row = each.row
