@@ -108,7 +108,7 @@ class Batch:
 
 
 def outcome(place: Place) -> Result | Exception | None:
-    """Return the result or error of an entry; None if its request has not ended."""
+    """Return the result or the error of an entry; None for a request that has not ended."""
     return place if isinstance(place, Exception) else place.outcome()
 
 

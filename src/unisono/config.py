@@ -48,7 +48,7 @@ class Config:
 
     @property
     def alone(self) -> Source | None:
-        """The member if the config lists exactly one member; else None."""
+        """The only member of a config that lists exactly one member; None for other configs."""
         return self.members[0] if self.members and not self.members[1:] else None
 
 

@@ -70,13 +70,13 @@ class Ensemble:
             verification: `token`, `block`, `coupled` or `auto`.
             rows: the maximum number of requests that run at the same time; further requests wait.
             memory: the maximum number of bytes of the members' caches together; half of the free memory by default.
-            draft: a draft model: one more member that only proposes, and does not change the law of the text.
+            draft: a draft model. This additional member only proposes and does not change the law of the text.
             proposers: further proposers that are not members (docs/schedules.md). A schedule refers to them by name.
             generation_config: "auto": calls without `SamplingParams` use the sampling values of the first member whose
                 generation config has any (see `default_params`). "off": generation configs are ignored.
             threads: the number of torch threads in the process; torch's default if None (docs/performance.md).
             options: defaults for all members, for example `dtype="float32"`: fields of `Source` and of
-                `members.hf.options.Options` (see docs/members.md). Options of a member itself have priority.
+                `members.hf.options.Options` (see docs/members.md). Options that a member sets itself have priority.
 
         Raises:
             MemberError: a model cannot be loaded, does not fit in memory, or has another vocabulary.
@@ -92,7 +92,7 @@ class Ensemble:
         self.close()
 
     def close(self) -> None:
-        """End all requests with RequestError, refuse new requests, and free the caches, but not the weights."""
+        """End all requests with RequestError, refuse new requests, and free the caches. The weights stay loaded."""
         self.engine.close()
 
     def __repr__(self) -> str:
@@ -117,7 +117,7 @@ class Ensemble:
     def default_params(self) -> SamplingParams:
         """The parameters of calls without `params`. A member's generation config may set some, for example `top_p`.
 
-        `SamplingParams` of a call replace all of these. To change only some, use `dataclasses.replace` on this object.
+        The `params` of a call replace all of these. To change only some, use `dataclasses.replace` on this object.
         """
         return SamplingParams(**self.lineup.sampling)
 
@@ -136,7 +136,7 @@ class Ensemble:
         """Return a combination from an object, a function or a name with parameters; None means the default.
 
         Raises:
-            ConfigurationError: it is unknown, or does not fit the members.
+            ConfigurationError: the combination is unknown, or does not fit the members.
         """
         return self._methods.combination(Asked(combine))
 
@@ -177,7 +177,7 @@ class Ensemble:
             params: one object for all prompts, or a list with one object per prompt.
             progress: whether to show a progress bar on standard error; None shows it for several prompts at a terminal.
             on_error: `return`: each failed sample has its error in the list (`n` errors for a refused prompt). `raise`:
-                the first error or interrupt ends all. Its attribute `results` has None for unfinished samples.
+                the first error or interrupt ends all samples. Its `results` attribute has None for unfinished samples.
 
         Returns:
             The `n` results of the first prompt, then the results of the second prompt, and so on.
@@ -233,7 +233,7 @@ class Ensemble:
         """Return one scoring per pair of prompt and continuation, for callers that run the engine themselves.
 
         Raises:
-            RequestError, ConfigurationError: as for `logprobs`.
+            RequestError, ConfigurationError: see `logprobs`.
         """
         self.engine.require_open()
         combination, prepare = self.combination(combine), self.prompts.prepare
@@ -242,7 +242,7 @@ class Ensemble:
     def echo(self, prepared: Prepared, top: int = 1, *, combine: object = None) -> Scoring:
         """Return a scoring of the prompt's own tokens, with the `top` most probable tokens at each position.
 
-        The first token is left out if a member has no prefix before the prompt.
+        The first token is not scored if a member has no prefix before the prompt.
 
         Raises:
             RequestError: the members read different prompts, or the prompt is too long for them or for the caches.
@@ -266,7 +266,7 @@ class Ensemble:
         Call `engine.submit(*request.rows)` and `engine.step()`, and get the pieces with `request.drain()`.
 
         Raises:
-            RequestError, ConfigurationError: as for `stream`.
+            RequestError, ConfigurationError: see `stream`.
         """
         return self._requests(prompt, params, Asked(combine, schedule, verification))
 

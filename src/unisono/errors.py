@@ -35,7 +35,7 @@ class RequestError(UnisonoError):
 
 
 def named(part: str, error: Exception) -> UnisonoError:
-    """Return an error of a user's code as one line that names the part; an error of this package as it is."""
+    """Return an error of user-defined code as one line that names `part`. Return an error of this package unchanged."""
     if isinstance(error, UnisonoError):
         return error
     found = ConfigurationError(f"{part} failed: {type(error).__name__}: {' '.join(str(error).split())}")

@@ -48,7 +48,7 @@ def load_members(
 
     Args:
         options: name -> value of member options. An option applies to all members that do not set it.
-        before: the members of other ensembles. A new member shares the weights of a member in this list if it can.
+        before: the members of other ensembles. If possible, a new member shares the weights of a member in this list.
             Newly loaded members are added to the list.
         draft: a member that only proposes tokens. It becomes the last member of the lineup. It must know all tokens
             that the other members share.
@@ -111,7 +111,7 @@ def with_proposers(lineup: Lineup, proposers: Sequence[Any]) -> Lineup:
 
 
 def cache_budget(lineup: Lineup) -> int:
-    """Return the default size of the KV caches in bytes: half of the smallest free memory of a member's device."""
+    """Return the default size of the KV caches in bytes: half of the smallest free memory of all members' devices."""
     return min(free_memory(member.device) for member in lineup.members) // 2
 
 
@@ -124,7 +124,7 @@ def _load_all(sources: Sequence[Source], before: Loaded) -> list[tuple[Member, A
 
 
 def _load(source: Source, before: Loaded) -> tuple[Member, Any]:
-    """Return a member and its tokenizer. Share the weights if another ensemble has loaded them; else load them."""
+    """Return a member and its tokenizer. Load the weights only if `before` has no member with the same weights."""
     weights = _weights(source)
     for other, member, tokenizer in before:
         if other == weights:
@@ -149,7 +149,6 @@ def _firsts(sources: Sequence[Source]) -> list[int]:
 
 
 def _ends(tokenizer: Any) -> frozenset[int]:
-    """Return the tokenizer's end token as a set, which is empty if the tokenizer has none."""
     # An end token that is missing in the vocabulary may have the id of another token
     end = getattr(tokenizer, "eos_token_id", None)
     if end is None or tokenizer.convert_ids_to_tokens(end) != tokenizer.eos_token:

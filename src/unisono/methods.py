@@ -1,8 +1,8 @@
 """The choice of the method of a call (combination, schedule, verification) from the arguments of the user.
 
 The schedule `auto` may replace the combination `weighted` by `drawn`, which has the same law. This happens at
-temperatures above 0, if no log-probabilities are requested. With a seed, the text must be reproducible and so must not
-depend on measured times. Therefore a seed keeps the combination and selects the verification `coupled`. For
+temperatures above 0, if no log-probabilities are requested. With a seed, the text must be reproducible, so the text
+must not depend on measured times. Then the combination is kept, and the verification is `coupled`. For
 deterministic members, all requests are treated as if they had a seed. Their schedule depends only on the members'
 sizes, because the width of a forward pass may change rounding.
 """
@@ -44,7 +44,7 @@ class Methods:
 
     Args:
         defaults: replaces arguments of a call that are None.
-        auto: the schedule for the name `auto`. If it is None or the members are deterministic, `auto` is a fixed
+        auto: the schedule for the name `auto`. If `auto` is None or the members are deterministic, it is a fixed
             schedule that depends on the members' sizes.
 
     Raises:
@@ -93,12 +93,12 @@ class Methods:
         return Method(combination, schedule, verification, proposer, peers(proposer, parameters, weights, needed))
 
     def _weights(self, combination: Combination, warp: Warp) -> list[float]:
-        """Return the weight of each member in the target law; 0 for a draft model."""
+        """Return the weight of each member in the target law. The weight of a draft model is 0."""
         combined, traits = self._lineup.combined, combination.traits(warp)
         return [traits.weight(each) if each in combined else 0.0 for each in self._lineup.everyone]
 
     def _odds(self, combination: Combination, warp: Warp) -> tuple[float, ...]:
-        """Return the probability of drawing each member, if it is the same for all positions; else an empty tuple."""
+        """Return the fixed probability of drawing each member, or an empty tuple if no probabilities are fixed."""
         odds = static_odds(combination, len(self._lineup.combined), warp)
         return (*odds, *[0.0] * self._lineup.drafters) if odds else ()
 
@@ -110,7 +110,7 @@ class Methods:
 
 
 def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> int:
-    """Return the member with the fewest parameters. Among equals, prefer the largest weight, then the first member.
+    """Return the member with the fewest parameters. Among equal sizes, prefer the largest weight, then the first one.
 
     If the target law needs only one member, prefer another member: proposals of the needed member would save no time.
     """
@@ -120,7 +120,10 @@ def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed
 
 
 def peers(proposer: int, parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> tuple[int, ...]:
-    """Return all members with the proposer's size and weight; empty if it is the only one or any is not needed."""
+    """Return all members with the proposer's size and weight, including the proposer.
+
+    Return an empty tuple if the proposer is the only such member, or if the law does not need all these members.
+    """
     same = tuple(
         member
         for member in range(len(parameters))
@@ -186,7 +189,7 @@ FASTEST = "token"  # the choice of `auto` if texts need not be reproducible
 
 
 def as_verification(value: object) -> Verification | None:
-    """Return a verification from its name or object; None for "auto", which is chosen for each request.
+    """Return a verification from its name or object. Return None for "auto", which is chosen for each request.
 
     Raises:
         ConfigurationError: the name is unknown.
@@ -198,7 +201,10 @@ def as_verification(value: object) -> Verification | None:
 
 
 def usable_verification(verification: Verification, certain: bool) -> Verification:
-    """Return the verification, but `token` instead of `block` if all laws are one-hot: both accept the same tokens."""
+    """Return the verification, with one exception: if `certain`, replace `block` by `token`.
+
+    `certain` means that all laws are one-hot. Then both verifications accept the same tokens.
+    """
     return VERIFICATIONS["token"] if certain and verification.name == "block" else verification
 
 

@@ -98,7 +98,7 @@ def read_generation_config(choice: str) -> bool:
 
 
 def usable(said: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the valid values in a generation config that differ from the defaults, and a message per invalid value."""
+    """Return the valid non-default values of a generation config, and one message for each invalid value."""
     wrong = {name: value for name, value in said.items() if not RANGES[name][0](value)}
     found = {
         name: value for name, value in said.items() if name not in wrong and value != getattr(SamplingParams, name)

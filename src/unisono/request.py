@@ -73,7 +73,7 @@ class Scoring:
         self.logprobs += [commit.logprob for commit in commits if commit.logprob is not None]
 
     def score(self) -> Score:
-        """Return the log-probabilities of the ended row. Raise the row's error, or RequestError if it was cancelled."""
+        """Return the log-probabilities. If the row failed, raise its error. If it was cancelled, raise RequestError."""
         if self.row.error is not None:
             raise self.row.error
         if len(self.commits) < self.row.task.limit:
@@ -86,9 +86,10 @@ class Scoring:
 def _prompt_scorings(
     lineup: Lineup, combination: Combination, contexts: Sequence[Context], warp: Warp
 ) -> tuple[list[Scoring], tuple[Sequence[float], ...]]:
-    """Return a scoring of each member's own prompt, and for each scoring the list of its log-probabilities.
+    """Return for each member a scoring of the member's prompt, and the list of log-probabilities of this scoring.
 
-    Return no scorings and no lists if the combination does not read `prompt_loglikelihood`.
+    The lists are filled when the scorings run. If the combination does not read `prompt_loglikelihood`, return no
+    scorings and no lists.
     """
     if "prompt_loglikelihood" not in combination.reads:
         return [], ()
@@ -106,7 +107,7 @@ class Request:
 
     Args:
         facts: fields of the result: seed, index of the sample, names of combination, schedule and verification.
-        prompt: the scoring of the prompt's tokens; None if their log-probabilities are not reported.
+        prompt: the scoring of the prompt's tokens; None if the prompt's log-probabilities are not reported.
     """
 
     def __init__(
@@ -185,7 +186,7 @@ class Request:
         return failed or self._result
 
     def _take(self, commits: list[Commit]) -> int | None:
-        """Append tokens to the text until it ends. Return the number of appended tokens if it ends; else None."""
+        """Append tokens until the text ends. Return the number of appended tokens if the text ends; else None."""
         for count, commit in enumerate(commits, 1):
             self._pieces.append(self._transcript.push(commit))
             if self._transcript.finish_reason:
@@ -208,7 +209,7 @@ class Request:
         return Piece(text, None, reason, result, self._transcript.unfinished)
 
     def _prompt_logprobs(self) -> tuple[float | None, ...] | None:
-        """Return the log-probability of each token of the first member's prompt; None for the unscored first tokens."""
+        """Return one log-probability per token of the first member's prompt; None for tokens that are not scored."""
         if self._prompt is None:
             return None
         scored = self._prompt.score().logprobs
@@ -280,7 +281,7 @@ def samples(
 
 
 def score_all(scorings: Sequence[Scoring], engine: Engine) -> list[Score]:
-    """Run all scorings together and return their scores. An error of one scoring cancels all and is raised."""
+    """Run all scorings together and return their scores. If one scoring fails, cancel all and raise its error."""
     try:
         engine.submit(*(row for scoring in scorings for row in scoring.rows))
         for scoring in scorings:

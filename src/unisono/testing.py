@@ -60,7 +60,7 @@ PROMPT = (0,)
 
 
 class ExactMember(Member, Protocol):
-    """A member that can return its law after any text without a slot, for example `TableMember`.
+    """A member that can compute its law after any text without a KV cache, for example `TableMember`.
 
     A member with features also has a method `features(prefix)`, which returns the features [D] after the prefix.
     """
@@ -97,7 +97,7 @@ def decode(  # noqa: PLR0913 - options of a test, passed by name
 def contexts(
     members: Sequence[Member], prompts: Sequence[Sequence[int]] | None = None, warp: Warp | None = None
 ) -> tuple[Context, ...]:
-    """Return one context per member, made from its prompt. By default, all prompts are `PROMPT`."""
+    """Return one context per member, made from the member's prompt. By default, all prompts are `PROMPT`."""
     each = [PROMPT for _ in members] if prompts is None else prompts
     pairs = zip(members, each, strict=True)
     return tuple(member.context(Reading(tuple(prompt)), warp or Warp()) for member, prompt in pairs)
@@ -132,7 +132,7 @@ def rounds(row: Row) -> Generator[list[Commit], None, None]:
 def exact_law(
     members: Sequence[ExactMember], combination: object, schedule: object, tokens: int, **options: Any
 ) -> dict[Tokens, float]:
-    """Return the law of the decode loop's output by enumerating all random choices. Options are those of `decode`."""
+    """Enumerate all random choices. Return the law of the decode loop's output. Options are those of `decode`."""
     law: dict[Tokens, float] = {}
 
     def run(noise: Noise) -> Tokens:
@@ -151,7 +151,7 @@ def brute_force(
     edits: Edits | None = None,
     constraint: Constraint | None = None,
 ) -> dict[Tokens, float]:
-    """Return the law of the output by its definition: for each sequence, the product of its target probabilities."""
+    """Return the law of the output. A sequence's probability is the product of its tokens' target probabilities."""
     target = as_combination(combination, len(Lineup(tuple(members)).combined))
     law: dict[Tokens, float] = {(): 1.0}
     for _ in range(tokens):
@@ -171,7 +171,7 @@ def _next_law(
     edits: Edits | None,
     constraint: Constraint | None,
 ) -> list[float]:
-    """Return the target law of the token after a text, by its definition."""
+    """Return the target law of the token after a text, computed from the definition of the combination."""
     masks = None
     if constraint is not None:
         state = constraint.copy()
@@ -209,7 +209,7 @@ def _features(member: object, prefix: Tokens) -> Tensor:
 def largest_error(
     members: Sequence[ExactMember], combination: object, schedule: object, tokens: int, **options: Any
 ) -> float:
-    """Return the largest difference between `exact_law` and `brute_force` in the probability of any output.
+    """Return the largest difference between the probabilities of one output in `exact_law` and in `brute_force`.
 
     Options are those of `decode`.
     """

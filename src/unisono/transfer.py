@@ -16,12 +16,12 @@ Token = int | Tensor  # an id, or a tensor [] that holds it on a device
 
 
 def on_host(tensor: Tensor) -> bool:
-    """Return whether the tensor is in the host's memory. Then its values can be read without waiting for a device."""
+    """Return whether the tensor is in the host's memory, where its values can be read without waiting."""
     return tensor.device.type == "cpu"
 
 
 def known_tokens(tokens: Tensor) -> list[Token]:
-    """Return a list of the R entries of `tokens` [R]: integers if the tensor is on the host, else tensors []."""
+    """Return the entries of `tokens` [R] as a list: integers if `tokens` is on the host, else tensors []."""
     return tokens.tolist() if on_host(tokens) else list(tokens.unbind())
 
 

@@ -5,7 +5,7 @@ law           a probability vector over the common vocabulary
 warp          turns logits into a law: temperature, top-k, top-p, min-p
 combination   turns the scores of the members at a position into the target law of the position
 proposal      a token that is not committed yet, with the law that it was drawn from
-frontier      the open proposals of a row, and the scores of each member at their positions
+frontier      the open proposals of a row, and the scores of each member at the positions of these proposals
 schedule      decides from the frontier which member runs next and how many tokens the member proposes
 verification  accepts or rejects proposals whose target law is known
 round         one step of a row: a member runs, proposals with known target laws are decided, the member may propose
@@ -60,8 +60,8 @@ class MemberStats:
     forward passes. proposed: number of tokens that the member proposed. decided_by_position: how many of these tokens
     were verified, for each position in a verified block. Position 0 is the first open position. accepted_by_position:
     how many of these tokens were accepted, for each position. lengths: `lengths[k]` is the number of blocks in which k
-    of the member's proposals were accepted. seconds: the share of the request's row in the wall time of the member's
-    forward passes. The shares of all rows add up to the whole time.
+    of the member's proposals were accepted. seconds: this request's share of the wall time of the member's forward
+    passes. The shares of all requests add up to the whole time.
     """
 
     name: str
@@ -125,7 +125,7 @@ class Stats:
         return self.of("lookup")
 
     def of(self, proposer: int | str) -> MemberStats:
-        """Return the counts of a proposer. `proposer` is the index of a member, or the name of another proposer."""
+        """Return the counts of a proposer: the index of a member, or the name of a proposer that is not a member."""
         if isinstance(proposer, int):
             return self.members[proposer]
         return next((each for each in self.proposers if each.name == proposer), MemberStats(proposer))
@@ -161,7 +161,7 @@ class Stats:
 
     @property
     def inside(self) -> float:
-        """The share of the request's row in the wall time of all members' forward passes."""
+        """This request's share of the wall time of all members' forward passes."""
         return sum(member.seconds for member in self.members)
 
     @property
@@ -238,8 +238,8 @@ class Piece:
 
     text: the text that can be shown now. It may be empty, because an incomplete character and a possible beginning of a
     stop string are held back. token_text: the text that the token adds if stop strings are ignored. The last piece of a
-    stream has `finish_reason` and `result`, but no commit. Its `text` is the text that was held back. Its `token_text`
-    is an incomplete character at the end of the text, if there is one.
+    stream has `finish_reason` and `result`, but no commit. The `text` of the last piece is the text that was held back.
+    The `token_text` of the last piece is an incomplete character at the end of the text, if there is one.
     """
 
     text: str

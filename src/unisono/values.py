@@ -10,7 +10,7 @@ LONGEST = 200  # characters of a value in a message
 
 
 def plain(value: Any) -> Any:
-    """Return a number of another library as a Python number, an array as nested lists, any other value unchanged."""
+    """Return a number as a Python number and an array as nested lists. Return any other value unchanged."""
     if isinstance(value, bool | str) or type(value) in (int, float):
         return value
     if hasattr(value, "tolist"):
@@ -40,9 +40,9 @@ def listed(value: Any) -> list[Any] | None:
 
 
 def integers(value: Any) -> list[int] | None:
-    """Return the elements of a list or array as Python integers. Return None for other values, or if one is no integer.
+    """Return the elements of a list or array as Python integers.
 
-    True and 1.0 do not count as integers.
+    Return None for any other value, or if an element is not an integer. True and 1.0 do not count as integers.
     """
     found = listed(value)
     if found is None:

@@ -49,8 +49,8 @@ class Rate:
 class Rates:
     """Rates by name. A rate is created at the first access.
 
-    A new rate starts from the rate with the same name in `behind`. Without `behind`, it starts from the number that
-    `first` returns for its name.
+    A new rate starts from the rate with the same name in `behind`. If `behind` is None, the new rate starts from the
+    number that `first` returns for this name.
     """
 
     def __init__(self, first: Callable[[Hashable], float], behind: "Rates | None" = None) -> None:
@@ -74,8 +74,8 @@ SURE = "sure"  # the trust of a proposal that is accepted in any case
 def expected(greedy: bool) -> Callable[[Hashable], float]:
     """Return a function that returns the starting value of a rate from its name.
 
-    A drafted token starts with the lower limit of its level, but with at least `GREEDY` or `AGREEMENT`. The level comes
-    from the largest probability of the member's law.
+    The rate of drafted tokens of a level (see `level`) starts at the lower limit of this level. The starting value is
+    at least `GREEDY` if `greedy` is true, and at least `AGREEMENT` otherwise.
     """
     least = GREEDY if greedy else AGREEMENT
 
@@ -89,13 +89,13 @@ def expected(greedy: bool) -> Callable[[Hashable], float]:
 
 
 def level(surest: float) -> int:
-    """Return how many of `LEVELS` the largest probability of a law exceeds."""
+    """Return how many values in `LEVELS` are below `surest`, which is the largest probability of a law."""
     return sum(surest > limit for limit in LEVELS)
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A position at which a member was compared with the target.
+    """A position at which the law of a member was compared with the target law.
 
     `before`: whether the member was also right one position before.
     """
@@ -110,8 +110,8 @@ class Confidence:
     """The estimates of one row for the probability that a proposal of a member is accepted.
 
     Args:
-        coupled: whether a proposal is accepted only if the target draws the same token. Then fewer proposals are
-            accepted than the overlap of the laws says.
+        coupled: whether a proposal is accepted only if the draw from the target law gives the same token. Then the
+            probability of acceptance is smaller than the overlap of the laws.
     """
 
     def __init__(self, rates: Rates, coupled: bool = False) -> None:
@@ -119,7 +119,7 @@ class Confidence:
         self._last: dict[int, Compared] = {}  # for each member, the last position where it was compared
 
     def stands(self, trust: object, otherwise: float) -> float:
-        """Return the chance that a proposal is accepted if all proposals before it are accepted.
+        """Return the probability that a proposal with this trust is accepted, if all earlier proposals are accepted.
 
         Return `otherwise` if `trust` is None.
         """
@@ -128,34 +128,35 @@ class Confidence:
         return otherwise if trust is None else self._rates[trust].value
 
     def behind(self, trusts: Sequence[object], otherwise: float) -> float:
-        """Return the chance that the next proposal is accepted, if the proposals with these trusts are accepted.
+        """Return the probability that the next proposal is accepted, if the proposals with these trusts are accepted.
 
-        The member of the next proposal is the member of the last of these proposals. Return `otherwise` if this last
-        proposal was not drafted.
+        The next proposal is made by the member that made the last of these proposals. If the last proposal was not
+        drafted by a member, return `otherwise`.
         """
         return self._rates[self._behind(trusts)].value if _drafted(trusts[-1]) else otherwise
 
     def copied(self, run: int) -> float:
-        """Return the chance that the first token of a look-up is accepted, if a run of `run` tokens found it."""
+        """Return the probability that the first copied token is accepted. `run` is the length of the found run."""
         return self._rates["lookup", run].value
 
     def fade(self, trusts: Sequence[object]) -> None:
-        """Move the estimate of `behind` towards its starting value, because nothing was proposed after these proposals.
+        """Move the estimate that `behind` returns towards its starting value.
 
-        So the policy will propose there again after some rounds.
+        The policy calls this method if it ends a draft after the proposals with these trusts. So the policy will try a
+        longer draft again after some rounds.
         """
         if _drafted(trusts[-1]):
             self._rates[self._behind(trusts)].fade()
 
     def fade_copied(self, run: int) -> None:
-        """Move the estimate of `copied` towards its starting value, because the found tokens were not proposed."""
+        """Move the estimate that `copied` returns towards its starting value. Call this if no token is copied."""
         self._rates["lookup", run].fade()
 
     def decided(self, trusts: Sequence[object], accepted: bool, measured: bool = False) -> None:
-        """Learn whether the last of these proposals was accepted. All proposals before the last one were accepted.
+        """Record whether the last of these proposals was accepted. All earlier proposals were accepted.
 
         Args:
-            measured: whether `agreed` is also called for this position. A drafted token then counts only in `agreed`.
+            measured: whether `agreed` is called for this position too. If so, only `agreed` counts a drafted token.
         """
         trust = trusts[-1]
         if trust not in (None, SURE) and not (measured and _drafted(trust)):
@@ -164,10 +165,10 @@ class Confidence:
             self._rates[self._behind(trusts[:-1])].add(float(accepted))
 
     def agreed(self, member: int, position: int, overlap: float, surest: float) -> None:
-        """Learn from the comparison of a member with the target at a position.
+        """Record the comparison of a member's law with the target law at a position.
 
         Args:
-            overlap: the probability that a proposal from the member's law is accepted. Ignored if it is not finite.
+            overlap: the probability that a proposal from the member's law is accepted. Ignored if not finite.
             surest: the largest probability of the member's law.
         """
         if not isfinite(overlap):  # the member alone has no law at this position
@@ -184,14 +185,14 @@ class Confidence:
         self._last[member] = Compared(position, trust, overlap >= RIGHT, before)
 
     def _standing(self, overlap: float) -> float:
-        """Return the probability that a proposal is accepted if the laws overlap by a.
+        """Return the probability that a proposal is accepted. Without coupled draws, this is the overlap a of the laws.
 
-        With coupled draws this probability is between a / (2 - a) and a, and the middle is returned.
+        With coupled draws, the probability is between a / (2 - a) and a. Return the mean of these two values.
         """
         return (overlap / (2 - overlap) + overlap) / 2 if self._coupled else overlap
 
     def unseen(self, member: int) -> None:
-        """Move the estimate of `agreement` towards its starting value, because the member was not compared."""
+        """Move the value that `agreement` returns towards the starting value. Call this if there was no comparison."""
         self._rates["member", member].fade()
 
     def agreement(self, member: int) -> float:
@@ -199,7 +200,10 @@ class Confidence:
         return self._rates["member", member].value
 
     def next(self, member: int) -> float:
-        """Return the chance that the member's next proposal is accepted, given whether its last proposal was right."""
+        """Return the probability that the member's next proposal is accepted.
+
+        The estimate depends on whether the member was right at the last position where it was compared.
+        """
         return self._rates["after", member, self._was_right(member)].value
 
     def _was_right(self, member: int) -> bool:
@@ -209,7 +213,7 @@ class Confidence:
     def _behind(self, trusts: Sequence[object]) -> tuple[object, ...]:
         """Return the name of the rate for a proposal after the proposals with these trusts.
 
-        The name has the last trust, and whether the member was right one position before (True if this is unknown).
+        The name contains the last trust, and whether the member was right one position before (True if unknown).
         """
         trust = trusts[-1]
         assert isinstance(trust, tuple)
@@ -222,5 +226,4 @@ def _drafted(trust: object) -> bool:
 
 
 def _same(first: object, second: object) -> bool:
-    """Return whether the same member made the proposals with these two trusts."""
     return isinstance(first, tuple) and isinstance(second, tuple) and first[:2] == second[:2]

@@ -1,7 +1,7 @@
 """Decides whether another proposal is worth its cost.
 
-An accepted proposal saves the time that the row currently takes per token. So a proposal is worth its cost if the
-chance that it is accepted, times the seconds per token, exceeds the seconds for proposing it. All numbers in this
+An accepted proposal saves the time that the row currently takes per token. A proposal is worth its cost if its
+acceptance probability, times the seconds per token, is larger than the seconds for proposing it. All numbers in this
 module are estimates. They affect the speed, not the text.
 """
 
@@ -35,7 +35,7 @@ def trusts(open: Sequence[Note]) -> list[object]:
 
 
 class Worth:
-    """Estimates whether proposals for one row are worth their cost while the row follows one plan.
+    """Estimates whether proposals for one row are worth their cost. The row follows one plan.
 
     Args:
         seconds: the expected seconds per token.
@@ -89,8 +89,10 @@ class Worth:
     def goes_on(self, open: Sequence[Note], member: int, run: int) -> bool:
         """Return whether another proposal of the member, after the open proposals, is worth its forward.
 
-        If a run of `run` tokens found tokens to look up, the proposal must also be worth more than the first of these
-        tokens. `run` is 0 if nothing was found.
+        If tokens to copy were found, the proposal must also save more time than the first copied token.
+
+        Args:
+            run: the length of the run that found the tokens to copy; 0 if no tokens were found.
         """
         stands, cost = self._setting.rates[member], self._setting.drafting(member, 1)
         if not self._setting.odds:  # with odds, the trust of one proposal says nothing about the next proposal
@@ -104,7 +106,7 @@ class Worth:
         return self._copied(run) >= self._drafting() and not self._misleads(run)
 
     def copies(self, open: Sequence[Note], run: int) -> int:
-        """Return the number of tokens to look up after the open proposals, if a run of `run` tokens found them."""
+        """Return the number of tokens to copy after the open proposals. `run` is the length of the found run."""
         rate, reach, count = self._confidence.copied(run), self._reach(open), 0
         while count < LOOKED_UP and reach * rate * self._seconds > self._widening():
             reach *= rate
@@ -116,7 +118,7 @@ class Worth:
         return self._confidence.copied(run) * self._seconds - self._widening()
 
     def _misleads(self, run: int) -> bool:
-        """Return whether looked-up tokens are probably rejected and prevent better proposals of the next member."""
+        """Return whether the next member's own proposals are expected to give more tokens than looked-up tokens."""
         if len(self._setting.scorers) == 1:
             return False
         own = max(self._confidence.next(member) for member in self._setting.scorers)
@@ -132,7 +134,7 @@ class Worth:
     def _widening(self, proposer: int | None = None) -> float:
         """Return the seconds that one more proposal adds to the forwards of the members that decide it.
 
-        The proposer runs no such forward.
+        The forwards of the proposer are not counted.
         """
         seconds = 0.0
         for member in self._setting.scorers:
@@ -142,7 +144,6 @@ class Worth:
         return seconds / NEAR
 
     def _reach(self, open: Sequence[Note]) -> float:
-        """Return the chance that all open proposals are accepted."""
         reach = 1.0
         for note in open:
             rate = 1.0 if isinstance(note.proposer, str) else self._setting.rates[note.proposer]

@@ -3,7 +3,7 @@
 The formulas describe a pipeline. In turn i, a member scores all open positions, and then a block of tokens is proposed.
 With n members, a block is decided n - 1 turns after the turn that proposed it, because then all n members have scored
 it. Each proposal is accepted with its own probability, independently of the other proposals. After a rejection, the
-pipeline starts anew with the token that was drawn there. All times are in seconds.
+pipeline starts anew after the token that replaces the rejected proposal. All times are in seconds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,12 +25,12 @@ class Setting:
 
     needed: the members that must score every position. All other members only propose.
     start: the member that proposes first unless another member is better.
-    forwards: for each member, the seconds of a forward of 0, 1, ... tokens.
+    forwards: for each member, a sequence. Entry k is the seconds of a forward of k tokens.
     turn: the seconds that a turn takes outside of forwards.
     draft: the seconds outside of forwards that each proposal after the first proposal of a turn takes.
     rates: for each member, the probability that its proposal is accepted. With odds, the probability is for positions
     at which another member is drawn.
-    odds: if one member is drawn for each position, the probability of each member, else empty.
+    odds: the probability of drawing each member for a position. Empty if no members are drawn.
     rows: the number of rows that share a forward if all rows need it.
     twins: groups of needed members that score together, with the seconds of their common forwards.
     """
@@ -55,7 +55,7 @@ class Setting:
         return self.start if self.start in group else group[0]
 
     def times(self, member: int) -> Sequence[float]:
-        """Return the seconds of a forward of 0, 1, ... tokens in which the member and its twins score."""
+        """Return a sequence. Entry k is the seconds of a forward of k tokens for the member and its twins."""
         return next((times for group, times in self.twins.items() if member in group), self.forwards[member])
 
     def scoring(self, member: int, tokens: int) -> float:
@@ -74,10 +74,10 @@ class Setting:
         return sum(self.scoring(member, 1) for member in self.scorers)
 
     def share(self) -> float:
-        """Return the share of rows that a forward serves if each row waits for the member that is drawn for it.
+        """Return the expected share of the rows that one forward serves, if a member is drawn for each row.
 
-        A forward serves the largest group of rows. These rows then spread over all members again. For n members with
-        equal probabilities, the share is 2 / (n + 1).
+        Each row waits for its drawn member. A forward serves the largest group of waiting rows. Then new members are
+        drawn for these rows. For n members with equal probabilities, the share is 2 / (n + 1).
         """
         return max(1 / self.rows, 2 / (1 + sum(odd > 0 for odd in self.odds)))
 
@@ -131,7 +131,10 @@ def _alternating(setting: Setting) -> Iterator[Plan]:
 
 
 def _drafting(setting: Setting) -> Iterator[Plan]:
-    """Yield plans in which a member that is not needed drafts, once per round or before each needed member."""
+    """Yield plans for each draft model (a member that is not needed).
+
+    The draft model drafts once per round, or before each needed member.
+    """
     for member in range(len(setting.forwards)):
         if member not in setting.needed:
             for length in LENGTHS:

@@ -68,7 +68,7 @@ class Auto(Schedule):
         return self._rates.setdefault(kind, Rates(first))
 
     def shared(self, kind: Hashable, make: Callable[[], tuple[Setting, Plan]]) -> tuple[Setting, Plan]:
-        """Return a plan. In one step, all rows of a kind share one plan from `make`, so that their turns are alike.
+        """Return a setting and a plan. In one step, all rows of a kind get the same plan, so their turns are alike.
 
         If only one row runs, each call makes a new plan.
         """
@@ -80,7 +80,7 @@ class Auto(Schedule):
 
 
 class AutoPolicy(Policy):
-    """Decides for one row which members run and propose next, from the measurements of its ensemble.
+    """Decides which members run and propose next for one row. The decisions use measurements of the whole ensemble.
 
     Args:
         choose: a function that returns the plan to follow.
@@ -137,7 +137,7 @@ class AutoPolicy(Policy):
         self._faded = self._measured = False
 
     def _further(self, turn: Turn, view: View, worth: Worth) -> Turn:
-        """Return the turn with a longer draft, which `goes_on` may end early, or with a better member."""
+        """Return the turn with a longer draft or a better member. The method `goes_on` may end the draft early."""
         if not turn.drafts:
             return turn
         (member,), length = turn.members, _length(turn)
@@ -174,13 +174,13 @@ class AutoPolicy(Policy):
         return setting, self._choose(setting)
 
     def _together(self) -> list[tuple[int, ...]]:
-        """Return the groups of twins that a position needs together. The result is empty if members are drawn."""
+        """Return the groups of twins that must all score a position. The list is empty if members are drawn."""
         needed = () if self._request.odds else self._request.needed
         groups = [tuple(member for member in group if member in needed) for group in self._auto.twins]
         return [group for group in groups if len(group) > 1]
 
     def draws(self, open: Sequence[Proposal], proposer: Name, scores: MemberLaws) -> bool:
-        """Return whether the next proposal is worth deciding. Return True if the turn has no positions to score."""
+        """Return whether the next proposal is worth its cost. Return True if the policy does not estimate this."""
         if isinstance(proposer, str):
             return True
         if self._drawn.get(self._position + len(open)) == proposer:
@@ -213,9 +213,9 @@ class AutoPolicy(Policy):
         return goes_on
 
     def _found(self, open: Sequence[Proposal]) -> int:
-        """Return the length of the run that finds tokens worth looking up after the open proposals, or 0.
+        """Return the length of the run that finds tokens to copy after the open proposals.
 
-        Return 0 without waiting if tokens are still on a device.
+        Return 0 if copying is not worth its cost. If tokens are still on a device, return 0 without waiting.
         """
         tokens = [proposal.token for proposal in open if isinstance(proposal.token, int)]
         if not self._looks or len(tokens) < len(open):
@@ -266,7 +266,7 @@ class AutoPolicy(Policy):
         return {LOOKUP: ("lookup", self._run), FORCED: SURE}.get(proposer)
 
     def _learn(self, event: Measured) -> None:
-        """Learn from the compared positions, except those where the member's proposal would be accepted in any case."""
+        """Record the comparisons, except at positions for which the compared member itself is drawn."""
         pairs = enumerate(zip(event.overlaps, event.surest, strict=True), event.first)
         compared = [(position, pair) for position, pair in pairs if self._drawn.get(position) != event.member]
         for position, (overlap, surest) in compared:
@@ -275,7 +275,6 @@ class AutoPolicy(Policy):
             self.confidence.unseen(event.member)
 
     def _decided(self, accepted: bool) -> None:
-        """Learn whether the first open proposal was accepted."""
         self._accepted.append(self._open.pop(0))
         self.confidence.decided(trusts(self._accepted), accepted, self._measured)
         self._position += 1

@@ -70,9 +70,9 @@ class Admission:
         return admitted
 
     def _grow(self, rows: int, places: Sequence[int]) -> tuple[int, list[int]]:
-        """Return the number of slots that the caches need with one more row, and the length of a slot for each member.
+        """Return the number of slots in the caches for `rows` rows, and for each member the length of a slot.
 
-        In each member, every slot is as long as the longest row that was admitted so far.
+        All slots of a member have the length of the longest row that was admitted so far.
         """
         slots, longest = self._grown
         return max(slots, rows), [max(pair) for pair in zip(longest, places, strict=True)]

@@ -45,7 +45,7 @@ class OwnLaw:
 
 @dataclass(frozen=True, eq=False)
 class Seat:
-    """A read-only view of one row for a proposer, which proposes the token after the row's last proposal.
+    """A read-only view of one row. A proposer uses the view to propose tokens after the row's last proposal.
 
     proposer: the proposer's own name. steps: how many steps the proposer may take. choices: the random choices of this
     call, as pairs of a law and the chosen index. before: the choices of a failed earlier call, which this call repeats.
@@ -59,12 +59,12 @@ class Seat:
 
     @property
     def tokens(self) -> list[int]:
-        """The token ids of the prompt, the committed text and the open proposals. Waits for drafts on a device."""
+        """The token ids of the prompt, the committed text and the open proposals. Reading waits for the device."""
         return [*self.row.task.prompt, *self.row.frontier.committed, *self.open_tokens]
 
     @property
     def open_tokens(self) -> list[int]:
-        """The token ids of the open proposals. Waits for drafts on a device."""
+        """The token ids of the open proposals. Reading waits for the device."""
         return [int(proposal.token) for proposal in self.open]
 
     @property
@@ -73,7 +73,7 @@ class Seat:
 
     @property
     def room(self) -> int:
-        """How many more tokens may be proposed before the row reaches its token limit."""
+        """The number of tokens that may still be proposed before the row reaches its token limit."""
         return self.row.frontier.room
 
     @property
@@ -86,7 +86,10 @@ class Seat:
         return self.row.laws.warp([self.row.frontier.open])
 
     def scores(self, member: int) -> KeptScores | None:
-        """Return a member's scores after the last proposal (logits, law, raw: [1, V]), or None if there are none."""
+        """Return a member's scores after the row's last proposal. `logits`, `law` and `raw` are tensors [1, V].
+
+        Return None if the member has not scored this position.
+        """
         if self.row.frontier.scored(member) <= self.row.frontier.open:
             return None
         return KeptScores(cells([Span(self.row.laws, [self.row.frontier.open])], member))
@@ -112,7 +115,7 @@ class Seat:
             return 0
 
     def draw(self, law: Tensor, behind: int = 0) -> int | None:
-        """Return a token drawn from a law [V]; None if the row's policy does not want the proposal.
+        """Return a token drawn from `law` [V]. Return None if the row's policy does not allow the proposal.
 
         Under the verification `coupled`, the draw uses the same noise as the draw from the target law.
 
@@ -125,11 +128,11 @@ class Seat:
         return self._choose(law, purpose, self.row.frontier.open + behind)
 
     def pick(self, law: Tensor) -> int:
-        """Return an index drawn from a law [N] of, for example, token pairs. Allowed once per position and round."""
+        """Return an index drawn from `law` [N], for example a law of token pairs. Call once per position and round."""
         return self._choose(law, Purpose.PICK, self.row.frontier.open)
 
     def _choose(self, law: Tensor, purpose: Purpose, offset: int) -> int:
-        """Return an index drawn from a law. Repeat the choices in `before`: a noise key may be used only once."""
+        """Return an index drawn from a law. Repeat choices in `before`, because a noise key may be used only once."""
         if len(self.choices) < len(self.before):
             given, chosen = self.before[len(self.choices)]
             if not torch.equal(law, given):
@@ -141,7 +144,7 @@ class Seat:
 
 
 class Proposer(Protocol):
-    """Proposes tokens for rows. A proposer may read scores that members have computed, but cannot request new ones.
+    """Proposes tokens for rows. A proposer may read existing scores of members, but cannot request new scores.
 
     name: the name of the proposer in turns and in statistics.
     """
@@ -152,7 +155,7 @@ class Proposer(Protocol):
     def propose(self, seats: Sequence[Seat]) -> Sequence[Draft | None]:
         """Return one draft per row, or None for a row that gets no draft.
 
-        This is called again until the proposer has taken all steps of the row's turn.
+        The engine calls this method until the proposer has taken all its steps in the row's turn.
         """
         ...
 
@@ -202,7 +205,7 @@ def _possible(laws: Tensor) -> Tensor:
 
 
 class TextProposer:
-    """Finds an earlier occurrence of the last tokens in the prompt or text, and proposes the tokens that followed."""
+    """Finds an earlier occurrence of the row's last tokens, and proposes the tokens after this occurrence."""
 
     name = "lookup"
 
@@ -225,7 +228,7 @@ def propose(name: Name, wanted: dict[Row, int], score: Callable[[int, Sequence[R
     """Let a proposer take `wanted[row]` steps for each row. An error for one row ends only this row.
 
     Args:
-        score: runs a member on the proposals of rows; returns the rows whose last proposal the member has then scored.
+        score: a function that runs a member on rows. It returns the rows whose last proposal the member has scored.
     """
     left = {row: steps for row, steps in wanted.items() if steps > 0}
     while left := {row: steps for row, steps in left.items() if not (row.finished or row.frontier.closed)}:

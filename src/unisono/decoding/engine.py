@@ -128,7 +128,7 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """Run one turn: the turn that the largest group of rows asks for."""
+        """Run one step for a group of rows whose turns ask for the same members."""
         with self._lock:
             if self._stepping:
                 raise RequestError(
@@ -191,7 +191,10 @@ class Engine:
             row.stats.outside += (now - started - self._inside) / len(rows)
 
     def _busiest(self) -> tuple[tuple[int, ...], list[Row]]:
-        """Return the members to run and the rows to serve: a group that waited too long, or else the largest group."""
+        """Return the members to run, and the group of rows whose turns ask for these members.
+
+        The largest group is chosen, except if a row of another group has waited for more than `PATIENCE` steps.
+        """
         groups: dict[tuple[int, ...], list[Row]] = {}
         for row in [row for row in self._running if not row.finished]:
             try:
@@ -210,7 +213,7 @@ class Engine:
         return members, groups[members]
 
     def _turn(self, members: tuple[int, ...], rows: list[Row]) -> None:
-        """Let the members score the rows. Then verify proposals and draft, for all rows whose positions are scored."""
+        """Let the members score the rows. Then verify and draft for all rows that have read all their tokens."""
         turns = {row: row.turn() for row in rows}
         read = self._score(members, rows, twins=True)
         ready = [row for row in rows if read[row] is not Progress.UNFINISHED and not row.finished]
@@ -233,7 +236,6 @@ class Engine:
                 row.fail(ConfigurationError(f"schedule {row.method.schedule.name} {problem}"))
 
     def _propose(self, turns: dict[Row, Turn]) -> None:
-        """Run the drafts of the rows' turns: the first draft of every turn, then the second draft, and so on."""
         for place in range(max((len(turn.drafts) for turn in turns.values()), default=0)):
             drafts = {row: turn.drafts[place] for row, turn in turns.items() if len(turn.drafts) > place}
             for name in dict.fromkeys(name for name, _ in drafts.values()):
@@ -241,7 +243,6 @@ class Engine:
                 propose(name, steps, self._draft)
 
     def _draft(self, member: int, rows: Sequence[Row]) -> list[Row]:
-        """Let the member score the rows' proposals. Return the rows whose last proposal it has scored."""
         self._drafted += 1
         return [row for row, made in self._score([member], rows).items() if made is Progress.SCORED]
 
@@ -251,7 +252,8 @@ class Engine:
         Members with different weights run at the same time.
 
         Args:
-            twins: whether to run also twins (same weights) whose scores a row needs at its first open position.
+            twins: whether to run twins of the members (same weights) too, for rows that need the scores of a twin at
+                the first open position.
         """
         started = time.perf_counter()
         wanted = jobs_by_weights(self._lineup, members, rows, twins)

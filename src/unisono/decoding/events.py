@@ -5,7 +5,7 @@ Positions count from the first generated token. A token in an event may still be
 except in `Accepted`, `Replaced` and `Drawn`.
 
 When proposals of a row are decided, the events are sent in this order: `Measured`, `Accepted`, `Replaced` or `Drawn`,
-`RolledBack`, `Ended`. They are sent before the row changes, so a listener still sees the undecided proposals.
+`RolledBack`, `Ended`. All these events are sent before the row changes, so a listener still sees the open proposals.
 """
 
 import logging
@@ -23,7 +23,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scored:
-    """A member has scored the positions from `first` on. Each row of `scores` belongs to one position."""
+    """The event that a member has scored open positions. Row i of `scores` belongs to position `first` + i."""
 
     member: int
     first: int
@@ -32,7 +32,10 @@ class Scored:
 
 @dataclass(frozen=True)
 class Proposed:
-    """A token was proposed. proposer: the index of a member, the name of another proposer, or `FORCED`."""
+    """The event that a token was proposed.
+
+    proposer: the index of a member, the name of a proposer that is not a member, or `FORCED`.
+    """
 
     position: int
     token: Token
@@ -41,10 +44,11 @@ class Proposed:
 
 @dataclass(frozen=True)
 class Measured:
-    """A member's laws were compared with the target laws, at the positions from `first` on that the member has scored.
+    """The event that a member's laws were compared with the target laws, at consecutive positions.
 
-    overlaps: for each position, the probability that a proposal from the member's law is accepted. surest: for each
-    position, the largest probability in the member's law. At temperature 0, `surest` uses the law at temperature 1.
+    first: the first compared position. overlaps: for each position, the probability that a proposal from the member's
+    law is accepted. surest: for each position, the largest probability in the member's law. At temperature 0, `surest`
+    uses the law at temperature 1.
     """
 
     member: int
@@ -55,7 +59,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Accepted:
-    """Proposals were accepted at positions from `first` on."""
+    """The event that proposals were accepted, at consecutive positions. `first` is the first of these positions."""
 
     first: int
     tokens: Sequence[int]
@@ -64,7 +68,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Replaced:
-    """A proposal was rejected, and `token` was drawn in its place."""
+    """The event that the proposal `proposed` was rejected. `token` was drawn as the replacement."""
 
     position: int
     proposed: int
@@ -74,7 +78,7 @@ class Replaced:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A token was drawn from the target law at a position without a proposal."""
+    """The event that a token was drawn from the target law at a position without a proposal."""
 
     position: int
     token: int
@@ -82,7 +86,10 @@ class Drawn:
 
 @dataclass(frozen=True)
 class RolledBack:
-    """`count` proposals from position `first` on were discarded: an earlier one was rejected, or the text has ended."""
+    """The event that `count` proposals were discarded. The first of these proposals is at position `first`.
+
+    The reason is that an earlier proposal was rejected, or that the text has ended.
+    """
 
     first: int
     count: int
@@ -90,23 +97,26 @@ class RolledBack:
 
 @dataclass(frozen=True)
 class Ended:
-    """The row has ended normally with `tokens` committed tokens. A failed or cancelled row sends no `Ended`."""
+    """The event that a row has ended normally with `tokens` committed tokens.
+
+    A row that fails or is cancelled does not send this event.
+    """
 
     tokens: int
 
 
 @dataclass(frozen=True)
 class StepBegan:
-    """A step of the engine begins. rows: the number of running rows, at least 1."""
+    """The event that a step of the engine begins. rows: the number of running rows, at least 1."""
 
     rows: int
 
 
 @dataclass(frozen=True)
 class Forward:
-    """One forward pass has ended.
+    """The event that one forward pass has ended.
 
-    members: the members that ran; several only if they are twins (same weights). rows: the number of rows. widest: the
+    members: one member, or several twins (members with the same weights). rows: the number of rows. widest: the
     largest number of tokens read or scored for one row. tokens: the number of tokens read for all rows. seconds: the
     duration. start: the time at the beginning, as returned by `time.perf_counter`.
     """
@@ -121,14 +131,17 @@ class Forward:
 
 @dataclass(frozen=True)
 class StepEnded:
-    """A step has ended. outside: seconds outside of forward passes. drafted: number of forward passes for drafting."""
+    """The event that a step of the engine has ended.
+
+    outside: seconds outside of forward passes. drafted: number of forward passes for drafting.
+    """
 
     outside: float
     drafted: int
 
 
 def commit(token: int, origin: Origin, proposer: Name, proposed: int | None = None) -> Commit:
-    """Return the commit of an accepted proposal or, if `proposed` is given, of the token that replaces `proposed`."""
+    """Return the commit of a token. `proposed` is the rejected proposal that the token replaces, if there is one."""
     if proposer == FORCED:
         return Commit(token, "forced")
     if isinstance(proposer, int):
@@ -167,7 +180,7 @@ class Listeners:
             self.add(listener)
 
     def add(self, listener: Listener) -> None:
-        """Send events of the kinds in `listener.hears` to the listener from now on. Adding it twice has no effect."""
+        """Send all later events of the kinds in `listener.hears` to the listener. Adding it twice has no effect."""
         for kind in listener.hears:
             heard = self._by_kind.setdefault(kind, [])
             if all(each is not listener for each in heard):
@@ -185,7 +198,7 @@ class Listeners:
         return not self._by_kind.keys().isdisjoint(kinds)
 
     def tell(self, kind: type, *fields: Any) -> None:
-        """Send an event to all listeners of its kind. Without such listeners, no event object is made."""
+        """Send an event to all listeners for its kind. If there are no listeners, no event object is made."""
         if kind not in self._by_kind:
             return
         event = kind(*fields)

@@ -56,10 +56,11 @@ class Pass:
 
 
 def jobs_by_weights(lineup: Lineup, members: Sequence[int], rows: Sequence[Row], twins: bool) -> list[Wanted]:
-    """Return pairs of a row and a member that scores this row, in one list for each set of weights.
+    """Return one list for each set of weights. A list has pairs (row, index of a member that scores the row).
 
     Args:
-        twins: whether to add twins of the members (same weights) whose scores a row needs at its first open position.
+        twins: whether to add twins of the members (same weights), for rows that need the scores of a twin at the first
+            open position.
     """
     groups = dict.fromkeys(lineup.together(member) if twins else (member,) for member in members)
     return [

@@ -22,8 +22,8 @@ Place = tuple[Tensor, int]  # a tensor [N, V] that several positions share, and 
 class Said:
     """The scores of one member at one open position, and the laws that were computed from these scores.
 
-    logits: the place of the logits [V]. law, raw: the places of the laws [V], or None before the laws are computed.
-    These laws must not be changed.
+    A place is a tensor [N, V] and the index of a row in this tensor. logits: the place of the logits. law, raw: the
+    places of the laws, or None before the laws are computed. These laws must not be changed.
     """
 
     __slots__ = ("index", "law", "raw", "scores")
@@ -53,7 +53,7 @@ class Frontier:
         members: the number of members that score.
         limit: the maximum number of tokens of the row.
         ends: tokens that end the text.
-        constraint: the row's own constraint; its state includes the open proposals, up to the last one that it allows.
+        constraint: the row's own constraint. Its state includes all open proposals that the constraint allows.
         vocabulary: the size of the constraint's masks.
     """
 
@@ -76,7 +76,7 @@ class Frontier:
 
     @property
     def position(self) -> int:
-        """Index of the first open position among the generated tokens."""
+        """The index of the first open position among the generated tokens."""
         return len(self.committed)
 
     @property
@@ -86,22 +86,22 @@ class Frontier:
 
     @property
     def room(self) -> int:
-        """How many more tokens may be proposed before the row reaches its token limit."""
+        """The number of tokens that may still be proposed before the row reaches its token limit."""
         return self._limit - len(self.committed) - len(self.proposals)
 
     @property
     def closed(self) -> bool:
-        """Whether no token may follow: the row is full, or the last proposal ends the text or is forbidden."""
+        """Whether no token may follow: the row is full, or the last proposal is an end token or forbidden."""
         return self.room <= 0 or self._lost or bool(self.proposals and self.is_end(self.proposals[-1].token))
 
     def is_end(self, token: Token) -> bool:
-        """Return whether a token ends the text. Return false for a token on a device, whose id is not known yet."""
+        """Return whether a token ends the text. Return False for a token on a device, because its id is unknown."""
         return isinstance(token, int) and token in self._ends
 
     def positions(self, free: bool = True) -> int:
-        """Return how many open positions need scores: one per proposal, and the position after the last proposal.
+        """Return how many open positions need scores: the positions of the proposals and the position after them.
 
-        No position is counted after a proposed end token or after a proposal that the constraint forbids.
+        Positions after a proposed end token, or after a proposal that the constraint forbids, are not counted.
 
         Args:
             free: whether a token may be drawn after the last proposal.
@@ -113,7 +113,7 @@ class Frontier:
         return most
 
     def scored(self, member: int) -> int:
-        """Return how many of the first open positions the member has scored."""
+        """Return the number of open positions that the member has scored. They are the first open positions."""
         return len(self.said[member])
 
     def forced(self, offset: int) -> bool:
@@ -121,7 +121,7 @@ class Frontier:
         return offset < len(self.proposals) and self.proposals[offset].proposer == FORCED
 
     def mask(self, offset: int) -> Tensor:
-        """Return which tokens the constraint allows at an open position: bool [V]."""
+        """Return the mask of an open position. It is a bool tensor [V] of the tokens that the constraint allows."""
         return self._masks[offset]
 
     def units(self, first: int, end: int) -> list[Token]:
@@ -130,11 +130,11 @@ class Frontier:
         return [*self.committed[first:end], *(proposal.token for proposal in proposals)]
 
     def add_scores(self, member: int, scores: Scores) -> None:
-        """Append the member's scores at the next positions that it has not scored."""
+        """Append the member's scores at the first open positions that the member has not scored."""
         self.said[member].extend(Said(scores, index) for index in range(len(scores.logits)))
 
     def begin(self) -> list[Proposal]:
-        """Read the constraint's mask at the first position. Return proposals of the tokens that it forces there."""
+        """Read the constraint's mask at the first position. Return proposals of the tokens that are forced there."""
         return self._arrive() if self.constraint is not None and not self._masks and not self.committed else []
 
     def propose(self, proposal: Proposal) -> list[Proposal]:
@@ -150,7 +150,7 @@ class Frontier:
         return [proposal, *self._arrive()]
 
     def reveal(self, tokens: Sequence[int]) -> None:
-        """Replace the tokens of the first proposals, which may be on a device, by the same tokens on the host."""
+        """Set the tokens of the first proposals to `tokens`. These are the same tokens, copied to the host."""
         shown = zip(self.proposals, tokens, strict=False)
         self.proposals[: len(tokens)] = [replace(proposal, token=token) for proposal, token in shown]
 
@@ -191,7 +191,6 @@ class Frontier:
         return self._arrive()
 
     def _allowed(self, token: int) -> bool:
-        """Advance the constraint by a token. Return whether the constraint allows the token."""
         assert self.constraint is not None
         try:
             return self.constraint.accept(token)
@@ -199,7 +198,7 @@ class Frontier:
             raise named("the constraint", error) from error
 
     def _next(self) -> tuple[Tensor, int | None]:
-        """Return the mask of the tokens that the constraint allows next, and the token that it forces or None."""
+        """Return the constraint's mask for the next token, and the token that the constraint forces or None."""
         assert self.constraint is not None
         try:
             mask, token = self.constraint.mask(), self.constraint.forced()
@@ -208,7 +207,7 @@ class Frontier:
         return require_mask(mask, self._vocabulary), token
 
     def _arrive(self) -> list[Proposal]:
-        """Propose the tokens that the constraint forces next, and store the masks there. Return the proposals."""
+        """Propose the tokens that the constraint forces next, and store its masks. Return the proposals."""
         made: list[Proposal] = []
         while self.constraint is not None and not self.closed:
             position = self.position + self.open

@@ -1,4 +1,4 @@
-"""The laws of members at open positions, and the inputs of a combination there.
+"""The laws of members at open positions, and the inputs of a combination at these positions.
 
 A member's law at a position is computed once. It is kept with the member's scores until the position is committed or
 discarded. Proposals, targets, early decisions and measurements read the kept law. A kept law must not be changed; code
@@ -25,8 +25,9 @@ from unisono.sampling.warp import AnyWarp, Warp
 class RowLaws:
     """Turns the members' scores into laws in one row. A raw law has temperature 1 and no edits, masks or truncation.
 
-    members: the number of members in the combination. edits: the row's edits of logits. loglikelihood: for each member,
-    its raw log-probability of each committed token (float64 [tokens]); empty if the combination does not read it.
+    members: the number of members in the combination. edits: the row's edits of logits. loglikelihood: one float64
+    tensor per member, with the member's raw log-probability of each committed token. The list is empty if the
+    combination does not read these log-probabilities.
     """
 
     task: Task
@@ -72,7 +73,10 @@ class RowLaws:
 
     @cached_property
     def prompt_loglikelihood(self) -> list[Tensor]:
-        """For each member, its raw log-probability of each token of its prompt after the first, once the row runs."""
+        """One tensor per member with the raw log-probabilities of the member's prompt, without the first token.
+
+        The values are known when the row runs.
+        """
         return [torch.tensor(values, dtype=torch.float64) for values in self.task.prompt_loglikelihood]
 
     def extend(self, member: int, values: Sequence[float]) -> None:
@@ -81,7 +85,7 @@ class RowLaws:
         self.loglikelihood[member] = torch.cat([self.loglikelihood[member], added])
 
     def likelihood(self, member: int, offsets: Sequence[int]) -> list[Tensor]:
-        """Return for each position the member's raw log-probabilities of all earlier generated tokens: float64."""
+        """Return one float64 tensor per position: the member's raw log-probabilities of all earlier tokens."""
         count = max(offsets)
         known = self.loglikelihood[member]
         if count:
@@ -92,7 +96,7 @@ class RowLaws:
 
 
 def log_probabilities(said: Sequence[Said], tokens: Sequence[int] | Tensor) -> Tensor:
-    """Return the raw log-probability of one given token per position: float64 [N]."""
+    """Return a float64 tensor [N] with the raw log-probability of one given token per position."""
     if said[0].scores.raw is not None:
         logs = joined([(each.scores.raw, each.index) for each in said if each.scores.raw is not None]).double().log()
     else:
@@ -150,7 +154,7 @@ class KeptScores:
         return self._placed(joined([said.raw for _, _, said in self._cells if said.raw is not None]))
 
     def best(self) -> Tensor:
-        """Return the most probable token at each position, for temperature 0: [N]."""
+        """Return a tensor [N] with the most probable token at each position, for temperature 0."""
         wanted = [(said.scores.wanted, said.index) for _, _, said in self._cells if said.scores.wanted is not None]
         if wanted:
             return joined(wanted)
@@ -170,7 +174,7 @@ def cells(spans: Iterable[Span], member: int, instead: Sequence[int] = ()) -> li
     """Return the member's scores at the positions.
 
     Args:
-        instead: members whose scores replace missing scores; the first one that has scored the position is used.
+        instead: members whose scores replace missing scores. The first of them that has scored the position is used.
     """
     found = []
     for span in spans:
@@ -202,7 +206,7 @@ def read_raw(spans: Sequence[Span], heard: Sequence[int], widened: bool) -> Posi
     """Return the inputs of a combination for log-probabilities: raw laws instead of warped laws.
 
     Args:
-        heard: as for `read`. widened: whether to compute in float64, so that small probabilities do not become 0.
+        heard: see `read`. widened: whether to compute in float64, so that small probabilities do not become 0.
     """
     laws = spans[0].laws
     kept = {member: KeptScores(cells(spans, member, heard)) for member in heard}
@@ -213,7 +217,6 @@ def read_raw(spans: Sequence[Span], heard: Sequence[int], widened: bool) -> Posi
 
 
 def _raw_logits(kept: KeptScores, widened: bool) -> Tensor:
-    """Return a copy of the logits at temperature 1, without edits, masks and truncation."""
     own = kept._cells[0][2].scores.raw is None
     logits = kept.logits if own else kept.raw.log()
     return logits.double() if widened and logits.dtype != torch.float64 else logits.clone()

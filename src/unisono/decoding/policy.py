@@ -1,6 +1,6 @@
-"""Policies and schedules: which member runs next for a row, which proposers propose how many tokens, what is measured.
+"""Policies and schedules. They choose the member that runs next for a row, and how many tokens each proposer proposes.
 
-A policy reads committed tokens, open proposals and events, but cannot change them. So it can change the speed of
+A policy can read committed tokens, open proposals and events, but not change them. So a policy changes the speed of
 decoding but not the law of the text. A schedule makes one policy per row and holds the state that its rows share.
 """
 
@@ -24,9 +24,9 @@ class View:
 
     open: the number of open proposals. scored: for each member, the number of open positions that it has scored.
     needed: the members whose scores are required to decide the next position. proposer: the member that proposes by
-    default. room: how many more tokens may be proposed; a turn that asks for more gets only `room` tokens. drawn: for a
-    combination that draws one member per position in advance, the members drawn for the first open position and the
-    following ones; else empty.
+    default. room: how many more tokens may be proposed; a turn that asks for more gets only `room` tokens. drawn: the
+    members that the combination has drawn in advance, one member per position. The first entry is for the first open
+    position. The tuple is empty if no members are drawn in advance.
     """
 
     open: int
@@ -71,9 +71,9 @@ class RowRequest:
     """The facts about a row that its policy is given at the start.
 
     verification: the name of the verification. proposer: the member that proposes by default. needed: the members that
-    the target law needs. odds: for a combination that draws one member per position with fixed probabilities, these
-    probabilities; else empty. ends: tokens that end the text. plain: whether no edit or constraint changes the logits.
-    text: the lookup index of the row's tokens.
+    the target law needs. odds: the fixed probability of drawing each member for a position; empty if the combination
+    has no fixed probabilities. ends: tokens that end the text. plain: whether no edit or constraint changes the
+    logits. text: the lookup index of the row's tokens.
     """
 
     combination: Combination
@@ -134,14 +134,14 @@ class Schedule(Policy):
     """Makes one policy per row: by default, a copy of the schedule itself.
 
     To define a schedule, write a subclass with the method `turn`, or pass a name and a function that maps a view to a
-    turn. The schedule object keeps the state that its rows share. While such rows run, its `observe` receives the
-    engine's events of the kinds in `hears`.
+    turn. The schedule object keeps the state that its rows share. While these rows run, the engine calls the method
+    `observe` of the schedule for each event of the kinds in `hears`.
 
     Args:
         name: the name that is shown; by default the name of the class.
         rule: a function that takes the view and returns the turn.
         members: the number of members that the schedule is for; None for any number.
-        lazy: whether a position may be decided before all members have scored it, if its decision is already known.
+        lazy: whether a position may be decided when the decision is certain, before all members have scored it.
         certain: whether the schedule is made for proposals from one-hot laws.
     """
 

@@ -1,4 +1,4 @@
-"""Prompt lookup: find the last tokens earlier in the text, and propose the tokens that followed (Saxena 2023).
+"""Prompt lookup: find an earlier occurrence of the last tokens, and propose the tokens after it (Saxena 2023).
 
 Prompt lookup needs no draft model. Its proposals have no law, so a proposal is accepted with its probability in the
 target law.
@@ -23,9 +23,9 @@ class Lookup:
         self._places: dict[tuple[int, ...], int] = {}  # run -> index of the token after its last occurrence
 
     def find(self, open: Sequence[int], most: int) -> tuple[list[int], int]:
-        """Return up to `most` tokens that may follow the text and the open tokens, and the length of the matching run.
+        """Return up to `most` tokens to propose after the open tokens, and the length of the run that was found.
 
-        If no run at the end occurred before, return an empty list and 0.
+        The run consists of the last tokens, including the open tokens. If no run occurred before, return [] and 0.
         """
         self._append(self._prompt[len(self._text) :])
         self._append(self._committed[len(self._text) - len(self._prompt) :])
@@ -37,7 +37,7 @@ class Lookup:
         return [], 0
 
     def _copied(self, place: int, open: Sequence[int], most: int) -> list[int]:
-        """Return `most` tokens from index `place` on. A copy of repeating text may continue into its own tokens."""
+        """Return `most` tokens, starting at index `place` of the text. Open and copied tokens extend the text."""
         known = len(self._text)
         found = [*open]
         for source in range(place, place + most):

@@ -29,9 +29,9 @@ class Proposal:
 class Draft:
     """Tokens that a proposer proposes for one row, after the row's last proposal.
 
-    laws: one per token, see `Proposal`; each law is conditional on the earlier tokens of the draft. steps: how many
-    steps of the turn the draft uses; a draft may have more tokens than steps. scores: if a member has scored its own
-    draft, the scores after each token except the last. forwards, seconds: the cost of the draft.
+    laws: one law per token (see `Proposal`). Each law is conditional on the earlier tokens of the draft. steps: how
+    many steps of the turn the draft uses. A draft may have more tokens than steps. scores: if a member has scored its
+    own draft, the scores after each token except the last token. forwards, seconds: the cost of the draft.
     """
 
     tokens: Sequence[Token]

@@ -28,7 +28,7 @@ class Needs:
         self._laws, self._frontier, self._noise = laws, laws.frontier, noise
         self._odds = torch.tensor(self.odds, dtype=torch.float64)
         self._drawn: dict[int, int] = {}  # by position in the text: the member drawn for it
-        self._heard: dict[int, Heard] = {}  # by position in the text: scores that did not decide it
+        self._heard: dict[int, Heard] = {}  # by position in the text: the members that had scored it in the last check
         self._fixed: set[int] = set()  # positions in the text whose law is known from the present scores
         self._certain: set[int] = set()  # positions in the text whose proposal is always accepted
         self.certainty: Certainty | None = None
@@ -51,7 +51,10 @@ class Needs:
         return member_odds(combination, positions, (1, self._laws.members))[0].double()
 
     def upcoming(self) -> tuple[int, ...]:
-        """Return the members drawn for the open positions and some later positions; empty if not known in advance."""
+        """Return the members drawn for the open positions and some later positions.
+
+        The tuple is empty if these members are not known in advance.
+        """
         if not (self.draws and self._lazy) or self._laws.combination.drawn_by:
             return ()
         ahead = AHEAD if self.odds else 1  # odds that read the text need all earlier tokens
@@ -74,11 +77,14 @@ class Needs:
         return (self.drawn(offset),)
 
     def counts(self, offset: int) -> bool:
-        """Return whether an open position needs its law. A token forced by the constraint may not need one."""
+        """Return whether an open position must be scored. A forced token is scored only for log-probabilities."""
         return self._whole or not self._frontier.forced(offset)
 
     def unsure(self) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Yield open positions that only some needed members have scored, with these members. Skip learned ones."""
+        """Yield the offset of each open position that only some needed members have scored, and these members.
+
+        A position is skipped if `learn` was already called for the position with the same members.
+        """
         most = max(self._frontier.scored(member) for member in self.all)
         for offset in range(most):
             heard = tuple(member for member in self.all if self._frontier.scored(member) > offset)
@@ -87,7 +93,10 @@ class Needs:
                 yield offset, heard
 
     def learn(self, offset: int, heard: tuple[int, ...], fixed: bool, certain: bool) -> None:
-        """Record whether the scores of `heard` fix the law of an open position or make its proposal certain."""
+        """Record facts about an open position that the members `heard` have scored.
+
+        fixed: whether their scores determine the target law. certain: whether the proposal is accepted in any case.
+        """
         position = self._frontier.position + offset
         self._heard[position] = heard, offset < self._frontier.open
         if fixed:
@@ -96,7 +105,7 @@ class Needs:
             self._certain.add(position)
 
     def forget(self) -> None:
-        """Discard the learned facts about positions after a replaced token. Discard draws whose odds read the text."""
+        """Discard all recorded facts, because a token was replaced. Drawn members are kept if the odds are fixed."""
         self._heard.clear()
         self._fixed.clear()
         self._certain.clear()
@@ -108,5 +117,5 @@ class Needs:
         return self._frontier.position + offset in self._certain
 
     def known(self, positions: int) -> int:
-        """Return how many of the first open positions can be decided."""
+        """Return the number of open positions that can be decided. They are the first open positions."""
         return next((offset for offset in range(positions) if self.missing(offset)), positions)

@@ -94,7 +94,7 @@ class Row:
         return self.lineup.vocabulary
 
     def listen(self, listener: Listener) -> None:
-        """Send the row's events of the kinds in `listener.hears` to the listener from now on."""
+        """Send all later events of the row, of the kinds in `listener.hears`, to the listener."""
         self.listeners.add(listener)
 
     def drawn(self, position: int) -> int | None:
@@ -109,14 +109,14 @@ class Row:
         return first is self or first.frontier.position > 0
 
     def open(self) -> None:
-        """Open a slot in every member: a copy of a sibling's slot if possible. Raise the error of a row in `before`."""
+        """Open a slot in every member, or copy the slots of a sibling. Raise the error of a failed row in `before`."""
         for row in self.before:
             if row.error is not None or row.frontier.position < row.task.limit:
                 raise row.error or RequestError("the scoring of the prompt was cancelled")
         self.slots.open(next((row.slots for row in self.siblings if row.slots), None))
 
     def heir(self) -> "Row | None":
-        """Return a waiting sibling that can reuse the slots of this ended row, so that it need not read the prompt."""
+        """Return a waiting sibling that can reuse the slots of this ended row; None if there is no such sibling."""
         waiting = (row for row in self.siblings if row.submitted and not row.finished and not row.slots)
         return next(waiting, None) if self.slots and self.error is None else None
 
@@ -165,7 +165,7 @@ class Row:
         self._round += 1
 
     def work(self, member: int) -> Work | None:
-        """Return the member's work to score all open positions within the limit; None if all are scored."""
+        """Return the member's work to score all open positions; None if the member has scored them."""
         return self.slots.work(member, self.frontier, self._positions())
 
     def add_scores(self, member: int, scores: Scores, forwards: int, seconds: float) -> None:
@@ -178,7 +178,7 @@ class Row:
             self.listeners.tell(Scored, member, first, scores)
 
     def known(self) -> int:
-        """Return how many of the first open positions can be decided. An error of user-defined odds ends the row."""
+        """Return the number of open positions that can be decided. An error of user-defined odds ends the row."""
         try:
             return self.needs.known(self._positions())
         except Exception as error:
@@ -186,7 +186,7 @@ class Row:
             return 0
 
     def lacks(self, member: int) -> bool:
-        """Return whether the first open position needs the member's scores. An error ends the row, as in `known`."""
+        """Return whether the first open position needs the member's scores. An error of the odds ends the row."""
         try:
             return member in self.needs.missing(0)
         except Exception as error:
@@ -204,7 +204,7 @@ class Row:
         )
 
     def settle(self, settled: Settled) -> int:
-        """Commit the decided tokens. Return the number of tokens.
+        """Commit the decided tokens. Return the number of committed tokens.
 
         Raises:
             RequestError: no token is possible, or the row has ended and one of its processors keeps state.
@@ -228,7 +228,7 @@ class Row:
         return len(commits)
 
     def names(self, offset: int | None = None, count: int = 1) -> Names:
-        """Return the noise keys of `count` positions from an open position on. Default: after the last proposal."""
+        """Return the noise keys of `count` positions. The first is at `offset`, by default after the last proposal."""
         offset = self.frontier.open if offset is None else offset
         return Names(self._noise, self.frontier.position + offset, self._round, count, self.task.warp.greedy)
 
@@ -264,7 +264,6 @@ class Row:
         return peers[(peers.index(self._last) + 1) % len(peers)]
 
     def _offer(self) -> None:
-        """Append the next given tokens to the proposals, if the row has given tokens."""
         if not self.task.given or self.frontier.open:
             return
         most = max(1, min(CHUNK, GIVEN // self.vocabulary))
@@ -272,7 +271,6 @@ class Row:
             self.frontier.propose(Proposal(token, None, 0))
 
     def _proposed(self, proposals: Sequence[Proposal]) -> None:
-        """Send `Proposed` events for the last proposals of the frontier."""
         first = self.frontier.position + self.frontier.open - len(proposals)
         for offset, proposal in enumerate(proposals):
             self.listeners.tell(Proposed, first + offset, proposal.token, proposal.proposer)

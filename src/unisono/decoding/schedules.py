@@ -55,9 +55,10 @@ def cos(*lengths: int) -> Schedule:
 def risky(length: int) -> Schedule:
     """Return a schedule for the combination `drawn`. The default proposer drafts over up to `length` risky positions.
 
-    A position is risky if the member drawn for it is not the default proposer. Other proposals are always accepted. A
-    draft ends before a risky position, where the drawn member draws the token. Members run only where they are drawn.
-    `risky:0` is the Mixture-like Ensemble (arXiv 2605.00419). Other combinations have only risky positions.
+    A position is risky if the member drawn for it is not the default proposer. Proposals at other positions are always
+    accepted. After `length` risky positions, the draft ends before the next risky position. The member drawn for that
+    position draws its token. A member runs only for positions for which it is drawn. `risky:0` is the Mixture-like
+    Ensemble (arXiv 2605.00419). With combinations other than `drawn`, all positions are risky.
 
     Raises:
         ConfigurationError: length is negative.
@@ -94,7 +95,7 @@ def lookup(length: int, proposer: str = LOOKUP) -> Schedule:
 
 
 def relay(length: int) -> Schedule:
-    """Return a schedule where the default proposer drafts `length` tokens after each token of another member.
+    """Return a schedule where the default proposer drafts `length` tokens after each proposal of another member.
 
     So each forward pass of a large member decides several tokens. Use this for a small proposer and large members.
 

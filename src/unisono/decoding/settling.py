@@ -16,7 +16,7 @@ from unisono.transfer import fetch_fields, token_tensor
 
 
 def settle(rows: Iterable[Row]) -> dict[Row, int]:
-    """Decide the first open positions of each row whose targets are known. Return how many tokens each row committed.
+    """Decide all open positions whose targets are known. Return the number of committed tokens for each row.
 
     Tokens that a constraint forces next are decided too. An error of a row's own combination, constraint or processor
     ends only this row.
@@ -40,7 +40,7 @@ def settle(rows: Iterable[Row]) -> dict[Row, int]:
 
 @dataclass
 class Outcome:
-    """The results of one verification for several blocks. The fields are tensors until `fetch_fields` fetches them.
+    """The results of one verification for several blocks. The function `fetch_fields` replaces tensors by lists.
 
     accepted, follows: for each block, `accepted` and `tokens` of `Decisions`. lawless: for each known position, whether
     no token is possible. proposed: the proposals of all blocks. logprobs, likelihoods, measured: for each block, the
@@ -92,7 +92,7 @@ def _outcome(known: Sequence[Known], blocks: Sequence[Block]) -> Outcome:
 
 
 def _committed(block: Block, decisions: Decisions, index: int) -> Tensor:
-    """Return the committed token at each known position: [K]. Entries after a drawn token have no meaning."""
+    """Return a tensor [K] with the committed token at each known position. Entries after a drawn token are unused."""
     device = decisions.accepted.device
     proposed = token_tensor([*block.tokens, *[0] * block.free], device)
     places = torch.arange(block.known, device=device)
@@ -100,7 +100,11 @@ def _committed(block: Block, decisions: Decisions, index: int) -> Tensor:
 
 
 def _logprobs(known: Known, committed: Tensor | None) -> list[Tensor]:
-    """Return log-probabilities [K] of committed tokens, then log-probabilities and ids [K, top] of the best tokens."""
+    """Return three tensors, or an empty list if the row does not report log-probabilities.
+
+    The tensors are the log-probabilities [K] of the committed tokens, and the log-probabilities [K, top] and ids
+    [K, top] of the most probable tokens.
+    """
     if known.plain is None or committed is None:
         return []
     logs = known.plain.log()

@@ -59,10 +59,9 @@ class Slots:
         self._slots = []
 
     def work(self, index: int, frontier: Frontier, positions: int) -> Work | None:
-        """Return the work of a member to score the first `positions` open positions; None if they are scored.
+        """Return the member's work to score the first `positions` open positions; None if the member has scored them.
 
-        A long context is read in several steps. If the slot contains tokens that must be read again, the member is
-        first rewound.
+        A long context is read in several steps. If tokens in the slot must be read again, they are removed first.
         """
         keep = positions - frontier.scored(index)
         if keep <= 0:

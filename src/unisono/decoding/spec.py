@@ -14,7 +14,7 @@ from unisono.sampling.warp import Warp
 
 @dataclass(frozen=True)
 class Method:
-    """How a row is decoded: by which combination, schedule and verification.
+    """The combination, schedule and verification with which a row is decoded.
 
     proposer: the member that proposes by default. peers: the members that are equally good proposers, including the
     default proposer; empty if the default proposer is the only one.
@@ -42,9 +42,9 @@ class Task:
     processed: whether to report the law that tokens are drawn from, instead of the combination at temperature 1 without
     edits and truncation. given: if not empty, the tokens to score; all are committed, with the verification `given`.
     prefix: the number of tokens at the beginning of the first member's context that are not part of the prompt.
-    constraint: a constraint in its state before the first token; each row uses a copy. prompt_loglikelihood: for each
-    member, its raw log-probability of each token of its own prompt after the first, if the combination reads these;
-    filled before a row starts.
+    constraint: a constraint in its state before the first token; each row uses a copy. prompt_loglikelihood: one
+    sequence per member with the raw log-probabilities of the tokens of the member's prompt, except the first token. It
+    is filled before a row starts. It is empty if the combination does not read it.
     """
 
     contexts: tuple[Context, ...]
@@ -71,10 +71,11 @@ class Settled:
 
     tokens: the proposals. accepted: how many of the first proposals are accepted. follows: the token that was drawn
     after the accepted proposals, or None. lawless: whether the target law of `follows` has no possible token. logprobs:
-    for each committed token, its log-probability and pairs of the most probable tokens with theirs. measured: for each
-    member and each committed position that it has scored, the overlap of its law with the target and the largest
-    probability of its law; empty if not measured. likelihoods: for each member, its raw log-probability of each
-    committed token; empty if the combination does not read these.
+    for each committed token, its log-probability, and pairs (token, log-probability) of the most probable tokens.
+    measured: one list per member, with one pair per committed position that the member has scored. The pair is the
+    overlap of the member's law with the target, and the largest probability in the member's law. Empty if not measured.
+    likelihoods: one list per member, with the member's raw log-probability of each committed token. Empty if the
+    combination does not read these log-probabilities.
     """
 
     tokens: Sequence[int]

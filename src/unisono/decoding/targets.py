@@ -1,7 +1,7 @@
 """The target laws of open positions, and early decisions before all needed members have scored.
 
 Rows with the same combination and warp are evaluated together. A check for early decisions costs one more wait for a
-device. So it is made only for combinations that have a `certainty`.
+device. So only combinations that have a `certainty` are checked.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +22,10 @@ MOST = 2**25  # the maximum number of logits per member that are combined at onc
 
 @dataclass(frozen=True)
 class Unsure:
-    """Consecutive open positions of a row that only the members in `heard` have scored, but not all needed members."""
+    """Consecutive open positions of a row that at least one needed member has not scored.
+
+    heard: the members that have scored these positions.
+    """
 
     row: Row
     first: int
@@ -35,7 +38,7 @@ class Unsure:
 
 
 def look(rows: Sequence[Row]) -> None:
-    """Record in each row which open positions can be decided before all needed members have scored them."""
+    """Find the open positions that can be decided before all needed members have scored them. Record them per row."""
     groups: dict[object, list[Unsure]] = {}
     for each in [each for row in rows for each in _unsure(row)]:
         row = each.row
@@ -46,7 +49,7 @@ def look(rows: Sequence[Row]) -> None:
 
 
 def _learn(group: Sequence[Unsure]) -> None:
-    """Check positions of rows with the same combination. An error of a row's own combination ends only this row."""
+    """Check whether these positions can be decided. An error of a row's own combination ends only this row."""
     rows = list(dict.fromkeys(each.row for each in group))
     try:
         _look(group)
@@ -97,8 +100,8 @@ def _look(group: Sequence[Unsure]) -> None:
 class Known:
     """The known target laws at the first K open positions of a row.
 
-    targets: [K, V]. plain: the laws [K, V] for log-probabilities, or None if the row reports none. measured: for each
-    member a tensor [up to K, 2], see `Settled`; empty if the policy does not measure.
+    targets: [K, V]. plain: the laws [K, V] for log-probabilities, or None if the row reports no log-probabilities.
+    measured: one tensor [N, 2] per member, with N <= K (see `_measured`); empty if the policy does not measure.
     """
 
     row: Row
@@ -129,7 +132,7 @@ def _law_key(row: Row) -> object:
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[list[tuple[Row, int]]]:
-    """Yield lists of rows with their numbers of known positions. A list of several rows has at most `MOST` logits."""
+    """Yield lists of pairs (row, number of known positions). A list of several rows has at most `MOST` logits."""
     part: list[tuple[Row, int]] = []
     size = 0
     for row in rows:
@@ -146,7 +149,6 @@ def _parts(rows: Sequence[Row]) -> Iterator[list[tuple[Row, int]]]:
 
 
 def _laws(part: Sequence[tuple[Row, int]]) -> list[Known]:
-    """Return the laws of rows with the same combination and warp."""
     try:
         return _combined(part)
     except Exception as error:  # a user-defined combination or processor may raise anything
@@ -166,8 +168,6 @@ def _combined(part: Sequence[tuple[Row, int]]) -> list[Known]:
 
 
 def _targets(part: Sequence[tuple[Row, int]]) -> Tensor:
-    """Return the laws that tokens are drawn from: [sum of sizes, V]."""
-
     def computed(spans: Sequence[Span]) -> Tensor:
         row = part[0][0]
         if row.needs.draws:
@@ -187,7 +187,7 @@ def _law(row: Row, law: Tensor) -> Tensor:
 
 
 def _with_forced(part: Sequence[tuple[Row, int]], computed: Callable[[Sequence[Span]], Tensor]) -> Tensor:
-    """Return laws [sum of sizes, V]: one-hot where a constraint forces the token, computed elsewhere."""
+    """Return one tensor [sum of sizes, V]. Forced positions have one-hot laws. `computed` gives all other laws."""
     if all(row.frontier.constraint is None for row, _ in part):
         return computed([Span(row.laws, range(size)) for row, size in part])
     forced = [row.frontier.forced(offset) for row, size in part for offset in range(size)]
@@ -209,7 +209,7 @@ def _with_forced(part: Sequence[tuple[Row, int]], computed: Callable[[Sequence[S
 
 
 def _with_certain(part: Sequence[tuple[Row, int]], targets: Tensor) -> Tensor:
-    """Return the targets, with the law of each certain proposal as its target, so that the proposal is accepted."""
+    """Return the targets. The target of a certain proposal is the proposal's own law, so the proposal is accepted."""
     start, copied = 0, False
     for row, size in part:
         for offset in range(size):
@@ -228,7 +228,7 @@ def _with_certain(part: Sequence[tuple[Row, int]], targets: Tensor) -> Tensor:
 
 
 def _reported(part: Sequence[tuple[Row, int]]) -> Tensor:
-    """Return the laws for log-probabilities: those of the combination, also if members are drawn; [sum of sizes, V]."""
+    """Return one tensor [sum of sizes, V] with the combination's laws, from which log-probabilities are reported."""
     row = part[0][0]
     combination, heard = row.method.combination, row.needs.all
     if row.task.processed:
@@ -244,7 +244,6 @@ def _reported(part: Sequence[tuple[Row, int]]) -> Tensor:
 
 
 def _drawn_laws(part: Sequence[tuple[Row, int]]) -> Tensor:
-    """Return the laws [sum of sizes, V] of the members drawn for the positions."""
     found = []
     for row, size in part:
         for offset in range(size):
@@ -254,9 +253,10 @@ def _drawn_laws(part: Sequence[tuple[Row, int]]) -> Tensor:
 
 
 def _measured(row: Row, targets: Tensor) -> list[Tensor]:
-    """Return for each member [up to K, 2]: the acceptance probability of its proposals, and its largest probability.
+    """Return one tensor [N, 2] per member, with N <= K. Return an empty list if the policy does not measure.
 
-    The list is empty if the policy does not measure. The first forced position and all later ones are left out.
+    The columns are the probability that the member's proposal is accepted, and the largest probability in the member's
+    law. The tensor has one row for each position that the member has scored, up to the first forced position.
     """
     count = next((offset for offset in range(len(targets)) if row.frontier.forced(offset)), len(targets))
     if not row.asked(lambda policy: policy.measures(count)):
@@ -277,7 +277,7 @@ def _measured(row: Row, targets: Tensor) -> list[Tensor]:
 
 
 def likelihoods(known: Known, committed: Tensor) -> list[Tensor]:
-    """Return for each member its raw log-probability of the token committed at each known position: float64 [K]."""
+    """Return one float64 tensor [K] per member: the member's raw log-probability of each committed token."""
     row = known.row
     if not row.laws.loglikelihood:
         return []

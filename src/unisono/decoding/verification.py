@@ -42,8 +42,8 @@ class Block:
 class Decisions:
     """The decisions about B blocks, as tensors [B] on the device of the targets.
 
-    accepted: the number of accepted proposals. tokens: the token after them, which replaces all later proposals. An
-    entry of `tokens` has no meaning if all known positions are accepted.
+    accepted: the number of accepted proposals. tokens: the token after the accepted proposals, which replaces all later
+    proposals. An entry of `tokens` has no meaning if all known positions are accepted.
     """
 
     accepted: Tensor
@@ -54,8 +54,8 @@ class Decisions:
 class Verification:
     """A named rule that accepts or rejects proposals.
 
-    decide: a function of the concatenated targets [N, V] of all blocks, and of the blocks. proposing: the purpose of
-    the noise that draws proposals. tokenwise: whether each proposal with r(x) >= s(x) is accepted, for any r.
+    decide: a function that takes the concatenated targets [N, V] of all blocks and the list of blocks. proposing: the
+    purpose of the noise that draws proposals. tokenwise: whether every proposal with r(x) >= s(x) is accepted.
     """
 
     name: str
@@ -79,7 +79,7 @@ def excess(r: Tensor, s: Tensor) -> Tensor:
 
 
 def residual(rest: Tensor, r: Tensor) -> Tensor:
-    """Return the law of the token that replaces a rejected one: (r - s)+ divided by its sum, or r if the sum is 0.
+    """Return the law of the token after a rejection: (r - s)+ divided by its sum, or r if the sum is 0.
 
     Args:
         rest: the excess (r - s)+; the shape of `rest` and `r` is [..., V].
@@ -110,14 +110,17 @@ class Drafts:
         )
 
     def chances(self) -> Tensor | float:
-        """Return s(x) at each known position: [N]. The value is 1 for a given proposal and at a free position."""
+        """Return a tensor [N] with s(x) at each known position; 1.0 if s(x) is 1 at all positions.
+
+        Given proposals and free positions have s(x) = 1.
+        """
         if self._laws is None:
             return 1.0
         chances = self._laws[self._places, self.tokens]
         return chances if self._drawn is None else torch.where(self._drawn, chances, 1.0)
 
     def left(self, weighted: Tensor, at: Tensor) -> Tensor:
-        """Return (w r - s)+ at B of the known positions: [B, V]. At a free position, s is 0.
+        """Return a tensor [B, V] with (w r - s)+ at the positions `at`. At a free position, s is 0.
 
         Args:
             weighted: the products w r [B, V], where w is at most 1. at: the indices of the positions, [B].
@@ -136,8 +139,8 @@ class Drafts:
 def decide_tokens(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
     """Decide each block by token-by-token rejection sampling (Leviathan et al. 2023).
 
-    Since `acceptance * s + (1 - total acceptance) * residual = r`, each committed token follows its target law. A
-    position without a proposal is treated as a rejected proposal with `s = 0`, so its residual is `r`.
+    Each committed token follows its target law, because `acceptance * s + (1 - total acceptance) * residual = r`. At a
+    free position, the token is drawn from `r`.
     """
     names = [block.names for block in blocks]
     if not any(block.tokens for block in blocks):
@@ -159,8 +162,8 @@ def decide_blocks(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
     """Decide each block by block verification (Sun et al. 2025, arXiv 2403.10444).
 
     The first i proposals have the weight `w[i] = min(1, w[i-1] r(x[i]) / s(x[i]))`. One random number per i decides
-    whether i is possible, and the largest possible i proposals are accepted. The next token is drawn from `(w r - s)+`
-    divided by its sum. No exact rule accepts more tokens of a single draft in expectation.
+    whether i is a candidate. The number of accepted proposals is the largest candidate. The next token is drawn from
+    `(w r - s)+` divided by its sum. No other exact rule accepts more tokens of a single draft in expectation.
     """
     names = [block.names for block in blocks]
     if not any(block.tokens for block in blocks):
@@ -179,7 +182,7 @@ def decide_blocks(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
 
 
 def _worth(targets: Tensor, drafts: Drafts, blocks: Sequence[Block]) -> Tensor:
-    """Return the weights w of the first i proposals of each block: float64 [B, K + 1]."""
+    """Return a float64 tensor [B, K + 1]. Entry i of a row is the weight of the first i proposals of one block."""
     ratios = targets.gather(-1, drafts.tokens.unsqueeze(-1))[:, 0].double() / drafts.chances()
     ratios = ratios.nan_to_num(0).masked_fill(_free(blocks, targets), 0)
     most = max(len(block.tokens) for block in blocks)
@@ -190,7 +193,10 @@ def _worth(targets: Tensor, drafts: Drafts, blocks: Sequence[Block]) -> Tensor:
 
 
 def _standing(targets: Tensor, drafts: Drafts, worth: Tensor, rows: Tensor, places: Tensor, free: Tensor) -> Tensor:
-    """Return the probability of accepting i proposals, given that not more are accepted: float64 [B, K + 1]."""
+    """Return a float64 tensor [B, K + 1]. Entry i of a row is a conditional probability for one block.
+
+    It is the probability that exactly i proposals are accepted, given that at most i proposals are accepted.
+    """
     weights = worth[rows, places]
     weighted = weights.to(targets.dtype).unsqueeze(-1) * targets
     left = drafts.left(weighted, torch.arange(len(targets), device=targets.device)).sum(-1).double()
@@ -201,7 +207,6 @@ def _standing(targets: Tensor, drafts: Drafts, worth: Tensor, rows: Tensor, plac
 
 
 def _places(sizes: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return, for each known position, the index of its block and its offset in the block: both [N]."""
     each = [(row, place) for row, size in enumerate(sizes) for place in range(size)]
     rows, places = zip(*each, strict=True)
     return torch.tensor(rows, device=like.device), torch.tensor(places, device=like.device)
@@ -228,7 +233,7 @@ def _each_position(block: Block) -> list[Names]:
 
 
 def _behind(residuals: Tensor, targets: Tensor, blocks: Sequence[Block], ends: Tensor) -> Tensor:
-    """Return the residuals [B, V], with the unchanged targets at free positions."""
+    """Return a tensor [B, V]: for each block the residual, or the target if the next token is at a free position."""
     if not any(block.free for block in blocks):
         return residuals
     free = _free(blocks, targets)[ends]
@@ -236,13 +241,11 @@ def _behind(residuals: Tensor, targets: Tensor, blocks: Sequence[Block], ends: T
 
 
 def _free(blocks: Sequence[Block], like: Tensor) -> Tensor:
-    """Return which known positions have no proposal: bool [N]."""
     free = [position == len(block.tokens) for block in blocks for position in range(block.known)]
     return torch.tensor(free, device=like.device)
 
 
 def _ends(accepted: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Return, for each block, the index of the position after the accepted proposals among all known positions: [B]."""
     lengths = torch.tensor(sizes, device=accepted.device)
     return lengths.cumsum(0) - lengths + torch.minimum(accepted, lengths - 1)
 
@@ -253,7 +256,6 @@ def padded_tokens(blocks: Sequence[Block]) -> list[Token]:
 
 
 def _padded(values: Tensor, sizes: list[int]) -> Tensor:
-    """Return the concatenated values of the blocks as a tensor [B, K], padded with zeros."""
     if len(set(sizes)) == 1:
         return values.view(len(sizes), -1)
     return pad_sequence(list(torch.split(values, sizes)), batch_first=True)
