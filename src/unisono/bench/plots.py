@@ -220,7 +220,7 @@ def _timeline(document: Mapping[str, Any]) -> Any:
 def _side_by_side(commits: Sequence[Sequence[Any]], step: float) -> list[tuple[float, str, int | None]]:
     """Return the time in ms, the origin and the member of each token.
 
-    Tokens are moved apart if their times differ by less than `step` ms.
+    If the times of two tokens differ by less than `step` ms, the tokens are moved apart.
     """
     placed: list[tuple[float, str, int | None]] = []
     for seconds, origin, member in commits:
