@@ -160,8 +160,8 @@ def _recorded(member: Member, price: Mapping[int, float], context: Context, toke
 def _prices(member: Member, context: Context) -> dict[int, float]:
     """Return a dict from the number of tokens read to the median seconds of a forward of the member.
 
-    Each timed forward appends one of the numbers of tokens in `WIDTHS` to the context. If the context has more tokens,
-    the forward that reads the context is timed too.
+    Each timed forward appends one of the numbers of tokens in `WIDTHS` to the context. If the context has more tokens
+    than the largest of these numbers, the forward that reads the context is timed too.
     """
     seconds: dict[int, list[float]] = {}
     for _ in range(TIMES + 1):
