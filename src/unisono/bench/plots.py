@@ -171,7 +171,7 @@ def _curve(document: Mapping[str, Any], curve: str) -> Any:
 def _dial(document: Mapping[str, Any]) -> Any:
     """Draw bits per byte against the speed relative to the large member alone.
 
-    Each point stands for one weight of the large member.
+    Each point is the result for one weight of the large member.
     """
     points = []
     for name, case in document["cases"].items():

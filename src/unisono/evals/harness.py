@@ -200,8 +200,8 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
     def _turn_ends(self, context: str) -> tuple[int, ...]:
         """Return the tokens that end a turn if the context is a conversation, else an empty tuple.
 
-        The harness may have cached the text of a conversation from an earlier run. The tokens that end a turn identify
-        such a text.
+        A context that contains one of these tokens is a conversation. So conversations that the harness cached in an
+        earlier run are recognised too.
         """
         own = getattr(self.tokenizer, "chat_template", None)
         if not own or (isinstance(own, dict) and "default" not in own):

@@ -52,7 +52,7 @@ class Choice:
     def take(self, started: float) -> tuple[list[Piece], dict[str, Any]]:
         """Return the new pieces, and the observer's description of the step that began at `started`.
 
-        The new pieces are those since the last call. Raise the error of the row if the row has failed.
+        The new pieces are the pieces since the last call. Raise the error of the row if the row has failed.
         """
         pieces = self.request.drain()
         if pieces:

@@ -40,9 +40,9 @@ class Observer:
         row.listen(self)
 
     def observe(self, event: Scored | Accepted | Replaced | Drawn) -> None:
-        """Keep the logits that a `Scored` event has for open positions.
+        """If the event is `Scored`, keep its logits for the open positions.
 
-        Describe the tokens that any other event commits.
+        For any other event, describe the tokens that the event commits.
         """
         if isinstance(event, Scored):
             self._logits[event.member].update(enumerate(event.scores.logits, event.first))

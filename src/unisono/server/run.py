@@ -65,7 +65,7 @@ def serve(catalog: Catalog, settings: Settings) -> None:
     """Load the models and serve them until SIGTERM or SIGINT arrives.
 
     Raises:
-        ConfigurationError: the address is not available. This error comes before any model is loaded.
+        ConfigurationError: the address is not available. This error is raised before any model is loaded.
         MemberError: a model cannot be loaded.
     """
     with listen(settings) as bound:
