@@ -40,7 +40,7 @@ class Observer:
         row.listen(self)
 
     def observe(self, event: Scored | Accepted | Replaced | Drawn) -> None:
-        """If the event is `Scored`, keep its logits for the open positions.
+        """Keep the logits for open positions if the event is `Scored`.
 
         For any other event, describe the tokens that the event commits.
         """
