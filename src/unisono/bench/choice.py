@@ -12,10 +12,10 @@ PEER = "transformers:"
 
 @dataclass(frozen=True)
 class Choice:
-    """One way to decode, written `SCHEDULE [VERIFICATION] [COMBINATION]`, as in `cos:1,6 block`.
+    """One way to decode, written `SCHEDULE [VERIFICATION] [COMBINATION]`, for example `cos:1,6 block`.
 
-    If the verification or the combination is None, the choice uses the value of the case. A schedule `transformers:...`
-    decodes with another library, as the module `peers` describes.
+    If the verification or the combination is None, the choice uses the value of the case. With a schedule
+    `transformers:...`, another library decodes (see the module `peers`).
     """
 
     schedule: str

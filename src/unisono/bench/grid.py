@@ -32,14 +32,14 @@ class Case:
 
     schedule: the choices to compare with `standard`.
     fixed: more choices. A separate stage finds the fastest of these choices, and only the fastest one is compared.
-    peers: decoding methods of other libraries.
+    peers: decoding methods of other libraries to compare with.
     rows: the number of prompts that run at the same time.
     count: the number of prompts.
     bars: for some choices, the speed-up that is the goal.
-    beside: speed-ups from other reports.
+    beside: speed-ups that other reports state.
     plot: the name of the curve that the case belongs to.
     quality: whether bits per byte are measured too.
-    timeline: a choice for which the timeline of one run is recorded.
+    timeline: the choice for which the timeline of one run is recorded.
     """
 
     members: tuple[str, ...]

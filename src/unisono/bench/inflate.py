@@ -1,6 +1,7 @@
 """Enlarge a Llama without changing its law.
 
-With enlarged models, acceptance rates are real, and forwards cost as much as those of a larger model.
+The proposals of an enlarged model are accepted as often as those of the small model. The forwards of an enlarged model
+cost as much as the forwards of a larger model.
 
 Hidden states are padded with zeros from size h to H. This multiplies the mean square in RMSNorm by h / H. To
 compensate, the weight of RMSNorm is multiplied by sqrt(h / H), and its epsilon by h / H. New heads, new MLP columns and
@@ -18,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 def inflate(
     model: PreTrainedModel, hidden: int = 768, layers: int = 12, intermediate: int = 2048, seed: int = 0
 ) -> LlamaForCausalLM:
-    """Return a Llama of the given size that has the logits of `model`. By default it has 88M parameters.
+    """Return a Llama of the given size that has the logits of `model`. The default size is 88M parameters.
 
     Args:
         model: a Llama with tied embeddings and with equal numbers of heads and key-value heads.

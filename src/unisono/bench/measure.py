@@ -63,8 +63,8 @@ class Cell:
     acceptance: accepted proposals divided by decided proposals, over all runs.
     acceptances: the acceptance of each run that decided proposals.
     forwards: for each member, the number of forwards per token.
-    cost: the time of one forward of the default proposer, divided by that of the other member. None unless two members
-    ran.
+    cost: the time of one forward of the default proposer, divided by the time of one forward of the other member. None
+    unless exactly two members ran.
     predicted: the speed-up by the formula of the CoS paper.
     replayed: the speed-up that the module `replay` predicts.
     uses: the names of the combination, the schedule and the verification.
@@ -113,7 +113,7 @@ def measure(
 def _run(
     ensemble: Ensemble, group: Sequence[Any], params: SamplingParams, choice: Choice, overrides: Mapping[str, Any]
 ) -> Run:
-    """Return one timed run. The caller must set its choice, group and repeat."""
+    """Return one timed run. The caller must set the fields `choice`, `group` and `repeat` of the run."""
     if choice.peer:
         tokens, seconds = peers.generate(choice.schedule, ensemble, group, params)
         return Run("", 0, 0, tokens, seconds, {"schedule": choice.schedule})
@@ -160,7 +160,10 @@ def _cell(runs: Sequence[Run], baseline: Sequence[Run], proposer: int) -> Cell:
 
 
 def ratios(runs: Sequence[Run], others: Sequence[Run]) -> list[list[float]]:
-    """Return, for each group of prompts, one ratio per repeat: the speed of `runs` over the speed of `others`."""
+    """Return one list per group of prompts, with one ratio per repeat.
+
+    A ratio is the speed in `runs` divided by the speed in `others`, for the same group and repeat.
+    """
     beside = {(run.group, run.repeat): run.speed for run in others}
     groups: dict[int, list[float]] = {}
     for run in runs:
@@ -174,7 +177,10 @@ def middle(values: Sequence[Sequence[float]]) -> float:
 
 
 def lower_bound(values: Sequence[Sequence[float]], seed: int = 0) -> float:
-    """Return the number that `middle` exceeds in 95% of the resamples. A resample draws prompts and their repeats."""
+    """Return the lower 95% bound of `middle(values)`.
+
+    In 95% of the resamples, `middle` is above the bound. Each resample draws prompts, and repeats of each drawn prompt.
+    """
     generator = np.random.default_rng(seed)
     table = np.array([list(each[: min(map(len, values))]) for each in values])
     prompts = generator.integers(len(table), size=(RESAMPLES, len(table), 1))
@@ -184,9 +190,9 @@ def lower_bound(values: Sequence[Sequence[float]], seed: int = 0) -> float:
 
 
 def _cost(runs: Sequence[Run], proposer: int) -> float | None:
-    """Return the mean forward time of the proposer, divided by that of the other member, as the median over the runs.
+    """Return the cost of the proposer: its mean forward time divided by the mean forward time of the other member.
 
-    Return None unless exactly two members ran in each run.
+    The result is the median over the runs. Return None unless exactly two members ran in each run.
     """
     if any(len(run.forwards) != 2 or not all(run.forwards) for run in runs):
         return None

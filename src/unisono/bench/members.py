@@ -1,4 +1,4 @@
-"""Members for measurements. A member may also be an enlarged bundled model, such as `zoo:NAME@90M`."""
+"""Members for measurements. A member may also be an enlarged bundled model, for example `zoo:NAME@90M`."""
 
 import functools
 from collections.abc import Sequence

@@ -81,7 +81,7 @@ def _options(params: SamplingParams) -> dict[str, Any]:
 
 
 def drafting(model: Any, count: int) -> Any:
-    """Return the model after setting it to draft always `count` tokens, independent of its confidence."""
+    """Set the model to draft exactly `count` tokens, whatever its confidence is. Return the model."""
     config = model.generation_config
     config.num_assistant_tokens = count
     config.num_assistant_tokens_schedule = "constant"

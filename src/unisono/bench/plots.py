@@ -171,7 +171,7 @@ def _curve(document: Mapping[str, Any], curve: str) -> Any:
 def _dial(document: Mapping[str, Any]) -> Any:
     """Draw bits per byte against the speed relative to the large member alone.
 
-    Each point stands for one weight of the large member.
+    Each point is the result for one weight of the large member.
     """
     points = []
     for name, case in document["cases"].items():
@@ -220,7 +220,7 @@ def _timeline(document: Mapping[str, Any]) -> Any:
 def _side_by_side(commits: Sequence[Sequence[Any]], step: float) -> list[tuple[float, str, int | None]]:
     """Return the time in ms, the origin and the member of each token.
 
-    Tokens are moved apart if their times differ by less than `step` ms.
+    If the times of two tokens differ by less than `step` ms, the tokens are moved apart.
     """
     placed: list[tuple[float, str, int | None]] = []
     for seconds, origin, member in commits:

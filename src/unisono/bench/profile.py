@@ -60,7 +60,7 @@ class Profile:
     def shares(self) -> dict[str, float]:
         """Return the share of the wall time of each part. Time outside of all parts counts as bookkeeping.
 
-        The sum of the shares may exceed 1 if members run at the same time, as with the schedule `parallel`.
+        The sum of the shares may exceed 1 if members run at the same time, for example under the schedule `parallel`.
         """
         rest = self.total - sum(self.seconds.values())
         return {part: spent / self.total for part, spent in {**self.seconds, BOOKKEEPING: rest}.items()}

@@ -1,7 +1,7 @@
 """Predict the speed of a method by running the decode loop with recorded members instead of real members.
 
 First, a few texts are decoded with the real members. For each member, two things are recorded: its logits along these
-texts, and the seconds of its forwards by the number of tokens read. Then the engine decodes again with any schedule,
+texts, and the seconds of a forward for each number of tokens read. Then the engine decodes again with any schedule,
 verification and combination. The recorded members return the recorded logits at once and add up the recorded seconds.
 
 The prediction is for one row. It assumes that the acceptance at a position depends only on the recorded logits at this
@@ -44,7 +44,7 @@ class Recorded(TableMember):
 
     logits: [T, V], the logits after the context and after each token.
     read: the number of tokens of the context.
-    price: the seconds of a forward by the number of tokens read.
+    price: for each number of tokens read, the seconds of a forward.
     charged: the seconds of all forwards so far.
     """
 
@@ -79,7 +79,7 @@ class Record:
 
     texts: for each text, its recorded members.
     prompts: for each text, its prepared prompt.
-    price: for each member, the seconds of a forward by the number of tokens read.
+    price: for each member, a dict from the number of tokens read to the seconds of a forward.
     baseline: for each text, the predicted seconds per token of `standard`.
     """
 
@@ -93,7 +93,7 @@ class Record:
 
     @property
     def cost(self) -> float | None:
-        """The time of the default proposer for a forward of one token, divided by the time of the other member.
+        """The time of one forward of the default proposer, divided by the time of one forward of the other member.
 
         The value is None unless there are exactly two members.
         """
@@ -105,7 +105,8 @@ class Record:
     def acceptances(self) -> list[float]:
         """Return, for each member, the probability that its proposal is accepted.
 
-        This is the mean over positions of `sum min(s, r)`, where s is the law of the member and r is the target law.
+        The probability is the mean over positions of `sum min(s, r)`, where s is the law of the member and r is the
+        target law.
         """
         warp = Warp.of(self.params)
         combined = self.ensemble.lineup.combined
@@ -157,10 +158,10 @@ def _recorded(member: Member, price: Mapping[int, float], context: Context, toke
 
 
 def _prices(member: Member, context: Context) -> dict[int, float]:
-    """Return the median seconds of a forward of the member by the number of tokens read.
+    """Return a dict from the number of tokens read to the median seconds of a forward of the member.
 
-    The timed forwards append `WIDTHS` tokens to the context. If the context is longer, the forward that reads it is
-    timed too.
+    Each timed forward appends one of the numbers of tokens in `WIDTHS` to the context. If the context has more tokens
+    than the largest of these numbers, the forward that reads the context is timed too.
     """
     seconds: dict[int, list[float]] = {}
     for _ in range(TIMES + 1):
@@ -213,7 +214,7 @@ def formula(recorded: Record, choice: Choice) -> float | None:
 def _seconds(recorded: Record, choice: Choice) -> list[float]:
     """Return the predicted seconds per token for each text.
 
-    They are the recorded seconds of the forwards, plus the measured seconds outside of forwards.
+    A prediction is the sum of the recorded seconds of the forwards and the measured seconds outside of forwards.
     """
     asked = {"combine": recorded.combine, **choice.overrides}
     greedy = recorded.params.temperature == 0 or choice.schedule == BASELINE

@@ -1,7 +1,7 @@
 """Run a grid and save the results after each round of runs, so that an interrupted run can be resumed.
 
-The steps for each case: Load the members. Record a few texts for predictions. Find the fastest of the fixed choices in
-a separate stage. Compare all choices.
+Each case has four steps. First, the members are loaded. Second, a few texts are recorded for predictions. Third, a
+separate stage finds the fastest of the fixed choices. Last, all choices are compared.
 """
 
 import json
@@ -153,7 +153,7 @@ def run(
 
 @dataclass(frozen=True)
 class Measurement:
-    """The measurement of one case. `tell` and `tick` are the arguments of the function `run`."""
+    """The measurement of one case. `tell` and `tick` are the arguments of the same names of the function `run`."""
 
     book: Book
     case: Case
@@ -190,7 +190,10 @@ class Measurement:
         document["cases"][case.name] = case.as_dict() | facts
 
     def _skipped(self, choices: Sequence[Choice]) -> dict[str, str]:
-        """Return the labels of the choices of other libraries that cannot decode the case, each with the reason."""
+        """Return the choices of other libraries that cannot decode the case.
+
+        The result is a dict from the label of a choice to the reason.
+        """
         combination = self.ensemble.method(parameters(self.case), schedule=BASELINE).combination
         everyone = len(self.ensemble.lineup.everyone)
         reasons = {each.label: peers.missing(each.schedule, combination, everyone) for each in choices if each.peer}
@@ -244,7 +247,10 @@ def _replayed(record: replay.Record, case: Case, choice: Choice, cell: Cell) -> 
 
 
 def _over_picked(runs: Sequence[Run], label: str, picked: str) -> Mapping[str, float]:
-    """Return the speed of the choice `label` over the speed of the choice `picked`, and the ratio's lower bound."""
+    """Return a ratio and its lower bound.
+
+    The ratio is the speed of the choice `label` divided by the speed of the choice `picked`.
+    """
     mine, others = ([run for run in runs if run.choice == name] for name in (label, picked))
     if not mine or not others:
         return {}

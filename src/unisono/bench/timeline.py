@@ -37,7 +37,7 @@ def timeline(ensemble: Ensemble, prompt: str, params: SamplingParams, **override
     Returns:
         members: the names of the members.
         forwards: one entry [member, start, end, tokens read] per member and forward.
-        commits: one entry [time, origin, member that proposed] per token, with `origin` as in `Commit`.
+        commits: one entry [time, origin, member that proposed] per token. `origin` is the field `origin` of `Commit`.
         method: the names of the combination, the schedule and the verification.
     """
     ensemble.generate(prompt, SamplingParams(max_tokens=8), progress=False, **overrides)

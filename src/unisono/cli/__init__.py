@@ -1,8 +1,8 @@
 """The `unisono` command.
 
-For wrong input, it prints one line on standard error, without a traceback, and exits with code 2.
+For wrong input, the command prints one line on standard error, without a traceback, and exits with code 2.
 
-Heavy imports take seconds. They run inside `main`, so that Ctrl-C during an import also ends with one line.
+Heavy imports take seconds. These imports run inside `main`, so that Ctrl-C during an import prints one line too.
 """
 
 import os
@@ -87,11 +87,9 @@ def _run() -> int:
 
 
 def _of_a_combination(error: Exception) -> str | None:
-    """Return the message for an error that a user-defined combination has raised.
+    """Return the message for an error that a user-defined combination has raised, or None for any other error.
 
     The message names the line of the error.
-
-    Return None for any other error.
     """
     base = sys.modules.get("unisono.combine.base")
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
@@ -106,7 +104,7 @@ def _of_a_combination(error: Exception) -> str | None:
 def _unwritten(error: OSError) -> int:
     """Return the exit code after a failed write to standard output.
 
-    Print no message if the reader has closed standard output, as `| head` does.
+    Print no message if the reader, for example `head`, has closed the pipe.
     """
     # Discard the rest of the output. Otherwise Python would report an error at the end of the process
     with suppress(OSError, ValueError):

@@ -57,7 +57,7 @@ def _measure(cases: list[Case], load: Callable[[Case], Ensemble], options: Bench
 def _cases(options: BenchOptions, config: Config) -> list[Case]:
     """Return the cases of the preset or of the grid file.
 
-    Without these options, make the cases from the other options and the config.
+    If the options name neither a preset nor a grid file, make the cases from the other options and the config.
     """
     useless = [each.name for each in fields(CaseOptions)]
     if options.preset is not None:

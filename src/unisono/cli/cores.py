@@ -2,8 +2,8 @@
 
 Threads that share an operation wait for each other at the end of the operation. By default, a waiting thread of GNU
 OpenMP spins for up to 300,000 turns, which is longer than a time slice. If other processes run, a spinning thread can
-occupy the core that the last thread needs. With these settings, a waiting thread spins for a short time, about as long
-as until the next operation, and then sleeps.
+occupy the core that the last thread needs. With these settings, a waiting thread spins only for about the time between
+two operations, and then sleeps.
 """
 
 import os
@@ -18,7 +18,8 @@ COUNTS = {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}
 def settle(environment: MutableMapping[str, str] = os.environ, system: Path = Path("/")) -> None:
     """Set the OpenMP variables that the user has not set.
 
-    OpenMP itself respects the CPU affinity of the process, but not the CPU quota. So this function reads the quota.
+    OpenMP itself respects the CPU affinity of the process, but not the CPU quota. So this function reads the quota and
+    sets the number of threads.
 
     Args:
         environment: the environment variables. They are changed in place.

@@ -24,7 +24,7 @@ from unisono.types import Piece, Result
 
 
 def run(options: GenerateOptions) -> None:
-    """Print the generated text. With --json, print an object with all facts about the text."""
+    """Print the generated text. With --json, print an object that describes the text."""
     config = read_config(options.load.config)
     template = _template(options)
     text = _read_prompt(options.prompt, options.file)
@@ -66,7 +66,7 @@ def _print(stream: Iterator[Piece], trace: Trace | None, told: Callable[[Result]
 def _print_object(ensemble: Ensemble, prompt: str, stream: Iterator[Piece]) -> None:
     """Print a JSON object about the generated text.
 
-    If decoding fails or is interrupted, print an object with the tokens so far and the error, and raise the error
+    If decoding fails or is interrupted, print an object with the tokens so far and the error. Then raise the error
     again.
     """
     pieces: list[Piece] = []

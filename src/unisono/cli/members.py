@@ -39,7 +39,10 @@ def _show(console: Console, members: list[str], source: SourceOptions) -> None:
 
 
 def _table(ensemble: Ensemble, asked: list[str]) -> Table:
-    """Return a table with a row for each member and a column for each fact that is known about at least one member."""
+    """Return a table with one row per member.
+
+    The table has a column for each fact that is known about at least one member.
+    """
     facts = [member.facts for member in ensemble.members]
     headings = list(dict.fromkeys(chain.from_iterable(facts)))
     table = Table("member", "parameters", *headings, box=None, pad_edge=False)

@@ -49,7 +49,7 @@ def _settings(options: ServeOptions) -> Settings:
 def _leave() -> NoReturn:
     """End the process at once.
 
-    A normal exit takes seconds on a busy machine, and a thread may be inside a long step.
+    A normal exit takes seconds on a busy machine, and a thread may still be running a long step.
     """
     logging.shutdown()
     sys.stdout.flush()

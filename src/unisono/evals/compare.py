@@ -104,7 +104,7 @@ def _row(name: str, kind: str, outcome: Outcome, best: Outcome | None, task: Tas
 
 
 def by_skill(task: ExactMatch, rows: Sequence[Row]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return, for each skill and each row, the accuracy with its interval.
+    """Return the accuracy and its interval for each skill and each row.
 
     Items with two skills form the group `two skills`.
     """

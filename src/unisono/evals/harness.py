@@ -39,8 +39,8 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
     Args:
         ensemble: the ensemble. Give either `ensemble` or `members`.
         members: the names of the members, joined by `+`, for the command line of the harness.
-        combine, schedule, verification: as for `Ensemble.generate`. In `combine` write `;` instead of `,`, because the
-            harness splits its arguments at commas.
+        combine, schedule, verification: the arguments of `Ensemble.generate` with these names. In `combine` write `;`
+            instead of `,`, because the harness splits its arguments at commas.
         batch_size: the number of rows.
         max_batch_size: ignored.
         options: options of `Ensemble.load`.
@@ -103,7 +103,7 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Return a conversation as text.
 
-        If the template of the first member refuses system messages, they are left out.
+        If the template of the first member refuses system messages, the system messages are left out.
 
         Raises:
             ConfigurationError: the tokenizer of the first member has no chat template.
@@ -130,9 +130,9 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         return ids
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Return, for each request, the log-probability of its continuation.
+        """Return one pair per request: the log-probability of the continuation, and a bool.
 
-        Each log-probability comes with whether every token of the continuation was the most probable token.
+        The bool says whether every token of the continuation was the most probable token.
 
         Raises:
             RequestError: some pairs cannot be split into tokens. The error names these pairs and is raised before any
@@ -200,8 +200,8 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
     def _turn_ends(self, context: str) -> tuple[int, ...]:
         """Return the tokens that end a turn if the context is a conversation, else an empty tuple.
 
-        The harness may have cached the text of a conversation from an earlier run. The tokens that end a turn identify
-        such a text.
+        A context that contains one of these tokens is a conversation. So conversations that the harness cached in an
+        earlier run are recognised too.
         """
         own = getattr(self.tokenizer, "chat_template", None)
         if not own or (isinstance(own, dict) and "default" not in own):

@@ -27,7 +27,7 @@ def scorings(ensemble: Ensemble, pairs: Sequence[Pair], method: Mapping[str, Any
 def log_probabilities(
     ensemble: Ensemble, pairs: Sequence[tuple[str, str]], combine: object = None
 ) -> tuple[list[Score], tuple[int, ...]]:
-    """Return the scores of (prompt, continuation) pairs under a combination, and each member's number of forwards."""
+    """Return the score of each (prompt, continuation) pair, and the number of forwards of each member."""
     found = scorings(ensemble, [Pair(*pair) for pair in pairs], {"combine": combine})
     return [scoring.score() for scoring in found], forwards_of(scoring.row.stats for scoring in found)
 

@@ -1,6 +1,6 @@
 """Run each generated program in a separate process with limits.
 
-The limits stop accidents such as endless loops, full memory and large files. They do not stop an attacker. Use a
+The limits stop accidents, for example endless loops, full memory and large files. They do not stop an attacker. Use a
 container for untrusted models.
 """
 

@@ -20,7 +20,7 @@ from unisono.params import SamplingParams
 class Outcome:
     """The result of one method on a task.
 
-    scores: one score per item.
+    scores: one score per item of the task.
     sizes: one size per item, or None if all sizes are 1. The mean score is the sum of scores over the sum of sizes.
     seconds, tokens: the totals over all items.
     forwards: the number of forwards of each member, over all items.

@@ -32,7 +32,7 @@ POLICY = "default-src 'self'; style-src 'self'; script-src 'self'; img-src 'self
 
 
 def create_app(service: Service) -> FastAPI:
-    """Return the application. It starts the decode threads at startup and stops the threads at shutdown."""
+    """Return the application. The application starts the decode threads at startup and stops them at shutdown."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -66,14 +66,14 @@ def _add_state(app: FastAPI, service: Service) -> None:
     @app.head("/health", include_in_schema=False)  # load balancers use HEAD
     @app.get("/health")
     async def health() -> Response:
-        """Return whether every decode thread is alive: status 200 if all threads are alive, else 500."""
+        """Return status 200 if all decode threads are alive, else status 500."""
         alive = all(worker.thread.is_alive() for worker in service.models.workers)
         return JSON({"status": "ok" if alive else "failed"}, 200 if alive else 500)
 
     @app.head("/ready", include_in_schema=False)
     @app.get("/ready")
     async def ready() -> Response:
-        """Return whether the server accepts new requests: status 200 if it does, else 503."""
+        """Return status 200 if the server accepts new requests, else status 503."""
         return JSON({"status": "stopping" if service.closing else "ready"}, 503 if service.closing else 200)
 
     @app.head("/version", include_in_schema=False)

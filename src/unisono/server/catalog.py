@@ -22,7 +22,10 @@ KEYS = ("models", "members_alone")
 
 @dataclass(frozen=True)
 class Catalog:
-    """The collaborations by the names that requests use. The playground uses the first collaboration by default."""
+    """The served collaborations. Each one has the name that requests use.
+
+    The playground uses the first collaboration by default.
+    """
 
     models: Mapping[str, Config]
 
@@ -81,7 +84,7 @@ def single(config: Config, name: str | None = None) -> Catalog:
 
 
 def _check(name: str, config: Config) -> None:
-    """Raise ConfigurationError for every mistake in a config that can be found without loading a model."""
+    """Raise ConfigurationError if a config has a mistake that can be found without loading a model."""
     if not name or not name.isprintable():
         raise ConfigurationError(f"a served model needs a printable name, not: {name!r}")
     if not config.members:

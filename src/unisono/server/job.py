@@ -34,9 +34,9 @@ class Update:
 class Choice:
     """One choice of the answer, which one row of the job decodes.
 
-    tally: counts the decided proposals of the row. Between two calls of `take`, the row may take several steps, because
-    the engine also steps for rows that score prompts.
-    served: when the row last got tokens, or None before its first tokens.
+    tally: the listener that counts the decided proposals of the row. Between two calls of `take`, the row may take
+    several steps, because the engine also steps for rows that score prompts.
+    served: the time at which the row last got tokens, or None before its first tokens.
     result: the result of the row, or None until the row has ended.
     """
 
@@ -50,9 +50,9 @@ class Choice:
         self.request.listen(self.tally)
 
     def take(self, started: float) -> tuple[list[Piece], dict[str, Any]]:
-        """Return the pieces since the last call, and the observer's description of the step that began at `started`.
+        """Return the new pieces, and the observer's description of the step that began at `started`.
 
-        If the row failed, its error is raised.
+        The new pieces are the pieces since the last call. Raise the error of the row if the row has failed.
         """
         pieces = self.request.drain()
         if pieces:
@@ -66,7 +66,7 @@ class Choice:
 class Lonely:
     """Rows without a job, and a future `over` that is done when the rows have ended.
 
-    Create it in the event loop's thread.
+    A `Lonely` object must be created in the event loop's thread.
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
@@ -89,7 +89,7 @@ class Lonely:
 
 
 class CancelledError(Exception):
-    """The client has disconnected, so its request ends."""
+    """The error of a request whose client has disconnected."""
 
 
 class Job:
@@ -99,8 +99,8 @@ class Job:
 
     Args:
         requests: one request per choice of the answer.
-        created: when the request arrived, as returned by `time.perf_counter`.
-        deadline: when the job ends with an error, as returned by `time.perf_counter`.
+        created: the time at which the request arrived, as returned by `time.perf_counter`.
+        deadline: the time at which the job ends with an error, as returned by `time.perf_counter`.
         observer: the observer of the only choice, if the client asked for a trace.
     """
 
@@ -118,7 +118,8 @@ class Job:
     async def updates(self) -> AsyncIterator[Update]:
         """Yield the updates of each step until every choice has its result.
 
-        If the job ended early, the reason is raised: an error of a row, `CancelledError`, or the error of a time limit.
+        Raise the reason if the job ended early. The reason is an error of a row, `CancelledError`, or the error of a
+        time limit.
         """
         left = len(self.choices)
         while left:
@@ -141,9 +142,7 @@ class Job:
     def collect(self, started: float) -> list[Update]:
         """Return the updates of the step that began at `started` and has just ended.
 
-        The worker's thread calls this method.
-
-        If a row failed, its error is raised.
+        The worker's thread calls this method. Raise the error of a row if the row has failed.
         """
         found = []
         for index, choice in enumerate(self.choices):

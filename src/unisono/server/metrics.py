@@ -24,7 +24,10 @@ MEMBER = ("model_name", "member")
 
 
 class Metrics:
-    """All metrics, in a separate registry. A counter changes only when a request ends, with or without an error."""
+    """The metrics of the server, in a separate registry.
+
+    A counter changes only when a request ends, with or without an error.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

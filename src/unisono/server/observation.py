@@ -19,11 +19,11 @@ from unisono.types import Commit
 class Observer:
     """A listener that describes the tokens and steps of one row.
 
-    It changes neither the text nor the forwards of the row.
+    An observer changes neither the text nor the forwards of the row.
 
     Args:
         candidates: the number of most probable tokens to show for each position.
-        since: when the request arrived, as returned by `time.perf_counter`.
+        since: the time at which the request arrived, as returned by `time.perf_counter`.
     """
 
     hears = (Scored, Accepted, Replaced, Drawn)
@@ -40,9 +40,9 @@ class Observer:
         row.listen(self)
 
     def observe(self, event: Scored | Accepted | Replaced | Drawn) -> None:
-        """Keep the logits that a `Scored` event has for open positions.
+        """Keep the logits for open positions if the event is `Scored`.
 
-        Describe the tokens that any other event commits.
+        For any other event, describe the tokens that the event commits.
         """
         if isinstance(event, Scored):
             self._logits[event.member].update(enumerate(event.scores.logits, event.first))
@@ -62,8 +62,8 @@ class Observer:
 
         Args:
             count: the number of tokens that the step added.
-            start: when the step began, as returned by `time.perf_counter`.
-            end: when the step ended, as returned by `time.perf_counter`.
+            start: the time at which the step began, as returned by `time.perf_counter`.
+            end: the time at which the step ended, as returned by `time.perf_counter`.
         """
         now = (
             tuple(member.forwards for member in self._row.stats.members),
@@ -123,7 +123,7 @@ class Observer:
     def _combined(self, scored: Sequence[Tensor | None]) -> Tensor | None:
         """Return the combined law [V] at temperature 1.
 
-        Return None if the known scores do not determine the law, or if the combination reads more than scores.
+        Return None if the known scores are not enough to compute the law, or if the combination reads more than scores.
         """
         combination, warp = self._row.method.combination, Warp()
         own = [scored[member] for member in self._row.lineup.combined]

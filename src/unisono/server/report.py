@@ -9,9 +9,9 @@ from unisono.types import MemberStats
 def report(job: Job, detail: str | None) -> dict[str, Any] | None:
     """Return the `metrics` object of a job that has ended, or None if `detail` is None or "none".
 
-    As in vLLM, `mean_acceptance_length` is 1 + accepted / steps, and both parts are None if the job has several
-    choices. This value can differ from the number of tokens per round, because the token after a run of accepted
-    proposals may be a proposal too. `tokens_per_round` is the true number.
+    If the job has several choices, both parts are None, as in vLLM. `mean_acceptance_length` is 1 + accepted / steps,
+    as in vLLM. It can differ from the number of tokens per round, because the token after a run of accepted proposals
+    may be a proposal too. `tokens_per_round` is the true number of tokens per round.
 
     Args:
         detail: "none", "summary" or "detailed".

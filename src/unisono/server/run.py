@@ -24,9 +24,9 @@ KEEP_ALIVE = 75  # seconds; clients close idle connections earlier, so no reques
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server with another reaction to signals.
+    """A uvicorn server that handles signals in another way.
 
-    SIGTERM or SIGINT first lets running requests finish. The process then exits with success.
+    After SIGTERM or SIGINT, running requests may first finish. Then the process exits with success.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
@@ -65,7 +65,7 @@ def serve(catalog: Catalog, settings: Settings) -> None:
     """Load the models and serve them until SIGTERM or SIGINT arrives.
 
     Raises:
-        ConfigurationError: the address is not available. This error comes before any model is loaded.
+        ConfigurationError: the address is not available. This error is raised before any model is loaded.
         MemberError: a model cannot be loaded.
     """
     with listen(settings) as bound:

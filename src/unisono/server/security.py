@@ -70,7 +70,8 @@ class BodyLimit:
         """Return the messages of the body.
 
         Raises:
-            APIError: 413 as soon as the body is known to be too large, 408 after the timeout, 503 if the server stops.
+            APIError: 413 as soon as the body is known to be too large, 408 after the timeout, 503 if the server is
+                stopping.
         """
         try:
             async with asyncio.timeout(self._timeout):

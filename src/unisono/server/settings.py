@@ -1,4 +1,4 @@
-"""The settings of the server, such as address, keys and limits. They are checked before any model is loaded."""
+"""The settings of the server, for example address, keys and limits. They are checked before any model is loaded."""
 
 import ipaddress
 from dataclasses import dataclass

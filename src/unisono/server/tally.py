@@ -9,7 +9,7 @@ from unisono.decoding.proposals import FORCED
 
 
 class Tally:
-    """A listener of one row that counts decided proposals per settling. Forced tokens do not count as proposals.
+    """A listener that counts the decided proposals of one row per settling. Forced tokens do not count as proposals.
 
     A settling is one verification of the open proposals. The lists have one entry for each settling that decided
     proposals.

@@ -20,7 +20,7 @@ LOG = logging.getLogger("unisono.server")
 class Worker:
     """Runs the jobs of one ensemble in a thread.
 
-    The thread of the event loop calls the public methods, which return without waiting for the decode thread.
+    The event loop's thread calls the public methods. The methods do not wait for the decode thread.
 
     Args:
         memory: bytes that the ensemble's caches may take.
@@ -61,8 +61,8 @@ class Worker:
     async def run(self, rows: Sequence[Row]) -> None:
         """Run rows that score prompts, and return when all rows have ended.
 
-        If the caller is cancelled, the rows end before the next step. If a row fails, all rows end and the error of the
-        first failed row is raised.
+        If the caller is cancelled, the rows end before the next step. If a row fails, end all rows and raise the error
+        of the first failed row.
         """
         lonely = Lonely([row for row in rows if not row.finished])
         if not lonely.rows:
@@ -178,7 +178,7 @@ class Worker:
         self.ensemble.engine.submit(*_rows(job))
 
     def _end(self, job: Job | Lonely, error: Exception | None) -> None:
-        """End the rows of a job and send the error, if any, to the reader of the job.
+        """End the rows of a job. If there is an error, send the error to the reader of the job.
 
         A second call for the same job does nothing.
         """

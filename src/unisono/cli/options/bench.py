@@ -17,7 +17,7 @@ OUTPUT = "Write the result with its provenance to this JSON file."
 
 @dataclass(frozen=True)
 class CaseOptions:
-    """The choices, prompts and settings to measure. The fields are those of `Case`."""
+    """The choices, prompts and settings to measure. The class `Case` has fields with the same names."""
 
     members: list[str] = option(*MEMBERS, default=[])
     combine: list[str] = option("A combination to measure; repeat it.", default=[])

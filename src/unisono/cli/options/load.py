@@ -12,7 +12,7 @@ CONFIG = "YAML file with these options; the command line overrides it."
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """Options that say how every member is loaded. The fields are those of `Source`."""
+    """Options that say how every member is loaded. The mapping of a member in a config has keys with the same names."""
 
     dtype: str | None = option("auto, float32, float16 or bfloat16.")
     device: str | None = option("Where the members run, as cpu or cuda:0.")
@@ -31,7 +31,7 @@ class SourceOptions:
 
 @dataclass(frozen=True)
 class MethodOptions:
-    """Options that say how the members decode. The fields are those of `Config`."""
+    """Options that say how the members decode. The class `Config` has fields with the same names."""
 
     combine: str | None = option(COMBINE)
     schedule: str | None = option(

@@ -93,9 +93,9 @@ class Answer:
         self._order.worker.release(job)  # at once, before a stream reads the error
 
     async def _read_echoes(self, request: Request, deadline: float) -> None:
-        """Set `_echoes`.
+        """Set `_echoes`, which has the pieces of each prompt.
 
-        If the request asks for log-probabilities, score each prompt and list the tokens of the echo.
+        If the request asks for log-probabilities, first score each prompt.
         """
         order = self._order
         if order.top is None:
@@ -162,7 +162,7 @@ class Answer:
         return events + self._event([self._shape.delta(index, before)]) if before else events
 
     def _chunks(self, update: Update) -> bytes:
-        """Return the events of an update.
+        """Return the server-sent events for an update.
 
         One chunk has the tokens. At the end of a choice, another chunk has the finish reason.
         """
@@ -219,10 +219,10 @@ async def _checked(job: Job) -> AsyncIterator[Update]:
 
 
 class Echo:
-    """Rows that score the tokens of a prompt, as the first member reads the prompt.
+    """Rows that score the tokens that the first member reads for a prompt.
 
-    The first token has no log-probability. A prefix that only some members read has no log-probability either. Tokens
-    that the tokenizer adds before the text are not listed.
+    The first token has no log-probability. Tokens of a prefix that only some members read have no log-probability
+    either. Tokens that the tokenizer adds before the text are not listed.
 
     Args:
         top: the number of candidates per token.

@@ -47,7 +47,8 @@ def tokenized(body: TokenizeRequest, model: Model, settings: Settings) -> dict[s
     """Return the answer of `/tokenize`.
 
     Raises:
-        APIError: 400 unless the request has either a prompt or messages, or if the text cannot be tokenized.
+        APIError: 400 if the request has neither a prompt nor messages, if it has both, or if the text cannot be
+            tokenized.
     """
     if (body.prompt is None) == (body.messages is None):
         raise APIError(400, "give either prompt or messages", "prompt")

@@ -1,6 +1,6 @@
 """Fields that this server accepts and ignores, each with the accepted values.
 
-Other servers, such as OpenAI's and vLLM's, define these fields. With an accepted value, a field does not change the
+Other servers, for example OpenAI's and vLLM's, define these fields. With an accepted value, a field does not change the
 answer. Any other value is an error, and its message says what to send instead. A field is unknown if neither these
 tables nor the schema contain it.
 """

@@ -86,7 +86,8 @@ class ChatShape:
 class CompletionShape:
     """Writes `text_completion` objects.
 
-    Streams use the same objects as chunks. The methods do the same as those of `ChatShape`.
+    The chunks of a stream are `text_completion` objects too. Each method does the same as the method of `ChatShape`
+    with the same name.
 
     Args:
         logprobs: whether the request asks for log-probabilities.
@@ -132,7 +133,7 @@ class CompletionShape:
         return logs
 
     def _top(self, commit: Commit, shown: str) -> dict[str, float] | None:
-        """Return the candidates' log-probabilities by the text of the candidate. The chosen token has the text `shown`.
+        """Return a dict from the text of each candidate to its log-probability. The chosen token has the text `shown`.
 
         If two candidates have the same text, the second candidate gets the key `token_id:ID` instead.
         """
