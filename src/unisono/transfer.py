@@ -5,7 +5,7 @@ for drafts of any length and for any number of rows.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +17,7 @@ Token = int | Tensor  # an id, or a tensor [] that holds it on a device
 
 def on_host(tensor: Tensor) -> bool:
     """Return whether the tensor is in the host's memory, where its values can be read without waiting."""
-    return tensor.device.type == "cpu"
+    return tensor.is_cpu
 
 
 def known_tokens(tokens: Tensor) -> list[Token]:
@@ -53,30 +53,30 @@ def fetch(tensors: Sequence[Tensor]) -> list[list[Any]]:
 
 def fetch_fields(values: list[T]) -> list[T]:
     """Return copies of dataclasses and lists, in which lists of values replace tensors. The host waits once."""
-    answers = iter(fetch(list(_tensors(values))))
-    filled: list[T] = _filled(values, answers)
+    tensors: list[Tensor] = []
+    _collect(values, tensors)
+    filled: list[T] = _filled(values, iter(fetch(tensors)))
     return filled
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _collect(value: Any, tensors: list[Tensor]) -> None:
+    """Append all tensors in a value to the list."""
     if isinstance(value, Tensor):
-        yield value
-    for part in _parts(value):
-        yield from _tensors(part)
+        tensors.append(value)
+    elif isinstance(value, list):
+        for part in value:
+            _collect(part, tensors)
+    elif is_dataclass(value):
+        for part in vars(value).values():
+            _collect(part, tensors)
 
 
 def _filled(value: Any, answers: Iterator[list[Any]]) -> Any:
+    """Return a copy of a value with the answers in place of its tensors, in the order of `_collect`."""
     if isinstance(value, Tensor):
         return next(answers)
-    parts = [_filled(part, answers) for part in _parts(value)]
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **dict(zip((each.name for each in fields(value)), parts, strict=True)))
-    return parts if isinstance(value, list) else value
-
-
-def _parts(value: Any) -> list[Any]:
     if isinstance(value, list):
-        return value
+        return [_filled(part, answers) for part in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return [getattr(value, each.name) for each in fields(value)]
-    return []
+        return type(value)(**{name: _filled(part, answers) for name, part in vars(value).items()})
+    return value

@@ -218,7 +218,7 @@ def drawn(setting: Setting, proposer: int, odd: float, length: int) -> float:
 def _pipeline(
     scores: Sequence[float], makes: Sequence[float], chains: Sequence[Sequence[float]], members: int
 ) -> float:
-    """Return the seconds per token of a pipeline. Turn i scores and then proposes block i.
+    """Return the seconds per token of a pipeline. In turn i, open positions are scored, and then block i is proposed.
 
     Block i is decided by turn i + members - 1.
 

@@ -55,7 +55,7 @@ class Engine:
         self._admission.check(contexts, units)
 
     def close(self) -> None:
-        """End all rows with an error, free the caches and accept no more rows. A second call changes nothing."""
+        """Make all rows fail, free the caches and accept no more rows. A second call changes nothing."""
         with self._lock:
             self._closed = True
             for row in (*self._running, *self._admission.waiting):
@@ -261,12 +261,12 @@ class Engine:
             passes = [forward(self._lineup, wanted[0])]
         else:
             passes = list(self._pool.map(lambda jobs: forward(self._lineup, jobs), wanted))
-        self._inside += time.perf_counter() - started
         made = dict.fromkeys(rows, Progress.NOTHING)
         for each in passes:
             if each.jobs:
                 self._listeners.tell(Forward, *each.facts())
             made |= {row: max(made[row], progress) for row, progress in each.keep().items()}
+        self._inside += time.perf_counter() - started
         return made
 
 

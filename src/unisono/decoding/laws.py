@@ -75,7 +75,7 @@ class RowLaws:
     def prompt_loglikelihood(self) -> list[Tensor]:
         """One tensor per member with the raw log-probabilities of the member's prompt, without the first token.
 
-        The values are known when the row runs.
+        The values are computed before the row starts.
         """
         return [torch.tensor(values, dtype=torch.float64) for values in self.task.prompt_loglikelihood]
 

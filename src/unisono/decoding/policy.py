@@ -181,19 +181,26 @@ def checked(turn: object, schedule: str, members: range, proposers: Sequence[str
         ConfigurationError: the turn has no member, a member twice, an unknown name, negative steps, or several members
             together with drafts.
     """
-    problem = ConfigurationError(f"schedule {schedule} gave a turn that cannot be taken: {turn}")
-    if not (isinstance(turn, Turn) and isinstance(turn.members, tuple) and isinstance(turn.drafts, tuple)):
-        raise problem
-    if not turn.members or any(member not in members for member in turn.members):
-        raise problem
-    for draft in turn.drafts:
-        if not (isinstance(draft, tuple) and len(draft) == 2 and isinstance(draft[1], int) and draft[1] >= 0):
-            raise problem
-        if draft[0] not in members and draft[0] not in proposers:
-            raise problem
+    if not _possible(turn, members, proposers):
+        raise ConfigurationError(f"schedule {schedule} gave a turn that cannot be taken: {turn}")
+    assert isinstance(turn, Turn)
     if len(turn.members) > 1 and (turn.drafts or len(set(turn.members)) < len(turn.members)):
         raise ConfigurationError(
             f"schedule {schedule} gave a turn that cannot be taken: members that run together are different and "
             f"propose nothing, not: {turn}"
         )
     return turn
+
+
+def _possible(turn: object, members: range, proposers: Sequence[str]) -> bool:
+    """Return whether a turn has the right types, and names members and proposers that exist."""
+    if not (isinstance(turn, Turn) and isinstance(turn.members, tuple) and isinstance(turn.drafts, tuple)):
+        return False
+    if not turn.members or any(member not in members for member in turn.members):
+        return False
+    for draft in turn.drafts:
+        if not (isinstance(draft, tuple) and len(draft) == 2 and isinstance(draft[1], int) and draft[1] >= 0):
+            return False
+        if draft[0] not in members and draft[0] not in proposers:
+            return False
+    return True

@@ -186,7 +186,7 @@ class Row:
             return 0
 
     def lacks(self, member: int) -> bool:
-        """Return whether the first open position needs the member's scores. An error of the odds ends the row."""
+        """Return whether the first open position needs the member's scores. An exception ends the row."""
         try:
             return member in self.needs.missing(0)
         except Exception as error:

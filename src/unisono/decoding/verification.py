@@ -9,6 +9,7 @@ device. The module `settling` fetches all decisions from the device together.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -95,45 +96,49 @@ class Drafts:
     """
 
     def __init__(self, targets: Tensor, blocks: Sequence[Block]) -> None:
-        self.tokens = token_tensor(padded_tokens(blocks), targets.device)
-        self._free = _free(blocks, targets)
+        device = targets.device
+        self.tokens = token_tensor(padded_tokens(blocks), device)
+        self.free = _free(blocks, targets) if any(block.free for block in blocks) else None  # [N], bool
         laws = [law for block in blocks for law in (*block.laws, *[None] * block.free)]
-        drawn = [law.to(targets.device) for law in laws if law is not None]
+        drawn = [law.to(device) for law in laws if law is not None]
         self._laws = torch.stack(drawn) if drawn else None  # [D, V], the laws of drawn proposals
-        places, seen = [], 0
-        for law in laws:
-            places.append(max(0, seen + (law is not None) - 1))
-            seen += law is not None
-        self._places = torch.tensor(places, device=targets.device)  # [N], for each position the row of its law
-        self._drawn = (
-            None if len(drawn) == len(laws) else torch.tensor([law is not None for law in laws], device=targets.device)
+        given = len(drawn) < sum(len(block.laws) for block in blocks)
+        self._drawn = torch.tensor([law is not None for law in laws], device=device) if given else None
+        self._places: Tensor | None = (
+            None  # [N], for each position the row of its law; None if it is the position itself
         )
+        if len(drawn) < len(laws):
+            counts = accumulate(law is not None for law in laws)
+            self._places = torch.tensor([max(0, count - 1) for count in counts], device=device)
 
     def chances(self) -> Tensor | float:
         """Return a tensor [N] with s(x) at each known position; 1.0 if s(x) is 1 at all positions.
 
-        Given proposals and free positions have s(x) = 1.
+        A given proposal has s(x) = 1. At a free position, the number has no meaning.
         """
         if self._laws is None:
             return 1.0
+        if self._places is None:
+            return self._laws.gather(-1, self.tokens.unsqueeze(-1))[:, 0]
         chances = self._laws[self._places, self.tokens]
         return chances if self._drawn is None else torch.where(self._drawn, chances, 1.0)
 
     def left(self, weighted: Tensor, at: Tensor) -> Tensor:
-        """Return a tensor [B, V] with (w r - s)+ at the positions `at`. At a free position, s is 0.
+        """Return a tensor [B, V] with (w r - s)+ at the positions `at`. At a free position, it has no meaning.
 
         Args:
             weighted: the products w r [B, V], where w is at most 1. at: the indices of the positions, [B].
         """
-        if self._drawn is None and self._laws is not None:
-            return excess(weighted, self._laws[self._places[at]])
-        x = self.tokens[at].unsqueeze(-1)
-        kept = torch.where(self._free[at].unsqueeze(-1), weighted.gather(-1, x), 0.0)
-        given = weighted.scatter(-1, x, kept)
-        if self._laws is None or self._drawn is None:
-            return given
-        drawn = excess(weighted, self._laws[self._places[at]])
-        return torch.where(self._drawn[at].unsqueeze(-1), drawn, given)
+        if self._laws is None or self._drawn is not None:
+            given = weighted.scatter(-1, self.tokens[at].unsqueeze(-1), 0.0)
+            if self._laws is None or self._drawn is None:
+                return given
+        drawn = excess(weighted, self._laws[at if self._places is None else self._places[at]])
+        return drawn if self._drawn is None else torch.where(self._drawn[at].unsqueeze(-1), drawn, given)
+
+    def behind(self, rest: Tensor, targets: Tensor, at: Tensor) -> Tensor:
+        """Return `rest` [B, V], with the very targets [B, V] at those of the positions `at` that are free."""
+        return rest if self.free is None else torch.where(self.free[at].unsqueeze(-1), targets, rest)
 
 
 def decide_tokens(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
@@ -149,12 +154,12 @@ def decide_tokens(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
     drafts = Drafts(targets, blocks)
     sizes = [block.known for block in blocks]
     chances = acceptance(targets.gather(-1, drafts.tokens.unsqueeze(-1))[:, 0], drafts.chances())
-    if any(block.free for block in blocks):
-        chances = chances.masked_fill(_free(blocks, targets), 0)
+    if drafts.free is not None:
+        chances = chances.masked_fill(drafts.free, 0)
     accepted = leading(_padded(chances, sizes), names)
     ends = _ends(accepted, sizes)
     at = targets[ends]
-    rest = _behind(residual(drafts.left(at, ends), at), targets, blocks, ends)
+    rest = drafts.behind(residual(drafts.left(at, ends), at), at, ends)
     return Decisions(accepted, redraw(rest, accepted, names, [block.free for block in blocks]))
 
 
@@ -177,7 +182,7 @@ def decide_blocks(targets: Tensor, blocks: Sequence[Block]) -> Decisions:
     ends = _ends(accepted, sizes)
     weights = worth.gather(-1, accepted.unsqueeze(-1)).to(targets.dtype)
     at = weights * targets[ends]
-    rest = _behind(residual(drafts.left(at, ends), at), targets, blocks, ends)
+    rest = drafts.behind(residual(drafts.left(at, ends), at), targets[ends], ends)
     return Decisions(accepted, redraw(rest, accepted, names, [block.free for block in blocks]))
 
 
@@ -230,14 +235,6 @@ def _each_position(block: Block) -> list[Names]:
     first = block.names
     positions = range(first.position, first.position + block.known)
     return [replace(first, position=position, count=1) for position in positions]
-
-
-def _behind(residuals: Tensor, targets: Tensor, blocks: Sequence[Block], ends: Tensor) -> Tensor:
-    """Return a tensor [B, V]: for each block the residual, or the target if the next token is at a free position."""
-    if not any(block.free for block in blocks):
-        return residuals
-    free = _free(blocks, targets)[ends]
-    return torch.where(free.unsqueeze(-1), targets[ends], residuals)
 
 
 def _free(blocks: Sequence[Block], like: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ rollback needs no extra work.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ class Edits:
     frequency: float = 0.0
     processors: tuple[Processor, ...] = ()
 
-    @property
+    @cached_property
     def nothing(self) -> bool:
         return self == Edits(ends=self.ends)
 

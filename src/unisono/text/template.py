@@ -171,10 +171,10 @@ class Template:
         """Raise RequestError for a message that the template leaves out.
 
         If `system` is False and the message is a system message, give notice instead. User and assistant messages
-        before the last message are not checked, because templates may drop them. Templates may also strip and escape
-        contents, so a written content may be missing in the text. If a content is missing, the conversation is written
-        again with a mark as the content. If the mark is missing as well, this method concludes that the template leaves
-        out the message.
+        before the last message are not checked, because templates may drop them. Templates may also strip or escape a
+        content, so the exact content may not be found in the text although the template wrote the message. In this case,
+        the conversation is written again with a mark in place of the content. If the mark is not found either, the
+        template leaves out the message.
         """
         squeezed = _squeezed(text)
         for place, message in enumerate(messages):

@@ -169,7 +169,7 @@ class SlotCache(Cache):
         return Span(first, torch.tensor(starts, device=keys[0].device), window, keys, values)
 
     def _stored(self, first: int, last: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Return views of the keys and values in a range of places. The views are kept, as models have many layers."""
+        """Return views of the keys and values in a range of places. Keep them for the next call."""
         if (first, last) not in self._views:
             keys = [layer.keys[first:last] for layer in self.layers]
             self._views[first, last] = keys, [layer.values[first:last] for layer in self.layers]
