@@ -1,4 +1,4 @@
-"""Backends, which load members. Registered backends are tried first, then the built-in backend for transformers models.
+"""Backends are objects that load members. Registered backends are tried before the backend for transformers models.
 
 To add a backend, write a class with the methods of `Backend` and call `backends.register(MyBackend())`.
 """
@@ -20,7 +20,7 @@ OWN = tuple(each.name for each in fields(Source) if each.name != "options")  # o
 
 
 class Backend(Protocol):
-    """A loader of members from one kind of source. `register` replaces a registered backend with the same `name`."""
+    """An object that loads members from one kind of source. `register` removes an old backend with the same `name`."""
 
     name: str
 
@@ -28,8 +28,8 @@ class Backend(Protocol):
     def options(self) -> type[Any]:
         """Return the class of the options that this backend accepts in addition to the fields of `Source`.
 
-        The class is a frozen dataclass with a default for every field. It raises ConfigurationError if a value is
-        wrong.
+        The class is a frozen dataclass with a default for every field. Its constructor raises ConfigurationError for a
+        wrong value.
         """
 
     def takes(self, source: Source) -> bool:
@@ -39,19 +39,20 @@ class Backend(Protocol):
         """Check the source without loading the model. Raise ConfigurationError or MemberError for a wrong source."""
 
     def load(self, source: Source) -> "tuple[Member, Any]":
-        """Load the source. Return the member and its tokenizer, or the member and None if it has no tokenizer.
+        """Load a member from the source. Return (member, tokenizer), or (member, None) if there is no tokenizer.
 
-        The member's name is `source.called`. Raise MemberError if the model cannot be loaded.
+        The name of the new member must be `source.called`. Raise MemberError if the model cannot be loaded.
         """
 
     def twin(self, member: Any, name: str) -> "Member":
-        """Return a second member for the same ensemble. The new member shares weights, options and slots with `member`.
+        """Return a second member for the same ensemble. The new member has the weights, options and cache of `member`.
 
-        One call of `score` may contain slots of `member` together with slots of the new member.
+        A slot of `member` and a slot of the new member never have the same number. One call of `score` may contain work
+        for slots of the two members.
         """
 
     def share(self, member: Any, name: str) -> "Member":
-        """Return a member for another ensemble. It shares weights and options with `member`.
+        """Return a member for another ensemble. The new member has the weights and options of `member`.
 
         The new member has its own cache. Calls of `restrict` on `member` do not limit the vocabulary of the new member.
         """
@@ -61,10 +62,10 @@ _registered: list[Backend] = []
 
 
 def register(backend: Backend) -> None:
-    """Register a backend. A registered backend with the same name is replaced.
+    """Register a backend. If an older registered backend has the same name, remove the older backend.
 
-    The new backend is tried before all other backends. Raise ConfigurationError if the object lacks an attribute or
-    method of `Backend`.
+    The new backend is tried before all other backends. Raise ConfigurationError if `backend` lacks an attribute
+    or a method of the protocol `Backend`.
     """
     wanted = ("name", "options", "takes", "check", "load", "twin", "share")
     lacking = [each for each in wanted if not hasattr(backend, each)]
@@ -90,7 +91,7 @@ def as_source(value: object, **defaults: Any) -> Source:
     """Return a checked `Source` for one member. `value` is a name, a mapping of options, a loaded model or a `Source`.
 
     Args:
-        defaults: values of options that `value` does not set.
+        defaults: option values to use where `value` does not set the option.
 
     Raises:
         ConfigurationError: an option is unknown, has a wrong value, or cannot be used with this member.

@@ -1,4 +1,4 @@
-"""The interface between the decode loop and a language model: the protocol `Member` and the values that it uses.
+"""The interface between the decode loop and a language model: the protocol `Member` and the types of its arguments.
 
 A member keeps one KV cache per *slot*. A slot is a number that `Member.open` returns. A slot holds a context and the
 units of one text after the context. The context is the member's prompt. A unit is one entry of the common vocabulary.
@@ -20,8 +20,9 @@ from unisono.transfer import Token
 class Reading:
     """The prompt of one member.
 
-    tokens: the prompt in units of the vocabulary. text: the text of `tokens`; None if the user gave token ids. prefix:
-    number of special tokens that the member's own tokenizer added in front of the text.
+    tokens: the prompt in units of the vocabulary. text: the text of `tokens`; None for a conversation, for token ids
+    and for a shortened prompt. prefix: number of special tokens at the beginning of `tokens` that do not come from the
+    user's text.
     """
 
     tokens: tuple[int, ...]
@@ -45,15 +46,15 @@ class Context:
 
 @dataclass(frozen=True)
 class Work:
-    """The work for one slot in one call of `score`: read pieces of the context, append units, return scores.
+    """A work item of one slot for a call of `score`: read pieces of the context, append units, return scores.
 
-    read: smallest number of pieces of the context to read. If fewer pieces are unread, all unread pieces are read.
-    Input that cannot be split is read as a whole. tokens: units to append after the context. If there are such units,
-    this work or earlier work must read the context to its end. A drafted token may be a tensor on a device;
-    `transfer.token_tensor` converts such tokens. keep: number of positions to return scores for. The last of these
-    positions is the position after the last unit. `keep` is at most the number of units, plus one if the slot held no
-    unit before. committed: number of committed units in the row. Later calls of `rewind` keep all of the committed
-    units or none of them. features: whether to return hidden states.
+    read: the member reads at least `read` further pieces of the context. If fewer pieces are unread, the member reads
+    all of them. The member may read more pieces if the input cannot be split. tokens: units to append after the
+    context. If `tokens` is not empty, this work or earlier work must read the context to its end. A drafted token may
+    be a tensor on a device; `transfer.token_tensor` converts such tokens. keep: number of positions whose scores are
+    returned. The last of these positions is the position after the last unit. `keep` is at most the number of units,
+    plus one if the slot held no unit before. committed: number of committed units in the row. Later calls of `rewind`
+    keep all of the committed units or none of them. features: whether to return hidden states.
     """
 
     slot: int
@@ -71,8 +72,8 @@ class Scores:
     logits: [keep, V], float32 or float64; -inf for units that this member can never produce. raw: [keep, V], the
     member's probabilities at temperature 1 without truncation. A member sets `raw` only if it warps its own logits;
     otherwise `raw` is None and the softmax of `logits` gives the same probabilities. features: [keep, D], hidden
-    states; None if they were not requested. wanted: [keep], the most probable unit at each position at temperature 0,
-    if the member warps its own logits; else None.
+    states; None if they were not requested. wanted: [keep], for each position, the unit that is selected at temperature
+    0. A member sets `wanted` only if it warps its own logits; otherwise `wanted` is None.
     """
 
     logits: Tensor
@@ -85,7 +86,7 @@ class Member(Protocol):
     """A language model with its caches. Work in one slot does not change the scores of another slot.
 
     Attributes:
-        name: used in messages and statistics.
+        name: the name in messages and statistics.
         vocabulary: size V of the logits that the member returns.
         parameters: number of weights. By default, the member with the fewest weights proposes tokens.
         context_length: the largest number of pieces and units in one slot; None for no limit.
@@ -113,7 +114,7 @@ class Member(Protocol):
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """Return further columns for the table that `unisono members` prints: column heading -> text."""
+        """Return additional columns for the table of `unisono members`: a mapping from column heading to text."""
 
     def restrict(self, vocabulary: int, forbidden: Sequence[int]) -> None:
         """Limit the logits to the first `vocabulary` ids, and set the logits of the forbidden ids to -inf."""
@@ -122,7 +123,7 @@ class Member(Protocol):
         """Return the context that this member reads for a prompt. `warp` is the warp of the request."""
 
     def room(self, context: Context, text: Sequence[int]) -> int | None:
-        """Return how many units the member can read after the context and this text; None for no limit.
+        """Return how many units the member can read after the context and the units `text`; None for no limit.
 
         The scores of a unit are computed before the unit is read. So the member can score one more unit than it can
         read.
@@ -144,7 +145,7 @@ class Member(Protocol):
         """Free the slot. Closing a closed slot has no effect."""
 
     def release(self) -> None:
-        """Free the memory that the cache keeps while no slot is open. The member can still be used afterwards."""
+        """If no slot is open, free the memory that the cache occupies. The member can still be used afterwards."""
 
     def unread(self, slot: int) -> int:
         """Return how many pieces of the slot's context are still unread."""
@@ -155,12 +156,12 @@ class Member(Protocol):
     def rewind(self, slot: int, length: int) -> None:
         """Remove units from the end of the slot until at most `length` units remain.
 
-        A member may also remove more units, and even pieces of the context. After this call, `length` and `unread`
-        return how much the slot still holds.
+        A member may also remove more units, and even pieces of the context. After this call, the methods `length` and
+        `unread` describe the new content of the slot.
         """
 
     def score(self, work: Sequence[Work]) -> list[Scores]:
-        """Do the work and return one `Scores` per item. Each slot occurs at most once.
+        """Process the work items. Return one `Scores` object per item, in the order of the items.
 
-        The slots may belong to this member and to its twins.
+        A slot occurs in at most one item. The slots may belong to this member and to its twins.
         """

@@ -15,10 +15,10 @@ class Lineup:
     """The members of an ensemble, and proposers that are not members.
 
     members: first the members of the combination in the user's order, then `drafters` members that only propose tokens.
-    proposers: proposers without slots and scores (see `decoding.drafting.Proposer`). The built-in proposer "lookup",
-    which copies from the text, is not listed. twins: groups of member indices. The members of a group share weights and
-    slot numbers, so one call of `score` accepts work for all members of the group. sampling: default values for the
-    fields of `SamplingParams`. ends: units that end a text according to the tokenizers.
+    proposers: the proposers that are not members (see `decoding.drafting.Proposer`). The list does not contain the
+    built-in proposer "lookup", which copies from the text. twins: groups of member indices. The members of a group
+    share weights and slot numbers, so one call of `score` accepts work for all members of the group. sampling: default
+    values for the fields of `SamplingParams`. ends: units that end a text according to the tokenizers.
     """
 
     members: tuple[Member, ...]
@@ -59,10 +59,10 @@ class Lineup:
 
     @property
     def rounding(self) -> str | None:
-        """Return the first half-precision dtype of a member; None if there is none or all members are deterministic.
+        """Return the dtype of the first member in half precision. Return None if no member is in half precision.
 
-        In half precision, rounding depends on the size of the forward pass. This may change which of two nearly equal
-        logits is larger.
+        Also return None if all members are deterministic. In half precision, rounding errors depend on the size of the
+        forward pass. These errors may change which of two nearly equal logits is larger.
         """
         types = [member.facts.get("dtype", "") for member in self.members]
         return None if self.deterministic else next((each for each in types if each in HALF), None)
@@ -79,7 +79,7 @@ class Lineup:
 
     @property
     def warps(self) -> bool:
-        """Return whether the members apply the warp to their logits themselves."""
+        """Return whether the members, and not the decode loop, apply the warp to the logits."""
         return self.members[0].warps
 
     def remaining(self, warp: Warp) -> Warp:
@@ -118,7 +118,7 @@ class Lineup:
         return [member.places(context, units) for member, context in zip(self.members, contexts, strict=True)]
 
     def memory(self, slots: int, places: Sequence[int]) -> int:
-        """Return the bytes of all caches with `slots` slots per member. `places`: for each member, a slot's size."""
+        """Return the bytes of all caches. Each member has `slots` slots. A slot of member i has `places[i]` places."""
         return sum(
             self.members[group[0]].memory(slots * len(group), max(places[member] for member in group))
             for group in self.groups

@@ -1,4 +1,4 @@
-"""Free memory of a device."""
+"""The amount of free memory of a device."""
 
 import psutil
 import torch

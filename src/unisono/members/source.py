@@ -1,4 +1,4 @@
-"""The specification of one member by a user."""
+"""The user's specification of one member."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -63,7 +63,7 @@ def require_kinds(value: Any, kinds: Mapping[str, tuple[Any, str]]) -> None:
     """Raise ConfigurationError if an attribute of `value` has the wrong type.
 
     Args:
-        kinds: for each attribute name, the type of the attribute and a phrase for this type, used in the message.
+        kinds: for each attribute name, the required type, and the phrase for this type in the error message.
     """
     for name, (wanted, words) in kinds.items():
         if not isinstance(getattr(value, name), wanted):
@@ -71,6 +71,6 @@ def require_kinds(value: Any, kinds: Mapping[str, tuple[Any, str]]) -> None:
 
 
 def changed(value: Any) -> dict[str, Any]:
-    """Return name -> value for the fields of a dataclass object that have no default or differ from their default."""
+    """Return name -> value for all fields of a dataclass object, except fields whose value is the default."""
     values = {each.name: (getattr(value, each.name), each.default) for each in fields(value)}
     return {name: found for name, (found, default) in values.items() if default is MISSING or found != default}

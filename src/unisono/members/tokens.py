@@ -1,4 +1,4 @@
-"""A base class for members that read token ids and can be rolled back to any length."""
+"""A base class for members that read token ids and whose slots can be rolled back to any length."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from unisono.transfer import Token
 
 @dataclass(frozen=True)
 class Append:
-    """Tokens to append to a slot, at least one. The member returns scores for the last `keep` tokens (0 is allowed)."""
+    """One or more tokens to append to a slot. Scores are returned after each of the last `keep` (0 or more) tokens."""
 
     slot: int
     tokens: Sequence[Token]
@@ -21,10 +21,10 @@ class Append:
 
 
 class TokenMember:
-    """A base class that implements the methods of `Member` for contexts and lengths.
+    """A base class that implements the methods of `Member` that manage slots and contexts.
 
-    A subclass must append all tokens that it reads to the list of their slot in `_slots`. If a subclass stores slots in
-    another place, it overrides `_open`, `_fork`, `_close`, `_held` and `_cut`.
+    When a subclass reads a token of a slot, the subclass must append the token to the list `_slots[slot]`. A subclass
+    that does not use `_slots` overrides `_open`, `_fork`, `_close`, `_held` and `_cut`.
     """
 
     context_length: int | None
@@ -73,10 +73,10 @@ class TokenMember:
             self._cut(slot, self._contexts[slot].size + length)
 
     def _append(self, work: Work) -> Append:
-        """Return the tokens to append for the work: pieces of the context, then units.
+        """Return the tokens to append for a work item: first tokens of the context, then the units of the item.
 
-        The scores after the context may be needed when the whole context has already been read. In this case the last
-        token of the context is removed from the slot and read again.
+        A work item may need the scores after the context although the slot already holds the whole context. In this
+        case, the last token of the context is removed from the slot and appended again.
         """
         context, held = self._contexts[work.slot], self._held(work.slot)
         pieces = context.tokens[held : held + work.read]

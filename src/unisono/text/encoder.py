@@ -10,13 +10,13 @@ from unisono.text.template import Template
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation that the members answer. Options that contradict each other raise RequestError.
+    """A conversation that the members answer. Two options that contradict each other raise RequestError.
 
     messages: mappings with a role and a content. The content is a text or a list of text parts. chat_template: the name
     of one of the tokenizer's templates, or a template in Jinja. chat_template_kwargs: variables for the template, for
     example `enable_thinking`. continue_final_message: whether the members continue the last message instead of starting
     a new message. add_generation_prompt: whether to write the beginning of the assistant's turn after the messages.
-    None means the opposite of `continue_final_message`.
+    The default is the opposite of `continue_final_message`.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -38,7 +38,7 @@ class Chat:
 
 
 class Encoder:
-    """Encodes texts and conversations. Every method raises RequestError for a text that is not valid UTF-8.
+    """Encodes texts and conversations. Every method raises RequestError for a text without a UTF-8 encoding.
 
     Args:
         tokenizer: a tokenizer of transformers, or None. Without a tokenizer, texts cannot be encoded.
@@ -57,11 +57,11 @@ class Encoder:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
     def spellings(self, word: str) -> set[tuple[int, ...]]:
-        """Return the token ids of the word as given, and of the word with one space in front."""
+        """Return the token ids of two texts: the word as given, and the word with exactly one space in front."""
         return {self.text(text) for text in (word, " " + word.lstrip())}
 
     def chat(self, chat: Chat) -> tuple[int, ...]:
-        """Return the token ids of a conversation without the answer. Raise the errors of `Template.write`."""
+        """Return the token ids of a conversation. Raise RequestError if `Template.write` raises RequestError."""
         text = self.template.write(
             chat.messages,
             chat.chat_template,

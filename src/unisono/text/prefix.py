@@ -8,9 +8,9 @@ Each member reads its own prefix. After the prefix, all members read the same to
 - The first member's template writes a conversation, including a prefix. Each other member replaces this prefix by the
   prefix of its own template. A member without a template uses its tokenizer's prefix instead. If this tokenizer has the
   same prefix as the first member's tokenizer, the member keeps the first member's prefix.
-- An empty prompt before a continuation to score is read as the BOS token. If there is no BOS token, the empty prompt is
-  read as the end-of-text token.
-- Token ids are read as given, without a prefix.
+- If a continuation is scored after an empty prompt, each member reads its BOS token as the prompt. A member without a
+  BOS token reads its end-of-text token (EOS) instead.
+- If the user gives token ids, the members read only these ids. No prefix is added.
 
 A prefix may contain tokens outside the common vocabulary, because no other member reads this prefix.
 """
@@ -32,14 +32,14 @@ class Prefix:
     """The prefixes that one member reads before texts and conversations.
 
     Args:
-        tokenizer: the member's tokenizer, from transformers. rows: number of tokens that the member's model has.
+        tokenizer: the member's tokenizer, from transformers. rows: number of token ids that the member's model knows.
     """
 
     def __init__(self, tokenizer: Any, rows: int) -> None:
         self._tokenizer, self._rows = tokenizer, rows
 
     def text(self, ids: Ids, text: str) -> Reading:
-        """Return the `Reading` of a text with its prefix. `ids` are the token ids of the text without a prefix."""
+        """Return the `Reading` of a text, with the tokenizer's special tokens. `ids` are the ids of the text alone."""
         before, behind = self._around
         before = () if ids[: len(before)] == before else before
         return Reading((*before, *ids, *behind), text, len(before))
@@ -69,11 +69,11 @@ class Prefix:
         return Reading(self._known((start,)), "", 1)
 
     def chat(self, ids: Ids, first: "Prefix") -> Reading:
-        """Return the `Reading` of a conversation for this member.
+        """Return this member's `Reading` of a conversation.
 
         Args:
             ids: the token ids of the conversation, as the first member's template wrote it.
-            first: the prefixes of the first member.
+            first: the `Prefix` object of the first member.
         """
         count = first._written(ids)
         before = ids[:count] if self._is_like(first) else self._of_template
@@ -102,7 +102,7 @@ class Prefix:
         return ids[: self._written(ids)]
 
     def _written(self, ids: Ids) -> int:
-        """Return the length of the prefix at the beginning of a conversation's token ids."""
+        """Return the length of the prefix at the beginning of a conversation; 0 if the conversation has no prefix."""
         starts = (self._around[0], (self._tokenizer.bos_token_id,))
         return next((len(start) for start in starts if start and ids[: len(start)] == start), 0)
 
@@ -184,10 +184,10 @@ class Prefixes:
 
 
 def shortened(readings: Sequence[Reading], units: Sequence[int], longest: int) -> list[Reading]:
-    """Return the prompts without their first tokens, so that each member reads at most `longest` tokens.
+    """Remove the first tokens of each prompt that is too long. Return all prompts.
 
-    A prompt that is short enough is not changed. A member reads its prompt and all units except the last unit. Raise
-    RequestError if there are more than `longest` units.
+    A member reads its prompt and all units except the last unit. After the removal, each member reads at most `longest`
+    tokens. Raise RequestError if there are more than `longest` units.
     """
     if len(units) > longest:
         raise RequestError(f"a continuation of {len(units)} tokens does not fit a context of {longest}")

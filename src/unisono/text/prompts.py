@@ -24,11 +24,11 @@ UNLIMITED = 2**31
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt and a continuation to score: two texts, or two lists of token ids. Token ids get no prefix.
+    """A prompt, and the continuation that is scored: two texts, or two lists of token ids. Token ids get no prefix.
 
     The prompt may be an empty text, even if the continuation is a list of token ids. longest: the largest number of
-    tokens that a member reads. If prompt and continuation are longer, the beginning of the prompt is cut off. If
-    `longest` is None, nothing is cut off, and a prompt that is too long raises RequestError.
+    tokens that a member reads. If prompt and continuation are longer, the first tokens of the prompt are removed. If
+    `longest` is None, no tokens are removed, and a prompt that is too long raises RequestError.
     """
 
     prompt: Prompt
@@ -46,10 +46,11 @@ AnyPrompt = Prompt | Chat | Pair
 class Prepared:
     """A prompt that has passed all checks.
 
-    contexts: one per member. units: the units to score; empty for a prompt to generate from. warp: the warp that the
-    decode loop applies. If the members apply the request's warp themselves, this is plain softmax or argmax. ends:
-    further tokens that end the answer of a chat. prefixes: for each member, the length of its prefix; empty if all
-    members of the combination have the same prefix. added: the length of the first member's prefix.
+    contexts: one per member. units: the units whose scores are returned; empty if text is generated. warp: the warp
+    that the decode loop applies. If the members themselves apply the warp of the request, `warp` is softmax or argmax.
+    ends: for a conversation, the tokens that end the assistant's turn; else empty. prefixes: for each member, the
+    length of its prefix; empty if all members of the combination have the same prefix. added: the length of the first
+    member's prefix.
     """
 
     contexts: tuple[Context, ...]
@@ -110,7 +111,7 @@ class Prompts:
 
         Raises:
             RequestError: the prompt is empty, has the wrong type, is too long for a member, or has ids outside the
-                vocabulary. A negative prompt that no member reads also raises this error.
+                vocabulary; or a negative prompt is given but no member reads it.
         """
         readings, units = self._pair(prompt) if isinstance(prompt, Pair) else (self.read(prompt), ())
         differing = self._differing(readings)
@@ -130,7 +131,7 @@ class Prompts:
         return Prepared(contexts, units, self._lineup.remaining(warp), ends, prefixes, readings[0].prefix)
 
     def itself(self, prepared: Prepared) -> Prepared | None:
-        """Return a `Prepared` that scores the tokens of the prompt; None if the members read different prompts.
+        """Return a `Prepared` for scoring the prompt's own tokens; None if the members read different prompts.
 
         All tokens after the prefixes are scored, with one exception: if a member has no prefix, the first token of the
         prompt is not scored. Members that only propose tokens may read other prompts. Raise RequestError if the prompt
@@ -184,7 +185,7 @@ class Prompts:
         return ([ids] if ids else found), isinstance(prompts, str | Chat) or bool(ids)
 
     def room(self, contexts: Sequence[Context]) -> int:
-        """Return the number of units that every member has room for; raise RequestError if a member has no room."""
+        """Return how many units each member can read after its context. Raise RequestError if the number is 0."""
         found = [(member.room(context, ()), member, context) for member, context in self._with(contexts)]
         room, member, context = min(found, key=lambda each: UNLIMITED if each[0] is None else each[0])
         if room is not None and room < 1:
@@ -195,9 +196,9 @@ class Prompts:
         return UNLIMITED if room is None else room
 
     def edits(self, params: SamplingParams, ends: frozenset[int]) -> Edits:
-        """Return the edits of logits that the parameters describe. `ends` are the tokens that end the text.
+        """Return an `Edits` object with the parameters that change logits. `ends` are the tokens that end the text.
 
-        Raise RequestError if a parameter needs a tokenizer and there is none, or names a token outside the vocabulary.
+        Raise RequestError if a token is outside the vocabulary, or if a parameter needs a tokenizer but none exists.
         """
         if self.tokenizer is None and (params.stop or params.bad_words):
             raise RequestError("stop and bad_words need a tokenizer; use stop_token_ids or logit_bias")
@@ -227,7 +228,7 @@ class Prompts:
     def _against(
         self, readings: list[Reading], combination: Combination | None, negative: AnyPrompt | None
     ) -> list[Reading]:
-        """Return the readings. For each member with the role `negative`, return the reading of the negative prompt."""
+        """Give each member with the role "negative" its `Reading` of the negative prompt. Return all readings."""
         roles = () if combination is None else combination.prompts
         if "negative" not in roles:
             if negative is not None:

@@ -21,8 +21,8 @@ class Template:
 
     A content is passed to the template in the form that the template supports: a text or a list of parts. If a template
     does not write the role `developer`, messages with this role get the role `system`. If a template does not write
-    system messages, their text is put in front of the next user message. `write` raises RequestError if the template
-    still leaves out a message.
+    system messages, the text of a system message is put in front of the next user message. `write` raises RequestError
+    if the template still leaves out a message.
 
     Args:
         tokenizer: a tokenizer of transformers, or None.
@@ -52,8 +52,8 @@ class Template:
             opening: whether to write the beginning of the assistant's turn after the messages.
             continued: whether to leave the last message open, so that the answer continues this message.
             variables: further variables for the template: name -> value.
-            system: whether to keep system messages that the template does not write. If False, such messages are left
-                out, and `notify` is called.
+            system: what to do if the template does not write system messages. If True, their text is moved into user
+                messages. If False, their text is left out, and `notify` is called.
 
         Raises:
             RequestError: the template does not exist, fails or leaves out a message, or a message is malformed.
@@ -71,7 +71,7 @@ class Template:
         return text
 
     def ends(self, template: str | None = None) -> frozenset[int]:
-        """Return a set with the special token that ends an assistant's turn in the template. The set may be empty."""
+        """Return the special token that ends an assistant's turn, in a set; an empty set if there is no such token."""
         source = self._source(template)
         if source not in self._ends:
             turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": MARK}]
@@ -129,7 +129,7 @@ class Template:
             return ""
 
     def _form(self, source: str, role: str) -> str:
-        """Return the form of content that a template takes for a role: "text", "parts", or "" if it omits the role."""
+        """Return the form of content that a template supports for a role: "text", "parts", or "" for none."""
         if (source, role) not in self._forms:
             self._forms[source, role] = next((f for f in ("text", "parts") if self._is_written(source, role, f)), "")
         return self._forms[source, role]
@@ -170,11 +170,10 @@ class Template:
     ) -> None:
         """Raise RequestError for a message that the template leaves out.
 
-        If `system` is False and the message is a system message, give notice instead. User and assistant messages
-        before the last message are not checked, because templates may drop them. Templates may also strip or escape a
-        content, so the exact content may not be found in the text although the template wrote the message. In this case,
-        the conversation is written again with a mark in place of the content. If the mark is not found either, the
-        template leaves out the message.
+        For a system message, call `notify` instead if `system` is False. User and assistant messages before the last
+        message are not checked, because templates may drop these messages. If a template strips or escapes a content,
+        the text does not contain the exact content. In this case, the conversation is written again with a mark in
+        place of the content. If the new text does not contain the mark, the template leaves out the message.
         """
         squeezed = _squeezed(text)
         for place, message in enumerate(messages):
@@ -198,7 +197,7 @@ class Template:
 
 
 def _merged(messages: Sequence[Message]) -> list[Message]:
-    """Return the messages. Move each system text into the next user message, or into a new message at the end."""
+    """Move the text of system messages into the next user message, or into a new last message. Return all messages."""
     found: list[Message] = []
     waiting: list[str] = []
     for message in messages:

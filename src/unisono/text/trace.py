@@ -18,11 +18,11 @@ REJECTED = Style(dim=True, strike=True)
 class Trace:
     """Prints each token in the colour of the member that proposed the token.
 
-    A token that was copied from the text is underlined. A rejected proposal is struck out, and the token that replaces
-    the proposal follows in reverse colours. Output to files and pipes has no colours. In such output a proposed token
-    is printed as `[member]token`, a copied token as `[+]token`, a token drawn without a proposal as `[=]token`, and a
-    redrawn token as `[~member 'proposal']token`. A stop string at the end is printed, although the answer does not
-    contain it.
+    A token that was copied from the text is underlined. A rejected proposal is struck out. The token that replaces the
+    proposal follows in reverse colours. Output to files and pipes has no colours. In such output a proposed token is
+    printed as `[member]token`, a copied token as `[+]token`, a token drawn without a proposal as `[=]token`, and a
+    token that replaces a rejected proposal as `[~member 'proposal']token`. A stop string at the end is printed,
+    although the answer does not contain it.
 
     Args:
         tokenizer: the members' common tokenizer. names: the names of all members, including members that only propose.

@@ -23,7 +23,7 @@ class Detokenizer:
         self._printed = len(self._window)
 
     def push(self, token: int) -> str:
-        """Add a token. Return the new text; an empty text while the last character is incomplete."""
+        """Add a token. Return the new text; an empty text if the last character is still incomplete."""
         self._window.append(token)
         text = self._new_text()
         if not text or text.endswith(INCOMPLETE):
@@ -111,7 +111,7 @@ class StopStrings:
 
 
 def _find(stop: str, text: str, places: Sequence[int], old: int) -> tuple[int, int] | None:
-    """Return start and end in the held text of the first `stop` that ends in new text; None if there is none.
+    """Find the first `stop` that ends in new text. Return its start and its end in the held text, or None.
 
     Args:
         places: for each character of `text`, its index in the held text. old: index of the first new character in the

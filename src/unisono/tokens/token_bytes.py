@@ -1,4 +1,4 @@
-"""The bytes of tokens. They are exact for byte-level and SentencePiece vocabularies, and unknown for other kinds."""
+"""The exact bytes of tokens in byte-level and SentencePiece vocabularies. Bytes in other vocabularies are unknown."""
 
 import json
 import re
@@ -66,8 +66,8 @@ class TokenBytes:
     def _comes_back(self, text: str | None, tokens: Sequence[int]) -> bool:
         """Return whether the joined bytes of the tokens equal `text` or the text that the tokenizer decodes.
 
-        Spaces at the beginning may differ. If `text` is None, only the decoded text is compared, and tokens that are a
-        part of a character are left out.
+        Spaces at the beginning may differ. If `text` is None, only the decoded text is compared. Then tokens whose
+        bytes are not valid UTF-8 are left out.
         """
         pairs = [(token, spelled) for token in tokens if (spelled := self._found(token)) is not None]
         if text is None:

@@ -10,7 +10,7 @@ from unisono.tokens.token_bytes import is_text, table
 def token_text(tokenizer: Any, token: int) -> str:
     r"""Return the text of one token; for a special token, return its name.
 
-    A token that is only a part of a character is written as `bytes:\xe2\x80`, as in OpenAI's API. A leading space is
+    A token with an incomplete character is written in the form `bytes:\xe2\x80`, as in OpenAI's API. A leading space is
     kept. If the bytes of the token are unknown, return the text that the tokenizer decodes.
     """
     if tokenizer is None:

@@ -1,4 +1,4 @@
-"""The common vocabulary of the members. The members must have the same token at each id, but not the same size."""
+"""The common vocabulary of the members. Two members must not have different tokens at one id. Sizes may differ."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ class Vocabulary:
     """The common vocabulary: the ids from 0 to size - 1.
 
     forbidden: ids that at least one member does not know. These ids always get probability 0. partial: the tokens that
-    only some members know, for a warning.
+    only some members know. A warning names these tokens.
     """
 
     size: int
@@ -36,8 +36,8 @@ def common(names: Sequence[str], tokenizers: Sequence[Any], sizes: Sequence[int]
         sizes: the number of logits of each member.
 
     Raises:
-        VocabularyError: two members have different tokens at an id, or split text differently, or only some members
-            have a tokenizer, or members without tokenizers have different sizes. The message names the first
+        VocabularyError: two members have different tokens at an id; two tokenizers split text differently; only some
+            members have a tokenizer; or members without tokenizers have different sizes. The message names the first
             difference.
     """
     without = [name for name, tokenizer in zip(names, tokenizers, strict=True) if tokenizer is None]

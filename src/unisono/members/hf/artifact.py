@@ -1,4 +1,4 @@
-"""The files of compiled forward passes, which are kept between runs. A file name depends on model and machine."""
+"""Files of compiled forward passes for later runs. The name of a file depends on the model and the machine."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ FORM = 2  # increase this number when compiled forward passes change but `source
 
 
 def folder() -> Path:
-    """Return the folder of the user for compiled forward passes. It lies in XDG_CACHE_HOME, if this variable is set."""
+    """Return the user's folder for compiled forward passes, a folder in $XDG_CACHE_HOME or, by default, in ~/.cache."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(caches) / "unisono" / "compiled"
 
@@ -32,14 +32,14 @@ def place(model: PreTrainedModel, context: int | None = None) -> Path:
 
 
 def some() -> bool:
-    """Return whether the folder has a compiled forward pass. If not, no path has to be computed from weights."""
+    """Return whether `folder()` has a compiled forward pass. Unlike `place`, this function does not read weights."""
     return any(folder().glob("*.pt2"))
 
 
 def unfinished(path: Path) -> Path:
     """Return a path for an unfinished file, which is later renamed to `path`.
 
-    Every thread and process gets another path, because several of them may compile the same model.
+    Each thread of each process gets a different path, because several threads may compile the same model.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f"{path.stem}.{os.getpid()}-{threading.get_ident()}.unfinished.pt2")
@@ -61,7 +61,7 @@ def _key(model: PreTrainedModel, context: int | None) -> str:
 
 
 def machine() -> tuple[str, str]:
-    """Return the architecture of the processor, and its features. Unknown features give an empty or short text."""
+    """Return the architecture and the features of the processor. The text of unknown features is empty or short."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,8 +1,8 @@
 """Attention functions for few tokens on a CPU: `fused` for compiled forward passes, `widened` for other ones.
 
-`fused` consists of plain products and sums. A compiler fuses them into one pass over the keys and one pass over the
-values. For few tokens this is faster than torch's kernel, which is written for long queries. For one bfloat16 query,
-torch's kernel is several times slower.
+`fused` computes attention with plain products and sums. A compiler fuses these operations into one pass over the keys
+and one pass over the values. For few tokens, the compiled code is faster than torch's kernel, which is made for many
+queries. `widened` runs torch's kernel in float32. For one bfloat16 query, this is several times faster.
 """
 
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def fused(
 
 
 def _stored(tensor: Tensor) -> Tensor:
-    """Return a copy in memory. Without this copy, the compiler computes the query again for every key."""
+    """Return a copy of the tensor. Without this copy, compiled code computes the query again for every key."""
     place = torch.empty_like(tensor, memory_format=torch.contiguous_format)
     place[torch.arange(tensor.shape[0], device=tensor.device)] = tensor
     return place
@@ -56,7 +56,7 @@ def _stored(tensor: Tensor) -> Tensor:
 def widened(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """Run torch's kernel in float32. For one bfloat16 query this is several times faster, conversions included."""
+    """Run torch's kernel in float32. One bfloat16 query is several times faster in this way, even with conversions."""
     mixed, _ = ALL_ATTENTION_FUNCTIONS["sdpa"](
         module, query.float(), key.float(), value.float(), attention_mask, **options
     )
@@ -64,7 +64,7 @@ def widened(
 
 
 def widening(model: PreTrainedModel) -> float:
-    """Return the number of keys in all rows of a forward pass above which `widened` is faster than torch's kernel."""
+    """Return the smallest total number of keys of a forward pass for which `widened` is used; inf if never used."""
     heads = getattr(model.config.get_text_config(), "num_attention_heads", None)
     if model.dtype != torch.bfloat16 or model.device.type != "cpu" or not heads:
         return inf
@@ -79,7 +79,7 @@ _locks: WeakKeyDictionary[PreTrainedModel, RLock] = WeakKeyDictionary()
 
 
 def lock_of(model: PreTrainedModel) -> RLock:
-    """Return the lock of a model. Members that share a model must not run the model while its attention is replaced."""
+    """Return the lock of a model. Only one member at a time runs a model, because a run may replace its attention."""
     return _locks.setdefault(model, RLock())
 
 

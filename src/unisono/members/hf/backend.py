@@ -1,4 +1,4 @@
-"""The backend for transformers models: names, folders and loaded models. It imports transformers only when needed."""
+"""The backend for transformers models: names, folders and loaded models. transformers is imported only when needed."""
 
 import re
 import sys

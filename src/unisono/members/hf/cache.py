@@ -8,8 +8,8 @@ and the mask hides the tokens outside the window. So a rollback across the edge 
 The number of slots and the capacity are doubled when necessary. The memory is freed when the last slot is closed.
 
 If several members share a cache, each member has its own *lane*: a range of consecutive slots. So a forward pass of one
-member does not run over slots of another member. A slot keeps its number when the cache grows. The *place* of a slot,
-which is its index in the tensors, may change.
+member does not run over slots of another member. When the cache grows, each slot keeps its number. The *place* of a
+slot, which is its index in the tensors, may change.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,8 +28,9 @@ BLOCK = 128  # the capacity is BLOCK times a power of two
 class Selection:
     """The R slots of one forward pass, and the positions of the W new tokens of each slot.
 
-    places: [R], the place of each slot. positions: [R, W]. window: number of positions that attention reads. run: first
-    place and end of the range of places, if the places are consecutive; else None. Consecutive places need no copy.
+    places: [R], the place of each slot. positions: [R, W]. window: number of positions that attention reads. run: if
+    the places are consecutive, (first place, last place + 1); else None. Attention reads consecutive places without a
+    copy.
     """
 
     places: Tensor
@@ -54,7 +55,7 @@ class Span:
 
 
 class SlotLayer(CacheLayerMixin):
-    """Keys and values of one layer for all slots: [slots, heads, capacity, dim]. A lane has consecutive slots."""
+    """Keys and values of one layer for all slots: [slots, heads, capacity, dim]. Slots of one lane are adjacent."""
 
     is_sliding = False
     is_croppable = True
@@ -69,7 +70,7 @@ class SlotLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write states [R, heads, W, dim] into the selected slots. Return all states there, [R, heads, window, dim]."""
+        """Write states [R, heads, W, dim] into the selected slots. Return all their states [R, heads, window, dim]."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.selection is not None
@@ -108,12 +109,12 @@ class SlotCache(Cache):
 
     @property
     def token_bytes(self) -> int:
-        """Return the bytes of one token in one slot; 0 if no token has been stored yet."""
+        """Return how many bytes of the cache one token takes; 0 if no token has been stored yet."""
         stored = sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
         return int(stored // max(1, self.lanes * self.shape[0] * self.shape[1]))
 
     def add_lane(self) -> int:
-        """Add a lane and return its number. No slot may be open."""
+        """Add a lane and return its number. Call this method only while no slot is open."""
         assert not self.lengths
         self._empty()
         self.lanes += 1
@@ -136,12 +137,12 @@ class SlotCache(Cache):
             self._empty()
 
     def give_back(self) -> None:
-        """Free the memory now. Later, also free the memory when the last slot is closed. No slot may be open now."""
+        """Free the memory, and set `keep` to False. Call this method only while no slot is open."""
         self.keep = False
         self._empty()
 
     def _empty(self) -> None:
-        """Free the memory. `like` keeps the dtype and sizes of each layer."""
+        """Free the memory. Store the dtype and sizes of each layer in `like`."""
         if self.layers:
             self.like = [(_room(layer.keys, (0, 0)), _room(layer.values, (0, 0))) for layer in self.layers]
         self._views.clear()
@@ -153,7 +154,7 @@ class SlotCache(Cache):
         self._reserve(max(slot // self.lanes for slot in slots) + 1, length)
 
     def span(self, first: int, last: int, width: int, rows: Sequence[int]) -> Span:
-        """Prepare a compiled forward pass, and return its range of places.
+        """Prepare a compiled forward pass, and return a `Span` with the places of the forward pass.
 
         The forward pass appends up to `width` tokens to each slot from place `first` to place `last`. The range may
         include slots that are not in `rows`. Tokens that are written after the lengths of these slots are never read.
@@ -169,14 +170,14 @@ class SlotCache(Cache):
         return Span(first, torch.tensor(starts, device=keys[0].device), window, keys, values)
 
     def _stored(self, first: int, last: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Return views of the keys and values in a range of places. Keep them for the next call."""
+        """Return views of the keys and values in a range of places. Later calls return the same views."""
         if (first, last) not in self._views:
             keys = [layer.keys[first:last] for layer in self.layers]
             self._views[first, last] = keys, [layer.values[first:last] for layer in self.layers]
         return self._views[first, last]
 
     def select(self, slots: Sequence[int], width: int, device: torch.device) -> Selection:
-        """Prepare a forward pass that appends `width` tokens to each slot, and return its slots and positions.
+        """Prepare a forward pass that appends `width` tokens to each slot. Return a `Selection` for the forward pass.
 
         The caller increases the lengths of the slots afterwards.
         """
@@ -261,7 +262,7 @@ def _moved(store: Tensor, shape: tuple[int, int], lanes: int) -> Tensor:
 
 
 def capacity(slots: int, tokens: int) -> int:
-    """Return the number of tokens that fit into a cache that has grown for `slots` slots of `tokens` tokens each."""
+    """Return how many tokens fit into all slots of a cache that has grown for `slots` slots of `tokens` tokens."""
     return _doubled(1, slots, 1) * _doubled(0, tokens, BLOCK)
 
 
@@ -271,8 +272,5 @@ def power(count: int) -> int:
 
 
 def _doubled(size: int, wanted: int, least: int) -> int:
-    """Return the larger one of two numbers.
-
-    One number is `size`. The other is the smallest product of `least` and a power of two that is at least `wanted`.
-    """
+    """Return `size` or the smallest number `least * 2**k` that is not below `wanted`, whichever is larger."""
     return max(size, least * power(max(1, -(-wanted // least))))

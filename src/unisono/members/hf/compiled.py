@@ -1,8 +1,8 @@
 """Forward passes that are compiled ahead of time: one function per model for any number of rows, tokens and positions.
 
 The model's forward pass over the slot cache is exported with symbolic sizes and compiled to a shared library. The
-library contains the weights in the layout that is fastest for the processor. The file is kept between runs and loads
-quickly. Because the sizes are symbolic, the function is compiled only once.
+library contains the weights in the layout that is fastest for the processor. The file of the library is kept for later
+runs, because loading is faster than compiling. Because the sizes are symbolic, the function is compiled only once.
 """
 
 import ctypes
@@ -40,7 +40,7 @@ class Compiled:
 
     Args:
         path: the file of the compiled step.
-        least: the smallest number of tokens in a forward pass of one row. A shorter row is padded at the end.
+        least: if a forward pass has one row, the row is padded at the end to at least `least` tokens.
     """
 
     def __init__(self, path: Path, least: int = 1) -> None:
@@ -52,7 +52,7 @@ class Compiled:
     idle = 8  # the largest number of idle slots between two rows of one forward pass
 
     def frame(self, first: int, last: int, width: int) -> tuple[int, int, int]:
-        """Return the range of places (start, end) and the number of tokens to run. One row has at least `least`."""
+        """Return the range of places (start, end) and the number of tokens to run, at least `least` for one row."""
         return first, last, max(width, self.least) if last - first == 1 else width
 
     def __call__(
@@ -112,8 +112,8 @@ def _least(step: Step) -> int:
     """Return the smallest number of tokens for a forward pass of one row: 2 or 1.
 
     The number is 2 if the processor has AMX matrix units, the dtype is bfloat16 and the weights do not fit in the
-    processor's cache. In this case one token takes longer than two tokens. The rule is fixed and uses no measurements,
-    so that a machine always gives the same bits. See benchmarks/step.py.
+    processor's cache. In this case, a forward pass of one token takes longer than of two tokens. The rule uses no
+    measurements, so that the same machine always computes bitwise equal logits. See benchmarks/step.py.
     """
     large = step.model.num_parameters() * 2 > CACHED
     return 1 + (large and step.model.dtype == torch.bfloat16 and torch.cpu._is_amx_tile_supported())

@@ -7,9 +7,9 @@ from unisono.members.hf.artifact import machine
 
 
 def default_dtype(config: PreTrainedConfig, device: str) -> torch.dtype:
-    """Return the checkpoint's dtype. On a CPU, half precision is replaced.
+    """Return the checkpoint's dtype, except for half precision on a CPU.
 
-    It is replaced by bfloat16 if the processor has instructions for bfloat16, else by float32.
+    On a CPU, half precision is replaced by bfloat16 if the processor has instructions for bfloat16, else by float32.
     """
     own = config.dtype or config.get_text_config().dtype or torch.float32  # image models set the second
     if own not in (torch.bfloat16, torch.float16) or not device.startswith("cpu"):

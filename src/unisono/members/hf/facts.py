@@ -15,9 +15,9 @@ UNUSUAL = {"indexed": "caches an index beside its keys", "compressed": "caches k
 def context_length(model: PreTrainedModel, asked: int | None = None, name: str = "") -> int | None:
     """Return the largest number of tokens that the model can hold; None for no limit.
 
-    "linear" and "yarn" scaling multiply the length of the first training. "longrope" and "dynamic" scaling change the
-    frequencies of *all* positions when a text becomes longer than the original length. Cached positions would then be
-    wrong, so the original length is the limit.
+    "linear" and "yarn" scaling multiply the original length, which is the length of texts in the first training.
+    "longrope" and "dynamic" scaling change the frequencies of *all* positions when a text becomes longer than the
+    original length. Then the cached keys would be wrong. Therefore the limit is the original length.
 
     Args:
         asked: a user's value that replaces the model's limit; None for no value. name: the member's name.

@@ -1,4 +1,4 @@
-"""CUDA graphs of a `Step`. A graph is recorded once per bucket of sizes. One launch from the host replays a graph.
+"""CUDA graphs of a `Step`. One graph is recorded for each bucket of sizes. The host replays a graph with one launch.
 
 A graph has fixed sizes and addresses. Therefore the numbers of tokens, rows and positions are rounded up to powers of
 two. Rows are padded at the end, idle slots run as additional rows, and the mask hides positions without a token. When
@@ -32,13 +32,13 @@ class Recorded:
 
 
 class Graphs:
-    """A step that is run as CUDA graphs. It is called like `Compiled`.
+    """A step that runs as CUDA graphs. A call has the same arguments and result as a call of `Compiled`.
 
     Args:
-        step: the step to record. fuse: whether torch.compile fuses kernels first, which takes a minute
-            for the first bucket.
-        record: a function that records a call without arguments and returns a function that replays the call; by
-            default `record_cuda`.
+        step: the step to record. fuse: whether torch.compile fuses kernels before recording. Fusing takes about a
+            minute for the first bucket.
+        record: a function that takes a function `run`, records the kernels of `run()`, and returns a function that
+            replays the kernels; by default `record_cuda`.
     """
 
     def __init__(self, step: Step, fuse: bool, record: Callable[[Run], Run] | None = None) -> None:
@@ -88,7 +88,7 @@ class Graphs:
 def record_cuda(run: Run) -> Run:
     """Record the kernel launches of `run` as a CUDA graph. Return a function that replays the graph.
 
-    Before recording, `run` is called twice on a separate stream, because the first calls create objects.
+    First, `run` is called twice on a separate stream. These calls create objects that recording needs.
     """
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())

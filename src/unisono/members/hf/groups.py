@@ -18,8 +18,8 @@ def groups(
     padded length. If `most` is 0, every group has one row.
 
     Args:
-        place: slot -> place of the slot in the cache. idle: the largest number of places between two neighbours in a
-            group of short rows; None for no limit.
+        place: a function that returns a slot's place in the cache. idle: the largest number of unused places between
+            two neighbouring rows of a group of short rows; None for no limit.
     """
     work = sorted(work, key=lambda item: place(item.slot))
     short = [item for item in work if len(item.tokens) <= most]

@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 
 def load(source: Source, folder: str | None = None) -> tuple[HFMember, Any]:
-    """Load a member and its tokenizer, and return the two. For a loaded model, the tokenizer may be None.
+    """Load a member and its tokenizer. Return (member, tokenizer). For a loaded model, the tokenizer may be None.
 
     Args:
         source: the specification of the member. Its `options` are an object of `Options`.
-        folder: the folder of a bundled model, which is read instead of `source.model`; else None.
+        folder: for a bundled model, the folder that is read instead of `source.model`; None for other models.
 
     Raises:
-        MemberError: the model cannot be found, read or rewound, or does not fit in memory.
+        MemberError: the model cannot be found or read, cannot be rolled back, or does not fit in memory.
     """
     if isinstance(source.model, torch.nn.Module):
         if not isinstance(source.model, PreTrainedModel):
@@ -89,7 +89,7 @@ def _given(options: Options, names: Sequence[str]) -> dict[str, Any]:
 
 @contextmanager
 def without_progress_bar() -> Iterator[None]:
-    """Disable the progress bar of transformers inside the `with` block. The global setting is restored."""
+    """Disable the progress bars of transformers inside the `with` block. Restore the previous setting afterwards."""
     enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -100,7 +100,7 @@ def without_progress_bar() -> Iterator[None]:
 
 
 def _attempt(name: str, path: str, load: Callable[[], T]) -> T:
-    """Call `load` and return its result. Raise any library error as a one-line MemberError with the model's name."""
+    """Return `load()`. If `load` raises an error, raise a MemberError of one line that names the member or the path."""
     try:
         return load()
     except MemberError:

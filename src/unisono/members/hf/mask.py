@@ -23,7 +23,7 @@ class Masks:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "Masks | None":
-        """Return a `Masks` object for this model; None if attention in a layer is neither full nor sliding."""
+        """Return a `Masks` object; None for attention that accepts no mask or is neither full nor sliding."""
         config = model.config.get_text_config()
         window = getattr(config, "sliding_window", None)
         listed = getattr(config, "layer_types", None)
@@ -36,8 +36,8 @@ class Masks:
     def __call__(self, positions: Tensor, seen: Tensor) -> Tensor | dict[str, Tensor]:
         """Return the attention mask [R, 1, W, N]. If the layers have two kinds of attention, return one mask per kind.
 
-        With full attention, position p attends to all positions up to p. With sliding attention, it attends only to the
-        last `sliding` of these positions.
+        With full attention, position p attends to all positions up to p. With sliding attention, position p attends
+        only to the last `sliding` of these positions.
 
         Args:
             positions: [R, W], the positions of the new tokens. seen: [N], the positions of the keys: 0, 1, 2, ...

@@ -100,9 +100,10 @@ class HFMember(TokenMember):
         return self._step is not None
 
     def compile(self, mode: str) -> None:
-        """Use compiled forward passes for few tokens. If this is not possible, warn and run without them.
+        """Use compiled forward passes for few tokens. Warn if the member must run without compiled forward passes.
 
-        The mode "on" compiles if necessary. "auto" uses only the file of an earlier run. "off" does nothing.
+        On a CPU, "auto" uses the compiled file of an earlier run, and "on" also compiles if there is no such file. On
+        CUDA, "on" and "auto" record graphs instead. "off" does nothing.
         """
         if mode == "off" or self._masks is None:
             if mode == "on":
@@ -145,13 +146,13 @@ class HFMember(TokenMember):
             self._warn("recorded, it gives other scores")
 
     def twin(self, name: str) -> "HFMember":
-        """Return a second member for the same ensemble, with the same model, options and slots."""
+        """Return a second member for the same ensemble, with the same model, options and cache, but other slots."""
         twin = copy.copy(self)
         twin.name, twin._lane = name, self._cache.add_lane()
         return twin
 
     def share(self, name: str) -> "HFMember":
-        """Return a member for another ensemble, with the same model and options, its own cache and all tokens."""
+        """Return a member for another ensemble, with the same model and options, a new cache and no forbidden ids."""
         other = HFMember(self.model, name, self.context_length)
         if isinstance(self._step, Graphs):
             other.record(self._step.fresh())  # graphs are bound to one cache
@@ -179,7 +180,7 @@ class HFMember(TokenMember):
         return lanes * capacity(-(-slots // lanes), places + PIECE) * self._token_bytes  # with memory for padding
 
     def release(self) -> None:
-        """Drop recorded graphs and the memory that the cache keeps for them, if no slot is open."""
+        """If no slot is open, drop the recorded graphs and free the memory that the cache keeps for the graphs."""
         with self._lock:
             if self._cache.keep and not self._cache.lengths:
                 self._step = None
@@ -218,7 +219,7 @@ class HFMember(TokenMember):
         return [found[item.slot] for item in work]
 
     def _measured(self) -> int:
-        """Store one token and return its bytes in the cache, which depend on the architecture of the model."""
+        """Store one token, and return how many bytes of the cache the token takes."""
         slot = self.open(Context(0))
         try:
             self.score([Work(slot, tokens=[0], keep=1)])
@@ -227,7 +228,7 @@ class HFMember(TokenMember):
             self.close(slot)
 
     def _forward(self, work: Sequence[Append]) -> list[Scores]:
-        """Run one forward of rows of which all or none want hidden states; shorter rows are padded at the end."""
+        """Run one forward pass. `features` is equal in all items. Shorter rows are padded at the end."""
         width = padded(max(len(item.tokens) for item in work)) if self._masks else len(work[0].tokens)
         first = min(len(item.tokens) - item.keep for item in work)  # no row needs logits before this column
         columns = max(1, width - first)
@@ -255,7 +256,7 @@ class HFMember(TokenMember):
         return found
 
     def _compiled_logits(self, work: Sequence[Append], width: int) -> tuple[Sequence[int], Tensor]:
-        """Run a compiled forward pass. Return each item's row index, and logits [R, width, V], idle rows included."""
+        """Run a compiled forward pass. Return the items' row indices, and logits [R, width, V], also for idle rows."""
         assert self._step is not None
         slots = [item.slot for item in work]
         places = [self._cache.place(slot) for slot in slots]
@@ -269,7 +270,7 @@ class HFMember(TokenMember):
         return rows, self._step(ids, span.starts, span.window, span.keys, span.values)[:, :width]
 
     def _plain(self, work: Sequence[Append], width: int, columns: int, features: bool) -> tuple[Tensor, Tensor | None]:
-        """Run the model's own forward; return the last logits [rows, columns, V], and hidden states after the norm if asked."""
+        """Return the last logits [rows, columns, V] of the uncompiled model, and hidden states if `features` is set."""
         device = self.model.device
         selection = self._cache.select([item.slot for item in work], width, device)
         options: dict[str, Any] = {self._argument: self._cache}

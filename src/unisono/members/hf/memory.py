@@ -25,7 +25,7 @@ def empty_model(config: PreTrainedConfig, trust_remote_code: bool = False) -> Pr
 
 
 def require_room(name: str, parameters: int, dtype: torch.dtype, device: str) -> None:
-    """Raise MemberError if this number of parameters does not fit in the device's memory. Give the numbers."""
+    """Raise MemberError if this number of parameters does not fit in the device's memory."""
     needed, free, kind = parameters * dtype.itemsize, free_memory(device), str(dtype).removeprefix("torch.")
     if needed > free:
         raise MemberError(

@@ -34,17 +34,17 @@ class Options:
         replaced by bfloat16 if the processor has instructions for bfloat16, else by float32.
     device, device_map, quantization, revision, trust_remote_code: arguments of `from_pretrained` of transformers.
         `quantization` is a quantization config or its dict.
-    compile: "on" compiles the forward passes of few tokens at loading, and keeps the result in a file for later runs.
-        "auto" uses such a file of an earlier run, but not together with `deterministic`. "off" does not use compiled
-        forward passes.
+    compile: how to run forward passes of few tokens on a CPU. "on" compiles these forward passes when the member is
+        loaded, and writes a file for later runs. "auto" uses the file if an earlier run wrote the file and
+        `deterministic` is False. "off" does not use compiled forward passes.
     context_length: the largest number of tokens of prompt and text together, 16 or more; by default the model's own
         limit. For models with rotary positions it may be larger than the model's own limit.
     attn_implementation: "sdpa" or "eager"; by default the choice of transformers.
-    cache_dir, token, local_files_only, subfolder, max_memory: arguments of `from_pretrained`. No token is printed.
-    load_options: further arguments of `from_pretrained` for the model, except those that have a field here.
+    cache_dir, token, local_files_only, subfolder, max_memory: arguments of `from_pretrained`. `token` is never printed.
+    load_options: further arguments of `from_pretrained` for the model, except arguments that have their own field.
     deterministic: whether to run every row in separate forward passes. Then the logits of a row do not depend on other
-        rows, but decoding loses the speed of batching. If all members are deterministic, the schedule `auto` decides by
-        the sizes of members and not by measured times.
+        rows, but decoding loses the speed of batching. If all members are deterministic, the schedule `auto` uses the
+        sizes of the members instead of measured times.
 
     Raises:
         ConfigurationError: a value is wrong, or the device is not available.

@@ -29,7 +29,7 @@ class Modelled(Member, Protocol):
 
     @property
     def masked(self) -> bool:
-        """Return whether several rows share a forward pass. For this the member makes the attention masks."""
+        """Return whether several rows may share a forward pass. If so, the member itself makes the attention masks."""
 
 
 def require_faithful(member: Modelled) -> None:
@@ -62,8 +62,8 @@ def is_faithful(member: Modelled) -> bool:
 def shares_forwards(member: Modelled) -> bool:
     """Return whether rows that share a forward pass get the model's scores, even beyond the model's window.
 
-    If the window is long, a small random model of the same class is tested instead, so that loading stays fast. Raise
-    MemberError if the small model cannot be decoded with a cache beyond its window.
+    If the window is long, a small random model of the same class is tested instead, because this test is faster. Raise
+    MemberError if the scores of the small model with a cache are wrong beyond its window.
     """
     if not is_faithful(member):
         return False
@@ -77,7 +77,7 @@ def shares_forwards(member: Modelled) -> bool:
 
 
 def is_isolated(member: Modelled) -> bool:
-    """Return whether a row gets bitwise equal scores if it runs alone and if it runs together with longer rows."""
+    """Return whether the scores of a row are bitwise equal with and without longer rows in the same call."""
     ids = [7 * (k + 1) % member.vocabulary for k in range(TOKENS)]
     pieces = (ids[:1], ids[1:3], ids[3:])
     alone = _beside(member, pieces, others=0)
@@ -85,7 +85,7 @@ def is_isolated(member: Modelled) -> bool:
 
 
 def _beside(member: Modelled, pieces: Sequence[list[int]], others: int) -> Tensor:
-    """Return the logits [TOKENS, V] of a row that reads `pieces` while `others` other rows read longer pieces."""
+    """Return the logits [TOKENS, V] of a row that reads `pieces`. Each call contains `others` more, longer rows."""
     slots = [member.open(Context(0)) for _ in range(others + 1)]
     try:
         found = []
@@ -99,15 +99,15 @@ def _beside(member: Modelled, pieces: Sequence[list[int]], others: int) -> Tenso
 
 
 def _tolerance(member: Modelled) -> float:
-    """Return the largest allowed difference, which covers rounding. A model without its context differs by about 1."""
+    """Return the largest difference that rounding may cause. If the cache is ignored, the difference is about 1."""
     return 0.01 if member.model.dtype == torch.float32 else 0.1
 
 
 def _difference(member: Modelled) -> float:
     """Return the largest difference between the member's and its model's logits over the last positions.
 
-    The difference of a position is the median over its logits, because another choice of an expert may change a few
-    logits much. Its unit is the standard deviation of the logits.
+    The difference of a position is the median over its logits, because rounding may change which expert a model uses,
+    and this changes a few logits much. Differences are divided by the standard deviation of the logits.
     """
     ids = [7 * (k + 1) % member.vocabulary for k in range(_length(member))]
     found = _in_pieces(member, ids)
@@ -123,9 +123,9 @@ def _length(member: Modelled) -> int:
 
 
 def _in_pieces(member: Modelled, ids: list[int]) -> Tensor:
-    """Return logits [TOKENS + 3, V] from the member.
+    """Score `ids` in several calls. Return the logits [TOKENS + 3, V] of two rows.
 
-    The first TOKENS logits follow the last TOKENS ids. The other ones are of another row with the last three ids.
+    The first row reads `ids`, and its last TOKENS logits are returned. The second row reads only the last three ids.
     """
     slot, other = member.open(Context(0)), member.open(Context(0))
     before = len(ids) - TOKENS
@@ -142,7 +142,7 @@ def _in_pieces(member: Modelled, ids: list[int]) -> Tensor:
 
 
 def _scored(member: Modelled, *work: tuple[int, list[int], int]) -> list[Tensor]:
-    """Return the logits of each work item: slot, tokens, number of positions to keep."""
+    """Return the logits of each item of `work`. An item is (slot, tokens, number of positions to return)."""
     return [each.logits for each in member.score([Work(slot, tokens=ids, keep=keep) for slot, ids, keep in work])]
 
 

@@ -25,7 +25,7 @@ def window(model: PreTrainedModel) -> int:
 def stand_in(model: PreTrainedModel) -> PreTrainedModel:
     """Return a small random float32 model of the same class, with windows of 8 tokens.
 
-    The small model has one layer of each kind, and at least two layers. Errors of the model class are not caught.
+    The small model has one layer of each kind, and at least two layers. Errors from the model class are not caught.
     """
     try:
         return _built(model, SIZES | WIDTHS)

@@ -65,7 +65,7 @@ class StepLayer(CacheLayerMixin):
         """Do nothing, because the constructor receives the tensors."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write new states [R, heads, W, dim]. Return the keys and values that attention reads: [R, heads, N, dim]."""
+        """Write states [R, heads, W, dim] of new tokens. Return keys and values [R, heads, N, dim] for attention."""
         rows = torch.arange(key_states.shape[0], device=key_states.device).unsqueeze(1)
         # Two index tensors with a slice between them put the indexed dimensions first: [R, W, heads, dim]
         self.keys[rows, :, self._positions] = key_states.transpose(1, 2)
