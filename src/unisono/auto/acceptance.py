@@ -1,8 +1,8 @@
 """Estimates of the probability that proposals are accepted: means over many rows, and means for one row.
 
-An estimate depends on the probability that the member's law gives to its most probable token, and on whether the last
-proposals of the member were right. A row starts with the estimates from earlier rows. The *trust* of a proposal is the
-name of its estimate. Proposals with the same trust share one estimate.
+An estimate depends on the probability that the member's law gives to its most probable token, and on whether this law
+was close to the target law at the last positions. A row starts with the estimates from earlier rows. Each estimate has
+a name. The *trust* of a proposal is the name of its estimate. Proposals with the same trust share one estimate.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -19,8 +19,8 @@ class Rate:
     With few numbers, the mean stays near its starting value.
 
     Args:
-        before: the starting value. It is a number, or another rate that has more numbers.
-        memory: the number of recent numbers that count.
+        before: the starting value. It is a number, or the value of another rate that has more numbers.
+        memory: about how many recent numbers influence the mean.
     """
 
     def __init__(self, before: "float | Rate", memory: int = SHORT) -> None:
@@ -97,7 +97,8 @@ def level(surest: float) -> int:
 class Compared:
     """A position at which the law of a member was compared with the target law.
 
-    `before`: whether the member was also right one position before.
+    right: whether the law of the member overlaps the target law by at least `RIGHT`. before: whether this is also true
+    for the position before.
     """
 
     position: int
@@ -119,7 +120,7 @@ class Confidence:
         self._last: dict[int, Compared] = {}  # for each member, the last position where it was compared
 
     def stands(self, trust: object, otherwise: float) -> float:
-        """Return the probability that a proposal with this trust is accepted, if all earlier proposals are accepted.
+        """Return the probability that a proposal with this trust is accepted after all earlier proposals were accepted.
 
         Return `otherwise` if `trust` is None.
         """
@@ -128,35 +129,35 @@ class Confidence:
         return otherwise if trust is None else self._rates[trust].value
 
     def behind(self, trusts: Sequence[object], otherwise: float) -> float:
-        """Return the probability that the next proposal is accepted, if the proposals with these trusts are accepted.
+        """Return the probability that the next proposal is accepted, given that the proposals before it are accepted.
 
-        The next proposal is made by the member that made the last of these proposals. If the last proposal was not
-        drafted by a member, return `otherwise`.
+        `trusts` has the trusts of the proposals before it. The member that made the last of these proposals also makes
+        the next proposal. If no member made the last proposal, return `otherwise`.
         """
         return self._rates[self._behind(trusts)].value if _drafted(trusts[-1]) else otherwise
 
     def copied(self, run: int) -> float:
-        """Return the probability that the first copied token is accepted. `run` is the length of the found run."""
+        """Return the probability that the first copied token is accepted, if a run of `run` tokens was looked up."""
         return self._rates["lookup", run].value
 
     def fade(self, trusts: Sequence[object]) -> None:
         """Move the estimate that `behind` returns towards its starting value.
 
-        The policy calls this method if it ends a draft after the proposals with these trusts. So the policy will try a
-        longer draft again after some rounds.
+        The policy calls this method when it ends a draft after the proposals with these trusts. So the estimate does
+        not stay low forever, and the policy tries a longer draft again after some rounds.
         """
         if _drafted(trusts[-1]):
             self._rates[self._behind(trusts)].fade()
 
     def fade_copied(self, run: int) -> None:
-        """Move the estimate that `copied` returns towards its starting value. Call this if no token is copied."""
+        """Move the estimate that `copied` returns towards its starting value, because no token was copied."""
         self._rates["lookup", run].fade()
 
     def decided(self, trusts: Sequence[object], accepted: bool, measured: bool = False) -> None:
         """Record whether the last of these proposals was accepted. All earlier proposals were accepted.
 
         Args:
-            measured: whether `agreed` is called for this position too. If so, only `agreed` counts a drafted token.
+            measured: whether `agreed` is also called for this position. Then only `agreed` records a drafted token.
         """
         trust = trusts[-1]
         if trust not in (None, SURE) and not (measured and _drafted(trust)):
@@ -168,7 +169,7 @@ class Confidence:
         """Record the comparison of a member's law with the target law at a position.
 
         Args:
-            overlap: the probability that a proposal from the member's law is accepted. Ignored if not finite.
+            overlap: the probability that a proposal from the member's law is accepted. Nothing is recorded for nan.
             surest: the largest probability of the member's law.
         """
         if not isfinite(overlap):  # the member alone has no law at this position
@@ -185,14 +186,15 @@ class Confidence:
         self._last[member] = Compared(position, trust, overlap >= RIGHT, before)
 
     def _standing(self, overlap: float) -> float:
-        """Return the probability that a proposal is accepted. Without coupled draws, this is the overlap a of the laws.
+        """Return the probability that a proposal is accepted, for laws with the overlap a.
 
-        With coupled draws, the probability is between a / (2 - a) and a. Return the mean of these two values.
+        Without coupled draws, the probability is a. With coupled draws, the probability is between a / (2 - a) and a,
+        and the mean of these two values is returned.
         """
         return (overlap / (2 - overlap) + overlap) / 2 if self._coupled else overlap
 
     def unseen(self, member: int) -> None:
-        """Move the value that `agreement` returns towards the starting value. Call this if there was no comparison."""
+        """Move the estimate that `agreement` returns towards its starting value: the member was not compared."""
         self._rates["member", member].fade()
 
     def agreement(self, member: int) -> float:

@@ -82,17 +82,20 @@ class Worth:
         return self._setting.scoring(member, 1)
 
     def starts(self, open: Sequence[Note], member: int, trust: object) -> bool:
-        """Return whether a proposal of the member with this trust is worth the wider forwards that decide it."""
+        """Return whether the member's next proposal saves more time than it adds to the forwards of other members.
+
+        `trust` is the trust of this proposal.
+        """
         stands = self._confidence.stands(trust, self._setting.rates[member])
         return self._reach(open) * stands * self._seconds > self._widening(member)
 
     def goes_on(self, open: Sequence[Note], member: int, run: int) -> bool:
-        """Return whether another proposal of the member, after the open proposals, is worth its forward.
+        """Return whether one more proposal of the member, after the open proposals, saves more time than it costs.
 
-        If tokens to copy were found, the proposal must also save more time than the first copied token.
+        If tokens to copy were found, the proposal must also save at least as much time as the first copied token.
 
         Args:
-            run: the length of the run that found the tokens to copy; 0 if no tokens were found.
+            run: the number of last tokens of the text that were looked up; 0 if the look-up found no tokens to copy.
         """
         stands, cost = self._setting.rates[member], self._setting.drafting(member, 1)
         if not self._setting.odds:  # with odds, the trust of one proposal says nothing about the next proposal
@@ -106,7 +109,7 @@ class Worth:
         return self._copied(run) >= self._drafting() and not self._misleads(run)
 
     def copies(self, open: Sequence[Note], run: int) -> int:
-        """Return the number of tokens to copy after the open proposals. `run` is the length of the found run."""
+        """Return the number of tokens to copy after the open proposals, if a run of `run` tokens was looked up."""
         rate, reach, count = self._confidence.copied(run), self._reach(open), 0
         while count < LOOKED_UP and reach * rate * self._seconds > self._widening():
             reach *= rate
@@ -118,7 +121,7 @@ class Worth:
         return self._confidence.copied(run) * self._seconds - self._widening()
 
     def _misleads(self, run: int) -> bool:
-        """Return whether the next member's own proposals are expected to give more tokens than looked-up tokens."""
+        """Return whether proposals of a member are expected to give more accepted tokens than looking up tokens."""
         if len(self._setting.scorers) == 1:
             return False
         own = max(self._confidence.next(member) for member in self._setting.scorers)

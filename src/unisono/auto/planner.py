@@ -28,10 +28,10 @@ class Setting:
     forwards: for each member, a sequence. Entry k is the seconds of a forward of k tokens.
     turn: the seconds that a turn takes outside of forwards.
     draft: the seconds outside of forwards that each proposal after the first proposal of a turn takes.
-    rates: for each member, the probability that its proposal is accepted. With odds, the probability is for positions
-    at which another member is drawn.
+    rates: for each member, the probability that its proposal is accepted. If `odds` is not empty, the probability is
+    for positions at which another member is drawn.
     odds: the probability of drawing each member for a position. Empty if no members are drawn.
-    rows: the number of rows that share a forward if all rows need it.
+    rows: the number of rows that share a forward of a member if all rows need this member.
     twins: groups of needed members that score together, with the seconds of their common forwards.
     """
 
@@ -64,7 +64,7 @@ class Setting:
         return self.turn + times[min(tokens, len(times) - 1)]
 
     def drafting(self, member: int, tokens: int) -> float:
-        """Return the seconds of `tokens` more proposals of a member that has scored all open positions."""
+        """Return the seconds for `tokens` further proposals of a member that has scored all open positions."""
         return tokens * (self.forwards[member][1] + self.draft)
 
     def standard(self) -> float:
@@ -100,7 +100,7 @@ class Plan:
 def best(setting: Setting) -> Plan:
     """Return the plan with the fewest expected seconds per token.
 
-    Without odds, return `standard` unless a plan is clearly faster.
+    If no members are drawn, return `standard` unless another plan is clearly faster.
     """
     if setting.odds:
         return min(_drawing(setting), key=lambda plan: plan.seconds)
@@ -146,7 +146,7 @@ def _drafting(setting: Setting) -> Iterator[Plan]:
 def _drawing(setting: Setting) -> Iterator[Plan]:
     """Yield plans of `risky` for each possible proposer.
 
-    For several rows, also yield `cos`, which keeps the rows in step.
+    If several rows run, also yield plans of `cos`, which keep the turns of the rows alike.
     """
     for member in range(len(setting.forwards)):
         odd = setting.odds[member] if member < len(setting.odds) else 0.0
@@ -225,7 +225,7 @@ def _pipeline(
     Args:
         scores: for each turn, the seconds for scoring.
         makes: for each turn, the seconds for proposing.
-        chains: for each block, the probability that each of its proposals is accepted.
+        chains: for each block, a sequence with one acceptance probability per proposal.
     """
     seconds, tokens, chance = sum(scores[: members - 1]) + sum(makes[: members - 1]), 0.0, 1.0
     for score, make, chain in zip(scores[members - 1 :], makes[members - 1 :], chains, strict=False):
@@ -242,7 +242,7 @@ def _pipeline(
 def powers(rate: float, count: int) -> float:
     """Return 1 + a + ... + a^(count - 1), where a is `rate`.
 
-    This is the expected number of tokens from a draft of count - 1 proposals, including the token after the accepted
-    ones.
+    This is the expected number of committed tokens for a draft of count - 1 proposals. One of these tokens is the token
+    after the accepted proposals.
     """
     return sum(rate**power for power in range(count))

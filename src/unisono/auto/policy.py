@@ -23,7 +23,7 @@ WIDEST = 16  # the most tokens per row of the forwards that plans are computed f
 FAR = 16  # the most tokens of a draft if one row runs; `goes_on` ends the draft where its member is unsure
 STRETCH = 2  # tokens that a draft adds to the plan's length, if several rows run or members are drawn
 EVERY = 4  # rounds between two comparisons of members
-FEW = 5  # positions; comparing members at no more positions takes almost no time
+FEW = 5  # comparing members at this number of positions, or at fewer positions, takes almost no time
 PATIENCE = 32  # the largest number of rounds between two plans
 LOOK = 10  # comparing is cheap if each forward takes LOOK times as long as a turn takes outside of forwards
 
@@ -111,7 +111,7 @@ class AutoPolicy(Policy):
         self._measured = False  # whether members were compared in the current verification
         self._drawn: dict[int, int] = {}  # the drawn member by position, for the positions where it is known
         self._trust: object = None  # the trust that the last call of `draws` found
-        self._run = 0  # length of the run that found the last look-up
+        self._run = 0  # the length of the token run that the last look-up found
         self._devices: set[Name] = set()  # proposers whose laws are not on the host
 
     @property
@@ -180,7 +180,7 @@ class AutoPolicy(Policy):
         return [group for group in groups if len(group) > 1]
 
     def draws(self, open: Sequence[Proposal], proposer: Name, scores: MemberLaws) -> bool:
-        """Return whether the next proposal is worth its cost. Return True if the policy does not estimate this."""
+        """Return whether the next proposal is worth its cost. Return True if the policy has no estimate for it."""
         if isinstance(proposer, str):
             return True
         if self._drawn.get(self._position + len(open)) == proposer:
@@ -213,9 +213,9 @@ class AutoPolicy(Policy):
         return goes_on
 
     def _found(self, open: Sequence[Proposal]) -> int:
-        """Return the length of the run that finds tokens to copy after the open proposals.
+        """Return how many last tokens were looked up successfully, to copy tokens after the open proposals.
 
-        Return 0 if copying is not worth its cost. If tokens are still on a device, return 0 without waiting.
+        Return 0 if copying is not worth its cost. If open tokens are still on a device, return 0 without waiting.
         """
         tokens = [proposal.token for proposal in open if isinstance(proposal.token, int)]
         if not self._looks or len(tokens) < len(open):
@@ -280,7 +280,7 @@ class AutoPolicy(Policy):
         self._position += 1
 
     def _replaced(self, position: int) -> None:
-        """Forget all open proposals, because a token that was not proposed was committed at `position`."""
+        """Discard the notes of all proposals, because a token that was not proposed was committed at `position`."""
         self._open.clear()
         self._accepted.clear()
         self._position, self._measured = position + 1, False

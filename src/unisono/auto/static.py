@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from unisono.decoding.policy import Schedule
 from unisono.decoding.schedules import cos, risky, speculative, standard
 
-SMALL = 0.4  # share of the largest member's parameters
-NEARLY_ALL = 0.9  # share of the law
+SMALL = 0.4  # the size of a small member is at most this fraction of the size of the largest member
+NEARLY_ALL = 0.9  # the law is nearly the law of one member if this member has at least this fraction of all weights
 CHEAPEST = 0.1  # the least assumed time of the smallest member, as a share of the time of a check
 AGREEMENT = 0.7  # acceptance of a risky proposal, before any measurement
 MOST_RISKY = 4

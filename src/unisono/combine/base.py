@@ -33,7 +33,7 @@ class Certainty(Protocol):
     def certain(self, positions: Positions, warp: AnyWarp, tokens: Tensor, chances: Tensor) -> Tensor:
         """Return bool [N]: whether a proposal is accepted for all possible scores of members that have not scored.
 
-        A proposal x is certainly accepted if `r(x) >= s(x)`. Here r is the target law. x was drawn from the law s.
+        A proposal x is certainly accepted if `r(x) >= s(x)`. r is the target law. s is the law that x was drawn from.
 
         Args:
             tokens: the proposals x [N]. chances: the probabilities s(x) of the proposals [N].

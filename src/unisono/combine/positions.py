@@ -1,7 +1,7 @@
 """The input of a combination: the members' scores at N open positions, and further inputs that the combination reads.
 
-The class attribute `reads` of a combination names the further inputs. The positions may belong to several rows. The
-decode loop uses all tensors again, so a combination must not write to them.
+The class attribute `reads` of a combination names the further inputs. The positions may belong to several rows. A
+combination must not change the tensors, because the decode loop uses the same tensors later.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The combination with the law of one member, and the combination of a user-defined function."""
+"""Two combinations: `only` has the law of one member, and `custom` has the law of a user-defined function."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -71,8 +71,8 @@ def custom(function: Callable[[list[Tensor], AnyWarp], Tensor]) -> Custom:
     The function receives a list of logits, one tensor [N, V] per member, and the warp, a function from logits to a law.
 
     Raises:
-        ConfigurationError: `function` is not a function of two arguments. Decoding also raises ConfigurationError, if
-            the function returns something that is not a law.
+        ConfigurationError: `function` is not a function of two arguments. Decoding raises the same error if the result
+            of the function is not a law.
     """
     if not callable(function):
         raise ConfigurationError(f"custom takes a function, not: {function!r}")

@@ -29,7 +29,7 @@ def tell(listeners: Listeners, frontier: Frontier, settled: Settled, kept: int, 
     Call this before the decided proposals are removed from the frontier.
 
     Args:
-        kept: how many of the decided tokens become part of the text. ended: whether the text ends with these tokens.
+        kept: how many of the decided tokens become part of the text. ended: whether the text ends after these tokens.
     """
     first, proposals, accepted = frontier.position, frontier.proposals, min(kept, settled.accepted)
     for member, values in enumerate(settled.measured):

@@ -22,7 +22,7 @@ from unisono.transfer import known_tokens, on_host
 
 @dataclass(frozen=True)
 class GivenLaw:
-    """The law that a user-defined proposer draws from, as given to the policy."""
+    """A law from which a user-defined proposer wants to draw. The row's policy receives this object."""
 
     law: Tensor
     raw: Tensor
@@ -48,7 +48,8 @@ class Seat:
     """A read-only view of one row. A proposer uses the view to propose tokens after the row's last proposal.
 
     proposer: the proposer's own name. steps: how many steps the proposer may take. choices: the random choices of this
-    call, as pairs of a law and the chosen index. before: the choices of a failed earlier call, which this call repeats.
+    call, as pairs of a law and the chosen index. before: the random choices of an earlier call that failed. This call
+    must make the same choices again.
     """
 
     row: Row
@@ -59,12 +60,12 @@ class Seat:
 
     @property
     def tokens(self) -> list[int]:
-        """The token ids of the prompt, the committed text and the open proposals. Reading waits for the device."""
+        """The token ids of the prompt, the committed text and the open proposals. The property waits for the device."""
         return [*self.row.task.prompt, *self.row.frontier.committed, *self.open_tokens]
 
     @property
     def open_tokens(self) -> list[int]:
-        """The token ids of the open proposals. Reading waits for the device."""
+        """The token ids of the open proposals. The property waits for the device."""
         return [int(proposal.token) for proposal in self.open]
 
     @property
@@ -86,9 +87,10 @@ class Seat:
         return self.row.laws.warp([self.row.frontier.open])
 
     def scores(self, member: int) -> KeptScores | None:
-        """Return a member's scores after the row's last proposal. `logits`, `law` and `raw` are tensors [1, V].
+        """Return a member's scores at the position after the row's last proposal.
 
-        Return None if the member has not scored this position.
+        The fields `logits`, `law` and `raw` of the scores are tensors [1, V]. Return None if the member has not scored
+        this position.
         """
         if self.row.frontier.scored(member) <= self.row.frontier.open:
             return None
@@ -99,7 +101,7 @@ class Seat:
         return bool(self._answer(lambda policy: policy.draws(self.open, self.proposer, scores)))
 
     def copies(self, run: int) -> int:
-        """Return the maximum number of tokens to copy, given that the last `run` tokens occurred earlier."""
+        """Return the maximum number of tokens to copy. The last `run` tokens of the text also occur earlier in it."""
         return self._answer(lambda policy: max(0, policy.copies(self.open, run)))
 
     def goes_on(self) -> bool:
@@ -107,7 +109,7 @@ class Seat:
         return bool(self._answer(lambda policy: policy.goes_on(self.open, self.proposer)))
 
     def _answer(self, ask: Callable[[Policy], int]) -> int:
-        """Return the answer of the row's policy. If the policy raises, end this row with the error and return 0."""
+        """Return the result of `ask` for the row's policy. If `ask` raises an error, end only this row and return 0."""
         try:
             return self.row.asked(ask)
         except UnisonoError as error:
@@ -120,7 +122,7 @@ class Seat:
         Under the verification `coupled`, the draw uses the same noise as the draw from the target law.
 
         Args:
-            behind: the number of tokens before this token in the same draft.
+            behind: the number of earlier tokens in the same draft.
         """
         if not self.willing(GivenLaw(law, law)):
             return None
@@ -128,11 +130,11 @@ class Seat:
         return self._choose(law, purpose, self.row.frontier.open + behind)
 
     def pick(self, law: Tensor) -> int:
-        """Return an index drawn from `law` [N], for example a law of token pairs. Call once per position and round."""
+        """Return an index drawn from `law` [N], for example of token pairs. Allowed once per position and round."""
         return self._choose(law, Purpose.PICK, self.row.frontier.open)
 
     def _choose(self, law: Tensor, purpose: Purpose, offset: int) -> int:
-        """Return an index drawn from a law. Repeat choices in `before`, because a noise key may be used only once."""
+        """Return an index drawn from a law. Use the choices in `before` first: a noise key may be used only once."""
         if len(self.choices) < len(self.before):
             given, chosen = self.before[len(self.choices)]
             if not torch.equal(law, given):
@@ -153,9 +155,9 @@ class Proposer(Protocol):
     def name(self) -> str: ...
 
     def propose(self, seats: Sequence[Seat]) -> Sequence[Draft | None]:
-        """Return one draft per row, or None for a row that gets no draft.
+        """Return one entry per row. The entry is a draft, or None if the row gets no draft.
 
-        The engine calls this method until the proposer has taken all its steps in the row's turn.
+        The engine may call this method several times in one turn, until the proposer has used all steps of the turn.
         """
         ...
 
@@ -195,9 +197,9 @@ class MemberProposer:
 
 
 def _possible(laws: Tensor) -> Tensor:
-    """Return the laws [R, V], with a uniform law in place of each law that has no possible token (nan).
+    """Return the laws [R, V]. A uniform law replaces each law that has no possible token (nan).
 
-    This is exact, because verification uses the law that is stored with the proposal.
+    The target law of the text does not change, because verification uses the law that is stored with the proposal.
     """
     if on_host(laws) and not bool(laws[:, 0].isnan().any()):
         return laws
@@ -225,7 +227,9 @@ TEXT = TextProposer()
 
 
 def propose(name: Name, wanted: dict[Row, int], score: Callable[[int, Sequence[Row]], Sequence[Row]]) -> None:
-    """Let a proposer take `wanted[row]` steps for each row. An error for one row ends only this row.
+    """Call a proposer until the proposer has used `wanted[row]` steps for each row.
+
+    If drafting for one row raises an error, only this row ends.
 
     Args:
         score: a function that runs a member on rows. It returns the rows whose last proposal the member has scored.

@@ -1,8 +1,8 @@
 """The decode loop for all rows: admit rows, ask the policies, run members, verify proposals, draft.
 
-All methods use this one loop. Each step runs the members that the turns of most rows ask for. The remaining rows wait.
-Waiting changes the speed of a row but not the order of its turns, so its text does not change. Rows of a step share the
-forward pass and the wait for the device. Rows with the same combination and warp share the computation of their laws.
+All methods use this one loop. Rows whose turns ask for the same members form a group. Each step runs one group, usually
+the largest. The other rows wait. Waiting makes a row slower but does not change the row's turns or text. Rows of a step
+share the forward pass and the wait for the device. Rows with the same combination and warp compute their laws together.
 """
 
 import threading
@@ -50,12 +50,12 @@ class Engine:
         self._pool = side_by_side(len(lineup.everyone))
 
     def check(self, contexts: Sequence[Context], units: int) -> None:
-        """Raise RequestError if the engine is closed or a row with these contexts and `units` tokens can never fit."""
+        """Raise RequestError if the engine is closed or if a row of these contexts and `units` tokens can never fit."""
         self.require_open()
         self._admission.check(contexts, units)
 
     def close(self) -> None:
-        """Make all rows fail, free the caches and accept no more rows. A second call changes nothing."""
+        """Close the engine. All rows fail, the caches are freed, new rows are refused. A second call does nothing."""
         with self._lock:
             self._closed = True
             for row in (*self._running, *self._admission.waiting):
@@ -80,7 +80,7 @@ class Engine:
     def submit(self, *rows: Row) -> None:
         """Add rows to the end of the queue. They run as soon as there is room.
 
-        The rows in `row.before` have to end before `row` starts, and are submitted automatically.
+        For each row, the rows in `row.before` are submitted too. The row starts after these rows have ended.
 
         Raises:
             RequestError: the engine is closed.
@@ -118,7 +118,10 @@ class Engine:
             self._lock.release()
 
     def run(self, row: Row, waiting: Callable[[], bool] = lambda: True) -> None:
-        """Run steps until the row has ended or `waiting()` is false. Other rows advance too. Raise the row's error."""
+        """Run steps until the row has ended or `waiting()` returns false. If the row has failed, raise its error.
+
+        The steps also advance other rows.
+        """
         while not row.finished and waiting():
             with self._lock:
                 if not row.finished and waiting():  # another thread may have ended the row
@@ -213,7 +216,7 @@ class Engine:
         return members, groups[members]
 
     def _turn(self, members: tuple[int, ...], rows: list[Row]) -> None:
-        """Let the members score the rows. Then verify and draft for all rows that have read all their tokens."""
+        """Let the members score the rows. Then verify proposals and draft tokens for all rows without unread tokens."""
         turns = {row: row.turn() for row in rows}
         read = self._score(members, rows, twins=True)
         ready = [row for row in rows if read[row] is not Progress.UNFINISHED and not row.finished]
@@ -252,8 +255,8 @@ class Engine:
         Members with different weights run at the same time.
 
         Args:
-            twins: whether to run twins of the members (same weights) too, for rows that need the scores of a twin at
-                the first open position.
+            twins: whether to run also the twins of the members, which have the same weights. A twin scores only rows
+                that need the twin's scores at the first open position.
         """
         started = time.perf_counter()
         wanted = jobs_by_weights(self._lineup, members, rows, twins)
@@ -271,7 +274,7 @@ class Engine:
 
 
 def _attempt(row: Row, action: Callable[[], None]) -> None:
-    """Run an action that may call user code. An exception ends the row."""
+    """Run an action that may call user code. If the action raises an exception, the row ends with this exception."""
     try:
         action()
     except Exception as error:

@@ -46,8 +46,8 @@ class Proposed:
 class Measured:
     """The event that a member's laws were compared with the target laws, at consecutive positions.
 
-    first: the first compared position. overlaps: for each position, the probability that a proposal from the member's
-    law is accepted. surest: for each position, the largest probability in the member's law. At temperature 0, `surest`
+    first: the first compared position. overlaps: for each position, the probability that a proposal drawn from the
+    member's law is accepted. surest: for each position, the largest probability in this law. At temperature 0, `surest`
     uses the law at temperature 1.
     """
 
@@ -163,7 +163,7 @@ class Listener(Protocol):
 
     @property
     def hears(self) -> Sequence[type]:
-        """The event classes that `observe` receives. A class attribute is enough."""
+        """The classes of the events that `observe` receives. A listener may define `hears` as a class attribute."""
         ...
 
     def observe(self, event: Any) -> None:
@@ -180,7 +180,7 @@ class Listeners:
             self.add(listener)
 
     def add(self, listener: Listener) -> None:
-        """Send all later events of the kinds in `listener.hears` to the listener. Adding it twice has no effect."""
+        """Send all later events of the kinds in `listener.hears` to the listener. A second call changes nothing."""
         for kind in listener.hears:
             heard = self._by_kind.setdefault(kind, [])
             if all(each is not listener for each in heard):
@@ -198,7 +198,7 @@ class Listeners:
         return not self._by_kind.keys().isdisjoint(kinds)
 
     def tell(self, kind: type, *fields: Any) -> None:
-        """Send an event to all listeners for its kind. If there are no listeners, no event object is made."""
+        """Send the event `kind(*fields)` to all listeners of this kind. Without such listeners, no event is created."""
         if kind not in self._by_kind:
             return
         event = kind(*fields)

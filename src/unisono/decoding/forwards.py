@@ -17,11 +17,11 @@ Wanted = list[tuple[Row, int]]  # rows, each with the index of a member that sco
 
 
 class Progress(IntEnum):
-    """The result of forward passes for a row. If a row has several passes in a step, the largest value counts."""
+    """The result of a forward pass for a row. If several passes of a step read one row, the largest value is used."""
 
     NOTHING = 0  # all open positions were scored before
     SCORED = 1  # all open positions are scored now
-    UNFINISHED = 2  # a part of the unread tokens was read, no open position was scored
+    UNFINISHED = 2  # only a part of the unread tokens was read, and no open position was scored
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def jobs_by_weights(lineup: Lineup, members: Sequence[int], rows: Sequence[Row],
     """Return one list for each set of weights. A list has pairs (row, index of a member that scores the row).
 
     Args:
-        twins: whether to add twins of the members (same weights), for rows that need the scores of a twin at the first
-            open position.
+        twins: whether to add also the twins of the members, which have the same weights. A twin is added only for rows
+            that need the twin's scores at the first open position.
     """
     groups = dict.fromkeys(lineup.together(member) if twins else (member,) for member in members)
     return [
@@ -70,9 +70,10 @@ def jobs_by_weights(lineup: Lineup, members: Sequence[int], rows: Sequence[Row],
 
 
 def forward(lineup: Lineup, wanted: Wanted) -> Pass:
-    """Run one forward pass of a member, or of twins, on the unread tokens of the rows. An error ends all these rows.
+    """Run one forward pass of a member, or of twins, on the unread tokens of the rows.
 
-    Passes of different weights may run in different threads at the same time.
+    If the pass raises an error, all these rows end with this error. Different threads may run passes of different
+    weights at the same time.
     """
     jobs = [(row, index, work) for row, index in wanted if (work := row.work(index)) is not None]
     if not jobs:

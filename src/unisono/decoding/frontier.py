@@ -1,6 +1,6 @@
 """A row's frontier: committed tokens, open proposals, the members' scores, and the state of the constraint.
 
-Text and scores of a row change only here. The frontier works on tokens and tensors, not on models or prompts.
+Only this module changes the text and scores of a row. The frontier uses tokens and tensors, but no models or prompts.
 """
 
 from collections.abc import Sequence
@@ -91,7 +91,7 @@ class Frontier:
 
     @property
     def closed(self) -> bool:
-        """Whether no token may follow: the row is full, or the last proposal is an end token or forbidden."""
+        """Whether no token can follow, because the row is full or the last proposal is an end token or forbidden."""
         return self.room <= 0 or self._lost or bool(self.proposals and self.is_end(self.proposals[-1].token))
 
     def is_end(self, token: Token) -> bool:
@@ -121,7 +121,7 @@ class Frontier:
         return offset < len(self.proposals) and self.proposals[offset].proposer == FORCED
 
     def mask(self, offset: int) -> Tensor:
-        """Return the mask of an open position. It is a bool tensor [V] of the tokens that the constraint allows."""
+        """Return the mask of an open position: a bool tensor [V], true for tokens that the constraint allows."""
         return self._masks[offset]
 
     def units(self, first: int, end: int) -> list[Token]:
@@ -207,7 +207,7 @@ class Frontier:
         return require_mask(mask, self._vocabulary), token
 
     def _arrive(self) -> list[Proposal]:
-        """Propose the tokens that the constraint forces next, and store its masks. Return the proposals."""
+        """Propose the tokens that the constraint forces next. Store the constraint's masks. Return the proposals."""
         made: list[Proposal] = []
         while self.constraint is not None and not self.closed:
             position = self.position + self.open

@@ -49,7 +49,7 @@ class RowLaws:
 
     @cached_property
     def law_is_raw(self) -> bool:
-        """Whether a kept law equals the raw law: no edit, mask or warp changes the logits, or the temperature is 0."""
+        """Whether a kept law equals the raw law. This needs no edits, no mask, and a default warp or temperature 0."""
         return self.plain and (self.task.warp.greedy or self.task.warp == Warp())
 
     @property
@@ -117,7 +117,7 @@ Cell = tuple[RowLaws, int, Said]  # a row, the offset of an open position, and t
 
 
 class KeptScores:
-    """`MemberScores` made from kept scores at N positions. All rows have the same `RowLaws.key`."""
+    """An implementation of `MemberScores` that reads kept scores at N positions of rows with equal `RowLaws.key`."""
 
     def __init__(self, cells: Sequence[Cell], device: torch.device | None = None) -> None:
         self._cells, self._device = cells, device
@@ -171,10 +171,10 @@ class KeptScores:
 
 
 def cells(spans: Iterable[Span], member: int, instead: Sequence[int] = ()) -> list[Cell]:
-    """Return the member's scores at the positions.
+    """Return the member's scores at the positions, as one cell per position.
 
     Args:
-        instead: members whose scores replace missing scores. The first of them that has scored the position is used.
+        instead: members whose scores replace missing scores. The first of these members that has scored is used.
     """
     found = []
     for span in spans:

@@ -45,7 +45,7 @@ class View:
 class Turn:
     """The next actions of a row: `members` score all open positions, then the proposers in `drafts` run in this order.
 
-    drafts: pairs of a proposer and its number of steps. A proposing member must have scored the last open proposal.
+    drafts: pairs of a proposer and its number of steps. A member that proposes must have scored all open positions.
     """
 
     members: tuple[int, ...]
@@ -68,7 +68,7 @@ class MemberLaws(Protocol):
 
 @dataclass(frozen=True)
 class RowRequest:
-    """The facts about a row that its policy is given at the start.
+    """The facts about a row that the row's policy receives before the first turn.
 
     verification: the name of the verification. proposer: the member that proposes by default. needed: the members that
     the target law needs. odds: the fixed probability of drawing each member for a position; empty if the combination
@@ -119,11 +119,14 @@ class Policy:
         return True
 
     def copies(self, open: Sequence[Proposal], run: int) -> int:
-        """Return the maximum number of tokens to copy from the text, if the last `run` tokens occurred earlier."""
+        """Return the maximum number of tokens to copy. The last `run` tokens of the text also occur earlier in it."""
         return 2**31
 
     def measures(self, positions: int) -> bool:
-        """Return whether to compare members with the targets of `positions` positions and to send `Measured` events."""
+        """Return whether to compare the members' laws with the target laws at `positions` positions.
+
+        The results of a comparison are sent as `Measured` events.
+        """
         return False
 
     def observe(self, event: Any) -> None:
@@ -138,10 +141,10 @@ class Schedule(Policy):
     `observe` of the schedule for each event of the kinds in `hears`.
 
     Args:
-        name: the name that is shown; by default the name of the class.
+        name: the name of the schedule in messages and statistics; by default the name of the class.
         rule: a function that takes the view and returns the turn.
         members: the number of members that the schedule is for; None for any number.
-        lazy: whether a position may be decided when the decision is certain, before all members have scored it.
+        lazy: whether a position may be decided before all members have scored it, if the decision is already certain.
         certain: whether the schedule is made for proposals from one-hot laws.
     """
 

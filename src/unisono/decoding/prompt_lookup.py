@@ -37,7 +37,7 @@ class Lookup:
         return [], 0
 
     def _copied(self, place: int, open: Sequence[int], most: int) -> list[int]:
-        """Return `most` tokens, starting at index `place` of the text. Open and copied tokens extend the text."""
+        """Return `most` tokens from index `place` on. The text is followed by the open tokens and the copied tokens."""
         known = len(self._text)
         found = [*open]
         for source in range(place, place + most):

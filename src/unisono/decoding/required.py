@@ -36,7 +36,10 @@ class Needs:
             self.certainty = combination.traits(task.warp).certainty
 
     def drawn(self, offset: int) -> int:
-        """Return the member drawn for a position. The members that the odds depend on must have scored the position."""
+        """Return the member drawn for a position.
+
+        Before the call, all members whose scores determine the odds must have scored the position.
+        """
         position = self._frontier.position + offset
         if position not in self._drawn:
             self._drawn[position] = self._noise.draw(self._position_odds(offset), Purpose.MEMBER, position, 0)
@@ -95,7 +98,8 @@ class Needs:
     def learn(self, offset: int, heard: tuple[int, ...], fixed: bool, certain: bool) -> None:
         """Record facts about an open position that the members `heard` have scored.
 
-        fixed: whether their scores determine the target law. certain: whether the proposal is accepted in any case.
+        fixed: whether the scores of these members determine the target law. certain: whether the proposal is accepted
+        for all possible scores of the other members.
         """
         position = self._frontier.position + offset
         self._heard[position] = heard, offset < self._frontier.open
@@ -105,7 +109,7 @@ class Needs:
             self._certain.add(position)
 
     def forget(self) -> None:
-        """Discard all recorded facts, because a token was replaced. Drawn members are kept if the odds are fixed."""
+        """Discard all recorded facts, because a token was replaced. Keep the drawn members if the odds are fixed."""
         self._heard.clear()
         self._fixed.clear()
         self._certain.clear()

@@ -32,7 +32,7 @@ GIVEN = 2**22  # the maximum number of logits per member that a row with given t
 
 
 class Row:
-    """One running sequence: decodes the text of one sample, or scores given tokens.
+    """One running sequence. A row decodes the text of one sample, or computes scores for the tokens in `task.given`.
 
     Args:
         take: a function that receives newly committed tokens. It returns None to go on. To end the text, it returns how
@@ -109,14 +109,14 @@ class Row:
         return first is self or first.frontier.position > 0
 
     def open(self) -> None:
-        """Open a slot in every member, or copy the slots of a sibling. Raise the error of a failed row in `before`."""
+        """Open a slot in every member, or copy a sibling's slots. If a row in `before` has failed, raise its error."""
         for row in self.before:
             if row.error is not None or row.frontier.position < row.task.limit:
                 raise row.error or RequestError("the scoring of the prompt was cancelled")
         self.slots.open(next((row.slots for row in self.siblings if row.slots), None))
 
     def heir(self) -> "Row | None":
-        """Return a waiting sibling that can reuse the slots of this ended row; None if there is no such sibling."""
+        """Return a waiting sample of the same prompt that can reuse the slots of this ended row; None if none waits."""
         waiting = (row for row in self.siblings if row.submitted and not row.finished and not row.slots)
         return next(waiting, None) if self.slots and self.error is None else None
 
@@ -151,7 +151,7 @@ class Row:
             raise named(f"schedule {self.method.schedule.name}", error) from error
 
     def end_round(self) -> None:
-        """End the round: count it in the statistics, discard its turn and start new noise keys."""
+        """Count the round in the statistics, discard the round's turn, and start new noise keys."""
         if self._turn is not None:
             self._last = self._turn.members[-1]
             if plan := self._following:
@@ -169,7 +169,10 @@ class Row:
         return self.slots.work(member, self.frontier, self._positions())
 
     def add_scores(self, member: int, scores: Scores, forwards: int, seconds: float) -> None:
-        """Add a member's scores. forwards: the number of forward passes. seconds: the row's share of their duration."""
+        """Add a member's scores, and add the cost of the scores to the statistics.
+
+        forwards: the number of forward passes. seconds: the part of their duration that is counted for this row.
+        """
         first = self.frontier.position + self.frontier.scored(member)
         self.frontier.add_scores(member, scores)
         self.stats.members[member].forwards += forwards
@@ -178,7 +181,7 @@ class Row:
             self.listeners.tell(Scored, member, first, scores)
 
     def known(self) -> int:
-        """Return the number of open positions that can be decided. An error of user-defined odds ends the row."""
+        """Return the number of open positions that can be decided. If computing it raises an error, the row ends."""
         try:
             return self.needs.known(self._positions())
         except Exception as error:
@@ -186,7 +189,7 @@ class Row:
             return 0
 
     def lacks(self, member: int) -> bool:
-        """Return whether the first open position needs the member's scores. An exception ends the row."""
+        """Return whether the first open position needs the member's scores. If this raises an error, the row ends."""
         try:
             return member in self.needs.missing(0)
         except Exception as error:
@@ -207,7 +210,7 @@ class Row:
         """Commit the decided tokens. Return the number of committed tokens.
 
         Raises:
-            RequestError: no token is possible, or the row has ended and one of its processors keeps state.
+            RequestError: no token is possible, or the row has ended and one of the row's processors keeps state.
         """
         if settled.lawless:
             raise RequestError(
@@ -233,7 +236,7 @@ class Row:
         return Names(self._noise, self.frontier.position + offset, self._round, count, self.task.warp.greedy)
 
     def extend(self, draft: Draft) -> None:
-        """Append the tokens of a draft to the proposals, until no token may follow or the constraint forces one."""
+        """Append a draft's tokens to the proposals. Stop if no token may follow or the constraint forces a token."""
         first, added = self.frontier.open, 0
         for token, law in zip(draft.tokens, draft.laws, strict=True):
             if self.frontier.closed or self.frontier.open != first + added:
@@ -247,14 +250,14 @@ class Row:
             self.add_scores(draft.proposer, draft.scores, draft.forwards, draft.seconds)
 
     def fail(self, error: Exception) -> None:
-        """End the row with an error. `Engine.run` raises the error."""
+        """End the row and store the error. `Engine.run` raises this error."""
         self.error, self.finished = error, True
 
     def _positions(self) -> int:
         return self.frontier.positions(free=not self.task.given)
 
     def _proposer(self) -> int:
-        """Return the default proposer. If there are peers, return the peer after the member that ran last.
+        """Return the peer after the member that ran last, or the default proposer if this member is not a peer.
 
         So all rows of a batch switch to the next peer together, even if only some rows had a rejection.
         """

@@ -9,7 +9,7 @@ LOOKUP = "lookup"  # the proposer that copies from the text
 
 
 def standard() -> Schedule:
-    """Return the reference schedule: all members of the combination score each position, then its token is drawn."""
+    """Return the reference schedule. For each position, all members score the position, and then a token is drawn."""
     return Schedule("standard", lambda view: Turn((view.least_scored(),)), lazy=False)
 
 
@@ -53,12 +53,13 @@ def cos(*lengths: int) -> Schedule:
 
 
 def risky(length: int) -> Schedule:
-    """Return a schedule for the combination `drawn`. The default proposer drafts over up to `length` risky positions.
+    """Return a schedule for the combination `drawn`. A draft covers at most `length` risky positions.
 
-    A position is risky if the member drawn for it is not the default proposer. Proposals at other positions are always
-    accepted. After `length` risky positions, the draft ends before the next risky position. The member drawn for that
-    position draws its token. A member runs only for positions for which it is drawn. `risky:0` is the Mixture-like
-    Ensemble (arXiv 2605.00419). With combinations other than `drawn`, all positions are risky.
+    The default proposer drafts. A position is risky if the member drawn for it is not the default proposer. Proposals
+    at other positions are always accepted. The draft ends before risky position number `length + 1`. The token of that
+    position is drawn from the law of the member drawn for that position. A member other than the default proposer runs
+    only if the member is drawn for a position. `risky:0` is the Mixture-like Ensemble (arXiv 2605.00419). With
+    combinations other than `drawn`, all positions are risky.
 
     Raises:
         ConfigurationError: length is negative.
@@ -80,7 +81,7 @@ def lookup(length: int, proposer: str = LOOKUP) -> Schedule:
     """Return a schedule with prompt lookup. A member scores all open proposals and proposes one token.
 
     Then `proposer` proposes up to `length` more tokens: `lookup` finds an earlier occurrence of the last tokens and
-    copies the tokens after it. This is fast if the output repeats the text, as in edits, extraction and code.
+    copies the tokens after it. This is fast if the output repeats the text, for example in edits, extraction and code.
 
     Raises:
         ConfigurationError: length is below 1.
@@ -97,7 +98,8 @@ def lookup(length: int, proposer: str = LOOKUP) -> Schedule:
 def relay(length: int) -> Schedule:
     """Return a schedule where the default proposer drafts `length` tokens after each proposal of another member.
 
-    So each forward pass of a large member decides several tokens. Use this for a small proposer and large members.
+    Use this schedule if the default proposer is small and the other members are large. Then each forward pass of a
+    large member decides several tokens.
 
     Raises:
         ConfigurationError: length is below 1.

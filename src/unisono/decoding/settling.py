@@ -18,8 +18,8 @@ from unisono.transfer import fetch_fields, token_tensor
 def settle(rows: Iterable[Row]) -> dict[Row, int]:
     """Decide all open positions whose targets are known. Return the number of committed tokens for each row.
 
-    Tokens that a constraint forces next are decided too. An error of a row's own combination, constraint or processor
-    ends only this row.
+    Tokens that a constraint forces next are decided too. If the combination, constraint or processor of a row raises an
+    error, only this row ends.
     """
     committed: dict[Row, int] = {}
     rows = list(rows)
@@ -30,7 +30,7 @@ def settle(rows: Iterable[Row]) -> dict[Row, int]:
                 continue
             try:
                 committed[row] = committed.get(row, 0) + row.settle(settled)
-            except Exception as error:  # the text or a user-defined constraint may raise anything
+            except Exception as error:  # the row's `take` or a user-defined constraint may raise anything
                 row.fail(error)
         rows = [row for row in rows if row.frontier.forced(0) and not row.finished and row.known()]
         for row in rows:

@@ -25,10 +25,10 @@ class Slots:
         return bool(self._slots)
 
     def open(self, sibling: "Slots | None" = None) -> None:
-        """Open a slot in every member. If one member fails, close all slots and raise its error.
+        """Open a slot in every member. If one member raises an error, close all slots and raise this error.
 
         Args:
-            sibling: open slots with the same contexts. The new slots are copies of them without the text.
+            sibling: the slots of another row with the same contexts. The new slots are copies without the text.
         """
         try:
             for index, member in enumerate(self._members):
@@ -61,7 +61,7 @@ class Slots:
     def work(self, index: int, frontier: Frontier, positions: int) -> Work | None:
         """Return the member's work to score the first `positions` open positions; None if the member has scored them.
 
-        A long context is read in several steps. If tokens in the slot must be read again, they are removed first.
+        A long context is read in several steps. Tokens that must be read again are first removed from the slot.
         """
         keep = positions - frontier.scored(index)
         if keep <= 0:

@@ -40,7 +40,7 @@ class Task:
     ends: tokens that end the text. edits: changes of the logits before the warp. logprobs: how many of the most
     probable tokens to report with their log-probabilities, in addition to each committed token; None for no report.
     processed: whether to report the law that tokens are drawn from, instead of the combination at temperature 1 without
-    edits and truncation. given: if not empty, the tokens to score; all are committed, with the verification `given`.
+    edits and truncation. given: the tokens to score. If `given` is not empty, all these tokens are committed.
     prefix: the number of tokens at the beginning of the first member's context that are not part of the prompt.
     constraint: a constraint in its state before the first token; each row uses a copy. prompt_loglikelihood: one
     sequence per member with the raw log-probabilities of the tokens of the member's prompt, except the first token. It
@@ -69,7 +69,7 @@ class Task:
 class Settled:
     """The decisions about a block.
 
-    tokens: the proposals. accepted: how many of the first proposals are accepted. follows: the token that was drawn
+    tokens: the proposed tokens. The first `accepted` of these tokens are accepted. follows: the token that was drawn
     after the accepted proposals, or None. lawless: whether the target law of `follows` has no possible token. logprobs:
     for each committed token, its log-probability, and pairs (token, log-probability) of the most probable tokens.
     measured: one list per member, with one pair per committed position that the member has scored. The pair is the

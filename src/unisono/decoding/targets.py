@@ -22,7 +22,7 @@ MOST = 2**25  # the maximum number of logits per member that are combined at onc
 
 @dataclass(frozen=True)
 class Unsure:
-    """Consecutive open positions of a row that at least one needed member has not scored.
+    """Consecutive open positions of one row. At least one needed member has not scored these positions.
 
     heard: the members that have scored these positions.
     """
@@ -38,7 +38,7 @@ class Unsure:
 
 
 def look(rows: Sequence[Row]) -> None:
-    """Find the open positions that can be decided before all needed members have scored them. Record them per row."""
+    """Find open positions that can be decided before all needed members have scored. Record them in `row.needs`."""
     groups: dict[object, list[Unsure]] = {}
     for each in [each for row in rows for each in _unsure(row)]:
         row = each.row
@@ -49,7 +49,7 @@ def look(rows: Sequence[Row]) -> None:
 
 
 def _learn(group: Sequence[Unsure]) -> None:
-    """Check whether these positions can be decided. An error of a row's own combination ends only this row."""
+    """Check whether these positions can be decided. If the check of one row raises an error, only this row ends."""
     rows = list(dict.fromkeys(each.row for each in group))
     try:
         _look(group)
@@ -113,8 +113,8 @@ class Known:
 def known_laws(rows: Iterable[Row]) -> list[Known]:
     """Return the known target laws at the first open positions of each row.
 
-    Rows with the same combination are computed together. An error of a row's combination, constraint or processor ends
-    only this row.
+    Rows with the same combination are computed together. If the combination, constraint or processor of a row raises an
+    error, only this row ends.
     """
     return [known for group in alike(rows, _law_key) for part in _parts(group) for known in _laws(part)]
 
@@ -187,7 +187,7 @@ def _law(row: Row, law: Tensor) -> Tensor:
 
 
 def _with_forced(part: Sequence[tuple[Row, int]], computed: Callable[[Sequence[Span]], Tensor]) -> Tensor:
-    """Return one tensor [sum of sizes, V]. Forced positions have one-hot laws. `computed` gives all other laws."""
+    """Return one tensor [sum of sizes, V]. Forced positions have one-hot laws. `computed` returns all other laws."""
     if all(row.frontier.constraint is None for row, _ in part):
         return computed([Span(row.laws, range(size)) for row, size in part])
     forced = [row.frontier.forced(offset) for row, size in part for offset in range(size)]

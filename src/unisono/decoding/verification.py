@@ -92,7 +92,7 @@ def residual(rest: Tensor, r: Tensor) -> Tensor:
 class Drafts:
     """The proposals and their laws, with one entry per known position of all blocks.
 
-    A free position has no proposal: it is after the last proposal. The one-hot laws of given proposals are not stored.
+    A free position is after the last proposal of a block and has no proposal. The laws of given proposals are not kept.
     """
 
     def __init__(self, targets: Tensor, blocks: Sequence[Block]) -> None:
@@ -105,7 +105,7 @@ class Drafts:
         given = len(drawn) < sum(len(block.laws) for block in blocks)
         self._drawn = torch.tensor([law is not None for law in laws], device=device) if given else None
         self._places: Tensor | None = (
-            None  # [N], for each position the row of its law; None if it is the position itself
+            None  # [N], for each position, the index of its law in `_laws`; None if the two indices are equal
         )
         if len(drawn) < len(laws):
             counts = accumulate(law is not None for law in laws)
@@ -124,7 +124,7 @@ class Drafts:
         return chances if self._drawn is None else torch.where(self._drawn, chances, 1.0)
 
     def left(self, weighted: Tensor, at: Tensor) -> Tensor:
-        """Return a tensor [B, V] with (w r - s)+ at the positions `at`. At a free position, it has no meaning.
+        """Return a tensor [B, V] with (w r - s)+ at the positions `at`. The values at free positions have no meaning.
 
         Args:
             weighted: the products w r [B, V], where w is at most 1. at: the indices of the positions, [B].
@@ -137,7 +137,7 @@ class Drafts:
         return drawn if self._drawn is None else torch.where(self._drawn[at].unsqueeze(-1), drawn, given)
 
     def behind(self, rest: Tensor, targets: Tensor, at: Tensor) -> Tensor:
-        """Return `rest` [B, V], with the very targets [B, V] at those of the positions `at` that are free."""
+        """Return a tensor [B, V]: `targets` where the positions `at` are free, `rest` at all other positions."""
         return rest if self.free is None else torch.where(self.free[at].unsqueeze(-1), targets, rest)
 
 
@@ -206,7 +206,7 @@ def _standing(targets: Tensor, drafts: Drafts, worth: Tensor, rows: Tensor, plac
     weighted = weights.to(targets.dtype).unsqueeze(-1) * targets
     left = drafts.left(weighted, torch.arange(len(targets), device=targets.device)).sum(-1).double()
     chances = torch.where(weights < 1, left / (left + 1 - weights), 1)
-    # After the last proposal, and at a position without a possible token, where the text would end with an error
+    # The chance is the weight at a free position, and if no token is possible. In the second case the row later fails
     chances = torch.where(free | targets[:, 0].isnan(), weights, chances)
     return worth.index_put((rows, places), chances)
 

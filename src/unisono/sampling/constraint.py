@@ -16,7 +16,7 @@ class Constraint(Protocol):
     """
 
     def accept(self, token: int) -> bool:
-        """Append the token to the accepted text and return true. If the token is forbidden, only return false."""
+        """Return whether the token is allowed. If the token is allowed, also append it to the accepted text."""
         ...
 
     def rollback(self, count: int) -> None:
@@ -24,11 +24,11 @@ class Constraint(Protocol):
         ...
 
     def mask(self) -> Tensor:
-        """Return which tokens may come next: bool [V]. The caller keeps the tensor, so never change this tensor."""
+        """Return which tokens may come next: bool [V]. The returned tensor must not be changed after the call."""
         ...
 
     def forced(self) -> int | None:
-        """Return the only possible next token, or None. The target law becomes one-hot at a returned token."""
+        """Return the only possible next token, or None. If a token is returned, the target law is one-hot at it."""
         ...
 
     def copy(self) -> Self:

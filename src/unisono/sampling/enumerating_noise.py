@@ -99,7 +99,7 @@ class EnumeratingNoise:
         return self._choose(law.tolist())
 
     def _member(self, odds: list[float], position: int) -> int:
-        """Return the member that the position's `MEMBER` number draws. Shrink the stored interval of this number."""
+        """Return the member drawn by the `MEMBER` number of the position. Shrink the stored interval of this number."""
         low, high = self._members.get(position, (0.0, 1.0))
         ends = [0.0, *itertools.accumulate(odds)]
         parts = [(max(low, start), min(high, end)) for start, end in itertools.pairwise(end / ends[-1] for end in ends)]

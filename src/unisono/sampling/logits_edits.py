@@ -2,8 +2,8 @@
 
 The edits are applied in this order, before the warp. If the combination warps the logits of each member, the logits of
 each member are edited. Otherwise the combined logits are edited. The edits at a position depend only on the tokens
-before the position. As in standard decoding, these tokens include open proposals. No state is kept between calls, so a
-rollback needs no extra work.
+before the position. These tokens include open proposals, so the law equals that of standard decoding. No state is kept
+between calls, so a rollback needs no extra work.
 """
 
 from collections.abc import Mapping, Sequence

@@ -54,7 +54,7 @@ class Noise(Protocol):
 
 
 class KeyedNoise:
-    """The source of random choices for one row. Its random numbers depend only on keys (see the module).
+    """The source of random choices for one row. The random numbers depend only on keys (see the module's docstring).
 
     Args:
         seed: in [0, 2**64).

@@ -116,7 +116,7 @@ def redraw(laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequenc
 
 
 def _with_free(tokens: Tensor, laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequence[bool]) -> Tensor:
-    """Return the tokens. In free rows where all proposals are accepted, draw the token after the last proposal."""
+    """Return the tokens [B]. If a row is free and all its proposals are accepted, replace its token by a new draw."""
     behind = [row for row, is_free in enumerate(free) if is_free]
     ends = [replace(names[row], position=names[row].position + names[row].count) for row in behind]
     rows = _tensor(behind, laws)
