@@ -45,9 +45,9 @@ def __getattr__(name: str) -> Any:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, or end the process at once if an import is running.
+    """Raise KeyboardInterrupt. If an import is running, end the process at once instead.
 
-    An interrupted import may raise any error, or no error.
+    KeyboardInterrupt is not reliable in an import: the import may replace this error by another error or ignore it.
     """
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
@@ -89,7 +89,7 @@ def _run() -> int:
 def _of_a_combination(error: Exception) -> str | None:
     """Return the message for an error that a user-defined combination has raised, or None for any other error.
 
-    The message names the line of the error.
+    The message names the file and the line in which the error was raised.
     """
     base = sys.modules.get("unisono.combine.base")
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
@@ -104,7 +104,7 @@ def _of_a_combination(error: Exception) -> str | None:
 def _unwritten(error: OSError) -> int:
     """Return the exit code after a failed write to standard output.
 
-    Print no message if the reader, for example `head`, has closed the pipe.
+    Print an error message unless the program that reads the output, for example `head`, has closed the pipe.
     """
     # Discard the rest of the output. Otherwise Python would report an error at the end of the process
     with suppress(OSError, ValueError):

@@ -78,7 +78,7 @@ class Conversation:
                 self.console.print(f"error: {' '.join(str(error).split())}", style="red", markup=False)
 
     def take(self, line: str) -> None:
-        """Process one line. A line that begins with a slash is a command, and any other line is a message to answer.
+        """Process one line. A line that begins with a slash is a command. Any other line is a message of the user.
 
         Raises:
             UnisonoError: the command is unknown or fails.
@@ -93,7 +93,7 @@ class Conversation:
         COMMANDS[name](self, rest.strip())
 
     def answer(self, text: str) -> None:
-        """Print the answer to a message while it is generated. Ctrl-C stops the answer and keeps the text so far."""
+        """Generate and print the answer to a message. After Ctrl-C, the conversation keeps the text printed so far."""
         self.messages.append({"role": "user", "content": text})
         shown = ""
         try:
@@ -122,7 +122,7 @@ class Conversation:
         return [*([{"role": "system", "content": self.system}] if self.system else []), *self.messages]
 
     def change(self, **method: str) -> None:
-        """Decode the next answers with this combination or schedule. Raise UnisonoError if the method is invalid."""
+        """Use this combination or schedule for the next answers. Raise UnisonoError if `method` is invalid."""
         tried: dict[str, Any] = {**self.method, **method}
         self.ensemble.method(**tried)
         self.method.update(method)

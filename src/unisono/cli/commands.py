@@ -1,7 +1,7 @@
 """The commands with their names, options and help.
 
-A command imports the module that does its work only when the command runs. So showing help does not import torch or
-transformers.
+The module that implements a command is imported when the command runs. Help texts do not need these modules, so
+`--help` imports neither torch nor transformers.
 """
 
 from importlib import import_module

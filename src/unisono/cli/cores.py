@@ -1,4 +1,4 @@
-"""Settings of OpenMP: the number of threads, and how a thread waits. They must be set before torch is imported.
+"""Set the number of OpenMP threads, and how these threads wait. Call `settle` before torch is imported.
 
 Threads that share an operation wait for each other at the end of the operation. By default, a waiting thread of GNU
 OpenMP spins for up to 300,000 turns, which is longer than a time slice. If other processes run, a spinning thread can
@@ -22,7 +22,7 @@ def settle(environment: MutableMapping[str, str] = os.environ, system: Path = Pa
     sets the number of threads.
 
     Args:
-        environment: the environment variables. They are changed in place.
+        environment: the environment variables. The function changes this mapping in place.
         system: the root of the file system.
     """
     if not WAITING & environment.keys():

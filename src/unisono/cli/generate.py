@@ -66,8 +66,8 @@ def _print(stream: Iterator[Piece], trace: Trace | None, told: Callable[[Result]
 def _print_object(ensemble: Ensemble, prompt: str, stream: Iterator[Piece]) -> None:
     """Print a JSON object about the generated text.
 
-    If decoding fails or is interrupted, print an object with the tokens so far and the error. Then raise the error
-    again.
+    If decoding fails or Ctrl-C is pressed, the object contains the tokens so far and the error. In this case, raise the
+    error again after the object has been printed.
     """
     pieces: list[Piece] = []
     try:

@@ -107,7 +107,7 @@ def _metrics(row: dict[str, Any]) -> list[str]:
 
 
 def _estimate(metrics: dict[str, Any], name: str) -> Estimate:
-    """Return a metric with its 95% interval. The interval has no width if the harness reports no standard error."""
+    """Return a metric with its 95% interval. The interval has width 0 if the harness reports no standard error."""
     metric, _, chosen = name.partition(",")
     error, value = metrics.get(f"{metric}_stderr,{chosen}"), metrics[name]
     spread = NORMAL * error if isinstance(error, float) else 0.0

@@ -10,11 +10,11 @@ from unisono.errors import ConfigurationError, RequestError
 
 
 def require_writable(*files: Path | None, folder: Path | None = None) -> None:
-    """Check that results can be written. Call this before a long measurement.
+    """Check that the results of a measurement can be written. Call this function before the measurement.
 
     Args:
-        files: files in folders that exist. None is ignored.
-        folder: a folder, which need not exist yet.
+        files: the paths of result files. Their folders must exist. Values that are None are ignored.
+        folder: a folder for results. The folder need not exist yet.
 
     Raises:
         RequestError: a file or the folder cannot be written.

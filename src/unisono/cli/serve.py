@@ -47,7 +47,7 @@ def _settings(options: ServeOptions) -> Settings:
 
 
 def _leave() -> NoReturn:
-    """End the process at once.
+    """End the process at once, without the usual clean-up of Python.
 
     A normal exit takes seconds on a busy machine, and a thread may still be running a long step.
     """
@@ -58,7 +58,7 @@ def _leave() -> NoReturn:
 
 
 def _server() -> Any:
-    """Import the modules of the server. Raise ConfigurationError if a package that they need is not installed."""
+    """Import and return the server's modules. Raise ConfigurationError if a required package is not installed."""
     try:
         from unisono.server import catalog, run
     except ModuleNotFoundError as error:
@@ -79,7 +79,7 @@ def _catalog(server: Any, options: ServeOptions) -> Any:
 def _asked(server: Any, options: LoadOptions, name: str | None) -> Any:
     """Return the catalog in the config file. Without a config file, return a catalog of one ensemble.
 
-    The ensemble has the members that the options name, or the bundled models by default.
+    In the second case, the ensemble consists of the members in the options, or of the bundled models by default.
     """
     if options.config is not None and options.members:
         raise ConfigurationError("give members in the config file or with --member, not both")

@@ -1,7 +1,7 @@
 """Command-line options that are declared once, as the fields of a frozen dataclass.
 
-Each field becomes a parameter of the command. `option`, `flag` or `argument` makes the field. A field may also be
-another dataclass of this kind. Then the fields of that dataclass become parameters of the command.
+Declare a field with `option`, `flag` or `argument`. Each field becomes a parameter of the command. If the type of a
+field is another dataclass of options, the fields of that dataclass become parameters of the command.
 """
 
 import functools
@@ -41,8 +41,8 @@ def _field(declare: Callable[[str], Any], default: Any) -> Any:
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """Return the command with a flat signature for `typer`.
 
-    In the flat signature, the fields of a dataclass replace the parameter of the dataclass's type. A caller passes the
-    fields as keywords. The command receives the dataclass, which is made from these fields.
+    If the type of a parameter of `command` is a dataclass, the flat signature has one keyword parameter for each field
+    of the dataclass instead. The returned function makes the dataclass from these values and calls `command`.
     """
     declared = inspect.signature(command)
     groups = {each.name: each.annotation for each in declared.parameters.values() if is_dataclass(each.annotation)}
@@ -58,9 +58,9 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def given(options: Any) -> dict[str, Any]:
-    """Return the fields that the user set, by name. The fields of inner dataclasses are included.
+    """Return a dict from field names to values, with only the fields that the user set.
 
-    A field counts as set unless its value is None, False or an empty list.
+    Fields of inner dataclasses are included. A field counts as set unless its value is None, False or an empty list.
     """
     found: dict[str, Any] = {}
     for each in fields(options):
@@ -73,7 +73,7 @@ def given(options: Any) -> dict[str, Any]:
 
 
 def _taken(values: dict[str, Any], options: Any) -> Any:
-    """Make the dataclass `options` from its fields in `values`. Remove these fields from `values`."""
+    """Return an instance of the dataclass `options`. Remove the values of its fields from `values`."""
     return options(
         **{
             each.name: _taken(values, each.type) if is_dataclass(each.type) else values.pop(each.name)

@@ -21,7 +21,7 @@ class Access:
     """ASGI middleware that gives each request an id and writes one log line for each request.
 
     The line has the client, method, path, status, seconds, id and reason. The id is the X-Request-Id of the request, or
-    a new id if the request has no valid one. Code that refuses a request must put the reason into
+    a new id if the header is missing or invalid. Code that refuses a request must put the reason into
     `scope["state"]["reason"]`.
     """
 
@@ -35,7 +35,7 @@ class Access:
         given, state = Headers(scope=scope).get(HEADER, ""), scope.setdefault("state", {})
         state["request_id"] = given if ALLOWED.fullmatch(given) else uuid.uuid4().hex
         state["reason"] = ""
-        started, status = time.perf_counter(), CLIENT_CLOSED  # until a response begins
+        started, status = time.perf_counter(), CLIENT_CLOSED  # the status until a response begins
 
         async def named(message: Message) -> None:
             nonlocal status

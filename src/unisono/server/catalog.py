@@ -22,7 +22,7 @@ KEYS = ("models", "members_alone")
 
 @dataclass(frozen=True)
 class Catalog:
-    """The served collaborations. Each one has the name that requests use.
+    """The served collaborations. Each collaboration has a name, and a request selects a collaboration by name.
 
     The playground uses the first collaboration by default.
     """
@@ -79,7 +79,7 @@ def read(path: Path, name: str | None = None) -> Catalog:
 
 
 def single(config: Config, name: str | None = None) -> Catalog:
-    """Return a catalog of one collaboration. Its default name is the names of its members, joined by `+`."""
+    """Return a catalog of one collaboration. By default, its name is the members' names, joined by `+`."""
     return Catalog({name or "+".join(source.called for source in config.members): config})
 
 

@@ -32,11 +32,11 @@ class Update:
 
 @dataclass
 class Choice:
-    """One choice of the answer, which one row of the job decodes.
+    """One choice of an answer. One row of the job decodes the choice.
 
     tally: the listener that counts the decided proposals of the row. Between two calls of `take`, the row may take
     several steps, because the engine also steps for rows that score prompts.
-    served: the time at which the row last got tokens, or None before its first tokens.
+    served: the time of the row's latest tokens, or None if the row has no tokens yet.
     result: the result of the row, or None until the row has ended.
     """
 
@@ -50,9 +50,9 @@ class Choice:
         self.request.listen(self.tally)
 
     def take(self, started: float) -> tuple[list[Piece], dict[str, Any]]:
-        """Return the new pieces, and the observer's description of the step that began at `started`.
+        """Return the pieces since the last call, and a description of the step that began at `started`.
 
-        The new pieces are the pieces since the last call. Raise the error of the row if the row has failed.
+        The description is empty if the choice has no observer. If the row has failed, raise the error of the row.
         """
         pieces = self.request.drain()
         if pieces:
@@ -75,7 +75,7 @@ class Lonely:
         self.over: asyncio.Future[None] = self._loop.create_future()
 
     def send(self, error: Exception | None) -> None:
-        """End `over` with an error, or successfully if `error` is None. Any thread may call this method."""
+        """Set the result of `over` to None, or set its exception to `error`. Any thread may call this method."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._end, error)
 
@@ -95,7 +95,7 @@ class CancelledError(Exception):
 class Job:
     """A request that two threads share.
 
-    The worker's thread steps its rows, and the event loop's thread reads `updates`.
+    The worker's thread steps the rows of the request. The event loop's thread reads `updates`.
 
     Args:
         requests: one request per choice of the answer.
@@ -118,8 +118,8 @@ class Job:
     async def updates(self) -> AsyncIterator[Update]:
         """Yield the updates of each step until every choice has its result.
 
-        Raise the reason if the job ended early. The reason is an error of a row, `CancelledError`, or the error of a
-        time limit.
+        If the job ends earlier, raise the error that ended the job. Examples are the error of a failed row,
+        `CancelledError`, and the error for the time limit.
         """
         left = len(self.choices)
         while left:
@@ -131,18 +131,18 @@ class Job:
                 yield update
 
     def put(self, found: list[Update] | Exception) -> None:
-        """Give `updates` a list of updates or an error. Only the event loop's thread may call this method."""
+        """Add updates or an error to the queue of `updates`. Only the event loop's thread may call this method."""
         self._queue.put_nowait(found)
 
     def send(self, found: list[Update] | Exception) -> None:
-        """Give `updates` a list of updates or an error. Any thread may call this method."""
+        """Add updates or an error to the queue of `updates`. Any thread may call this method."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.put, found)
 
     def collect(self, started: float) -> list[Update]:
         """Return the updates of the step that began at `started` and has just ended.
 
-        The worker's thread calls this method. Raise the error of a row if the row has failed.
+        Only the worker's thread calls this method. If a row has failed, raise the error of the row.
         """
         found = []
         for index, choice in enumerate(self.choices):

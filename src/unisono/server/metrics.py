@@ -26,7 +26,7 @@ MEMBER = ("model_name", "member")
 class Metrics:
     """The metrics of the server, in a separate registry.
 
-    A counter changes only when a request ends, with or without an error.
+    The counters change only at the end of a request, whether the request succeeds or fails.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,11 @@ class Meter:
         self._between = metrics.between.labels(model)
 
     def progress(self, job: Job, updates: Sequence[Update], now: float) -> None:
-        """Record the time to the first token, or the time between tokens, of each choice that got tokens in a step."""
+        """Record latencies of each choice that got tokens in the last step.
+
+        For the first tokens of a choice, record the time since the request arrived. For later tokens, record the time
+        between two tokens.
+        """
         for update in updates:
             choice, count = job.choices[update.choice], len(update.commits)
             if not count:
@@ -77,7 +81,10 @@ class Meter:
             choice.served = now
 
     def finish(self, job: Job, error: Exception | None) -> None:
-        """Count the tokens, forwards and proposals of a job that has ended, and the finish reason of each row."""
+        """Add the tokens, forwards and proposals of an ended job to the counters.
+
+        Also count the finish reason of each row, and record the duration of the request.
+        """
         metrics, model = self._metrics, self.model
         for choice in job.choices:
             row = choice.request.row

@@ -22,8 +22,9 @@ LOG = logging.getLogger("unisono.server")
 class Model:
     """A collaboration under the name that requests use.
 
-    guided: the worker for requests with `guidance_scale`. Its ensemble has the member twice. The first copy reads the
-    prompt, and the second copy reads the negative prompt. `guided` is None if the model combines more than one member.
+    guided: the worker for requests with `guidance_scale`. The ensemble of this worker has the model's only member twice.
+    The first copy reads the prompt. The second copy reads the negative prompt. If the model combines several
+    members, `guided` is None.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Models:
             ConfigurationError: the members cannot be combined.
         """
         loaded: Loaded = []
-        # A model of one member has two ensembles, because it also has one for guidance
+        # A model of one member has two ensembles: the second ensemble is for guidance
         share = sum(1 if config.alone is None else 2 for config in catalog.models.values())
         models = catalog.models.items()
         return cls({name: _model(name, config, settings, metrics, loaded, share) for name, config in models})

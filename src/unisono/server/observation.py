@@ -40,9 +40,9 @@ class Observer:
         row.listen(self)
 
     def observe(self, event: Scored | Accepted | Replaced | Drawn) -> None:
-        """Keep the logits for open positions if the event is `Scored`.
+        """If the event is `Scored`, store its logits until the tokens at their positions are committed.
 
-        For any other event, describe the tokens that the event commits.
+        For any other event, describe the tokens that the event commits. `look` returns these descriptions later.
         """
         if isinstance(event, Scored):
             self._logits[event.member].update(enumerate(event.scores.logits, event.first))
@@ -56,9 +56,9 @@ class Observer:
                 logits.clear()
 
     def look(self, count: int, start: float, end: float) -> dict[str, Any]:
-        """Return the `unisono` field of a chunk, which describes the last step.
+        """Return the field `unisono` of a chunk. The field describes the last step of the engine.
 
-        Return an empty dict if the step did nothing for the row.
+        Return an empty dict if the step ran no forward for the row and added no token to the row.
 
         Args:
             count: the number of tokens that the step added.
@@ -123,7 +123,7 @@ class Observer:
     def _combined(self, scored: Sequence[Tensor | None]) -> Tensor | None:
         """Return the combined law [V] at temperature 1.
 
-        Return None if the known scores are not enough to compute the law, or if the combination reads more than scores.
+        Return None if the known scores do not determine the law, or if the combination needs inputs other than scores.
         """
         combination, warp = self._row.method.combination, Warp()
         own = [scored[member] for member in self._row.lineup.combined]

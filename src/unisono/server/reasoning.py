@@ -49,7 +49,8 @@ class Thoughts:
     def push(self, text: str, last: bool = False) -> tuple[str, str]:
         """Return the thoughts and the answer in `text`. `last` says whether the whole text ends after `text`.
 
-        A thinking block without a closing tag ends with the whole text.
+        An incomplete tag at the end of `text` is kept for the next call. If a thinking block has no closing tag, the
+        block extends to the end of the whole text.
         """
         found = ["", ""]  # answer, thoughts
         rest = self._held + text
@@ -63,7 +64,7 @@ class Thoughts:
         return found[True], found[False]
 
     def _tagged(self, piece: Piece) -> str:
-        """Return the text of the piece, including the tags that decoding removed."""
+        """Return the text of the piece. Insert the tags that decoding removed."""
         if piece.commit is not None and not piece.token_text and piece.commit.token in self._tags:
             self._due.append((self._read, self._tags[piece.commit.token]))
         self._read += len(piece.token_text)
@@ -77,5 +78,5 @@ class Thoughts:
 
 
 def _begun(text: str, tag: str) -> int:
-    """Return the number of characters at the end of `text` that are the beginning of `tag`."""
+    """Return the length of the longest incomplete beginning of `tag` that is at the end of `text`."""
     return next((length for length in range(len(tag) - 1, 0, -1) if text.endswith(tag[:length])), 0)

@@ -9,9 +9,11 @@ from unisono.types import MemberStats
 def report(job: Job, detail: str | None) -> dict[str, Any] | None:
     """Return the `metrics` object of a job that has ended, or None if `detail` is None or "none".
 
-    If the job has several choices, both parts are None, as in vLLM. `mean_acceptance_length` is 1 + accepted / steps,
-    as in vLLM. It can differ from the number of tokens per round, because the token after a run of accepted proposals
-    may be a proposal too. `tokens_per_round` is the true number of tokens per round.
+    If the job has several choices, the two parts of the object are None, as in vLLM.
+
+    `mean_acceptance_length` is 1 + accepted / steps, as in vLLM. The 1 counts the token after the accepted
+    proposals. In unisono, this token may be a proposal too. So `mean_acceptance_length` can differ from the true number
+    of tokens per round, which is `tokens_per_round`.
 
     Args:
         detail: "none", "summary" or "detailed".

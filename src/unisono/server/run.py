@@ -24,9 +24,9 @@ KEEP_ALIVE = 75  # seconds; clients close idle connections earlier, so no reques
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that handles signals in another way.
+    """A uvicorn server that lets running requests finish before it stops.
 
-    After SIGTERM or SIGINT, running requests may first finish. Then the process exits with success.
+    After SIGTERM or SIGINT, running requests may continue for a limited time. Then `run` returns without an error.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
         self._closing: Future[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Close the server at the first signal. End the process by the signal's default action at the second signal."""
+        """At the first signal, begin to close the service. At the second signal, end the process at once."""
         if self._closing is None:
             self._closing = asyncio.run_coroutine_threadsafe(self._close(), asyncio.get_running_loop())
         else:
@@ -51,7 +51,7 @@ class Server(uvicorn.Server):
 def listen(settings: Settings) -> socket.socket:
     """Return a socket that listens at the host and port of the settings.
 
-    Raise ConfigurationError if this is impossible.
+    Raise ConfigurationError if the server cannot listen at this address.
     """
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]

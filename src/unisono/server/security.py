@@ -1,4 +1,4 @@
-"""Checks before a request reaches the application: API keys, the size of the body, and the time in which it arrives."""
+"""Middleware that checks the API key of a request, the size of the body, and the time until the body has arrived."""
 
 import asyncio
 import hmac
@@ -13,7 +13,10 @@ OPEN = ("/", "/health", "/ready", "/version")  # these paths need no key, becaus
 
 
 class Keys:
-    """ASGI middleware that refuses requests without one of the keys. If `keys` is empty, no request is refused."""
+    """ASGI middleware that refuses requests without a valid API key. If `keys` is empty, no request needs a key.
+
+    Requests for the paths in `OPEN` and for paths below `/static/` never need a key.
+    """
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self._app = app
@@ -36,7 +39,9 @@ class Keys:
 
 
 class BodyLimit:
-    """ASGI middleware that reads the whole body before it calls the application, and refuses bodies over a limit.
+    """ASGI middleware that reads the whole body of a request before the application is called.
+
+    If the body is too large or arrives too late, the middleware refuses the request.
 
     Args:
         limit: the largest size of a body in bytes.
@@ -67,7 +72,7 @@ class BodyLimit:
         await self._app(scope, replay, send)
 
     async def _read(self, scope: Scope, receive: Receive) -> list[Message]:
-        """Return the messages of the body.
+        """Return the ASGI messages that contain the body.
 
         Raises:
             APIError: 413 as soon as the body is known to be too large, 408 after the timeout, 503 if the server is

@@ -28,9 +28,9 @@ class Service:
             raise errors.shutting_down()
 
     async def close(self) -> None:
-        """Refuse new requests and end the running ones.
+        """Refuse new requests, and wait until all running requests have finished.
 
-        Running requests may continue for the grace time minus `reserve`.
+        If requests still run after the grace time minus `reserve`, end these requests.
         """
         self.closing = True
         end = time.monotonic() + self.settings.grace - self.settings.reserve

@@ -21,9 +21,9 @@ class Settings:
     queue: the largest number of rows that wait, per model.
     max_body: the largest body of a request in bytes.
     max_tokens: the largest `max_tokens` of a request. None means that only the context limits the text.
-    timeout: seconds that a request may take.
+    timeout: the time limit of a request in seconds.
     grace: seconds from SIGTERM or SIGINT to the exit. Running requests may use all but the last `reserve` seconds.
-    chat_template: a Jinja template for members without a template.
+    chat_template: the Jinja chat template for models whose tokenizer has no chat template.
     trust_templates: whether a request may contain the text of a template.
     reasoning_parser: `think` moves text between `<think>` and `</think>` from a chat's content to `reasoning_content`.
     log_prompts: whether prompts are written to the log.
@@ -67,7 +67,7 @@ class Settings:
 
     @property
     def reserve(self) -> float:
-        """The last seconds of the grace time, in which the server ends streams and stops threads."""
+        """The last part of the grace time, in seconds. In this part, the server ends streams and stops threads."""
         return min(2.0, self.grace / 2)
 
     @property

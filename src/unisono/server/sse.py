@@ -34,7 +34,7 @@ class JSON(JSONResponse):
 
 
 class Refusal(JSON):
-    """The response for an error. The access log writes the message of the error as the reason of the response."""
+    """The response that reports an error. The reason in the access log is the message of the error."""
 
     def __init__(self, error: APIError) -> None:
         super().__init__(error.body, error.status, headers=error.headers)

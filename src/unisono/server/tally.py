@@ -9,7 +9,7 @@ from unisono.decoding.proposals import FORCED
 
 
 class Tally:
-    """A listener that counts the decided proposals of one row per settling. Forced tokens do not count as proposals.
+    """A listener that counts, for each settling, the decided proposals of one row. Forced tokens are not counted.
 
     A settling is one verification of the open proposals. The lists have one entry for each settling that decided
     proposals.
@@ -27,7 +27,7 @@ class Tally:
         self._settling = False  # whether the last entries of the lists can still grow
 
     def observe(self, event: Scored | Proposed | Accepted | Replaced | RolledBack) -> None:
-        """Count the proposals in the event. A settling ends when the row is scored again or gets a new proposal."""
+        """Count the proposals that the event decides. A settling ends when the row is scored again or gets a new proposal."""
         if isinstance(event, Accepted):
             count = sum(proposer != FORCED for proposer in event.proposers)
             self._count(count, count)
@@ -68,7 +68,7 @@ class Tally:
         }
 
     def detail(self) -> dict[str, Any]:
-        """Return the summary, a histogram for each draft length, and the lists with one entry per settling."""
+        """Return the fields of `summary`, one histogram per draft length, and the lists `drafted` and `accepted`."""
         by_length = {
             str(length): _histogram(
                 [a for d, a in zip(self.drafted, self.accepted, strict=True) if d == length], length

@@ -23,9 +23,9 @@ class Worker:
     The event loop's thread calls the public methods. The methods do not wait for the decode thread.
 
     Args:
-        memory: bytes that the ensemble's caches may take.
-        limit: the largest number of rows that may run or wait.
-        timeout: seconds that a job may take. Only the error message uses this number; `Job.deadline` ends the job.
+        memory: the budget for the ensemble's caches in bytes.
+        limit: the largest number of running and waiting rows together.
+        timeout: the time limit of a job in seconds. Only an error message uses this value. `Job.deadline` ends the job.
     """
 
     def __init__(self, ensemble: Ensemble, meter: Meter, memory: int, limit: int, timeout: float) -> None:
@@ -59,10 +59,10 @@ class Worker:
             raise errors.APIError(429, message, code="queue_full", headers={"Retry-After": "1"})
 
     async def run(self, rows: Sequence[Row]) -> None:
-        """Run rows that score prompts, and return when all rows have ended.
+        """Run rows that score prompts. Return when all rows in `rows` have ended.
 
-        If the caller is cancelled, the rows end before the next step. If a row fails, end all rows and raise the error
-        of the first failed row.
+        If the calling task is cancelled, the rows end before the next step. If a row fails, end all rows in `rows` and
+        raise the error of the first failed row.
         """
         lonely = Lonely([row for row in rows if not row.finished])
         if not lonely.rows:
@@ -81,7 +81,7 @@ class Worker:
         self._inbox.put(partial(self._begin, job))
 
     def release(self, job: Job | Lonely) -> None:
-        """End the rows of a job before the next step, if they still run.
+        """Remove a job. Rows of the job that still run end before the next step of the engine.
 
         A second call for the same job does nothing.
         """
@@ -92,9 +92,9 @@ class Worker:
         self._inbox.put(partial(self._end, job, CancelledError()))
 
     def abort(self, error: errors.APIError) -> None:
-        """End all jobs with an error, and refuse new jobs with the same error.
+        """End all jobs, and refuse new jobs: from now on, `require_room` raises `error`.
 
-        The readers of the jobs get the error at once.
+        The readers of all jobs receive `error` at once. The rows of the jobs end before the next step.
         """
         self._refusal = error
         for job in list(self._taken):
@@ -107,7 +107,7 @@ class Worker:
         self._inbox.put(self._stop)
 
     def waiting(self) -> int:
-        """Return the number of rows that are submitted but not admitted."""
+        """Return the number of submitted rows that hold no slots in the caches yet."""
         return max(0, self.load - self.running())
 
     def running(self) -> int:
@@ -154,9 +154,9 @@ class Worker:
                 self._end(job, failed)
 
     def _deliver(self, job: Job, started: float, now: float) -> None:
-        """Send a job the tokens that the step added.
+        """Send the new tokens of the last step to the reader of the job.
 
-        End the job if it is complete, has passed its deadline, or has failed.
+        End the job if the job is complete, if its deadline has passed, or if one of its rows has failed.
         """
         try:
             updates = job.collect(started)
@@ -178,7 +178,7 @@ class Worker:
         self.ensemble.engine.submit(*_rows(job))
 
     def _end(self, job: Job | Lonely, error: Exception | None) -> None:
-        """End the rows of a job. If there is an error, send the error to the reader of the job.
+        """End the rows of a job. If `error` is not None, send `error` to the reader of the job.
 
         A second call for the same job does nothing.
         """

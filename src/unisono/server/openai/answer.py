@@ -50,7 +50,8 @@ class Answer:
         """Run the order and return the response.
 
         Raises:
-            APIError: the request failed before its first token. If a stream fails later, it ends with an error event.
+            APIError: the request failed before its first token. If the request fails later, the stream contains
+                an error event instead.
             CancelledError: the client disconnected.
         """
         created = time.perf_counter()
@@ -87,15 +88,15 @@ class Answer:
         return job
 
     async def _watch(self, request: Request, job: Job) -> None:
-        """Cancel the job as soon as the client disconnects."""
+        """Wait until the client disconnects, and then cancel the job."""
         await _gone(request)
         job.put(CancelledError())
         self._order.worker.release(job)  # at once, before a stream reads the error
 
     async def _read_echoes(self, request: Request, deadline: float) -> None:
-        """Set `_echoes`, which has the pieces of each prompt.
+        """Set `_echoes` to one list of pieces for each prompt that the response repeats.
 
-        If the request asks for log-probabilities, first score each prompt.
+        If the request asks for log-probabilities, first score these prompts.
         """
         order = self._order
         if order.top is None:
@@ -128,7 +129,7 @@ class Answer:
         return self._whole(found, report(job, self._body.spec_decode_metrics))
 
     def _whole(self, found: list[list[Update]], metrics: dict[str, Any] | None = None) -> Response:
-        """Return the whole response. `found` has the updates of each choice."""
+        """Return the response as one JSON object. `found` contains one list of updates per choice."""
         choices = []
         for index, updates in enumerate(found):
             pieces = [*self._echo(index), *(piece for update in updates for piece in update.pieces)]
@@ -164,7 +165,7 @@ class Answer:
     def _chunks(self, update: Update) -> bytes:
         """Return the server-sent events for an update.
 
-        One chunk has the tokens. At the end of a choice, another chunk has the finish reason.
+        One event contains the new text. If the choice has ended, another event contains the finish reason.
         """
         self._streamed += len(update.commits)
         events, choice = b"", self._shape.delta(update.choice, update.pieces)
@@ -175,9 +176,9 @@ class Answer:
         return events
 
     def _ending(self, job: Job) -> bytes:
-        """Return the last chunk, which has no choices. It has the usage and the metrics, if the request asks for them.
+        """Return the last event before `DONE`. The event contains the requested usage and metrics.
 
-        Return an empty event if the request asks for neither usage nor metrics.
+        Return no bytes if the request asks for neither usage nor metrics.
         """
         metrics = report(job, self._body.spec_decode_metrics)
         extra = {} if metrics is None else {"metrics": metrics}
@@ -219,13 +220,13 @@ async def _checked(job: Job) -> AsyncIterator[Update]:
 
 
 class Echo:
-    """Rows that score the tokens that the first member reads for a prompt.
+    """Rows that score the prompt, token by token. The tokens are the tokens that the first member reads.
 
     The first token has no log-probability. Tokens of a prefix that only some members read have no log-probability
-    either. Tokens that the tokenizer adds before the text are not listed.
+    either. `pieces` leaves out the tokens that the tokenizer adds before the text.
 
     Args:
-        top: the number of candidates per token.
+        top: the number of candidates to return for each token.
 
     Raises:
         RequestError: the members read different prompts, or the prompt is too long for a member or for the caches.

@@ -1,8 +1,8 @@
 """Fields that this server accepts and ignores, each with the accepted values.
 
-Other servers, for example OpenAI's and vLLM's, define these fields. With an accepted value, a field does not change the
-answer. Any other value is an error, and its message says what to send instead. A field is unknown if neither these
-tables nor the schema contain it.
+Other servers, for example OpenAI's and vLLM's, define these fields. A field with an accepted value does not change the
+answer. Any other value raises an error. The message of the error says what to send instead. A field is unknown if
+neither these tables nor the schema contain the field.
 """
 
 import difflib
@@ -115,7 +115,7 @@ def without_neutral(values: Any, table: Table, fields: Iterable[str]) -> Any:
         fields: the names of the fields of the schema.
 
     Raises:
-        PydanticCustomError: a field is unknown, or its value would change the answer. The error's context names it.
+        PydanticCustomError: a field is unknown, or its value would change the answer. The error names the field.
     """
     if not isinstance(values, dict):
         return values

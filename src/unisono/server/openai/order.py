@@ -35,9 +35,9 @@ class Order:
 
     method: keyword arguments of `Ensemble.start`.
     texts: the prompts as texts if the request asks for `echo`, else empty.
-    limit: 0 if the prompts are only scored, else 1.
-    top: the number of candidates with log-probabilities, or None.
-    inside: whether the answer of a chat begins inside a thinking block. None without a reasoning parser.
+    limit: 0 if the prompts are scored and no token is generated, else 1.
+    top: the number of candidates to return for each token, or None if the request asks for no log-probabilities.
+    inside: whether the answer begins inside a thinking block, or None if thoughts stay in the answer.
     """
 
     model: Model
@@ -60,7 +60,7 @@ class Order:
         return self.worker.ensemble.combination(self.method.get("combine"))
 
     def start(self) -> list[Request]:
-        """Return one `Request` per choice of the answer. This takes long for long prompts."""
+        """Return one `Request` per choice of the answer. The call takes long if the prompts are long."""
         ensemble = self.worker.ensemble
         return [each for prompt in self.prompts for each in ensemble.start(prompt, self.params, **self.method)]
 
@@ -89,7 +89,7 @@ def chat_order(body: ChatRequest, model: Model, settings: Settings) -> Order:
 def _inside(body: ChatRequest, order: Order) -> bool:
     """Return whether the answer begins inside a thinking block.
 
-    The block may be opened by the template, or by the message that the answer continues.
+    If the answer continues a message, the opening tag can be in this message. Otherwise it can be at the prompt's end.
     """
     if body.continue_final_message:
         return opened(body.messages[-1].as_plain()["content"])
@@ -100,7 +100,7 @@ def chat_of(body: Templating, messages: Sequence[Message], settings: Settings) -
     """Return the messages as a `Chat` with the request's options for the chat template.
 
     Raises:
-        APIError: 400 if the request contains the text of a template although the settings do not allow it.
+        APIError: 400 if the request contains the text of a template although the settings forbid this.
         RequestError: the options contradict each other.
     """
     if body.chat_template is not None and "{" in body.chat_template and not settings.trust_templates:
@@ -190,7 +190,10 @@ def _decoded(model: Model, ids: Sequence[int]) -> str:
 
 
 def _method(asked: Collaboration | None, model: Model, allowed: Sequence[str]) -> dict[str, Any]:
-    """Return the keyword arguments of `Ensemble.start` that the field `collaboration` of a request asks for."""
+    """Return the value of a request's field `collaboration` as keyword arguments of `Ensemble.start`.
+
+    Raise an `APIError` if the request sets a name that is not in `allowed`, or if a value is invalid.
+    """
     given = {} if asked is None else asked.model_dump(exclude_none=True)
     for name in given:
         if name not in allowed:
@@ -224,9 +227,9 @@ def _guidance(scale: float, model: Model) -> tuple[Worker, Combination]:
 
 
 def _combination(given: dict[str, Any], model: Model) -> Combination:
-    """Return the combination in `given`, with the weights and mu in `given`.
+    """Return the combination that `given` names, or the combination of the model's config if `given` names none.
 
-    If `given` has no combination, the combination of the model's config is used.
+    The values of `weights` and `mu` in `given` replace the values of the combination.
     """
     text, configured, count = given.get("combine"), model.config.combine, len(model.ensemble.lineup.combined)
     if text is not None and text != configured and text.partition(":")[0] not in SAFE:
@@ -256,7 +259,7 @@ def _refused(part: str, problem: str) -> APIError:
 
 @contextmanager
 def _reported_as(part: str) -> Iterator[None]:
-    """Turn an error of the library into an `APIError` that names a field of `collaboration`."""
+    """Turn an error of the library into an `APIError` that names the field `part` of `collaboration`."""
     try:
         yield
     except UnisonoError as error:

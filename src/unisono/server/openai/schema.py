@@ -82,9 +82,9 @@ class Message(Strict):
 
 
 class Collaboration(Strict):
-    """How the members are combined for this request.
+    """Options that say how the members are combined for this request.
 
-    For a missing field, the server uses the value of its configuration.
+    If a field is missing, the value in the server's config applies.
     """
 
     combine: str | None = Field(None, description="A combination as on the command line: weighted:0.7,0.3")

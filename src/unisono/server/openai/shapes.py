@@ -12,11 +12,11 @@ LEAST = -9999.0  # replaces minus infinity, as in OpenAI's API, because JSON has
 
 
 class ChatShape:
-    """Writes `chat.completion` objects and their chunks.
+    """Makes the choices of `chat.completion` objects and of their chunks.
 
     Args:
         logprobs: whether the request asks for log-probabilities.
-        inside: whether answers begin inside a thinking block. With None, thoughts stay in the content.
+        inside: whether answers begin inside a thinking block. If None, thoughts stay in the content.
     """
 
     prefix, kind, chunk_kind = "chatcmpl-", "chat.completion", "chat.completion.chunk"
@@ -33,7 +33,7 @@ class ChatShape:
         return _choice(index, delta={"role": "assistant", "content": ""})
 
     def delta(self, index: int, parts: Parts) -> dict[str, Any]:
-        """Return the choice of a chunk that adds these parts of the text."""
+        """Return the choice of a chunk that contains the text of `parts`."""
         return _choice(index, self._logs(parts), delta=self._content(index, parts))
 
     def says(self, choice: dict[str, Any]) -> bool:
@@ -41,7 +41,7 @@ class ChatShape:
         return any(choice["delta"].values())
 
     def closing(self, index: int, reason: str) -> dict[str, Any]:
-        """Return the choice of the last chunk of a stream, which has the finish reason."""
+        """Return the choice of the last chunk. The choice contains the finish reason and the rest of the text."""
         rest = {name: text for name, text in self._content(index, (), last=True).items() if text}
         return _choice(index, reason=reason, delta=rest)
 
@@ -84,10 +84,10 @@ class ChatShape:
 
 
 class CompletionShape:
-    """Writes `text_completion` objects.
+    """Makes the choices of `text_completion` objects.
 
-    The chunks of a stream are `text_completion` objects too. Each method does the same as the method of `ChatShape`
-    with the same name.
+    The chunks of a stream are `text_completion` objects too. Each method has the same purpose as the method of
+    `ChatShape` with the same name.
 
     Args:
         logprobs: whether the request asks for log-probabilities.
@@ -133,9 +133,9 @@ class CompletionShape:
         return logs
 
     def _top(self, commit: Commit, shown: str) -> dict[str, float] | None:
-        """Return a dict from the text of each candidate to its log-probability. The chosen token has the text `shown`.
+        """Return a dict from the text of each candidate to its log-probability. The key of the chosen token is `shown`.
 
-        If two candidates have the same text, the second candidate gets the key `token_id:ID` instead.
+        If the text of a candidate is the key of another token, the candidate gets the key `token_id:ID` instead.
         """
         if commit.logprob is None:
             return None
