@@ -28,7 +28,7 @@ class Batch:
 
     Raises:
         RequestError: the number of parameters differs from the number of prompts.
-        ConfigurationError: `on_error` has another value.
+        ConfigurationError: `on_error` is neither `raise` nor `return`.
     """
 
     def __init__(self, prompts: Sequence[Any], params: Any, on_error: str = "raise") -> None:
@@ -45,13 +45,14 @@ class Batch:
         self._places: list[list[Place]] = []  # one list per prompt that was started
 
     def run(self, start: Start, engine: Engine, progress: bool | None = None) -> list[Any]:
-        """Return one result per sample. If `on_error` is `return`, a failed sample has its error instead of a result.
+        """Return one result per sample. If `on_error` is `return`, the list has the error of each failed sample.
 
-        All raised exceptions, including interrupts, get an attribute `results`: a list of the same length, with None
-        for each unfinished sample. If `progress` is None, a progress bar is shown for several samples at a terminal.
+        Every raised exception, including an interrupt, gets the attribute `results`. This attribute is the list of
+        results, with None for each unfinished sample. If `progress` is None, a progress bar is shown for several
+        samples at a terminal.
 
         Raises:
-            ConfigurationError: raised by `start`, even if `on_error` is `return`, because all prompts are affected.
+            ConfigurationError: `start` raised this error. It is raised for every value of `on_error`.
         """
         try:
             for index, (prompt, params) in enumerate(self._asked):
@@ -108,7 +109,7 @@ class Batch:
 
 
 def outcome(place: Place) -> Result | Exception | None:
-    """Return the result or the error of an entry; None for a request that has not ended."""
+    """Return the result or the error of an entry. Return None if the request of the entry has not ended."""
     return place if isinstance(place, Exception) else place.outcome()
 
 

@@ -48,7 +48,7 @@ class Config:
 
     @property
     def alone(self) -> Source | None:
-        """The only member of a config that lists exactly one member; None for other configs."""
+        """The member, if the config lists exactly one member; else None."""
         return self.members[0] if self.members and not self.members[1:] else None
 
 
@@ -78,10 +78,10 @@ def read_mapping(path: Path) -> Any:
 
 
 def from_mapping(content: Any, where: str = "config") -> Config:
-    """Return the config for a mapping. Raise ConfigurationError if the mapping is invalid.
+    """Return the config that a mapping describes. Raise ConfigurationError if the mapping is invalid.
 
     Args:
-        where: a name for the mapping in messages.
+        where: the name of the mapping in error messages.
     """
     options = _checked(content, Config, where)
     members = options.get("members", [])
@@ -102,7 +102,7 @@ TEXTS = ("combine", "schedule", "verification", "generation_config")
 
 
 class _Loader(yaml.SafeLoader):
-    """A YAML loader that rejects a mapping with two equal keys. PyYAML itself would silently use the last one."""
+    """A YAML loader that rejects a mapping with two equal keys. PyYAML itself would silently use the last value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key) for key, _ in node.value]

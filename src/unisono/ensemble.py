@@ -63,20 +63,20 @@ class Ensemble:
         """Load members and check that they can be combined.
 
         Args:
-            members: names, mappings, `Source`s or transformers models. Weights and draft lengths follow their order.
+            members: names, mappings, `Source`s or transformers models. Weights and draft lengths use this order.
                 Contrastive combinations take the first member as the expert.
             combine: a combination, its name with parameters, or a function; `weighted` with equal weights by default.
             schedule: `standard`, `parallel`, `speculative:G`, `cos:G1,G2,...`, `relay:G`, `risky:K`, `lookup:N` or `auto`.
             verification: `token`, `block`, `coupled` or `auto`.
             rows: the maximum number of requests that run at the same time; further requests wait.
-            memory: the maximum number of bytes of the members' caches together; half of the free memory by default.
+            memory: the maximum size of all KV caches together, in bytes; half of the free memory by default.
             draft: a draft model. This additional member only proposes and does not change the law of the text.
             proposers: further proposers that are not members (docs/schedules.md). A schedule refers to them by name.
             generation_config: "auto": calls without `SamplingParams` use the sampling values of the first member whose
                 generation config has any (see `default_params`). "off": generation configs are ignored.
             threads: the number of torch threads in the process; torch's default if None (docs/performance.md).
             options: defaults for all members, for example `dtype="float32"`: fields of `Source` and of
-                `members.hf.options.Options` (see docs/members.md). Options that a member sets itself have priority.
+                `members.hf.options.Options` (see docs/members.md). A member's own value has priority.
 
         Raises:
             MemberError: a model cannot be loaded, does not fit in memory, or has another vocabulary.
@@ -115,9 +115,9 @@ class Ensemble:
 
     @property
     def default_params(self) -> SamplingParams:
-        """The parameters of calls without `params`. A member's generation config may set some, for example `top_p`.
+        """The parameters of calls without `params`. Some values may be from a member's generation config.
 
-        The `params` of a call replace all of these. To change only some, use `dataclasses.replace` on this object.
+        A call with `params` uses none of these values. To change single values, use `dataclasses.replace`.
         """
         return SamplingParams(**self.lineup.sampling)
 
@@ -133,7 +133,7 @@ class Ensemble:
         return self._methods.choose(Asked(combine, schedule, verification), self._params(params))
 
     def combination(self, combine: object = None) -> Combination:
-        """Return a combination from an object, a function or a name with parameters; None means the default.
+        """Return the combination for an object, a function or a name with parameters. None means the default.
 
         Raises:
             ConfigurationError: the combination is unknown, or does not fit the members.
@@ -154,7 +154,7 @@ class Ensemble:
         Closing the iterator cancels the request. Arguments other than the prompt override the ensemble's defaults.
 
         Raises:
-            RequestError, ConfigurationError: an argument is wrong. The call itself raises these, not the iterator.
+            RequestError, ConfigurationError: an argument is wrong. `stream` raises before it returns the iterator.
         """
         return self._one(prompt, params, Asked(combine, schedule, verification)).stream(self.engine)
 
@@ -169,7 +169,7 @@ class Ensemble:
         progress: bool | None = None,
         on_error: Literal["raise", "return"] = "raise",
     ) -> list[Result]:
-        """Decode prompts together. The further arguments are those of `stream`.
+        """Decode prompts together. `combine`, `schedule` and `verification` have the same meaning as in `stream`.
 
         Args:
             prompts: texts, lists of token ids or `Chat`s, or a single prompt. Arrays are treated as lists: an array
@@ -177,7 +177,7 @@ class Ensemble:
             params: one object for all prompts, or a list with one object per prompt.
             progress: whether to show a progress bar on standard error; None shows it for several prompts at a terminal.
             on_error: `return`: each failed sample has its error in the list (`n` errors for a refused prompt). `raise`:
-                the first error or interrupt ends all samples. Its `results` attribute has None for unfinished samples.
+                the first exception ends all samples. Its attribute `results` has None for unfinished samples.
 
         Returns:
             The `n` results of the first prompt, then the results of the second prompt, and so on.
@@ -195,7 +195,7 @@ class Ensemble:
         verification: str | None = None,
         **options: Any,
     ) -> Result:
-        """Return the answer to a conversation. Options are fields of `Chat`. Other arguments are those of `stream`."""
+        """Return the answer to a conversation. `options` are fields of `Chat`. See `stream` for the other arguments."""
         chat = Chat(messages, **options)
         return self._one(chat, params, Asked(combine, schedule, verification)).run(self.engine)
 
@@ -242,7 +242,7 @@ class Ensemble:
     def echo(self, prepared: Prepared, top: int = 1, *, combine: object = None) -> Scoring:
         """Return a scoring of the prompt's own tokens, with the `top` most probable tokens at each position.
 
-        The first token is not scored if a member has no prefix before the prompt.
+        If some member reads no token before the prompt, the first token of the prompt is not scored.
 
         Raises:
             RequestError: the members read different prompts, or the prompt is too long for them or for the caches.
@@ -261,9 +261,9 @@ class Ensemble:
         schedule: object = None,
         verification: str | None = None,
     ) -> list[Request]:
-        """Return the `n` samples of one prompt as checked requests, for callers that run the engine themselves.
+        """Check the arguments. Return `params.n` requests, one per sample, for callers that run the engine themselves.
 
-        Call `engine.submit(*request.rows)` and `engine.step()`, and get the pieces with `request.drain()`.
+        Call `engine.submit(*request.rows)` once. After each `engine.step()`, `request.drain()` returns the new pieces.
 
         Raises:
             RequestError, ConfigurationError: see `stream`.

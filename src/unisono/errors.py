@@ -35,7 +35,7 @@ class RequestError(UnisonoError):
 
 
 def named(part: str, error: Exception) -> UnisonoError:
-    """Return an error of user-defined code as one line that names `part`. Return an error of this package unchanged."""
+    """Return an error of this package unchanged. Return others as a one-line error that names `part`."""
     if isinstance(error, UnisonoError):
         return error
     found = ConfigurationError(f"{part} failed: {type(error).__name__}: {' '.join(str(error).split())}")
@@ -52,14 +52,14 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigurationError:
 
 
 def require_known(kind: str, names: Iterable[object], known: Collection[str]) -> None:
-    """Raise ConfigurationError for the first name that is not in `known`. `kind` describes the names in the message."""
+    """Raise ConfigurationError for the first name that is not in `known`. `kind` is a noun for the message."""
     for name in names:
         if name not in known:
             raise unknown(kind, str(name), known)
 
 
 def require_count(name: str, value: object, least: int) -> int:
-    """Return an option's value as an integer; raise ConfigurationError if it is no integer or is too small."""
+    """Return an option's value as an int. Raise ConfigurationError if the value is no integer or less than `least`."""
     count = plain(value)
     if not isinstance(count, int) or isinstance(count, bool) or count < least:
         raise ConfigurationError(f"{name} must be an integer, {least} or more, not: {shown(value)}")
@@ -67,7 +67,7 @@ def require_count(name: str, value: object, least: int) -> int:
 
 
 def make_all(make: Callable[[Given], Made], given: Sequence[Given], kind: str) -> list[Made]:
-    """Call `make` for each element of `given` and return the results. All elements are tried before an error is raised.
+    """Call `make` for each element of `given` and return the results. No error is raised before the last call.
 
     Args:
         kind: a noun for the elements, for the message.

@@ -47,11 +47,11 @@ def load_members(
     share weights and a KV cache.
 
     Args:
-        options: name -> value of member options. An option applies to all members that do not set it.
+        options: name -> value of member options. A member's own value of an option has priority.
         before: the members of other ensembles. If possible, a new member shares the weights of a member in this list.
             Newly loaded members are added to the list.
-        draft: a member that only proposes tokens. It becomes the last member of the lineup. It must know all tokens
-            that the other members share.
+        draft: a member that only proposes tokens. It becomes the last member of the lineup. The vocabulary of the
+            draft model must contain all tokens that the other members share.
         generation_config: "auto" to use the sampling values in the members' generation configs, "off" to ignore them.
         threads: number of threads that run one torch operation, for the whole process. None changes nothing.
 
@@ -88,7 +88,7 @@ def load_guided(source: Source, before: Loaded, generation_config: str = "auto")
     Return the lineup and the object that prepares prompts.
 
     Args:
-        before, generation_config: the arguments of `load_members` with these names.
+        before, generation_config: see `load_members`.
     """
     unguided = replace(source, name=f"{source.called} unguided")
     return load_members([source, unguided], {}, before, generation_config=generation_config)
@@ -111,12 +111,12 @@ def with_proposers(lineup: Lineup, proposers: Sequence[Any]) -> Lineup:
 
 
 def cache_budget(lineup: Lineup) -> int:
-    """Return the default size of the KV caches in bytes: half of the smallest free memory of all members' devices."""
+    """Return half of the smallest free memory of any member's device, in bytes: the default size of the KV caches."""
     return min(free_memory(member.device) for member in lineup.members) // 2
 
 
 def _load_all(sources: Sequence[Source], before: Loaded) -> list[tuple[Member, Any]]:
-    """Load the sources, and return a member and a tokenizer for each. Sources with equal weights share the weights."""
+    """Load the sources. Return a member and a tokenizer per source. Sources with equal weights share the weights."""
     found: list[tuple[Member, Any]] = []
     for index, (source, first) in enumerate(zip(sources, _firsts(sources), strict=True)):
         found.append(_load(source, before) if first == index else _twin(source, *found[first]))
@@ -172,9 +172,9 @@ def _name_apart(lineup: Lineup) -> None:
 
 
 def _sampling(lineup: Lineup) -> dict[str, Any]:
-    """Return the valid sampling values of the first member of the combination that has any. Warn of invalid values.
+    """Return the valid sampling values in the generation config of the first member that has such values.
 
-    Members that only propose are ignored.
+    Members that only propose are ignored. Invalid values give warnings.
     """
     for member in (lineup.members[index] for index in lineup.combined):
         found, wrong = usable(member.sampling)
@@ -196,7 +196,7 @@ def _require_one_warp(lineup: Lineup) -> None:
 
 
 def _vocabulary(lineup: Lineup, tokenizers: Sequence[Any]) -> Vocabulary:
-    """Return the common vocabulary. Warn of tokens that only some members know.
+    """Return the common vocabulary. Give a warning if some tokens are not in the vocabularies of all members.
 
     Raise MemberError if the members have no common vocabulary, or if a draft model lacks tokens that the others share.
     """

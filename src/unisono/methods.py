@@ -1,10 +1,11 @@
 """The choice of the method of a call (combination, schedule, verification) from the arguments of the user.
 
-The schedule `auto` may replace the combination `weighted` by `drawn`, which has the same law. This happens at
-temperatures above 0, if no log-probabilities are requested. With a seed, the text must be reproducible, so the text
-must not depend on measured times. Then the combination is kept, and the verification is `coupled`. For
-deterministic members, all requests are treated as if they had a seed. Their schedule depends only on the members'
-sizes, because the width of a forward pass may change rounding.
+The schedule `auto` may replace the combination `weighted` by `drawn`, which has the same law. The combination is
+replaced only if the temperature is above 0, no seed is given and no log-probabilities are requested. If a request
+with a seed uses `auto`, the text must not depend on measured times. So the default verification is `coupled`.
+
+If the members are deterministic, `auto` treats every request like a request with a seed. The schedule is then computed
+from the members' sizes alone. A schedule that depends on measured times could change the rounding of forward passes.
 """
 
 from collections.abc import Sequence
@@ -34,18 +35,18 @@ class Asked:
     verification: object = None
 
     def over(self, defaults: "Asked") -> "Asked":
-        """Return these arguments, with None replaced by the default."""
+        """Return a copy in which every None is replaced by the value in `defaults`."""
         pairs = [(getattr(self, each.name), getattr(defaults, each.name)) for each in fields(Asked)]
         return Asked(*(default if own is None else own for own, default in pairs))
 
 
 class Methods:
-    """Chooses the methods of calls on one lineup.
+    """An object that chooses the method of each call on one lineup.
 
     Args:
-        defaults: replaces arguments of a call that are None.
-        auto: the schedule for the name `auto`. If `auto` is None or the members are deterministic, it is a fixed
-            schedule that depends on the members' sizes.
+        defaults: the values for arguments of a call that are None.
+        auto: the schedule that the name `auto` selects. If this argument is None or the members are deterministic,
+            the name `auto` selects a fixed schedule for the members' sizes.
 
     Raises:
         ConfigurationError: the defaults are wrong; see `choose`.
@@ -58,7 +59,7 @@ class Methods:
         self.choose(Asked())
 
     def combination(self, asked: Asked) -> Combination:
-        """Return the combination of the arguments. `choose` may replace it by a combination with the same law.
+        """Return the combination that a call asks for. `choose` may use another combination with the same law.
 
         Raises:
             ConfigurationError: the combination is unknown or does not fit the members.
@@ -98,7 +99,7 @@ class Methods:
         return [traits.weight(each) if each in combined else 0.0 for each in self._lineup.everyone]
 
     def _odds(self, combination: Combination, warp: Warp) -> tuple[float, ...]:
-        """Return the fixed probability of drawing each member, or an empty tuple if no probabilities are fixed."""
+        """Return the probability of drawing each member. Return () if the combination has no fixed probabilities."""
         odds = static_odds(combination, len(self._lineup.combined), warp)
         return (*odds, *[0.0] * self._lineup.drafters) if odds else ()
 
@@ -110,9 +111,10 @@ class Methods:
 
 
 def default_proposer(parameters: Sequence[int], weights: Sequence[float], needed: Sequence[int]) -> int:
-    """Return the member with the fewest parameters. Among equal sizes, prefer the largest weight, then the first one.
+    """Return the member with the fewest parameters. Of several such members, return the first with the largest weight.
 
-    If the target law needs only one member, prefer another member: proposals of the needed member would save no time.
+    If the target law needs only one member, this member is not returned, because its proposals would save no time.
+    With a single member, return 0.
     """
     alone = needed[0] if len(needed) == 1 else None
     candidates = [member for member in range(len(parameters)) if member != alone] or [0]
@@ -201,9 +203,9 @@ def as_verification(value: object) -> Verification | None:
 
 
 def usable_verification(verification: Verification, certain: bool) -> Verification:
-    """Return the verification, with one exception: if `certain`, replace `block` by `token`.
+    """Return `token` instead of `block` if `certain` is true. Otherwise, return the verification unchanged.
 
-    `certain` means that all laws are one-hot. Then both verifications accept the same tokens.
+    `certain` says that all laws are one-hot. For one-hot laws, `block` and `token` accept the same proposals.
     """
     return VERIFICATIONS["token"] if certain and verification.name == "block" else verification
 
@@ -212,7 +214,7 @@ def automatic_verification(greedy: bool, reproducible: bool) -> Verification:
     """Return the fastest suitable verification.
 
     Args:
-        greedy: whether the temperature is 0. Then all verifications give the same text, and `token` is fastest.
+        greedy: whether the temperature is 0. At temperature 0 all verifications give the same text, so return `token`.
         reproducible: whether the text must not depend on the schedule.
     """
     return VERIFICATIONS["coupled" if reproducible and not greedy else FASTEST]

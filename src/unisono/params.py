@@ -33,7 +33,7 @@ class SamplingParams:
     top_k: int = 0  # 0: off
     top_p: float = 1.0  # in (0, 1]; 1: off
     min_p: float = 0.0  # in [0, 1]; 0: off
-    n: int = 1  # number of samples; sample i of a seed is the same for every n
+    n: int = 1  # number of samples; for a given seed, sample i does not depend on n
     # Equal seeds give equal texts in float32, or with deterministic members. None draws a random seed, which the result
     # reports; with `auto` the text then depends on measured times, and the reported seed may give another text
     seed: int | None = None
@@ -43,7 +43,7 @@ class SamplingParams:
     # False: special tokens are written as text; the token that ended the output is written only if include_stop is set
     skip_special_tokens: bool = True
     ignore_eos: bool = False
-    min_tokens: int = 0  # number of tokens before which no end token, stop token or stop string ends the output
+    min_tokens: int = 0  # no end token, stop token or stop string ends the output before this length
     repetition_penalty: float = 1.0  # applies to tokens of the first member's prompt and of the output; 1: off
     presence_penalty: float = 0.0  # applies to tokens of the output
     frequency_penalty: float = 0.0  # applies to tokens of the output, once per occurrence
@@ -52,11 +52,11 @@ class SamplingParams:
     allowed_token_ids: tuple[int, ...] | list[int] | None = None  # None: all ids
     logits_processors: tuple[Any, ...] | list[Any] = ()  # of transformers, or functions (ids [1, n], logits [1, V])
     constraint: Any = None  # restricts the text (see unisono.sampling.constraint); each sample uses a copy
-    negative_prompt: str | None = None  # with guidance: the second member reads it instead of the prompt
+    negative_prompt: str | None = None  # for `guidance`: the prompt of the second member
     logprobs: bool = False  # log-probability of each token
     top_logprobs: int = 0  # with logprobs: also the log-probabilities of this many most probable tokens
     prompt_logprobs: bool = False
-    logprobs_mode: Literal["raw", "processed"] = "raw"  # raw: at temperature 1, unchanged by the fields above
+    logprobs_mode: Literal["raw", "processed"] = "raw"  # raw: at temperature 1, before the fields above change it
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -39,7 +39,7 @@ GIVEN = Verification("given", accept_all)
 
 
 class Scoring:
-    """Scores given tokens with a row of the engine.
+    """A computation of the log-probabilities of given tokens. A row of the engine runs the computation.
 
     Args:
         prepared: the contexts of the members, and the tokens to score.
@@ -65,7 +65,7 @@ class Scoring:
 
     @property
     def rows(self) -> list[Row]:
-        """All rows that the engine must run for the scoring: rows that must end first, then the scoring's own row."""
+        """The rows that the engine must run for the scoring. All other rows must end before the last row starts."""
         return [*self.row.before, self.row]
 
     def _take(self, commits: list[Commit]) -> None:
@@ -73,7 +73,7 @@ class Scoring:
         self.logprobs += [commit.logprob for commit in commits if commit.logprob is not None]
 
     def score(self) -> Score:
-        """Return the log-probabilities. If the row failed, raise its error. If it was cancelled, raise RequestError."""
+        """Return the score of the tokens. Raise the error of a failed row, and RequestError for a cancelled row."""
         if self.row.error is not None:
             raise self.row.error
         if len(self.commits) < self.row.task.limit:
@@ -86,10 +86,10 @@ class Scoring:
 def _prompt_scorings(
     lineup: Lineup, combination: Combination, contexts: Sequence[Context], warp: Warp
 ) -> tuple[list[Scoring], tuple[Sequence[float], ...]]:
-    """Return for each member a scoring of the member's prompt, and the list of log-probabilities of this scoring.
+    """Return one scoring of the prompt per member, and one list of log-probabilities per scoring.
 
-    The lists are filled when the scorings run. If the combination does not read `prompt_loglikelihood`, return no
-    scorings and no lists.
+    The lists are empty until the engine has run the scorings. If the combination does not read
+    `prompt_loglikelihood`, there are no scorings and no lists.
     """
     if "prompt_loglikelihood" not in combination.reads:
         return [], ()
@@ -127,12 +127,12 @@ class Request:
         self._result: Result | None = None
 
     def listen(self, listener: Listener) -> None:
-        """Send the row's events of the kinds in `listener.hears` to a listener (see `unisono.decoding.events`)."""
+        """Send to `listener` the row's events of all kinds in `listener.hears` (see `unisono.decoding.events`)."""
         self.row.listen(listener)
 
     @property
     def rows(self) -> list[Row]:
-        """All rows that the engine must run. Only sample 0 has the rows that score the prompt for all samples."""
+        """The rows that the engine must run. The rows that score the prompt for all samples are only in sample 0."""
         if self._facts["sample"]:
             return [self.row]
         return [*([] if self._prompt is None else self._prompt.rows), self.row]
@@ -159,8 +159,8 @@ class Request:
     def drain(self) -> list[Piece]:
         """Return the new pieces since the last call. The final piece of the request has the result.
 
-        This is for callers that step the engine themselves. Do not call it again after the final piece, an error or a
-        cancellation.
+        `drain` is for callers that call `engine.step` themselves. Do not call `drain` again after the final piece, an
+        error or a cancellation.
 
         Raises:
             Exception: the error that ended the row.
@@ -186,7 +186,7 @@ class Request:
         return failed or self._result
 
     def _take(self, commits: list[Commit]) -> int | None:
-        """Append tokens until the text ends. Return the number of appended tokens if the text ends; else None."""
+        """Add commits to the text until the text ends. Return how many were added; None if the text goes on."""
         for count, commit in enumerate(commits, 1):
             self._pieces.append(self._transcript.push(commit))
             if self._transcript.finish_reason:
@@ -281,7 +281,7 @@ def samples(
 
 
 def score_all(scorings: Sequence[Scoring], engine: Engine) -> list[Score]:
-    """Run all scorings together and return their scores. If one scoring fails, cancel all and raise its error."""
+    """Run all scorings together and return their scores. If a scoring fails, cancel the others and raise the error."""
     try:
         engine.submit(*(row for scoring in scorings for row in scoring.rows))
         for scoring in scorings:

@@ -221,14 +221,14 @@ def largest_error(
 
 
 def assert_schedule(schedule: object, members: int = 2) -> None:
-    """Assert that a schedule is exact, for several combinations and temperatures, with a repetition penalty."""
+    """Assert that a schedule is exact for several combinations and temperatures. All tests use a repetition penalty."""
     even = "weighted:" + ",".join(str(index + 1) for index in range(members))
     for combination in (even, even + ",order=combine-first", "product", "only:0"):
         _assert_exact(combination, schedule, members, edits=Edits(repetition=1.2))
 
 
 def assert_combination(combination: object, members: int = 2) -> None:
-    """Assert that texts follow the combination exactly, for several schedules and temperatures."""
+    """Assert that decoding is exact for a combination, with several schedules and temperatures."""
     for schedule in ("standard", "parallel", "speculative:1", "cos:" + ",".join("1" * members)):
         _assert_exact(combination, schedule, members)
 
@@ -241,11 +241,11 @@ def _assert_exact(combination: object, schedule: object, members: int, **options
 
 
 def assert_law(outcomes: Sequence[Tokens], law: dict[Tokens, float], detects: float, alpha: float = 1e-9) -> None:
-    """Assert that independent outcomes follow a law. If they do, the assertion fails with probability `alpha` at most.
+    """Assert that independent outcomes follow a law. If they do, the probability of a failure is `alpha` or less.
 
     The L1 distance between frequencies and law is compared with the bound of Weissman et al. (2003), which is valid for
-    every sample size. The test must detect a total-variation error of `detects` with probability 1 - alpha. If there
-    are too few outcomes for this, ValueError is raised.
+    every sample size. If the total-variation distance between the true law and `law` is at least `detects`, the
+    assertion fails with probability 1 - alpha or more. If there are too few outcomes, ValueError is raised.
     """
     cells = len(law)
     radius = math.sqrt(2 * (cells * math.log(2) + math.log(1 / alpha)) / len(outcomes))

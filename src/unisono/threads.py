@@ -30,7 +30,7 @@ def use(count: int | None) -> None:
 
 
 def apart(function: Callable[[], T]) -> T:
-    """Run a function in a new thread, and return its value. So the calling thread does not get an OpenMP team."""
+    """Run a function in a new thread and return the result. So the calling thread does not get an OpenMP team."""
     outcome: Future[T] = Future()
 
     def run() -> None:
@@ -44,7 +44,7 @@ def apart(function: Callable[[], T]) -> T:
 
 
 def side_by_side(count: int) -> ThreadPoolExecutor:
-    """Return a pool of `count` threads with equal shares of the cores. A thread is started when it is first needed."""
+    """Return a pool of `count` threads that share the cores equally. The pool starts each thread on demand."""
     cores = torch.get_num_threads()
     return ThreadPoolExecutor(count, initializer=_share, initargs=(max(1, cores // count), cores))
 
@@ -52,7 +52,7 @@ def side_by_side(count: int) -> ThreadPoolExecutor:
 def _share(threads: int, default: int) -> None:
     """Set the number of OpenMP threads for operations of the current thread only.
 
-    torch also uses this number as the default for threads that start later. So another thread restores the default.
+    torch also makes this number the default for threads that start later. So another thread sets the old default again.
     """
     torch.get_num_threads()  # otherwise the first operation of this thread would use the default
     torch.set_num_threads(threads)

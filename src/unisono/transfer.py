@@ -52,7 +52,7 @@ def fetch(tensors: Sequence[Tensor]) -> list[list[Any]]:
 
 
 def fetch_fields(values: list[T]) -> list[T]:
-    """Return copies of dataclasses and lists, in which lists of values replace tensors. The host waits once."""
+    """Return copies of dataclasses or lists. In a copy, lists of values replace the tensors. The host waits once."""
     tensors: list[Tensor] = []
     _collect(values, tensors)
     filled: list[T] = _filled(values, iter(fetch(tensors)))
@@ -72,7 +72,7 @@ def _collect(value: Any, tensors: list[Tensor]) -> None:
 
 
 def _filled(value: Any, answers: Iterator[list[Any]]) -> Any:
-    """Return a copy of a value with the answers in place of its tensors, in the order of `_collect`."""
+    """Return a copy of a value in which `answers` replace the tensors, in the order of `_collect`."""
     if isinstance(value, Tensor):
         return next(answers)
     if isinstance(value, list):

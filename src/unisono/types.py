@@ -60,8 +60,8 @@ class MemberStats:
     forward passes. proposed: number of tokens that the member proposed. decided_by_position: how many of these tokens
     were verified, for each position in a verified block. Position 0 is the first open position. accepted_by_position:
     how many of these tokens were accepted, for each position. lengths: `lengths[k]` is the number of blocks in which k
-    of the member's proposals were accepted. seconds: this request's share of the wall time of the member's forward
-    passes. The shares of all requests add up to the whole time.
+    of the member's proposals were accepted. seconds: the wall time of the member's forward passes. The time
+    of a forward pass for several requests is divided among these requests.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Stats:
     members: counts of each member. proposers: counts of each proposer that is not a member. plans: for each schedule
     that the schedule `auto` followed, the number of turns. tokens: number of output tokens. rounds: number of turns in
     which a member ran and positions were decided. seconds: wall time since the request's row was admitted, including
-    waits for other rows. outside: the row's share of the time that was not spent in members' forward passes.
+    waits for other rows. outside: seconds outside of forward passes, divided among the rows that run together.
     """
 
     members: list[MemberStats] = field(default_factory=list)
@@ -161,7 +161,7 @@ class Stats:
 
     @property
     def inside(self) -> float:
-        """This request's share of the wall time of all members' forward passes."""
+        """The seconds of all members' forward passes: the sum over `members` of the field `seconds`."""
         return sum(member.seconds for member in self.members)
 
     @property

@@ -39,7 +39,7 @@ class Choice:
 
     @property
     def peer(self) -> bool:
-        """Whether another library decodes."""
+        """Whether another library is used for decoding instead of unisono."""
         return self.schedule.startswith(PEER)
 
     @property

@@ -35,8 +35,8 @@ class Case:
     peers: decoding methods of other libraries to compare with.
     rows: the number of prompts that run at the same time.
     count: the number of prompts.
-    bars: for some choices, the speed-up that is the goal.
-    beside: speed-ups that other reports state.
+    bars: a mapping from a choice to the goal for the choice's speed-up.
+    beside: published speed-ups from other reports, for comparison.
     plot: the name of the curve that the case belongs to.
     quality: whether bits per byte are measured too.
     timeline: the choice for which the timeline of one run is recorded.

@@ -1,7 +1,7 @@
 """Enlarge a Llama without changing its law.
 
-The proposals of an enlarged model are accepted as often as those of the small model. The forwards of an enlarged model
-cost as much as the forwards of a larger model.
+The proposals of an enlarged model are accepted as often as those of the small model. A forward of an enlarged model
+costs as much as a forward of any other model of the same size.
 
 Hidden states are padded with zeros from size h to H. This multiplies the mean square in RMSNorm by h / H. To
 compensate, the weight of RMSNorm is multiplied by sqrt(h / H), and its epsilon by h / H. New heads, new MLP columns and

@@ -31,8 +31,9 @@ class Run:
     choice: the label of the choice.
     group: the index of the group of prompts that ran together.
     names: the names of the combination, the schedule and the verification.
-    decided, accepted: the numbers of decided and of accepted proposals.
-    forwards, busy: the number of forwards of each member and their seconds. Empty if another library decoded.
+    decided: the number of decided proposals. accepted: the number of accepted proposals.
+    forwards: the number of forwards of each member. busy: the seconds of each member's forwards. The lists are empty if
+    another library decoded.
     plans: for each plan that `auto` followed, the number of turns.
     """
 
@@ -57,7 +58,7 @@ class Run:
 class Cell:
     """The result for one choice.
 
-    speedup: the median over prompts of the median over repeats.
+    speedup: for each prompt, the median over repeats is taken; the speed-up is the median of these values.
     low: the lower 95% bound of `speedup`.
     speedups: for each prompt, the median over repeats.
     acceptance: accepted proposals divided by decided proposals, over all runs.
@@ -172,14 +173,15 @@ def ratios(runs: Sequence[Run], others: Sequence[Run]) -> list[list[float]]:
 
 
 def middle(values: Sequence[Sequence[float]]) -> float:
-    """Return the median over prompts of the medians over repeats."""
+    """Return the median of the medians. `values` has one list per prompt, with one value per repeat."""
     return statistics.median(map(statistics.median, values))
 
 
 def lower_bound(values: Sequence[Sequence[float]], seed: int = 0) -> float:
     """Return the lower 95% bound of `middle(values)`.
 
-    In 95% of the resamples, `middle` is above the bound. Each resample draws prompts, and repeats of each drawn prompt.
+    The bound is the 5% quantile of `middle` over bootstrap resamples. A resample draws prompts, and then
+    repeats of each drawn prompt, with replacement.
     """
     generator = np.random.default_rng(seed)
     table = np.array([list(each[: min(map(len, values))]) for each in values])
@@ -190,7 +192,7 @@ def lower_bound(values: Sequence[Sequence[float]], seed: int = 0) -> float:
 
 
 def _cost(runs: Sequence[Run], proposer: int) -> float | None:
-    """Return the cost of the proposer: its mean forward time divided by the mean forward time of the other member.
+    """Return the proposer's mean forward time divided by the other member's mean forward time.
 
     The result is the median over the runs. Return None unless exactly two members ran in each run.
     """

@@ -23,7 +23,7 @@ def load(members: Sequence[object], combine: object = None, **options: Any) -> E
     """Load an ensemble. A member may be an enlarged bundled model.
 
     Args:
-        options: options of `Ensemble.load` for every member. An option that is None counts as not given.
+        options: options of `Ensemble.load`, which apply to every member. An option with the value None is ignored.
 
     Raises:
         ConfigurationError: the members cannot be combined, or the size of an enlarged model is not known.

@@ -81,7 +81,7 @@ def _options(params: SamplingParams) -> dict[str, Any]:
 
 
 def drafting(model: Any, count: int) -> Any:
-    """Set the model to draft exactly `count` tokens, whatever its confidence is. Return the model."""
+    """Set the model to draft exactly `count` tokens, even if their probabilities are small. Return the model."""
     config = model.generation_config
     config.num_assistant_tokens = count
     config.num_assistant_tokens_schedule = "constant"
@@ -90,10 +90,10 @@ def drafting(model: Any, count: int) -> Any:
 
 
 def share_of_law(drafted: int = 1, tokens: int = 900, seed: int = 0) -> dict[str, float]:
-    """Return the share of token 0 in texts of transformers and of unisono, for a mixture in which 0.5 is right.
+    """Return the share of token 0 in texts of transformers and of unisono, for a mixture.
 
-    The mixture gives equal weights to two models with the constant laws (.9, .1) and (.1, .9). The entry `exact` is the
-    right share. For independent tokens, the standard error is at most 0.5 / sqrt(tokens).
+    The mixture gives equal weights to two models with the constant laws (.9, .1) and (.1, .9). So the correct share is
+    0.5, which is the entry `exact`. For independent tokens, the standard error is at most 0.5 / sqrt(tokens).
     """
     models = [_constant(0.9), _constant(0.1)]
     ensemble = Ensemble.load(models, weighted([0.5, 0.5]), compile="off", dtype="auto")

@@ -220,7 +220,7 @@ def _timeline(document: Mapping[str, Any]) -> Any:
 def _side_by_side(commits: Sequence[Sequence[Any]], step: float) -> list[tuple[float, str, int | None]]:
     """Return the time in ms, the origin and the member of each token.
 
-    If the times of two tokens differ by less than `step` ms, the tokens are moved apart.
+    A time is increased if it is less than `step` ms after the time of the previous token.
     """
     placed: list[tuple[float, str, int | None]] = []
     for seconds, origin, member in commits:

@@ -4,8 +4,8 @@ A second ensemble decodes with the same members, combination and verification. W
 The time of a part excludes the parts that it calls.
 
 The time of the warp belongs to the combination if the combination reads warped laws or warps its own scores. It belongs
-to the bookkeeping if a member proposes. On a GPU, the time of a part is the time of its launches, unless the part waits
-for the device.
+to the bookkeeping if a member proposes. On a GPU, the time of a part is the host's time to launch the kernels of the
+part, plus the host's time to wait for the device.
 """
 
 import threading
@@ -42,7 +42,7 @@ class Profile:
     _running: threading.local = field(default_factory=threading.local, repr=False)
 
     def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a wrapper of the function that adds the function's time to `part`, not to the calling part."""
+        """Return a wrapper of the function. The time of a call counts for `part`, not for the calling part."""
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             inner = getattr(self._running, "inner", 0.0)
@@ -117,10 +117,10 @@ class TimedCombination(Combination):
 
 
 def timed(ensemble: Ensemble, profile: Profile, params: SamplingParams, **overrides: Any) -> Ensemble:
-    """Return an ensemble that decodes like `ensemble` with these arguments and adds the times of its parts to
-    `profile`.
+    """Return an ensemble with the method that `ensemble` would use for these arguments.
 
-    Both ensembles share their members, so do not close the returned ensemble.
+    The returned ensemble adds the times of its parts to `profile`. Do not close this ensemble, because its members are
+    the members of `ensemble`.
     """
     method = ensemble.method(params, **overrides)
     members: Any = tuple(TimedMember(member, profile) for member in ensemble.members)
@@ -135,7 +135,7 @@ def timed(ensemble: Ensemble, profile: Profile, params: SamplingParams, **overri
 
 
 def measure(ensemble: Ensemble, prompts: Sequence[str], params: SamplingParams, **overrides: Any) -> Profile:
-    """Return the profile of decoding the prompts one after the other. A short run before the measurement warms up."""
+    """Decode the prompts one after the other and return the profile. A short warm-up run is not measured."""
     ensemble.generate(prompts[0], SamplingParams(max_tokens=8), **overrides)
     profile = Profile()
     measured = timed(ensemble, profile, params, **overrides)

@@ -1,4 +1,4 @@
-"""The provenance of a result: how, when and where it was measured. Every result file contains it."""
+"""The provenance of a result: how, when and where it was measured. Every result file contains the provenance."""
 
 import datetime
 import platform

@@ -115,7 +115,7 @@ class Record:
         return [self._overlap(index, targets, warp) for index in range(len(self.price))]
 
     def agreement(self, one: int, other: int) -> float:
-        """Return the mean over positions of `1 - TV` of the warped laws of two members."""
+        """Return the mean over positions of 1 - TV. TV is the total-variation distance of two members' warped laws."""
         warp = Warp.of(self.params)
         return self._overlap(one, [warp(text[other].logits.clone()) for text in self.texts], warp)
 

@@ -13,15 +13,15 @@ from unisono.bench.choice import BASELINE
 COLUMNS = ("schedule", "speed-up", "at least", "paper's formula", "replayed", "acceptance", "cost", "forwards/token")
 KEYS = ("speedup", "low", "predicted", "replayed", "acceptance", "cost")
 NEVER = 0.97  # goal for the lower bound of the speed-up of `auto` over `standard`, in each case
-CLOSE, LEAST = 0.97, 0.92  # goals for the speed of `auto` over the best fixed choice: geometric mean, each case
-AGREES = (0.9, 1.1)  # goal for measured speed-ups over replayed speed-ups
+CLOSE, LEAST = 0.97, 0.92  # goals for `auto` / best fixed choice: geometric mean of all cases, each case
+AGREES = (0.9, 1.1)  # goal for measured speed-ups divided by replayed speed-ups
 
 
 @dataclass(frozen=True)
 class Figure:
     """A measured value with its goal.
 
-    The goal is a range from `least` to `most`. `beside` lists values from other reports.
+    The goal is a value from `least` to `most`. `beside` has published values from other reports, for comparison.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Run a grid and save the results after each round of runs, so that an interrupted run can be resumed.
+"""Measure the cases of a grid. Results are saved after each round of runs, so an interrupted run can be resumed.
 
 Each case has four steps. First, the members are loaded. Second, a few texts are recorded for predictions. Third, a
 separate stage finds the fastest of the fixed choices. Last, all choices are compared.
@@ -93,7 +93,7 @@ def _unfinished(path: Path) -> dict[str, Any] | None:
 
 
 def check(cases: Sequence[Case], load: Load) -> None:
-    """Raise the errors of all cases before the first case is measured."""
+    """Load the prompts and members of all cases without measuring. Raise the first error."""
     for case in cases:
         texts.read(case.prompts, case.count)
         ensemble, params = load(case), parameters(case)
@@ -136,7 +136,7 @@ def run(
     """Measure every case that the book does not have yet. Return the document of the book.
 
     Args:
-        tell: a function that is called at the start of each stage of a case.
+        tell: a function (case, stage) that is called at the start of each stage of a case.
         tick: a function that is called after every run.
     """
     for case in cases:
@@ -190,9 +190,9 @@ class Measurement:
         document["cases"][case.name] = case.as_dict() | facts
 
     def _skipped(self, choices: Sequence[Choice]) -> dict[str, str]:
-        """Return the choices of other libraries that cannot decode the case.
+        """Return why some choices are not measured, as a dict from the label of a choice to the reason.
 
-        The result is a dict from the label of a choice to the reason.
+        These choices use another library, and this library cannot decode the case.
         """
         combination = self.ensemble.method(parameters(self.case), schedule=BASELINE).combination
         everyone = len(self.ensemble.lineup.everyone)

@@ -1,4 +1,4 @@
-"""HumanEval from a file: greedy completions of functions, which the tests of each problem check."""
+"""HumanEval from a file. The functions are completed greedily. The tests of each problem check the function."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -47,8 +47,8 @@ def compare(
 ) -> list[Row]:
     """Run every member alone and every combination on the task. If the task has exact answers, also evaluate routers.
 
-    A router picks one member for each prompt. Each method first runs on a few items, so that its measured time excludes
-    the additional work of the first run.
+    A router picks one member for each prompt. Before a method is timed, the method runs on a few
+    items once, because a first run takes longer.
     """
 
     def outcome(name: str, combination: object, plan: str) -> Outcome:
@@ -75,8 +75,8 @@ def best_of(outcomes: Sequence[Outcome], higher: bool) -> Outcome:
 def routers(ensemble: Ensemble, task: ExactMatch, alone: Sequence[Outcome], best: Outcome) -> list[Row]:
     """Return the rows of two routers that pick one member for each prompt.
 
-    One router picks the member for which the prompt has the lowest perplexity. The oracle picks a member whose answer
-    is right.
+    One router picks the member for which the prompt has the lowest perplexity. The other router is an oracle: if any
+    member answers the prompt correctly, the oracle picks such a member.
     """
     pairs = [("", item.prompt) for item in task.items]
     found = [log_probabilities(ensemble, pairs, f"only:{index}")[0] for index in range(len(alone))]

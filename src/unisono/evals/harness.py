@@ -4,8 +4,8 @@
     lm_eval.simple_evaluate("unisono", "members=zoo:code-m+zoo:code-n,combine=weighted:0.5;0.5", tasks=["lambada"])
 
 The harness has no plugins, so importing this module registers the class. The class works like the class `hf` of the
-harness in two ways. A prompt and its continuation are tokenized together and then split. A context that is too long
-loses its first tokens.
+harness in two ways. A prompt and its continuation are tokenized together and then split. If a context is too long,
+its first tokens are removed.
 """
 
 import time
@@ -121,8 +121,8 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: object) -> list[int]:
         """Return the token ids of a text with the tokenizer of the first member.
 
-        `add_special_tokens` says whether special tokens are added. None means that the result has the tokens that the
-        member reads.
+        `add_special_tokens` says whether special tokens are added. If it is None and the text is not empty, the result
+        has the same special tokens as a prompt of the member.
         """
         if string and add_special_tokens is None:
             return self.ensemble.prompts.ids(string)
@@ -177,7 +177,7 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
         """Return the continuation of each request up to a stop string. All requests are rows of one batch.
 
         Raises:
-            RequestError: the length of the answers leaves no room for a prompt.
+            RequestError: the maximum length of an answer leaves no room for a prompt.
         """
         prompts, params = [], []
         for request in requests:
@@ -200,8 +200,8 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
     def _turn_ends(self, context: str) -> tuple[int, ...]:
         """Return the tokens that end a turn if the context is a conversation, else an empty tuple.
 
-        A context that contains one of these tokens is a conversation. So conversations that the harness cached in an
-        earlier run are recognised too.
+        A context counts as a conversation if `apply_chat_template` made it, or if it contains one of these tokens. The
+        second rule is for conversations that the harness cached in an earlier run.
         """
         own = getattr(self.tokenizer, "chat_template", None)
         if not own or (isinstance(own, dict) and "default" not in own):
@@ -224,7 +224,7 @@ class UnisonoLM(TemplateLM):  # type: ignore[misc]
     def _windows(self, text: Pair) -> list[Pair]:
         """Return the windows in which a text with an empty prompt is scored.
 
-        If the members read different prefixes, the prefixes are not scored.
+        If the members read different prefixes before the text, no member's prefix is scored.
         """
         prepared = self.ensemble.prompts.prepare(text.continuation)
         tokens = list(prepared.contexts[0].tokens[prepared.prefix :])

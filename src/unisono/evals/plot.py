@@ -11,10 +11,10 @@ MARKERS = {"member": "s", "fused": "o"}
 
 
 def plot(rows: Sequence[Row], task: str, unit: str, higher: bool, path: str | Path) -> None:
-    """Write a plot of the scores, with their intervals, against milliseconds per token. Members are squares.
+    """Write a plot of the scores, with their intervals, against milliseconds per token.
 
-    The legend lists the methods from the best score to the worst score. Routers are left out, because they have no
-    cost.
+    Members are drawn as squares. The legend lists the methods from the best score to the worst score. Routers are left
+    out, because they have no cost.
 
     Raises:
         ConfigurationError: the file cannot be written.

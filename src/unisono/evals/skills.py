@@ -77,7 +77,7 @@ HALVES = {"skills-m": ("reverse", "sort", "unique", "count"), "skills-n": ("shif
 
 
 def split_of(exercise: str) -> Split:
-    """Return the split of an exercise by the hash of its text. The text has the name of the skill and the question."""
+    """Return the split of an exercise by the hash of its text. The text contains the skill's name and the question."""
     place = fraction(exercise)
     return next((split for split, end in SHARES.items() if place < end), "train")
 
@@ -103,8 +103,8 @@ def item(skills: Sequence[str], split: Split, random: Random) -> Item:
 def items(count: int, seed: int, split: Split = "test", pairs: float = 0.5) -> list[Item]:
     """Return `count` items that use all skills in turn.
 
-    `pairs` is the share of items with two skills. These items are chosen at random, and their skills are from different
-    halves.
+    `pairs` is the share of items with two skills. These items are chosen at random. The two skills of an item are from
+    different entries of `HALVES`.
     """
     random, names = Random(f"{seed} {split}"), list(SKILLS)
     made: list[Item] = []

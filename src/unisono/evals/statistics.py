@@ -34,8 +34,8 @@ class Estimate:
 def ratio(scores: Sequence[float], sizes: Sequence[float] | None = None, seed: int = 0) -> Estimate:
     """Return `sum(scores) / sum(sizes)` with a bootstrap interval over items. Without sizes, return the mean.
 
-    If all scores are 0 or 1 and there are no sizes, the interval is Wilson's. Resampling would give no interval for
-    equal scores.
+    If all scores are 0 or 1 and there are no sizes, the interval is Wilson's. If all scores were equal, resampling
+    would give an interval of width 0.
     """
     if sizes is None and set(scores) <= {0.0, 1.0}:
         return wilson(int(sum(scores)), len(scores))

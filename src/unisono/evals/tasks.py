@@ -66,7 +66,7 @@ def generated(
     """Generate a text for each prompt, and return the outcome.
 
     Args:
-        right: a function that returns, for each text, whether the text is right.
+        right: a function that returns one bool per text: whether the text is a right answer.
     """
     started = time.perf_counter()
     results = ensemble.generate(prompts, params, progress=False, **method)
@@ -127,10 +127,10 @@ class BitsPerByte(Task):
 
 
 def contexts(ensemble: Ensemble, document: str) -> list[tuple[str, str]]:
-    """Cut a document into pieces. Return each piece with the piece before it, as (context, piece).
+    """Cut a document into pieces. Return one pair (previous piece, piece) per piece. The previous piece is the context.
 
-    A piece begins with the white space at the cut. White space at the end of a context would be scored with the next
-    piece.
+    White space at a cut belongs to the piece after the cut. At the end of the previous piece, the white space would be
+    scored twice.
     """
     room = (ensemble.lineup.context_length or 2048) // 2
     pieces = [""]

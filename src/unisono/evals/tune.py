@@ -37,7 +37,7 @@ def simplex(members: int) -> Iterator[list[float]]:
 
 
 def grid(name: str, members: int) -> list[Combination]:
-    """Return the candidates for a combination.
+    """Return the combinations with this name to try, one for each choice of parameters.
 
     Raise ConfigurationError if the combination has no parameters to tune.
     """
