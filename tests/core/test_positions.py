@@ -313,3 +313,16 @@ def test_traits():
     assert weighted([0.5, 0.5]).traits(cold).certainty is None
     assert product([1, 1]).traits(warm).widened
     assert not custom(lambda logits, warp: warp(logits[0])).traits(warm).widened
+
+
+def test_a_text_in_the_place_of_a_set_of_words_is_named():
+    """`reads = "features"` would be a set of letters."""
+
+    class Letters(Combination):
+        name = "letters"
+        reads = "features"  # type: ignore[assignment]
+
+    with pytest.raises(
+        ConfigurationError, match="reads of combination letters must be a set of words, not: 'features'"
+    ):
+        as_combination(Letters(), 2)

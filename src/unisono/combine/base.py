@@ -215,6 +215,9 @@ def static_odds(combination: Combination, members: int, warp: AnyWarp) -> tuple[
 
 def require_reads(combination: Combination) -> None:
     """Raise ConfigurationError if `reads` of the combination contains an unknown word."""
+    reads: object = combination.reads
+    if isinstance(reads, str):
+        raise ConfigurationError(f"reads of combination {combination.name} must be a set of words, not: {reads!r}")
     require_known(f"word in reads of combination {combination.name}", sorted(combination.reads), READS)
 
 
