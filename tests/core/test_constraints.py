@@ -88,7 +88,7 @@ def bracket_error(
 
 def paced(*values: object, fast: Callable[..., bool]) -> list[object]:
     """Return all combinations of values as parameters; those that are not fast are slow tests."""
-    marks = ((), pytest.mark.slow)
+    marks = ((), pytest.mark.long)
     return [pytest.param(*each, marks=marks[not fast(*each)]) for each in itertools.product(*values)]  # type: ignore[call-overload]
 
 
@@ -125,7 +125,7 @@ def test_brackets_with_warps_and_edits(warp: Warp, schedule: Schedule):
     assert bracket_error("middle", MIXTURE, schedule, warp, edits=edits) < 1e-12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @named("schedule", SCHEDULES)
 @named("rule", RULES)
 @pytest.mark.parametrize("warp", WARPS, ids=["plain", "top_k", "greedy"])

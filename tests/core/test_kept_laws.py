@@ -106,7 +106,7 @@ def watched(
     return watch.seen
 
 
-SETTING = pytest.mark.parametrize("setting", [0, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 2, 3))])
+SETTING = pytest.mark.parametrize("setting", [0, *(pytest.param(each, marks=pytest.mark.long) for each in (1, 2, 3))])
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=str)

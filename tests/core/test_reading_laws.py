@@ -79,7 +79,7 @@ def test_temperatures_truncation_and_edits_keep_it_exact(law: Combination, setti
     assert largest_error(THREE, law, cos(2, 1), 2, warp=warp, edits=edits) < 1e-12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @EVERY_LAW
 @ALL_SCHEDULES
 @RULES
@@ -87,7 +87,7 @@ def test_three_tokens_are_exact(law: Combination, schedule: Schedule, rule: Veri
     assert largest_error(TWO, law, schedule, 3, verification=rule) < 1e-12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @EVERY_LAW
 @ALL_SCHEDULES
 @RULES
@@ -97,7 +97,7 @@ def test_every_setting_is_exact(law: Combination, schedule: Schedule, rule: Veri
     assert largest_error(THREE, law, schedule, 2, warp=warp, edits=edits, verification=rule) < 1e-12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @LAWS
 @RULES
 def test_odd_texts_of_four_tokens_are_exact(law: Combination, rule: Verification):
@@ -157,7 +157,7 @@ def test_rows_beside_it_change_nothing(law: Combination):
     assert beside(law, cos(2, 1), VERIFICATIONS["token"], 2) < 1e-12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @EVERY_LAW
 @ALL_SCHEDULES
 @RULES

@@ -67,7 +67,7 @@ def test_twins_beside_a_member_of_other_weights_are_exact(law: str, schedule: Sc
     assert largest_error([*PAIR, OTHER], law, schedule, 2, twins=[(0, 1)]) < 1e-12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("law", [*LAWS, DrawnByFirst()], ids=lambda law: law.name)
 @SCHEDULES
 @RULES
