@@ -68,7 +68,7 @@ class Auto(Schedule):
         return self._rates.setdefault(kind, Rates(first))
 
     def shared(self, kind: Hashable, make: Callable[[], tuple[Setting, Plan]]) -> tuple[Setting, Plan]:
-        """Return a setting and a plan. In one step, all rows of a kind get the same plan, so their turns are alike.
+        """Return a setting and a plan. Within a step of the engine, all rows of a kind get the same plan.
 
         If only one row runs, each call makes a new plan.
         """

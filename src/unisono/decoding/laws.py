@@ -186,7 +186,7 @@ def cells(spans: Iterable[Span], member: int, instead: Sequence[int] = ()) -> li
 
 
 def read(spans: Sequence[Span], heard: Sequence[int]) -> Positions:
-    """Return the inputs of a combination at positions of rows with the same combination and key.
+    """Return the inputs of one combination at the positions in `spans`, whose rows share the combination and the key.
 
     Args:
         heard: the members whose scores are read. Missing scores are filled with scores of another member in `heard`.

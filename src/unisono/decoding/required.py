@@ -84,7 +84,9 @@ class Needs:
         return self._whole or not self._frontier.forced(offset)
 
     def unsure(self) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Yield the offset of each open position that only some needed members have scored, and these members.
+        """Yield pairs of the offset of an open position and the needed members that have scored it.
+
+        Only positions that some, but not all, needed members have scored are yielded.
 
         A position is skipped if `learn` was already called for the position with the same members.
         """

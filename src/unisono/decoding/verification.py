@@ -22,7 +22,7 @@ from unisono.transfer import Token, token_tensor
 
 @dataclass(frozen=True)
 class Block:
-    """The first open positions of one row whose target laws are known.
+    """The open positions of one row, from the first one up to the first one whose target law is not known.
 
     names: the noise keys, one for each proposal. tokens: the proposals. laws: for each proposal, the law [V] that it
     was drawn from; None for a given proposal. free: whether the target after the last proposal is known too.

@@ -33,7 +33,7 @@ class ChatShape:
         return _choice(index, delta={"role": "assistant", "content": ""})
 
     def delta(self, index: int, parts: Parts) -> dict[str, Any]:
-        """Return the choice of a chunk that contains the text of `parts`."""
+        """Return one entry for the `choices` of a chunk. The entry contains the text of `parts`."""
         return _choice(index, self._logs(parts), delta=self._content(index, parts))
 
     def says(self, choice: dict[str, Any]) -> bool:
