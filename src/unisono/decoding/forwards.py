@@ -50,7 +50,7 @@ class Pass:
         """Add the scores to the rows. Return the progress of each row."""
         made: dict[Row, Progress] = {}
         for (row, index, work), scores in zip(self.jobs, self.scores, strict=True):
-            row.add_scores(index, scores, 1, self.seconds / len(self.jobs))
+            row.add_scores(index, scores, self.seconds / len(self.jobs))
             made[row] = max(made.get(row, Progress.NOTHING), Progress.SCORED if work.keep else Progress.UNFINISHED)
         return made
 

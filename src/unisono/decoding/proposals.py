@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unisono.members.base import Scores
 from unisono.transfer import Token
 
 FORCED = "forced"  # the proposer of a token that the row's constraint forces
@@ -30,14 +29,10 @@ class Draft:
     """Tokens that a proposer proposes for one row, after the row's last proposal.
 
     laws: one law per token (see `Proposal`). Each law is conditional on the earlier tokens of the draft. steps: how
-    many steps of the turn the draft uses. A draft may have more tokens than steps. scores: if a member has scored its
-    own draft, the scores after each token except the last token. forwards, seconds: the cost of the draft.
+    many steps of the turn the draft uses. A draft may have more tokens than steps.
     """
 
     tokens: Sequence[Token]
     laws: Sequence[Tensor | None]
     proposer: Name
     steps: int = 1
-    scores: Scores | None = None
-    forwards: int = 0
-    seconds: float = 0.0

@@ -168,14 +168,14 @@ class Row:
         """Return the member's work to score all open positions; None if the member has scored them."""
         return self.slots.work(member, self.frontier, self._positions())
 
-    def add_scores(self, member: int, scores: Scores, forwards: int, seconds: float) -> None:
-        """Add a member's scores, and add the cost of the scores to the statistics.
+    def add_scores(self, member: int, scores: Scores, seconds: float) -> None:
+        """Add a member's scores from one forward pass, and add the cost of the pass to the statistics.
 
-        forwards: the number of forward passes. seconds: the part of their duration that is counted for this row.
+        seconds: the part of the duration of the pass that is counted for this row.
         """
         first = self.frontier.position + self.frontier.scored(member)
         self.frontier.add_scores(member, scores)
-        self.stats.members[member].forwards += forwards
+        self.stats.members[member].forwards += 1
         self.stats.members[member].seconds += seconds
         if len(scores.logits):
             self.listeners.tell(Scored, member, first, scores)
@@ -246,8 +246,6 @@ class Row:
             self._proposed(self.frontier.propose(Proposal(token, law, draft.proposer)))
             added += 1
         self.stats.of(draft.proposer).proposed += added
-        if draft.scores is not None and isinstance(draft.proposer, int) and added == len(draft.tokens):
-            self.add_scores(draft.proposer, draft.scores, draft.forwards, draft.seconds)
 
     def fail(self, error: Exception) -> None:
         """End the row and store the error. `Engine.run` raises this error."""
