@@ -33,6 +33,7 @@ NOT_RUN = {  # what a command begins with, and why no test runs it
     "pip install": "needs a package index; tests/meta/test_wheel.py installs the wheel",
     "unisono bench --preset paper": "takes hours; tests/bench runs its parts",
     "python benchmarks/two_commits.py": "takes hours and needs two commits; tests/bench/test_two_commits.py has its arithmetic",
+    "python benchmarks/auto.py": "compiles members and takes minutes; tests/bench/test_auto.py runs its parts",
     "python benchmarks/gpu.py --output": "needs a GPU",
     "python benchmarks/gpu.py --shapes 1B": "needs a GPU",
     "unisono generate --config configs/paper/": "needs models of the hub",

@@ -100,18 +100,18 @@ def measure(
     known = {(run.choice, run.group, run.repeat) for run in done}
     warm = replace(params, max_tokens=min(WARM, params.max_tokens))
     for choice in choices:  # the warm-up fills caches and starts thread pools
-        _run(ensemble, groups[0], warm, choice, overrides)
+        run_once(ensemble, groups[0], warm, choice, overrides)
     for repeat in range(repeats):
         for index, group in enumerate(groups):
             turn = (repeat + index) % len(choices)
             for choice in [*choices[turn:], *choices[:turn]]:
                 if (choice.label, index, repeat) not in known:
                     seed = None if params.seed is None else params.seed + repeat
-                    found = _run(ensemble, group, replace(params, seed=seed), choice, overrides)
+                    found = run_once(ensemble, group, replace(params, seed=seed), choice, overrides)
                     yield replace(found, choice=choice.label, group=index, repeat=repeat)
 
 
-def _run(
+def run_once(
     ensemble: Ensemble, group: Sequence[Any], params: SamplingParams, choice: Choice, overrides: Mapping[str, Any]
 ) -> Run:
     """Return one timed run. The caller must set the fields `choice`, `group` and `repeat` of the run."""
