@@ -145,6 +145,8 @@ def test_a_cell_is_measured_and_continued(tmp_path: Path, monkeypatch: pytest.Mo
         return run_once(ensemble, group, *rest)
 
     monkeypatch.setattr(measure, "run_once", noted)
+    monkeypatch.setattr(auto, "PICKS", 1)
+    monkeypatch.setattr(auto, "ROWS", 2)
     cells = [PARTS["drawn"][1], PARTS["alone"][2], next(cell for cell in PARTS["fixed"] if cell.rows == 8)]
     document = auto.opened(path, 2)
     auto.Bench(path, document, 2, 2).run(cells)
@@ -154,7 +156,7 @@ def test_a_cell_is_measured_and_continued(tmp_path: Path, monkeypatch: pytest.Mo
     for cell in cells:
         found = saved["cells"][cell.part][cell.name]
         assert {len(each) for each in found["speeds"].values()} == {2}
-        assert found["counts"]["auto"]["tokens"] == 2 * 2 * max(4, cell.rows)
+        assert found["counts"]["auto"]["tokens"] == 2 * 2 * max(2, cell.rows)
         assert found["ratios"].keys() == {rival.name for rival in cell.rivals}
     assert saved["cells"]["drawn"][cells[0].name]["bound"]["gain"] >= 1
     pick = saved["picks"]["fixed"][cells[2].name]
