@@ -8,8 +8,9 @@ from tests.core.test_auto import auto_of
 from unisono.auto import policy
 from unisono.auto.acceptance import AGREEMENT, GREEDY, LEVELS, SURE, Confidence, Rates, expected, level
 from unisono.auto.draft_length import LOOKED_UP, Note, Worth
-from unisono.auto.planner import Plan, Setting
-from unisono.auto.policy import FAR, STRETCH, Auto, AutoPolicy
+from unisono.auto.planner import Plan
+from unisono.auto.policy import FAR, Auto, AutoPolicy
+from unisono.auto.setting import Setting
 from unisono.combine import cascade, drawn, proxy, weighted
 from unisono.combine.base import Combination
 from unisono.combine.positions import GivenScores
@@ -176,9 +177,9 @@ def spent(combination: Combination, costs: list[float], schedule: str) -> float:
     """Seconds of forwards per token, members taking so long each, however many tokens they read."""
     members = specialists(len(costs))
     auto = auto_of(costs, 0.01)
-    auto.costs.add_step(0.01, 0)
+    auto.batch.costs.add_step(0.01, 0)
     fixed = cos(*[1] * len(costs)) if schedule == "cos" else standard()
-    plan = Made(lambda request: AutoPolicy(request, auto)) if schedule == "auto" else fixed
+    plan = Made(lambda request: AutoPolicy(request, auto.batch)) if schedule == "auto" else fixed
     run = observed(members, plan, KeyedNoise(0), 200, combination, Warp(0))
     assert len(run.tokens) == 200
     assert all((after - before) % LETTERS == 1 for before, after in zip(run.tokens, run.tokens[1:], strict=False))
@@ -202,32 +203,17 @@ def test_specialists_draft_what_they_know(combination: Combination, costs: list[
 
 
 def test_only_a_row_alone_drafts_far():
-    """A long draft of one row holds up those beside it: they stay within the plan, and two tokens beyond."""
+    """Rows that run together draft as many tokens as their common plan says, so that each forward serves them all."""
     view = View(0, (0, 0), (0, 1), 0)
     plans = {length: Plan(cos(length, length), 1.0) for length in (1, 3)} | {0: Plan(standard(), 1.0)}
 
     def length(rows: int, planned: int) -> int:
-        auto = Auto([1, 1])
+        auto = auto_of([1.0, 1.0], 0.1, rows)
         auto.observe(StepBegan(rows))
-        drafts = AutoPolicy(requested(weighted([1, 1])), auto, lambda setting: plans[planned]).turn(view).drafts
+        drafts = AutoPolicy(requested(weighted([1, 1])), auto.batch, lambda setting: plans[planned]).turn(view).drafts
         return sum(steps for proposer, steps in drafts if proposer != LOOKUP)
 
-    assert [length(1, 1), length(1, 0), length(4, 1), length(4, 3)] == [FAR, 0, 1, 3 + STRETCH]
-
-
-def test_rows_side_by_side_share_a_decision():
-    """Those of a kind that decide in the same step; a row alone always decides for itself."""
-    auto, made = Auto([1]), iter(range(100))
-
-    def decided(kind: str) -> int:
-        return auto.shared(kind, lambda: next(made))  # type: ignore[arg-type,return-value]
-
-    auto.observe(StepBegan(3))
-    assert [decided(kind) for kind in ("one", "one", "other", "one", "other")] == [0, 0, 1, 0, 1]
-    auto.observe(StepBegan(3))
-    assert [decided(kind) for kind in ("other", "one")] == [2, 3]
-    auto.observe(StepBegan(1))
-    assert [decided("one") for _ in range(3)] == [4, 5, 6]
+    assert [length(1, 1), length(1, 0), length(4, 1), length(4, 3)] == [FAR, 0, 1, 3]
 
 
 class Steady(AutoPolicy):
@@ -239,7 +225,7 @@ class Steady(AutoPolicy):
         plans = [Plan(schedule, 1.2, start) for schedule in schedules for start in (None, 0, 1)]
         super().__init__(
             request,
-            auto_of(costs, wide),
+            auto_of(costs, wide).batch,
             lambda setting: plans[(self._rounds + int(1e6 * sum(setting.rates))) % len(plans)],
         )
 
@@ -333,7 +319,7 @@ def test_coupled_proposals_stand_less_often_than_laws_overlap():
 
 
 def steered(plan: Plan, **options) -> AutoPolicy:
-    return AutoPolicy(requested(weighted([1, 1]), **options), auto_of([1.0, 1.0], 0.1), lambda setting: plan)
+    return AutoPolicy(requested(weighted([1, 1]), **options), auto_of([1.0, 1.0], 0.1).batch, lambda setting: plan)
 
 
 LAWS = GivenScores(torch.zeros(2), Warp(0))
@@ -433,7 +419,7 @@ def test_notes_follow_the_proposals():
 def test_proposals_of_the_drawn_member_are_sure():
     """By position, as the view told it; they teach nothing, and neither does comparing that member there."""
     request = requested(drawn([1, 1]))
-    row = AutoPolicy(request, Auto([1, 1]), lambda setting: Plan(cos(2, 2), 1.0))
+    row = AutoPolicy(request, Auto([1, 1]).batch, lambda setting: Plan(cos(2, 2), 1.0))
     row.observe(Drawn(0, 1))
     row.turn(View(0, (0, 0), (0, 1), 0, drawn=(1, 0)))
     for place, member in enumerate((1, 1)):

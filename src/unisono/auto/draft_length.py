@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unisono.auto.acceptance import Confidence
-from unisono.auto.planner import Setting
+from unisono.auto.setting import Setting
 from unisono.auto.static import SMALL
 from unisono.decoding.policy import View
 from unisono.decoding.proposals import Name
@@ -104,21 +104,27 @@ class Worth:
         gain = stands * self._seconds - cost / self._reach(open)
         return gain >= max(0.0, self._copied(run) if run else 0.0)
 
-    def copying(self, run: int) -> bool:
-        """Return whether looking up tokens saves more time than proposals of the members at the same positions."""
-        return self._copied(run) >= self._drafting() and not self._misleads(run)
+    def copying(self, run: int, share: float = 1.0) -> bool:
+        """Return whether looking up tokens saves more time than proposals of the members at the same positions.
 
-    def copies(self, open: Sequence[Note], run: int) -> int:
-        """Return the number of tokens to copy after the open proposals, if a run of `run` tokens was looked up."""
+        share: the share of the rows of a batch that copy tokens. All rows wait for the wider forwards.
+        """
+        return self._copied(run, share) >= self._drafting() and not self._misleads(run)
+
+    def copies(self, open: Sequence[Note], run: int, share: float = 1.0) -> int:
+        """Return the number of tokens to copy after the open proposals, if a run of `run` tokens was looked up.
+
+        share: the share of the rows of a batch that copy tokens.
+        """
         rate, reach, count = self._confidence.copied(run), self._reach(open), 0
-        while count < LOOKED_UP and reach * rate * self._seconds > self._widening():
+        while count < LOOKED_UP and share * reach * rate * self._seconds > self._widening():
             reach *= rate
             count += 1
         return count
 
-    def _copied(self, run: int) -> float:
+    def _copied(self, run: int, share: float = 1.0) -> float:
         """Return the seconds that a looked-up token saves, if all proposals before it are accepted."""
-        return self._confidence.copied(run) * self._seconds - self._widening()
+        return share * self._confidence.copied(run) * self._seconds - self._widening()
 
     def _misleads(self, run: int) -> bool:
         """Return whether proposals of a member are expected to give more accepted tokens than looking up tokens."""
