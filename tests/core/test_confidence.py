@@ -7,7 +7,8 @@ from tests.core.helpers import HistoryMember, Made, observed, requested
 from tests.core.test_auto import auto_of
 from unisono.auto import policy
 from unisono.auto.acceptance import AGREEMENT, GREEDY, LEVELS, SURE, Confidence, Rates, expected, level
-from unisono.auto.draft_length import LOOKED_UP, Note, Worth
+from unisono.auto.draft_length import LOOKED_UP, Worth
+from unisono.auto.notes import Note
 from unisono.auto.planner import Plan
 from unisono.auto.policy import FAR, Auto, AutoPolicy
 from unisono.auto.setting import Setting
@@ -15,7 +16,8 @@ from unisono.combine import cascade, drawn, proxy, weighted
 from unisono.combine.base import Combination
 from unisono.combine.positions import GivenScores
 from unisono.decoding import RowRequest, Schedule, Turn, View, cos, speculative, standard
-from unisono.decoding.events import Accepted, Drawn, Measured, Proposed, Replaced, StepBegan
+from unisono.decoding.drafting import GivenLaw
+from unisono.decoding.events import Accepted, Drawn, Forward, Measured, Proposed, Replaced, StepBegan
 from unisono.decoding.proposals import FORCED, Proposal
 from unisono.decoding.row import Row
 from unisono.decoding.schedules import LOOKUP
@@ -203,17 +205,39 @@ def test_specialists_draft_what_they_know(combination: Combination, costs: list[
 
 
 def test_only_a_row_alone_drafts_far():
-    """Rows that run together draft as many tokens as their common plan says, so that each forward serves them all."""
+    """It ends its draft by itself; several rows end theirs together, or at the plan's length if members are drawn."""
     view = View(0, (0, 0), (0, 1), 0)
     plans = {length: Plan(cos(length, length), 1.0) for length in (1, 3)} | {0: Plan(standard(), 1.0)}
 
-    def length(rows: int, planned: int) -> int:
+    def length(rows: int, planned: int, combination: Combination | None = None) -> int:
         auto = auto_of([1.0, 1.0], 0.1, rows)
         auto.observe(StepBegan(rows))
-        drafts = AutoPolicy(requested(weighted([1, 1])), auto.batch, lambda setting: plans[planned]).turn(view).drafts
+        request = requested(combination or weighted([1, 1]))
+        drafts = AutoPolicy(request, auto.batch, lambda setting: plans[planned]).turn(view).drafts
         return sum(steps for proposer, steps in drafts if proposer != LOOKUP)
 
-    assert [length(1, 1), length(1, 0), length(4, 1), length(4, 3)] == [FAR, 0, 1, 3]
+    assert [length(1, 1), length(1, 0), length(4, 1), length(4, 3)] == [FAR, 0, 1, FAR]
+    assert length(4, 3, drawn([1, 1])) == 3
+
+
+def test_a_batch_goes_on_together():
+    """The mean over the rows decides, once for each step of the drafts, whoever is asked first."""
+    view = View(0, (0, 0), (0, 1), 0)
+    for surest in (0.999, 0.1):
+        auto = auto_of([1.0, 0.05], 0.01, 2)
+        auto.observe(StepBegan(2))
+        auto.observe(Forward((0,), 2, 1, 2, 1.0, 0.0))
+        request = requested(weighted([1, 1]), warp=Warp(0))
+        rows = [AutoPolicy(request, auto.batch, lambda setting: Plan(cos(1, 4), 0.6)) for _ in range(2)]
+        answers = []
+        laws = [torch.tensor([share, 1 - share]) for share in (0.999, surest)]
+        for row in rows:
+            assert row.turn(view).drafts[0] == (1, FAR)
+        for row, law in zip(rows, laws, strict=True):
+            assert row.draws([], 1, GivenLaw(law, law))
+            row.observe(Proposed(0, 0, 1))
+        answers = [row.goes_on([Proposal(0, None, 1)], 1) for row in rows]
+        assert len(set(answers)) == 1
 
 
 class Steady(AutoPolicy):
@@ -365,7 +389,7 @@ def test_a_draft_on_a_device_is_not_looked_up(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(row._request.text, "find", find)
     for token in (1, torch.tensor(1)):
-        row._open[:] = notes(CERTAIN)
+        row._notes.open[:] = notes(CERTAIN)
         row.goes_on([Proposal(token, None, 0)], 0)
     assert looked == [[1]]
 
@@ -389,11 +413,11 @@ def test_laws_on_a_device_are_not_waited_for():
         assert row.draws([], 0, far)
         row.observe(Proposed(place, 1, 0))
     assert far.made == 1
-    assert [note.trust for note in row._open] == [None] * 3
+    assert [note.trust for note in row._notes.open] == [None] * 3
 
 
 def open_trusts(row: AutoPolicy) -> list[object]:
-    return [note.trust for note in row._open]
+    return [note.trust for note in row._notes.open]
 
 
 def test_notes_follow_the_proposals():

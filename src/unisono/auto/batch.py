@@ -23,7 +23,8 @@ class Common:
 
     rows, until: the number of rows for which the plan was made, and the step from which on a new plan is made. asked,
     found: how many rows looked for their last tokens in the earlier text in this step, and how many found them. share:
-    `found` / `asked` of the last step that looked up tokens.
+    `found` / `asked` of the last step that looked up tokens. hope, goes_on: the sum of the chances of all rows that one
+    more token of the present drafts would be accepted, and the decision that was made from this sum.
     """
 
     setting: Setting
@@ -34,6 +35,20 @@ class Common:
     asked: int = 0
     found: int = 0
     share: float = 0.0
+    hope: float = 0.0
+    goes_on: bool | None = None
+
+    def propose(self, chance: float) -> None:
+        """Note that a row has a new proposal, and `chance` that all its proposals and one more would be accepted."""
+        if self.goes_on is not None:  # the first row of the next step of the drafts
+            self.hope, self.goes_on = 0.0, None
+        self.hope += chance
+
+    def drafts_on(self, member: int) -> bool:
+        """Return whether the member drafts one more token for all rows. All rows of a step get the same answer."""
+        if self.goes_on is None:
+            self.goes_on = self.worth.drafts_on(self.hope / self.rows, member)
+        return self.goes_on
 
     def count(self) -> None:
         """Update the share from the numbers of the step that has ended."""
@@ -114,14 +129,14 @@ class Batch:
         """Return whether the rows of a kind look up tokens in this step."""
         return self._step % LOOK == 0 or common.share >= OFTEN
 
-    def next(self, members: Sequence[int], otherwise: int) -> int:
+    def next(self, order: Sequence[int], otherwise: int) -> int:
         """Return the member whose turn follows the last turn of the batch.
 
-        Members take turns in the order of `members`. Return `otherwise` if another member ran last.
+        Members take turns in the given order. Return `otherwise` if a member outside of this order ran last.
         """
-        if self._last not in members:
+        if self._last not in order:
             return otherwise
-        return members[(members.index(self._last) + 1) % len(members)]
+        return order[(order.index(self._last) + 1) % len(order)]
 
 
 def changed(rows: int, before: int) -> bool:

@@ -6,32 +6,16 @@ module are estimates. They affect the speed, not the text.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from unisono.auto.acceptance import Confidence
+from unisono.auto.notes import Note, trusts
 from unisono.auto.setting import Setting
 from unisono.auto.static import SMALL
 from unisono.decoding.policy import View
-from unisono.decoding.proposals import Name
 
 LOOKED_UP = 12  # the largest number of tokens in one look-up
 NEAR = 5  # the cost of one more token is a mean over NEAR tokens, because single widths may be cheap or expensive
 CLEAR = 0.1  # another first proposer must save this share of the time per token
-
-
-@dataclass(frozen=True)
-class Note:
-    """The facts that the policy keeps about an open proposal: its proposer and its trust. The trust is None if unknown.
-
-    The module `acceptance` defines the trust of a proposal.
-    """
-
-    proposer: Name
-    trust: object
-
-
-def trusts(open: Sequence[Note]) -> list[object]:
-    return [note.trust for note in open]
 
 
 class Worth:
@@ -103,6 +87,17 @@ class Worth:
             cost += self._widening(member)
         gain = stands * self._seconds - cost / self._reach(open)
         return gain >= max(0.0, self._copied(run) if run else 0.0)
+
+    def chance(self, open: Sequence[Note], member: int) -> float:
+        """Return the probability that the open proposals and one more proposal of the member are accepted."""
+        return self._reach(open) * self._confidence.behind(trusts(open), self._setting.rates[member])
+
+    def drafts_on(self, chance: float, member: int) -> bool:
+        """Return whether one more proposal of the member for each row of a batch saves more time than it costs.
+
+        chance: the mean of `chance` over the rows.
+        """
+        return chance * self._seconds > self._setting.drafting(member, 1) + self._widening(member)
 
     def copying(self, run: int, share: float = 1.0) -> bool:
         """Return whether looking up tokens saves more time than proposals of the members at the same positions.

@@ -77,11 +77,11 @@ def _alternating(setting: Setting) -> Iterator[Plan]:
 
 def _together(setting: Setting) -> Iterator[Plan]:
     """Yield the plan of `cos` with the best draft length of each member, for rows that all run in each step."""
-    members = sorted(setting.scorers, key=lambda member: setting.times(member)[1])
-    if len(members) < 2:
+    order = sorted(setting.scorers, key=lambda member: setting.times(member)[1])
+    if len(order) < 2:
         return
     lengths = [1] * len(setting.forwards)
-    for member in members:
+    for member in order:
         choices = [[*lengths[:member], length, *lengths[member + 1 :]] for length in LENGTHS]
         lengths = min(choices, key=lambda each: lockstep(setting, each))
     yield Plan(cos(*[1] * len(lengths)), lockstep(setting, [1] * len(lengths)))

@@ -10,7 +10,8 @@ from typing import Any
 
 from unisono.auto.acceptance import SURE, Confidence, Rates, expected, level
 from unisono.auto.batch import Batch, Common
-from unisono.auto.draft_length import LOOKED_UP, Note, Worth, trusts
+from unisono.auto.draft_length import LOOKED_UP, Worth
+from unisono.auto.notes import Notes, trusts
 from unisono.auto.planner import Plan, best
 from unisono.auto.setting import Setting
 from unisono.decoding.events import Accepted, Drawn, Forward, Measured, Proposed, Replaced, StepBegan, StepEnded
@@ -48,8 +49,8 @@ class AutoPolicy(Policy):
     """Decides which members run and propose next for one row.
 
     If one row runs, the row has its own plan, and each draft ends where another proposal is not worth its cost. If
-    several rows run, the rows of one kind follow one plan with fixed draft lengths, so that each forward serves many
-    rows.
+    several rows run, the rows of one kind follow one plan and draft equally many tokens, so that each forward serves
+    many rows.
 
     Args:
         choose: a function that returns the plan to follow.
@@ -71,16 +72,14 @@ class AutoPolicy(Policy):
         self._alone = True  # whether the row follows its own plan
         self._often = False  # whether comparing members takes almost no time
         self._drafts = False  # whether the current turn may propose several tokens
+        self._sure = False  # whether the current turn drafts by the confidence of all rows
         self._reads = False  # whether the member of the current turn has positions to score
         self._looks = False  # whether the current turn may look up tokens
         self._faded = False  # whether a look-up was not worth its cost in the current turn
         self._plan: Plan | None = None
         self._worth: Worth | None = None
         self._common: Common | None = None
-        self._position = 0  # the first open position
-        self._open: list[Note] = []  # one note per open proposal
-        self._accepted: list[Note] = []  # one note per proposal that was accepted since the current turn began
-        self._measured = False  # whether members were compared in the current verification
+        self._notes = Notes()
         self._drawn: dict[int, int] = {}  # the drawn member by position, for the positions where it is known
         self._trust: object = None  # the trust that the last call of `draws` found
         self._run = 0  # the length of the token run that the last look-up found
@@ -102,16 +101,16 @@ class AutoPolicy(Policy):
         alone = self._batch.rows == 1
         if alone is not self._alone:
             self._alone, self._plan = alone, None
-        self._drawn = {self._position + offset: member for offset, member in enumerate(view.drawn)}
-        self._accepted.clear()
-        self._faded = self._measured = False
+        self._drawn = {self._notes.position + offset: member for offset, member in enumerate(view.drawn)}
+        self._notes.begin()
+        self._faded = False
 
     def _own_turn(self, view: View) -> Turn:
         """Return the turn of a row that runs alone. The method `goes_on` may end the draft early."""
         if self._plan is None or self._worth is None or self._rounds >= self._next:
             self._plan, self._worth = self._decide(len(view.scored))
         self._batch.follow(self._plan)
-        self.lazy, self.reads_on = True, False
+        self.lazy, self.reads_on, self._sure = True, False, False
         return self._further(self._plan.turn(view), view, self._worth)
 
     def _common_turn(self, view: View) -> Turn:
@@ -123,9 +122,13 @@ class AutoPolicy(Policy):
         # If members are drawn, `standard` waits for all members, because otherwise the rows would not run together
         self.reads_on = True
         self.lazy = common.plan.proposes or not self._request.odds
-        wanted = view.needed if self.lazy else self._request.needed
+        needed = view.needed if self.lazy else self._request.needed
         following = batch.next(common.setting.scorers, view.proposer)
-        return common.plan.turn(replace(view, needed=wanted, proposer=following))
+        if common.plan.start is None and view.scored[following] <= view.open:
+            needed = (following,)
+        turn = common.plan.turn(replace(view, needed=needed, proposer=following))
+        self._sure = _length(turn) > 1 and not self._request.odds  # with odds, trust says nothing about the next token
+        return _drafting(turn.members[0], FAR) if self._sure else turn
 
     def _may_look(self, turn: Turn) -> bool:
         # A block of `risky` ends where the next token is drawn without a proposal, so no tokens are looked up there
@@ -182,16 +185,18 @@ class AutoPolicy(Policy):
 
     def draws(self, open: Sequence[Proposal], proposer: Name, scores: MemberLaws) -> bool:
         """Return whether the next proposal is worth its cost. Return True if the policy has no estimate for it."""
-        if isinstance(proposer, str) or not self._alone:
-            self._trust = None
+        if isinstance(proposer, str):
             return True
-        if self._drawn.get(self._position + len(open)) == proposer:
+        if not self._alone:
+            self._trust = self._trust_in(proposer, scores) if self._sure else None
+            return True
+        if self._drawn.get(self._notes.position + len(open)) == proposer:
             self._trust = SURE
             return True
         self._trust = self._trust_in(proposer, scores)
         if self._worth is None or not self._reads or self._request.odds:
             return True
-        return self._worth.starts(self._open, proposer, self._trust)
+        return self._worth.starts(self._notes.open, proposer, self._trust)
 
     def _trust_in(self, member: int, scores: MemberLaws) -> object:
         """Return the trust of the member's next proposal. The trust is the name of an acceptance estimate.
@@ -207,11 +212,13 @@ class AutoPolicy(Policy):
         return "draft", member, level(float(law.amax()))
 
     def goes_on(self, open: Sequence[Proposal], proposer: Name) -> bool:
-        if self._worth is None or isinstance(proposer, str) or not self._alone:
+        if self._worth is None or isinstance(proposer, str):
             return True
-        goes_on = self._worth.goes_on(self._open, proposer, self._found(open))
+        if self._common is not None and not self._alone:
+            return not self._sure or self._common.drafts_on(proposer)
+        goes_on = self._worth.goes_on(self._notes.open, proposer, self._found(open))
         if not goes_on:
-            self.confidence.fade(trusts(self._open))
+            self.confidence.fade(trusts(self._notes.open))
         return goes_on
 
     def _found(self, open: Sequence[Proposal]) -> int:
@@ -235,7 +242,7 @@ class AutoPolicy(Policy):
             self._common.found += 1
             share = self._common.share
         if self._worth.copying(run, share):
-            return self._worth.copies(self._open, run, share)
+            return self._worth.copies(self._notes.open, run, share)
         if not self._faded:
             self.confidence.fade_copied(run)
         self._faded = True
@@ -252,16 +259,17 @@ class AutoPolicy(Policy):
     def observe(self, event: Any) -> None:
         match event:
             case Proposed():
-                self._measured = False
-                self._open.append(Note(event.proposer, self._trust_of(event.proposer)))
+                self._notes.add(event.proposer, self._trust_of(event.proposer))
+                if self._sure and self._common is not None and isinstance(event.proposer, int):
+                    self._common.propose(self._common.worth.chance(self._notes.open, event.proposer))
             case Measured():
-                self._measured = True
+                self._notes.measured = True
                 self._learn(event)
             case Accepted():
                 for _ in event.tokens:
-                    self._decided(True)
+                    self._notes.decided(True, self.confidence)
             case Replaced():
-                self._decided(False)
+                self._notes.decided(False, self.confidence)
                 self._replaced(event.position)
             case Drawn():
                 self._replaced(event.position)
@@ -280,16 +288,8 @@ class AutoPolicy(Policy):
         if not compared:
             self.confidence.unseen(event.member)
 
-    def _decided(self, accepted: bool) -> None:
-        self._accepted.append(self._open.pop(0))
-        self.confidence.decided(trusts(self._accepted), accepted, self._measured)
-        self._position += 1
-
     def _replaced(self, position: int) -> None:
-        """Discard the notes of all proposals, because a token that was not proposed was committed at `position`."""
-        self._open.clear()
-        self._accepted.clear()
-        self._position, self._measured = position + 1, False
+        self._notes.replaced(position)
         if not self._request.odds:  # later draws may depend on the text
             self._drawn.clear()
 
