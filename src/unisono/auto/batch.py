@@ -112,7 +112,7 @@ class Batch:
         known = self._common.get(kind)
         if known is None or self._step >= known.until or changed(self.rows, known.rows):
             setting, plan = make()
-            known_price = all(self.costs.knows(member, self.rows, 1) for member in setting.scorers)
+            known_price = all(self.costs.knows(member, self.rows) for member in setting.scorers)
             until = self._step + (min(LATEST, max(SOONEST, self._step - self._since)) if known_price else 1)
             share = known.share if known else 0.0
             while kind not in self._common and len(self._common) >= MOST_KINDS:

@@ -47,9 +47,13 @@ class Costs:
         elif width <= WIDEST:
             self._forwards[shape] = deque(maxlen=KEPT)  # the seconds of this first forward are left out
 
-    def knows(self, member: int, rows: int, width: int) -> bool:
-        """Return whether a forward of the member, for so many rows and tokens per row, was measured."""
-        return bool(self._forwards.get((self._weights.get(member, member), rows, width)))
+    def knows(self, member: int, rows: int) -> bool:
+        """Return whether forwards of one token per row were measured for about so many rows, up to a factor of 2."""
+        weights = self._weights.get(member, member)
+        return any(
+            each == weights and width == 1 and rows <= 2 * measured <= 4 * rows and bool(times)
+            for (each, measured, width), times in self._forwards.items()
+        )
 
     def add_step(self, outside: float, drafted: int, rows: int = 1, proposes: bool = True) -> None:
         """Record the seconds of a step outside of forwards.

@@ -173,7 +173,7 @@ class AutoPolicy(Policy):
             {group: costs.forward(group[0], rows * len(group), WIDEST) for group in self._together()},
             costs.turn(rows, proposes=False),
         )
-        if rows > 1 and not all(costs.knows(member, rows, 1) for member in setting.scorers):
+        if rows > 1 and not all(costs.knows(member, rows) for member in setting.scorers):
             return setting, Plan(standard(), setting.standard())
         return setting, self._choose(setting)
 
