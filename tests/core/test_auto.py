@@ -13,9 +13,11 @@ from tests.core.test_mutants import proposals_by_position_alone, reused_names
 from unisono.auto import policy
 from unisono.auto.acceptance import Rate
 from unisono.auto.costs import KEPT, Costs
-from unisono.auto.planner import Plan, Setting, alternating, best, drafted, relayed
-from unisono.auto.planner import drawn as drawing
+from unisono.auto.formulas import alternating, drafted, relayed
+from unisono.auto.formulas import drawn as drawing
+from unisono.auto.planner import Plan, best
 from unisono.auto.policy import Auto, AutoPolicy
+from unisono.auto.setting import Setting
 from unisono.combine import Combination, cascade, contrastive, drawn, only, product, weighted
 from unisono.decoding import Policy, RowRequest, Schedule, Turn, View, cos, relay, risky, speculative, standard
 from unisono.decoding.events import Forward, Proposed, StepBegan, StepEnded
@@ -44,7 +46,7 @@ class Erratic(AutoPolicy):
     """Chooses by whatever it has seen, discarded tokens included, as the worst measurements could lead it to."""
 
     def __init__(self, request: RowRequest, plans: list[Plan]) -> None:
-        super().__init__(request, Auto([1] * 4), lambda setting: plans[self._chaos() % len(plans)])
+        super().__init__(request, Auto([1] * 4).batch, lambda setting: plans[self._chaos() % len(plans)])
 
     def _chaos(self) -> int:
         seen = sum(rate.value * (7 + index) for index, rate in enumerate(self.confidence._rates._rates.values()))
@@ -52,6 +54,11 @@ class Erratic(AutoPolicy):
 
     def measures(self, positions: int) -> bool:
         return True
+
+    def turn(self, view: View) -> Turn:
+        """Also as one of several rows, which share a plan."""
+        self._batch.observe(StepBegan(1 + self._chaos() % 2))
+        return super().turn(view)
 
     def _further(self, turn: Turn, view: View, worth) -> Turn:
         turn = super()._further(turn, view, worth)
@@ -292,11 +299,11 @@ def test_medians_of_what_was_measured():
     assert costs.forward(0, 1, 1)[1] == 3.0
     costs.add([0], 1, 1000, 1e-9)  # a prompt
     assert costs.forward(0, 1, 2)[2] >= 3.0
-    assert (costs.turn, costs.draft) == (0.0, 0.0)
+    assert (costs.turn(), costs.draft) == (0.0, 0.0)
     for _ in range(KEPT):
         costs.add_step(0.5, 0)
         costs.add_step(0.9, 4)
-    assert [costs.turn, costs.draft] == pytest.approx([0.5, 0.1])
+    assert [costs.turn(), costs.draft] == pytest.approx([0.5, 0.1])
 
 
 @given(st.lists(st.floats(0, 1), max_size=80))
@@ -315,19 +322,19 @@ def test_a_rate_leans_on_the_one_before(numbers: list[float]):
     assert own.value == pytest.approx(0.7, abs=0.01)
 
 
-def auto_of(costs: list[float], wide: float) -> Auto:
+def auto_of(costs: list[float], wide: float, rows: int = 1) -> Auto:
     """Forwards of `width` tokens have taken each member its cost, and `wide` of it more per token."""
     auto = Auto([1] * len(costs))
     for member, seconds in enumerate(costs):
         for width in range(1, 17):
             for _ in range(2):  # the first one is not counted
-                auto.observe(Forward((member,), 1, width, width, seconds * (1 + wide * width), 0.0))
+                auto.observe(Forward((member,), rows, width, rows * width, seconds * (1 + wide * width), 0.0))
     return auto
 
 
 def test_it_decides_again_as_the_text_changes():
     """Members that stop to agree stop to propose, and take it up again."""
-    steered, seen = AutoPolicy(requested(weighted([1, 1])), auto_of([1.0, 1.0], 0.3)), []
+    steered, seen = AutoPolicy(requested(weighted([1, 1])), auto_of([1.0, 1.0], 0.3).batch), []
     view = View(0, (0, 0), (0, 1), 0)
     for agreement in (0.9, 0.0, 0.9):
         for place in range(150):
@@ -411,7 +418,7 @@ def test_auto_knows_which_twins_a_request_needs():
         return Plan(standard(), 1.0)
 
     for request in (both, one, requested(only(1), 3)):
-        AutoPolicy(request, auto, choose).turn(View(0, (0, 0, 0), (0,), 0))
+        AutoPolicy(request, auto.batch, choose).turn(View(0, (0, 0, 0), (0,), 0))
     assert [list(setting.twins) for setting in plans] == [[(0, 1)], [], []]
 
 
@@ -422,5 +429,6 @@ def test_auto_hears_the_engine():
         auto.observe(StepBegan(3))
         auto.observe(Forward((0,), 3, 1, 3, 0.5, 0.0))
         auto.observe(StepEnded(0.25, 0))
-    assert (auto.rows, auto.costs.turn, auto.costs.forward(0, 3, 1)[1]) == (3, 0.25, 0.5)
+    batch = auto.batch
+    assert (batch.rows, batch.costs.turn(3), batch.costs.forward(0, 3, 1)[1]) == (3, 0.25, 0.5)
     assert set(auto.hears) == {StepBegan, Forward, StepEnded}

@@ -7,14 +7,17 @@ from tests.core.helpers import HistoryMember, Made, observed, requested
 from tests.core.test_auto import auto_of
 from unisono.auto import policy
 from unisono.auto.acceptance import AGREEMENT, GREEDY, LEVELS, SURE, Confidence, Rates, expected, level
-from unisono.auto.draft_length import LOOKED_UP, Note, Worth
-from unisono.auto.planner import Plan, Setting
-from unisono.auto.policy import FAR, STRETCH, Auto, AutoPolicy
+from unisono.auto.draft_length import LOOKED_UP, Worth
+from unisono.auto.notes import Note
+from unisono.auto.planner import Plan
+from unisono.auto.policy import FAR, Auto, AutoPolicy
+from unisono.auto.setting import Setting
 from unisono.combine import cascade, drawn, proxy, weighted
 from unisono.combine.base import Combination
 from unisono.combine.positions import GivenScores
 from unisono.decoding import RowRequest, Schedule, Turn, View, cos, speculative, standard
-from unisono.decoding.events import Accepted, Drawn, Measured, Proposed, Replaced, StepBegan
+from unisono.decoding.drafting import GivenLaw
+from unisono.decoding.events import Accepted, Drawn, Forward, Measured, Proposed, Replaced, StepBegan
 from unisono.decoding.proposals import FORCED, Proposal
 from unisono.decoding.row import Row
 from unisono.decoding.schedules import LOOKUP
@@ -176,9 +179,9 @@ def spent(combination: Combination, costs: list[float], schedule: str) -> float:
     """Seconds of forwards per token, members taking so long each, however many tokens they read."""
     members = specialists(len(costs))
     auto = auto_of(costs, 0.01)
-    auto.costs.add_step(0.01, 0)
+    auto.batch.costs.add_step(0.01, 0)
     fixed = cos(*[1] * len(costs)) if schedule == "cos" else standard()
-    plan = Made(lambda request: AutoPolicy(request, auto)) if schedule == "auto" else fixed
+    plan = Made(lambda request: AutoPolicy(request, auto.batch)) if schedule == "auto" else fixed
     run = observed(members, plan, KeyedNoise(0), 200, combination, Warp(0))
     assert len(run.tokens) == 200
     assert all((after - before) % LETTERS == 1 for before, after in zip(run.tokens, run.tokens[1:], strict=False))
@@ -202,32 +205,39 @@ def test_specialists_draft_what_they_know(combination: Combination, costs: list[
 
 
 def test_only_a_row_alone_drafts_far():
-    """A long draft of one row holds up those beside it: they stay within the plan, and two tokens beyond."""
+    """It ends its draft by itself; several rows end theirs together, or at the plan's length if members are drawn."""
     view = View(0, (0, 0), (0, 1), 0)
     plans = {length: Plan(cos(length, length), 1.0) for length in (1, 3)} | {0: Plan(standard(), 1.0)}
 
-    def length(rows: int, planned: int) -> int:
-        auto = Auto([1, 1])
+    def length(rows: int, planned: int, combination: Combination | None = None) -> int:
+        auto = auto_of([1.0, 1.0], 0.1, rows)
         auto.observe(StepBegan(rows))
-        drafts = AutoPolicy(requested(weighted([1, 1])), auto, lambda setting: plans[planned]).turn(view).drafts
+        request = requested(combination or weighted([1, 1]))
+        drafts = AutoPolicy(request, auto.batch, lambda setting: plans[planned]).turn(view).drafts
         return sum(steps for proposer, steps in drafts if proposer != LOOKUP)
 
-    assert [length(1, 1), length(1, 0), length(4, 1), length(4, 3)] == [FAR, 0, 1, 3 + STRETCH]
+    assert [length(1, 1), length(1, 0), length(4, 1), length(4, 3)] == [FAR, 0, 1, FAR]
+    assert length(4, 3, drawn([1, 1])) == 3
 
 
-def test_rows_side_by_side_share_a_decision():
-    """Those of a kind that decide in the same step; a row alone always decides for itself."""
-    auto, made = Auto([1]), iter(range(100))
-
-    def decided(kind: str) -> int:
-        return auto.shared(kind, lambda: next(made))  # type: ignore[arg-type,return-value]
-
-    auto.observe(StepBegan(3))
-    assert [decided(kind) for kind in ("one", "one", "other", "one", "other")] == [0, 0, 1, 0, 1]
-    auto.observe(StepBegan(3))
-    assert [decided(kind) for kind in ("other", "one")] == [2, 3]
-    auto.observe(StepBegan(1))
-    assert [decided("one") for _ in range(3)] == [4, 5, 6]
+def test_a_batch_goes_on_together():
+    """The mean over the rows decides, once for each step of the drafts, whoever is asked first."""
+    view = View(0, (0, 0), (0, 1), 0)
+    for surest in (0.999, 0.1):
+        auto = auto_of([1.0, 0.05], 0.01, 2)
+        auto.observe(StepBegan(2))
+        auto.observe(Forward((0,), 2, 1, 2, 1.0, 0.0))
+        request = requested(weighted([1, 1]), warp=Warp(0))
+        rows = [AutoPolicy(request, auto.batch, lambda setting: Plan(cos(1, 4), 0.6)) for _ in range(2)]
+        answers = []
+        laws = [torch.tensor([share, 1 - share]) for share in (0.999, surest)]
+        for row in rows:
+            assert row.turn(view).drafts[0] == (1, FAR)
+        for row, law in zip(rows, laws, strict=True):
+            assert row.draws([], 1, GivenLaw(law, law))
+            row.observe(Proposed(0, 0, 1))
+        answers = [row.goes_on([Proposal(0, None, 1)], 1) for row in rows]
+        assert len(set(answers)) == 1
 
 
 class Steady(AutoPolicy):
@@ -239,7 +249,7 @@ class Steady(AutoPolicy):
         plans = [Plan(schedule, 1.2, start) for schedule in schedules for start in (None, 0, 1)]
         super().__init__(
             request,
-            auto_of(costs, wide),
+            auto_of(costs, wide).batch,
             lambda setting: plans[(self._rounds + int(1e6 * sum(setting.rates))) % len(plans)],
         )
 
@@ -333,7 +343,7 @@ def test_coupled_proposals_stand_less_often_than_laws_overlap():
 
 
 def steered(plan: Plan, **options) -> AutoPolicy:
-    return AutoPolicy(requested(weighted([1, 1]), **options), auto_of([1.0, 1.0], 0.1), lambda setting: plan)
+    return AutoPolicy(requested(weighted([1, 1]), **options), auto_of([1.0, 1.0], 0.1).batch, lambda setting: plan)
 
 
 LAWS = GivenScores(torch.zeros(2), Warp(0))
@@ -379,7 +389,7 @@ def test_a_draft_on_a_device_is_not_looked_up(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(row._request.text, "find", find)
     for token in (1, torch.tensor(1)):
-        row._open[:] = notes(CERTAIN)
+        row._notes.open[:] = notes(CERTAIN)
         row.goes_on([Proposal(token, None, 0)], 0)
     assert looked == [[1]]
 
@@ -403,11 +413,11 @@ def test_laws_on_a_device_are_not_waited_for():
         assert row.draws([], 0, far)
         row.observe(Proposed(place, 1, 0))
     assert far.made == 1
-    assert [note.trust for note in row._open] == [None] * 3
+    assert [note.trust for note in row._notes.open] == [None] * 3
 
 
 def open_trusts(row: AutoPolicy) -> list[object]:
-    return [note.trust for note in row._open]
+    return [note.trust for note in row._notes.open]
 
 
 def test_notes_follow_the_proposals():
@@ -433,7 +443,7 @@ def test_notes_follow_the_proposals():
 def test_proposals_of_the_drawn_member_are_sure():
     """By position, as the view told it; they teach nothing, and neither does comparing that member there."""
     request = requested(drawn([1, 1]))
-    row = AutoPolicy(request, Auto([1, 1]), lambda setting: Plan(cos(2, 2), 1.0))
+    row = AutoPolicy(request, Auto([1, 1]).batch, lambda setting: Plan(cos(2, 2), 1.0))
     row.observe(Drawn(0, 1))
     row.turn(View(0, (0, 0), (0, 1), 0, drawn=(1, 0)))
     for place, member in enumerate((1, 1)):

@@ -3,9 +3,11 @@
 from collections import deque
 from collections.abc import Sequence
 from math import log
-from statistics import median
+from statistics import mean, median
 
 KEPT = 9  # number of measurements of one shape that count; their median ignores single interruptions
+STEPS = 12  # number of steps that count for the mean seconds outside of forwards
+LONGEST = 3  # a step counts as at most LONGEST times the median of the steps, so that interruptions count little
 WIDEST = 32  # tokens per row; a wider forward reads a prompt, so it is not measured
 BASE, PER_PARAMETER = 8e-4, 1.5e-10  # seconds of a forward of one token if nothing is measured; only ratios matter
 PER_TOKEN = 0.03  # share of a forward's time that one more token adds, if memory limits the forward
@@ -26,7 +28,7 @@ class Costs:
         self._prior = [BASE + PER_PARAMETER * size for size in parameters]
         self._weights = {member: group[0] for group in twins for member in group}
         self._forwards: dict[tuple[int, int, int], deque[float]] = {}
-        self._turns: deque[float] = deque([0.0], KEPT)
+        self._turns: dict[tuple[int, bool], deque[float]] = {}
         self._drafts: deque[float] = deque([0.0], KEPT)
 
     def add(self, ran: Sequence[int], rows: int, width: int, seconds: float) -> None:
@@ -45,22 +47,39 @@ class Costs:
         elif width <= WIDEST:
             self._forwards[shape] = deque(maxlen=KEPT)  # the seconds of this first forward are left out
 
-    def add_step(self, outside: float, drafted: int) -> None:
+    def knows(self, member: int, rows: int) -> bool:
+        """Return whether forwards of one token per row were measured for about so many rows, up to a factor of 2."""
+        weights = self._weights.get(member, member)
+        return any(
+            each == weights and width == 1 and rows <= 2 * measured <= 4 * rows and bool(times)
+            for (each, measured, width), times in self._forwards.items()
+        )
+
+    def add_step(self, outside: float, drafted: int, rows: int = 1, proposes: bool = True) -> None:
         """Record the seconds of a step outside of forwards.
 
         Args:
             outside: the seconds.
             drafted: the number of forwards of the step in which a member scored open proposals to draft further tokens.
+            rows: the number of rows that run.
+            proposes: whether the plans of these rows propose tokens.
         """
         if drafted:
-            self._drafts.append(max(0.0, outside - self.turn) / drafted)
+            self._drafts.append(max(0.0, outside - self.turn(rows, proposes)) / drafted)
         else:
-            self._turns.append(outside)
+            self._turns.setdefault((rows, proposes), deque(maxlen=STEPS)).append(outside)
 
-    @property
-    def turn(self) -> float:
-        """The seconds of a step outside of its forward, for a step that drafts at most one token."""
-        return median(self._turns)
+    def turn(self, rows: int = 1, proposes: bool = True) -> float:
+        """Return the expected seconds of a step outside of its forward, for a step that drafts at most one token.
+
+        Steps with proposals and steps without proposals are measured separately.
+        """
+        alike = [key for key in self._turns if key[1] == proposes] or list(self._turns)
+        if not alike:
+            return 0.0
+        times = self._turns[min(alike, key=lambda key: (abs(log(key[0] / rows)), key))]
+        most = LONGEST * median(times)
+        return mean(min(seconds, most) for seconds in times)
 
     @property
     def draft(self) -> float:

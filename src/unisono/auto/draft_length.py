@@ -6,32 +6,16 @@ module are estimates. They affect the speed, not the text.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from unisono.auto.acceptance import Confidence
-from unisono.auto.planner import Setting
+from unisono.auto.notes import Note, trusts
+from unisono.auto.setting import Setting
 from unisono.auto.static import SMALL
 from unisono.decoding.policy import View
-from unisono.decoding.proposals import Name
 
 LOOKED_UP = 12  # the largest number of tokens in one look-up
 NEAR = 5  # the cost of one more token is a mean over NEAR tokens, because single widths may be cheap or expensive
 CLEAR = 0.1  # another first proposer must save this share of the time per token
-
-
-@dataclass(frozen=True)
-class Note:
-    """The facts that the policy keeps about an open proposal: its proposer and its trust. The trust is None if unknown.
-
-    The module `acceptance` defines the trust of a proposal.
-    """
-
-    proposer: Name
-    trust: object
-
-
-def trusts(open: Sequence[Note]) -> list[object]:
-    return [note.trust for note in open]
 
 
 class Worth:
@@ -104,21 +88,38 @@ class Worth:
         gain = stands * self._seconds - cost / self._reach(open)
         return gain >= max(0.0, self._copied(run) if run else 0.0)
 
-    def copying(self, run: int) -> bool:
-        """Return whether looking up tokens saves more time than proposals of the members at the same positions."""
-        return self._copied(run) >= self._drafting() and not self._misleads(run)
+    def chance(self, open: Sequence[Note], member: int) -> float:
+        """Return the probability that the open proposals and one more proposal of the member are accepted."""
+        return self._reach(open) * self._confidence.behind(trusts(open), self._setting.rates[member])
 
-    def copies(self, open: Sequence[Note], run: int) -> int:
-        """Return the number of tokens to copy after the open proposals, if a run of `run` tokens was looked up."""
+    def drafts_on(self, chance: float, member: int) -> bool:
+        """Return whether one more proposal of the member for each row of a batch saves more time than it costs.
+
+        chance: the mean of `chance` over the rows.
+        """
+        return chance * self._seconds > self._setting.drafting(member, 1) + self._widening(member)
+
+    def copying(self, run: int, share: float = 1.0) -> bool:
+        """Return whether looking up tokens saves more time than proposals of the members at the same positions.
+
+        share: the share of the rows of a batch that copy tokens. All rows wait for the wider forwards.
+        """
+        return self._copied(run, share) >= self._drafting() and not self._misleads(run)
+
+    def copies(self, open: Sequence[Note], run: int, share: float = 1.0) -> int:
+        """Return the number of tokens to copy after the open proposals, if a run of `run` tokens was looked up.
+
+        share: the share of the rows of a batch that copy tokens.
+        """
         rate, reach, count = self._confidence.copied(run), self._reach(open), 0
-        while count < LOOKED_UP and reach * rate * self._seconds > self._widening():
+        while count < LOOKED_UP and share * reach * rate * self._seconds > self._widening():
             reach *= rate
             count += 1
         return count
 
-    def _copied(self, run: int) -> float:
+    def _copied(self, run: int, share: float = 1.0) -> float:
         """Return the seconds that a looked-up token saves, if all proposals before it are accepted."""
-        return self._confidence.copied(run) * self._seconds - self._widening()
+        return share * self._confidence.copied(run) * self._seconds - self._widening()
 
     def _misleads(self, run: int) -> bool:
         """Return whether proposals of a member are expected to give more accepted tokens than looking up tokens."""

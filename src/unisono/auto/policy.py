@@ -4,83 +4,53 @@ The policy uses measured times, committed tokens, and proposals that are not dec
 run next and the number of proposed tokens. It does not change the law of the text.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from unisono.auto.acceptance import SURE, Confidence, Rates, expected, level
-from unisono.auto.costs import Costs
-from unisono.auto.draft_length import LOOKED_UP, Note, Worth, trusts
-from unisono.auto.planner import Plan, Setting, best
+from unisono.auto.batch import Batch, Common
+from unisono.auto.draft_length import LOOKED_UP, Worth
+from unisono.auto.notes import Notes, trusts
+from unisono.auto.planner import Plan, best
+from unisono.auto.setting import Setting
 from unisono.decoding.events import Accepted, Drawn, Forward, Measured, Proposed, Replaced, StepBegan, StepEnded
 from unisono.decoding.policy import MemberLaws, Policy, RowRequest, Schedule, Turn, View
 from unisono.decoding.proposals import FORCED, Name, Proposal
-from unisono.decoding.schedules import LOOKUP
+from unisono.decoding.schedules import LOOKUP, standard
 from unisono.transfer import on_host
 
-MOST_KINDS = 256  # the largest number of kinds of requests with separate rates
+STRETCH = 2  # tokens that a draft adds to the plan's length, if members are drawn
 WIDEST = 16  # the most tokens per row of the forwards that plans are computed for
 FAR = 16  # the most tokens of a draft if one row runs; `goes_on` ends the draft where its member is unsure
-STRETCH = 2  # tokens that a draft adds to the plan's length, if several rows run or members are drawn
 EVERY = 4  # rounds between two comparisons of members
 FEW = 5  # comparing members at this number of positions, or at fewer positions, takes almost no time
-PATIENCE = 32  # the largest number of rounds between two plans
+PATIENCE = 32  # the largest number of rounds between two plans of one row
 LOOK = 10  # comparing is cheap if each forward takes LOOK times as long as a turn takes outside of forwards
 
 
 class Auto(Schedule):
-    """Holds the data that rows share: measured times, acceptance rates, and the plans for the current step.
-
-    Args:
-        parameters: the number of weights of each member.
-        twins: groups of members that share weights.
-    """
+    """The schedule `auto`. Its rows share a `Batch`. The arguments are those of `Batch`."""
 
     hears = (StepBegan, Forward, StepEnded)
 
     def __init__(self, parameters: Sequence[int], twins: Sequence[tuple[int, ...]] = ()) -> None:
         super().__init__("auto")
-        self.costs, self.twins = Costs(parameters, twins), twins
-        self.rows = 1  # the number of rows that run now
-        self._rates: dict[Hashable, Rates] = {}
-        self._plans: dict[Hashable, tuple[Setting, Plan]] = {}
+        self.batch = Batch(parameters, twins)
 
     def policy(self, request: RowRequest) -> Policy:
-        return AutoPolicy(request, self)
+        return AutoPolicy(request, self.batch)
 
     def observe(self, event: Any) -> None:
-        match event:
-            case StepBegan():
-                self.rows = max(1, event.rows)
-                self._plans.clear()
-            case Forward():
-                self.costs.add(event.members, event.rows, event.widest, event.seconds)
-            case StepEnded():
-                self.costs.add_step(event.outside, event.drafted)
-
-    def rates(self, kind: Hashable, first: Callable[[Hashable], float]) -> Rates:
-        """Return the rates that requests of a kind share.
-
-        `first` maps the name of a rate to the rate's starting value.
-        """
-        while kind not in self._rates and len(self._rates) >= MOST_KINDS:
-            del self._rates[next(iter(self._rates))]
-        return self._rates.setdefault(kind, Rates(first))
-
-    def shared(self, kind: Hashable, make: Callable[[], tuple[Setting, Plan]]) -> tuple[Setting, Plan]:
-        """Return a setting and a plan. Within a step of the engine, all rows of a kind get the same plan.
-
-        If only one row runs, each call makes a new plan.
-        """
-        if self.rows == 1:
-            return make()
-        if kind not in self._plans:
-            self._plans[kind] = make()
-        return self._plans[kind]
+        self.batch.observe(event)
 
 
 class AutoPolicy(Policy):
-    """Decides which members run and propose next for one row. The decisions use measurements of the whole ensemble.
+    """Decides which members run and propose next for one row.
+
+    If one row runs, the row has its own plan, and each draft ends where another proposal is not worth its cost. If
+    several rows run, the rows of one kind follow one plan and draft equally many tokens, so that each forward serves
+    many rows.
 
     Args:
         choose: a function that returns the plan to follow.
@@ -88,27 +58,28 @@ class AutoPolicy(Policy):
 
     hears = (Proposed, Measured, Accepted, Replaced, Drawn)
 
-    def __init__(self, request: RowRequest, auto: Auto, choose: Callable[[Setting], Plan] = best) -> None:
-        self._request, self._auto, self._choose = request, auto, choose
+    def __init__(self, request: RowRequest, batch: Batch, choose: Callable[[Setting], Plan] = best) -> None:
+        self._request, self._batch, self._choose = request, batch, choose
         self._kind = request.combination.name, request.warp, request.verification
         self._greedy = request.warp.greedy
         self._leads = request.combination.traits(request.warp).opener
         first = expected(self._greedy)
         coupled = request.verification == "coupled" and not self._greedy
-        self.confidence = Confidence(Rates(first, auto.rates(self._kind, first)), coupled)
+        rates = batch.rates(self._kind, first)
+        self.confidence = Confidence(Rates(first, rates), coupled)
+        self._everywhere = Confidence(rates, coupled)  # the estimates of all rows
         self._rounds = self._next = 0
-        self._rows = 1
+        self._alone = True  # whether the row follows its own plan
         self._often = False  # whether comparing members takes almost no time
         self._drafts = False  # whether the current turn may propose several tokens
+        self._sure = False  # whether the current turn drafts by the confidence of all rows
         self._reads = False  # whether the member of the current turn has positions to score
         self._looks = False  # whether the current turn may look up tokens
         self._faded = False  # whether a look-up was not worth its cost in the current turn
         self._plan: Plan | None = None
         self._worth: Worth | None = None
-        self._position = 0  # the first open position
-        self._open: list[Note] = []  # one note per open proposal
-        self._accepted: list[Note] = []  # one note per proposal that was accepted since the current turn began
-        self._measured = False  # whether members were compared in the current verification
+        self._common: Common | None = None
+        self._notes = Notes()
         self._drawn: dict[int, int] = {}  # the drawn member by position, for the positions where it is known
         self._trust: object = None  # the trust that the last call of `draws` found
         self._run = 0  # the length of the token run that the last look-up found
@@ -120,76 +91,112 @@ class AutoPolicy(Policy):
 
     def turn(self, view: View) -> Turn:
         self._begin(view)
-        crowded = 4 * abs(self._auto.rows - self._rows) > self._rows  # or much emptier since the plan was made
-        if self._plan is None or self._worth is None or self._rounds >= self._next or crowded:
-            self._plan, self._worth = self._decide(len(view.scored))
+        turn = self._own_turn(view) if self._alone else self._common_turn(view)
         self._rounds += 1
-        turn = self._further(self._plan.turn(view), view, self._worth)
         self._drafts, self._reads = _length(turn) > 1, view.scored[turn.members[0]] <= view.open
-        # A block of `risky` ends where the next token is drawn without a proposal, so no tokens are looked up there
-        blocks = self._request.odds and self._plan.schedule.name != "risky:0"
-        self._looks = self._request.verification != "block" and not blocks and len(turn.members) == 1
+        self._looks = self._may_look(turn)
         return replace(turn, drafts=(*turn.drafts, (LOOKUP, LOOKED_UP))) if self._looks else turn
 
     def _begin(self, view: View) -> None:
-        self._drawn = {self._position + offset: member for offset, member in enumerate(view.drawn)}
-        self._accepted.clear()
-        self._faded = self._measured = False
+        alone = self._batch.rows == 1
+        if alone is not self._alone:
+            self._alone, self._plan = alone, None
+        self._drawn = {self._notes.position + offset: member for offset, member in enumerate(view.drawn)}
+        self._notes.begin()
+        self._faded = False
+
+    def _own_turn(self, view: View) -> Turn:
+        """Return the turn of a row that runs alone. The method `goes_on` may end the draft early."""
+        if self._plan is None or self._worth is None or self._rounds >= self._next:
+            self._plan, self._worth = self._decide(len(view.scored))
+        self._batch.follow(self._plan)
+        self.lazy, self.reads_on, self._sure = True, False, False
+        return self._further(self._plan.turn(view), view, self._worth)
+
+    def _common_turn(self, view: View) -> Turn:
+        """Return the turn of the plan that all rows of the kind follow, for the member whose turn it is."""
+        batch, members = self._batch, len(view.scored)
+        common = batch.common(self._kind, lambda: self._planned(members, self._everywhere), self._everywhere)
+        self._common, self._plan, self._worth = common, common.plan, common.worth
+        batch.follow(common.plan)
+        # If members are drawn, `standard` waits for all members, because otherwise the rows would not run together
+        self.reads_on = True
+        self.lazy = common.plan.proposes or not self._request.odds
+        needed = view.needed if self.lazy else self._request.needed
+        following = batch.next(common.setting.scorers, view.proposer)
+        if common.plan.start is None and view.scored[following] <= view.open:
+            needed = (following,)
+        turn = common.plan.turn(replace(view, needed=needed, proposer=following))
+        self._sure = _length(turn) > 1 and not self._request.odds  # with odds, trust says nothing about the next token
+        return _drafting(turn.members[0], FAR) if self._sure else turn
+
+    def _may_look(self, turn: Turn) -> bool:
+        # A block of `risky` ends where the next token is drawn without a proposal, so no tokens are looked up there
+        blocks = self._request.odds and self.following != "risky:0"
+        if self._request.verification == "block" or blocks or len(turn.members) > 1:
+            return False
+        if self._common is None or self._alone:
+            return True
+        looks = self._batch.looks(self._common)
+        self._common.asked += looks
+        return looks
 
     def _further(self, turn: Turn, view: View, worth: Worth) -> Turn:
-        """Return the turn with a longer draft or a better member. The method `goes_on` may end the draft early."""
+        """Return the turn with a longer draft or a better member."""
         if not turn.drafts:
             return turn
         (member,), length = turn.members, _length(turn)
-        stretched = length + STRETCH * (length > 1)
         if self._request.odds:
-            return _drafting(member, stretched)
+            return _drafting(member, length + STRETCH * (length > 1))
         if view.open == 0 and any(view.scored):  # the last member scored the position and proposed nothing
             member = view.least_scored()
-        if self._rows > 1:  # all rows would wait for a long draft of one row
-            return _drafting(member, stretched)
         return _drafting(worth.before(member, view) if any(view.scored) else worth.first(member), FAR)
 
     def _decide(self, members: int) -> tuple[Plan, Worth]:
-        self._rows = self._auto.rows
-        setting, plan = self._auto.shared(self._kind, lambda: self._planned(members))
+        setting, plan = self._planned(members, self.confidence)
         forwards = [setting.forwards[member][1] for member in setting.needed]
-        self._often = self._rows == 1 and not setting.odds and 0 < LOOK * setting.turn < min(forwards)
+        self._often = not setting.odds and 0 < LOOK * setting.turn < min(forwards)
         self._next = self._rounds + min(PATIENCE, max(2, self._rounds))
         return plan, Worth(setting, plan.seconds, self.confidence, self._leads)
 
-    def _planned(self, members: int) -> tuple[Setting, Plan]:
-        costs, request = self._auto.costs, self._request
+    def _planned(self, members: int, confidence: Confidence) -> tuple[Setting, Plan]:
+        costs, request, rows = self._batch.costs, self._request, self._batch.rows
         setting = Setting(
             request.needed,
             request.proposer,
-            [costs.forward(member, self._rows, WIDEST) for member in range(members)],
-            costs.turn,
+            [costs.forward(member, rows, WIDEST) for member in range(members)],
+            costs.turn(rows),
             costs.draft,
-            [self.confidence.agreement(member) for member in range(members)],
+            [confidence.agreement(member) for member in range(members)],
             request.odds,
-            self._rows,
-            {group: costs.forward(group[0], self._rows * len(group), WIDEST) for group in self._together()},
+            rows,
+            {group: costs.forward(group[0], rows * len(group), WIDEST) for group in self._together()},
+            costs.turn(rows, proposes=False),
         )
+        if rows > 1 and not all(costs.knows(member, rows) for member in setting.scorers):
+            return setting, Plan(standard(), setting.standard())
         return setting, self._choose(setting)
 
     def _together(self) -> list[tuple[int, ...]]:
         """Return the groups of twins that must all score a position. The list is empty if members are drawn."""
         needed = () if self._request.odds else self._request.needed
-        groups = [tuple(member for member in group if member in needed) for group in self._auto.twins]
+        groups = [tuple(member for member in group if member in needed) for group in self._batch.twins]
         return [group for group in groups if len(group) > 1]
 
     def draws(self, open: Sequence[Proposal], proposer: Name, scores: MemberLaws) -> bool:
         """Return whether the next proposal is worth its cost. Return True if the policy has no estimate for it."""
         if isinstance(proposer, str):
             return True
-        if self._drawn.get(self._position + len(open)) == proposer:
+        if not self._alone:
+            self._trust = self._trust_in(proposer, scores) if self._sure else None
+            return True
+        if self._drawn.get(self._notes.position + len(open)) == proposer:
             self._trust = SURE
             return True
         self._trust = self._trust_in(proposer, scores)
-        if self._worth is None or not self._reads or self._request.odds or self._rows > 1:
+        if self._worth is None or not self._reads or self._request.odds:
             return True
-        return self._worth.starts(self._open, proposer, self._trust)
+        return self._worth.starts(self._notes.open, proposer, self._trust)
 
     def _trust_in(self, member: int, scores: MemberLaws) -> object:
         """Return the trust of the member's next proposal. The trust is the name of an acceptance estimate.
@@ -207,9 +214,11 @@ class AutoPolicy(Policy):
     def goes_on(self, open: Sequence[Proposal], proposer: Name) -> bool:
         if self._worth is None or isinstance(proposer, str):
             return True
-        goes_on = self._worth.goes_on(self._open, proposer, self._found(open))
+        if self._common is not None and not self._alone:
+            return not self._sure or self._common.drafts_on(proposer)
+        goes_on = self._worth.goes_on(self._notes.open, proposer, self._found(open))
         if not goes_on:
-            self.confidence.fade(trusts(self._open))
+            self.confidence.fade(trusts(self._notes.open))
         return goes_on
 
     def _found(self, open: Sequence[Proposal]) -> int:
@@ -228,8 +237,12 @@ class AutoPolicy(Policy):
         self._run = run
         if self._worth is None or run == 0:
             return 0
-        if self._worth.copying(run):
-            return self._worth.copies(self._open, run)
+        share = 1.0
+        if self._common is not None and not self._alone:
+            self._common.found += 1
+            share = self._common.share
+        if self._worth.copying(run, share):
+            return self._worth.copies(self._notes.open, run, share)
         if not self._faded:
             self.confidence.fade_copied(run)
         self._faded = True
@@ -241,21 +254,22 @@ class AutoPolicy(Policy):
         The policy compares members every few rounds, or in every round if comparing takes almost no time.
         """
         often = self._often and self._request.plain and positions <= FEW  # a user-defined edit may take long
-        return often or self._rounds < EVERY or self._rounds % (EVERY * min(self._rows, EVERY)) == 0
+        return often or self._rounds < EVERY or self._rounds % (EVERY * min(self._batch.rows, EVERY)) == 0
 
     def observe(self, event: Any) -> None:
         match event:
             case Proposed():
-                self._measured = False
-                self._open.append(Note(event.proposer, self._trust_of(event.proposer)))
+                self._notes.add(event.proposer, self._trust_of(event.proposer))
+                if self._sure and self._common is not None and isinstance(event.proposer, int):
+                    self._common.propose(self._common.worth.chance(self._notes.open, event.proposer))
             case Measured():
-                self._measured = True
+                self._notes.measured = True
                 self._learn(event)
             case Accepted():
                 for _ in event.tokens:
-                    self._decided(True)
+                    self._notes.decided(True, self.confidence)
             case Replaced():
-                self._decided(False)
+                self._notes.decided(False, self.confidence)
                 self._replaced(event.position)
             case Drawn():
                 self._replaced(event.position)
@@ -274,16 +288,8 @@ class AutoPolicy(Policy):
         if not compared:
             self.confidence.unseen(event.member)
 
-    def _decided(self, accepted: bool) -> None:
-        self._accepted.append(self._open.pop(0))
-        self.confidence.decided(trusts(self._accepted), accepted, self._measured)
-        self._position += 1
-
     def _replaced(self, position: int) -> None:
-        """Discard the notes of all proposals, because a token that was not proposed was committed at `position`."""
-        self._open.clear()
-        self._accepted.clear()
-        self._position, self._measured = position + 1, False
+        self._notes.replaced(position)
         if not self._request.odds:  # later draws may depend on the text
             self._drawn.clear()
 

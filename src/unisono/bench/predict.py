@@ -9,7 +9,7 @@ divided by the time of one call of the verifier. Standard decoding costs 1 + c p
 members have run.
 """
 
-from unisono.auto.planner import powers
+from unisono.auto.formulas import powers
 
 
 def speculative(acceptance: float, cost: float, length: int) -> float:

@@ -242,10 +242,22 @@ def propose(name: Name, wanted: dict[Row, int], score: Callable[[int, Sequence[R
             for row, draft in drafts.items()
             if _extended(row, name, draft, left[row])
         ]
-        left = {seat.row: seat.steps for seat in seats if seat.steps > 0 and seat.goes_on()}
+        behind = _behind(name, left)
+        left = {seat.row: seat.steps for seat in seats if seat.steps > 0 and seat.goes_on()} | behind
         if left and isinstance(name, int):
             scored = set(score(name, list(left)))
             left = {row: steps for row, steps in left.items() if row in scored}
+
+
+def _behind(name: Name, left: dict[Row, int]) -> dict[Row, int]:
+    """Return the rows, with their left steps, whose last committed token the member still has to read to go on."""
+    if not isinstance(name, int):
+        return {}
+    return {
+        row: steps - 1
+        for row, steps in left.items()
+        if steps > 1 and row.policy.reads_on and not row.frontier.open and not row.frontier.scored(name)
+    }
 
 
 def _drafts(name: Name, seats: Sequence[Seat]) -> dict[Row, Draft]:

@@ -90,10 +90,15 @@ class RowRequest:
 class Policy:
     """Chooses the turns of one row. A subclass defines `turn`; all further methods have defaults.
 
-    A policy is a listener of its row: its `observe` receives the row's events of the kinds in `hears`.
+    A policy is a listener of its row: its `observe` receives the row's events of the kinds in `hears`. lazy: whether
+    the member that is drawn for a position may decide the position before all members have scored it. The row reads
+    `lazy` after each turn. reads_on: whether a member that drafts several tokens goes on after a token that was
+    committed in the same step. The member reads this token instead of the first token of its draft.
     """
 
     hears: Sequence[type] = ()
+    lazy: bool = True
+    reads_on: bool = False
 
     @property
     def following(self) -> str:
@@ -150,7 +155,6 @@ class Schedule(Policy):
 
     name: str = ""
     members: int | None = None
-    lazy: bool = True
     certain: bool = False
     _rule: Callable[[View], Turn] | None = None
 

@@ -24,7 +24,8 @@ class Needs:
         self.odds = static_odds(combination, laws.members, task.warp)
         raw = task.logprobs is not None and not task.processed
         self._whole = raw or likelihood  # forced positions are scored too
-        self._lazy = method.schedule.lazy and task.logprobs is None and not likelihood
+        self._early = method.schedule.lazy and task.logprobs is None and not likelihood
+        self._lazy = self._early
         self._laws, self._frontier, self._noise = laws, laws.frontier, noise
         self._odds = torch.tensor(self.odds, dtype=torch.float64)
         self._drawn: dict[int, int] = {}  # by position in the text: the member drawn for it
@@ -32,8 +33,12 @@ class Needs:
         self._fixed: set[int] = set()  # positions in the text whose law is known from the present scores
         self._certain: set[int] = set()  # positions in the text whose proposal is always accepted
         self.certainty: Certainty | None = None
-        if self._lazy and not self.draws:
+        if self._early and not self.draws:
             self.certainty = combination.traits(task.warp).certainty
+
+    def allow(self, lazy: bool) -> None:
+        """Set whether a drawn member may decide a position before the other members have scored the position."""
+        self._lazy = self._early and lazy
 
     def drawn(self, offset: int) -> int:
         """Return the member drawn for a position.
@@ -58,7 +63,7 @@ class Needs:
 
         The tuple is empty if these members are not known in advance.
         """
-        if not (self.draws and self._lazy) or self._laws.combination.drawn_by:
+        if not (self.draws and self._early) or self._laws.combination.drawn_by:
             return ()
         ahead = AHEAD if self.odds else 1  # odds that read the text need all earlier tokens
         most = min(self._frontier.open + ahead, self._frontier.room + self._frontier.open)

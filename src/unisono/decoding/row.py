@@ -136,6 +136,7 @@ class Row:
             view = View(frontier.open, scored, needed, self._proposer(), frontier.room, self.needs.upcoming())
             turn = self.asked(lambda policy: policy.turn(view))
             self._following = self.asked(lambda policy: policy.following)
+            self.needs.allow(self.policy.lazy)
             self._turn = checked(turn, self.method.schedule.name, self.lineup.everyone, self.lineup.proposer_names)
         return self._turn
 

@@ -1,0 +1,144 @@
+"""The measurements and the plans that all rows of an ensemble share."""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unisono.auto.acceptance import Confidence, Rates
+from unisono.auto.costs import Costs
+from unisono.auto.draft_length import Worth
+from unisono.auto.planner import Plan
+from unisono.auto.setting import Setting
+from unisono.decoding.events import Forward, StepBegan, StepEnded
+
+MOST_KINDS = 256  # the largest number of kinds of requests with separate rates
+SOONEST, LATEST = 4, 32  # the smallest and the largest number of steps between two plans of a batch
+LOOK = 8  # steps between two look-ups that only measure how many rows find an earlier occurrence of their last tokens
+OFTEN = 0.25  # all steps look up tokens if at least this share of the rows found an earlier occurrence
+
+
+@dataclass
+class Common:
+    """The plan that all rows of one kind follow, while several rows run.
+
+    rows, until: the number of rows for which the plan was made, and the step from which on a new plan is made. asked,
+    found: how many rows looked for their last tokens in the earlier text in this step, and how many found them. share:
+    `found` / `asked` of the last step that looked up tokens. hope, goes_on: the sum of the chances of all rows that one
+    more token of the present drafts would be accepted, and the decision that was made from this sum.
+    """
+
+    setting: Setting
+    plan: Plan
+    worth: Worth
+    rows: int
+    until: int
+    asked: int = 0
+    found: int = 0
+    share: float = 0.0
+    hope: float = 0.0
+    goes_on: bool | None = None
+
+    def propose(self, chance: float) -> None:
+        """Note that a row has a new proposal, and `chance` that all its proposals and one more would be accepted."""
+        if self.goes_on is not None:  # the first row of the next step of the drafts
+            self.hope, self.goes_on = 0.0, None
+        self.hope += chance
+
+    def drafts_on(self, member: int) -> bool:
+        """Return whether the member drafts one more token for all rows. All rows of a step get the same answer."""
+        if self.goes_on is None:
+            self.goes_on = self.worth.drafts_on(self.hope / self.rows, member)
+        return self.goes_on
+
+    def count(self) -> None:
+        """Update the share from the numbers of the step that has ended."""
+        if self.asked:
+            self.share = self.found / self.asked
+        self.asked = self.found = 0
+
+
+class Batch:
+    """Holds the data that rows share: measured times, acceptance rates, and plans.
+
+    Args:
+        parameters: the number of weights of each member.
+        twins: groups of members that share weights.
+    """
+
+    def __init__(self, parameters: Sequence[int], twins: Sequence[tuple[int, ...]] = ()) -> None:
+        self.costs, self.twins = Costs(parameters, twins), twins
+        self.rows = 1  # the number of rows that run now
+        self._step = 0
+        self._since = 0  # the step since which about the same number of rows runs
+        self._settled = 1  # this number of rows
+        self._last: int | None = None  # the member that ran last
+        self._proposes = False  # whether a plan of the current step proposes tokens
+        self._rates: dict[Hashable, Rates] = {}
+        self._common: dict[Hashable, Common] = {}
+
+    def observe(self, event: Any) -> None:
+        """Learn from an event of the engine."""
+        match event:
+            case StepBegan():
+                self._begin(max(1, event.rows))
+            case Forward():
+                self._last = event.members[-1]
+                self.costs.add(event.members, event.rows, event.widest, event.seconds)
+            case StepEnded():
+                self.costs.add_step(event.outside, event.drafted, self.rows, self._proposes)
+
+    def _begin(self, rows: int) -> None:
+        self.rows, self._proposes = rows, False
+        self._step += 1
+        if changed(rows, self._settled):
+            self._settled, self._since = rows, self._step
+        for common in self._common.values():
+            common.count()
+
+    def rates(self, kind: Hashable, first: Callable[[Hashable], float]) -> Rates:
+        """Return the rates that requests of a kind share.
+
+        `first` maps the name of a rate to the rate's starting value.
+        """
+        while kind not in self._rates and len(self._rates) >= MOST_KINDS:
+            del self._rates[next(iter(self._rates))]
+        return self._rates.setdefault(kind, Rates(first))
+
+    def common(self, kind: Hashable, make: Callable[[], tuple[Setting, Plan]], confidence: Confidence) -> Common:
+        """Return the plan that all rows of a kind follow in this step. The function `make` makes a new plan.
+
+        A new plan is made after some steps, or if the number of rows has changed.
+        """
+        known = self._common.get(kind)
+        if known is None or self._step >= known.until or changed(self.rows, known.rows):
+            setting, plan = make()
+            known_price = all(self.costs.knows(member, self.rows) for member in setting.scorers)
+            until = self._step + (min(LATEST, max(SOONEST, self._step - self._since)) if known_price else 1)
+            share = known.share if known else 0.0
+            while kind not in self._common and len(self._common) >= MOST_KINDS:
+                del self._common[next(iter(self._common))]
+            worth = Worth(setting, plan.seconds, confidence)
+            known = self._common[kind] = Common(setting, plan, worth, self.rows, until, share=share)
+        return known
+
+    def follow(self, plan: Plan) -> None:
+        """Note that a row follows the plan in this step."""
+        self._proposes = self._proposes or plan.proposes
+
+    def looks(self, common: Common) -> bool:
+        """Return whether the rows of a kind look up tokens in this step."""
+        return self._step % LOOK == 0 or common.share >= OFTEN
+
+    def next(self, order: Sequence[int], otherwise: int) -> int:
+        """Return the member whose turn follows the last turn of the batch.
+
+        Members take turns in the given order. Return `otherwise` if a member outside of this order ran last.
+        """
+        if self._last not in order:
+            return otherwise
+        return order[(order.index(self._last) + 1) % len(order)]
+
+
+def changed(rows: int, before: int) -> bool:
+    """Return whether the number of rows differs by more than a quarter from the number before."""
+    return 4 * abs(rows - before) > before
