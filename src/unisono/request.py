@@ -11,12 +11,13 @@ from torch import Tensor
 
 from unisono.combine.base import Combination
 from unisono.combine.selection import only
+from unisono.decoding.blocks import Block, Decisions
 from unisono.decoding.engine import Engine
 from unisono.decoding.events import Listener
 from unisono.decoding.row import Row
 from unisono.decoding.schedules import standard
 from unisono.decoding.spec import Method, Task
-from unisono.decoding.verification import Block, Decisions, Verification
+from unisono.decoding.verification import Verification
 from unisono.errors import RequestError
 from unisono.members.base import Context, Reading
 from unisono.members.lineup import Lineup

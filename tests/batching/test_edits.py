@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 from transformers import (
     MinNewTokensLengthLogitsProcessor,
@@ -13,8 +15,10 @@ from transformers import (
 )
 
 from tests import tiny
+from tests.strategies import logits as any_logits
 from unisono import Ensemble, RequestError, SamplingParams, combine
-from unisono.sampling.logits_edits import Edits
+from unisono.sampling.logits_edits import EditedWarp, Edits
+from unisono.sampling.warp import Warp
 
 PROMPT, OUTPUT = [3, 5, 5, 8], [7, 5, 1]
 PREFIXES = [OUTPUT[:1], OUTPUT[:2], OUTPUT]
@@ -54,6 +58,58 @@ def test_presence_and_frequency_count_the_output_only():
     assert change[0, 5] == pytest.approx(1.0)
     assert change[0, 7] == pytest.approx(0.75)
     assert change[0, [3, 8]].abs().max() == 0
+
+
+def dense(edits: Edits, row: Tensor, prefix: list[int]) -> Tensor:
+    """The penalties by counts over the whole vocabulary."""
+    counts = torch.bincount(torch.tensor(prefix, dtype=torch.long), minlength=len(row))
+    seen = (counts > 0) | (torch.bincount(torch.tensor(PROMPT), minlength=len(row)) > 0)
+    punished = torch.where(row > 0, row / edits.repetition, row * edits.repetition)
+    return torch.where(seen, punished, row) - edits.presence * (counts > 0) - edits.frequency * counts
+
+
+@given(any_logits(3, 12), st.lists(st.integers(0, 11), max_size=30), st.sampled_from([0.7, 1.0, 1.3]))
+def test_penalties_are_those_of_dense_counts(scores: Tensor, output: list[int], repetition: float):
+    """Logits with ties, zeros and -inf, tokens that occur several times, in float64 and bfloat16."""
+    edits = Edits(repetition=repetition, presence=0.5, frequency=0.25)
+    prefixes = [output[:at] for at in (0, len(output) // 2, len(output))]
+    wanted = torch.stack([dense(edits, row, prefix) for row, prefix in zip(scores, prefixes, strict=True)])
+    assert torch.equal(edits(scores, PROMPT, prefixes), wanted)
+    half = scores.bfloat16()
+    assert edits(half, PROMPT, prefixes).dtype == torch.bfloat16
+
+
+def test_bias_and_allowed_tokens_are_those_of_dense_vectors():
+    bias = torch.zeros(12).index_put((torch.tensor([1, 5, 7]),), torch.tensor([2.0, -3.0, 0.5]))
+    edits = Edits(bias={1: 2.0, 5: -3.0, 7: 0.5}, allowed=(5, 1, 2))
+    wanted = (logits() + bias)[:, [1, 2, 5]]
+    found = edits(logits(), PROMPT, PREFIXES)
+    assert torch.equal(found[:, [1, 2, 5]], wanted)
+    assert (found > -torch.inf).sum() == wanted.numel()
+
+
+def test_edits_without_effect_copy_nothing():
+    """Ends are banned only while the output is short, and a banned sequence only at its last token."""
+    scores = logits()
+    edits = Edits(min_tokens=1, ends=(3,), banned=((9, 2), (4, 4)))
+    assert edits(scores, PROMPT, PREFIXES) is scores
+    assert edits(scores, PROMPT, [[], [1], [9]]) is not scores
+
+
+def test_prompt_tokens_beyond_the_logits_are_not_penalised():
+    assert torch.equal(
+        Edits(repetition=2.0)(logits(), [3, 12, 400], PREFIXES), Edits(repetition=2.0)(logits(), [3], PREFIXES)
+    )
+
+
+def test_masks_do_not_change_the_scores():
+    """The mask of a constraint is applied to a copy of the scores, whether edits have made one or not."""
+    masks = torch.arange(12).expand(3, -1) % 2 == 0
+    for edits in (Edits(), Edits(bias={2: 1.0}), Edits(min_tokens=1, ends=(3,))):
+        scores = logits()
+        law = EditedWarp(Warp(), edits, PROMPT, PREFIXES, masks)(scores)
+        assert torch.equal(scores, logits())
+        assert torch.equal(law > 0, masks)
 
 
 def test_the_argument_is_not_changed():

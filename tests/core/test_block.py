@@ -13,6 +13,7 @@ from tests.core.helpers import HistoryMember, expectation, schedules
 from unisono.combine import Combination, contrastive, drawn, only, product, weighted
 from unisono.decoding import Schedule, Turn, cos, risky, speculative
 from unisono.decoding import verification as verify
+from unisono.decoding.blocks import Block, Drafts, free_positions
 from unisono.decoding.required import Needs
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.sampling import sampler as choices
@@ -68,9 +69,7 @@ def accepted(r: dict, s: dict, length: int, rule: verify.Verification) -> float:
         for position in range(length):
             tokens += (noise.draw(s[tokens], Purpose.PROPOSE, position, 0),)
         prefixes = [tokens[:end] for end in range(length + 1)]
-        block = verify.Block(
-            Names(noise, 0, 0, length), list(tokens), [s[prefix] for prefix in prefixes[:-1]], free=True
-        )
+        block = Block(Names(noise, 0, 0, length), list(tokens), [s[prefix] for prefix in prefixes[:-1]], free=True)
         return float(rule.decide(torch.stack([r[prefix] for prefix in prefixes]), [block]).accepted)
 
     return expectation(run)
@@ -119,7 +118,7 @@ def test_many_rows_are_decided_as_each_alone(shapes: list[tuple[int, bool, int]]
             tokens = torch.multinomial(s, 1, generator=generator)[:proposed, 0].tolist()
             known = proposed + (free or not proposed)
             names = Names(KeyedNoise(seed, row), 7, 2, proposed)
-            blocks.append(verify.Block(names, tokens, list(s[:proposed]), known > proposed))
+            blocks.append(Block(names, tokens, list(s[:proposed]), known > proposed))
             targets.append(r[:known])
     half = len(shapes)
     together = BLOCK.decide(torch.cat(targets[:half]), blocks[:half])
@@ -138,18 +137,18 @@ def test_a_text_without_a_law_is_reached_as_often():
         tokens = [noise.draw(s[()], Purpose.PROPOSE, 0, 0)]
         tokens.append(noise.draw(s[tuple(tokens)], Purpose.PROPOSE, 1, 0))
         laws = torch.stack([r[()], torch.full((2,), torch.nan, dtype=torch.float64)])
-        block = verify.Block(Names(noise, 0, 0, 2), tokens, [s[()], s[tuple(tokens[:1])]], free=False)
+        block = Block(Names(noise, 0, 0, 2), tokens, [s[()], s[tuple(tokens[:1])]], free=False)
         return float(standing(laws, block)[0, 1])
 
     assert expectation(run) == pytest.approx(float(torch.minimum(r[()], s[()]).sum()), abs=1e-12)
 
 
-def standing(targets: Tensor, block: verify.Block) -> Tensor:
+def standing(targets: Tensor, block: Block) -> Tensor:
     """The chances that the first proposals of a block stand: [1, K + 1]."""
-    drafts = verify.Drafts(targets, [block])
+    drafts = Drafts(targets, [block])
     worth = verify._worth(targets, drafts, [block])
     places = verify._places([block.known], targets)
-    return verify._standing(targets, drafts, worth, *places, verify._free([block], targets))
+    return verify._standing(targets, drafts, worth, *places, free_positions([block], targets))
 
 
 def early_break(patch: pytest.MonkeyPatch) -> None:
@@ -159,20 +158,20 @@ def early_break(patch: pytest.MonkeyPatch) -> None:
 
 def token_residual(patch: pytest.MonkeyPatch) -> None:
     """Redraws from (r - s)+, whatever the accepted prefix is worth."""
-    correct = verify.Drafts.left
+    correct = Drafts.left
 
-    def left(self: verify.Drafts, weighted: Tensor, at: Tensor) -> Tensor:
+    def left(self: Drafts, weighted: Tensor, at: Tensor) -> Tensor:
         if len(at) == 1:  # where the only row is redrawn; the weight of a block of one position is 1
             weighted = weighted / weighted.sum(-1, keepdim=True)
         return correct(self, weighted, at)
 
-    patch.setattr(verify.Drafts, "left", left)
+    patch.setattr(Drafts, "left", left)
 
 
 def weights_not_cut_off(patch: pytest.MonkeyPatch) -> None:
     """The ratios are multiplied and cut off at 1 only in the end."""
 
-    def worth(targets: Tensor, drafts: verify.Drafts, blocks: list) -> Tensor:
+    def worth(targets: Tensor, drafts: Drafts, blocks: list) -> Tensor:
         chances = targets.gather(-1, drafts.tokens.unsqueeze(-1))[:, 0]
         ratios = (chances / drafts.chances())[: len(blocks[0].tokens)]
         return torch.cat([torch.ones(1, dtype=ratios.dtype), ratios.cumprod(0).clamp(max=1)]).unsqueeze(0)

@@ -4,13 +4,14 @@ import functools
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.core.helpers import HistoryMember, expectation, observed, schedules
 from unisono.combine import Combination, contrastive, only, product, weighted
 from unisono.decoding import Schedule, cos, speculative, standard
 from unisono.decoding import verification as verify
+from unisono.decoding.blocks import Block, Decisions
 from unisono.decoding.verification import VERIFICATIONS
-from unisono.sampling import sampler as choices
 from unisono.sampling.enumerating_noise import Race
 from unisono.sampling.logits_edits import Edits
 from unisono.sampling.noise import KeyedNoise, Noise, Purpose
@@ -129,17 +130,20 @@ def test_a_question_asked_twice_has_one_answer():
 
 def the_winner_of_another_position(patch: pytest.MonkeyPatch) -> None:
     """Behind accepted proposals the winner of the first position of all is committed."""
-    patch.setattr(verify, "_ends", lambda accepted, sizes: torch.zeros_like(accepted))
+    correct = verify._coupled_in_order
+
+    def decide(targets: Tensor, blocks: list[Block]) -> Decisions:
+        found = correct(targets, blocks)
+        first = blocks[0].tokens[0] if int(found.accepted[0]) else found.tokens[0]
+        return Decisions(found.accepted, torch.full_like(found.tokens, int(first)))
+
+    patch.setattr(verify, "_coupled_in_order", decide)
 
 
 def the_law_of_another_position(patch: pytest.MonkeyPatch) -> None:
     """The race is run with the law of the position before."""
-    correct = choices.draw
-
-    def draw(laws, purpose, names):
-        return correct(laws.roll(1, 0), purpose, names)
-
-    patch.setattr(verify, "draw", draw)
+    correct = verify._coupled_in_order
+    patch.setattr(verify, "_coupled_in_order", lambda targets, blocks: correct(targets.roll(1, 0), blocks))
 
 
 @pytest.mark.parametrize("mutate", [the_winner_of_another_position, the_law_of_another_position])
@@ -154,9 +158,9 @@ def test_mutants(monkeypatch: pytest.MonkeyPatch, mutate, schedule: Schedule):
 def test_a_noise_drawn_anew_each_round_is_another_text(monkeypatch: pytest.MonkeyPatch):
     """The mutant that keys the race by the round: still the law, no longer the text of standard decoding."""
     pair, mixture = [HistoryMember.random(7, 1), HistoryMember.random(7, 2)], weighted([0.7, 0.3])
-    correct = KeyedNoise.exponentials
+    correct = KeyedNoise.winner
     calls = iter(range(10**6))
-    monkeypatch.setattr(KeyedNoise, "exponentials", lambda self, p, size: correct(self, p + 1000 * next(calls), size))
+    monkeypatch.setattr(KeyedNoise, "winner", lambda self, law, p: correct(self, law, p + 1000 * next(calls)))
     texts = [
         decode(pair, mixture, plan, KeyedNoise(3), 24, verification=COUPLED) for plan in (standard(), speculative(3))
     ]

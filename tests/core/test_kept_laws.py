@@ -17,9 +17,10 @@ from tests.toys.last_two import LastTwo
 from unisono.combine import Combination, Positions, as_combination
 from unisono.combine.base import Traits
 from unisono.decoding import Schedule, cos, lookup, parallel, relay, risky, speculative, standard, targets
+from unisono.decoding.blocks import Block, Decisions
 from unisono.decoding.frontier import Place
 from unisono.decoding.row import Row
-from unisono.decoding.verification import VERIFICATIONS, Block, Decisions, Verification
+from unisono.decoding.verification import VERIFICATIONS, Verification
 from unisono.sampling.logits_edits import Edits
 from unisono.sampling.noise import KeyedNoise
 from unisono.sampling.warp import AnyWarp, Warp

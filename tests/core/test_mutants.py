@@ -12,6 +12,7 @@ from tests.laws import law_of
 from unisono.combine import Combination, only, weighted
 from unisono.combine.mixtures import Weighted
 from unisono.decoding import Schedule, cos, speculative, standard
+from unisono.decoding import blocks as open_blocks
 from unisono.decoding import verification as verify
 from unisono.decoding.events import Accepted
 from unisono.decoding.frontier import Frontier
@@ -43,8 +44,8 @@ def redrawn_from_the_target(patch: pytest.MonkeyPatch) -> None:
 
 def residual_the_other_way_round(patch: pytest.MonkeyPatch) -> None:
     """Takes (s - r)+ for the residual."""
-    correct = verify.excess
-    patch.setattr(verify, "excess", lambda r, s: correct(s, r))
+    correct = open_blocks.excess
+    patch.setattr(open_blocks, "excess", lambda r, s: correct(s, r))
 
 
 def stale_scores(patch: pytest.MonkeyPatch) -> None:

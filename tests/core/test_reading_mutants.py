@@ -16,9 +16,9 @@ from tests.toys.feature_gate import FeatureGate
 from tests.toys.last_two import LastTwo
 from unisono.combine import Combination
 from unisono.decoding import cos, laws, settling
+from unisono.decoding.blocks import Block, Decisions
 from unisono.decoding.laws import RowLaws
 from unisono.decoding.required import Needs
-from unisono.decoding.verification import Block, Decisions
 from unisono.testing import largest_error
 from unisono.transfer import token_tensor
 

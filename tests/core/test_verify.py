@@ -8,8 +8,9 @@ from torch import Tensor
 
 from tests.core.helpers import Script
 from tests.strategies import law_pairs, laws
-from unisono import methods
+from unisono import methods, transfer
 from unisono.decoding import verification as verify
+from unisono.decoding.blocks import Block, excess
 from unisono.errors import ConfigurationError
 from unisono.sampling.noise import KeyedNoise, Noise, Purpose
 from unisono.sampling.sampler import Names
@@ -24,7 +25,7 @@ def law(*masses: float) -> Tensor:
 
 def residual(r: Tensor, s: Tensor) -> Tensor:
     """The law of the token that replaces a rejected proposal from s."""
-    return verify.residual(verify.excess(r, s), r)
+    return verify.residual(excess(r, s), r)
 
 
 def committed_law(r: Tensor, s: Tensor) -> Tensor:
@@ -94,9 +95,7 @@ def decide(
 ) -> tuple[int, int]:
     """Accepted proposals and the token behind them, of one block."""
     names = Names(noise, position, round, len(tokens))
-    decisions = verify.decide_tokens(
-        targets, [verify.Block(names, tokens, list(laws), free=len(targets) > len(tokens))]
-    )
+    decisions = verify.decide_tokens(targets, [Block(names, tokens, list(laws), free=len(targets) > len(tokens))])
     return int(decisions.accepted), int(decisions.tokens)
 
 
@@ -175,7 +174,7 @@ def test_many_rows_are_decided_as_each_alone(shapes: list[tuple[int, bool, int]]
         names = Names(KeyedNoise(seed, row), 7, 2, proposed)
         # as drafted on a device: some tokens are tensors
         mixed = [torch.tensor(token) if k % 2 else token for k, token in enumerate(tokens)]
-        blocks.append(verify.Block(names, mixed, laws, bool(free)))
+        blocks.append(Block(names, mixed, laws, bool(free)))
         targets.append(r[: proposed + free])
     found = verify.decide_tokens(torch.cat(targets), blocks)
     for block, accepted, token, (count, follows) in zip(blocks, found.accepted, found.tokens, wanted, strict=True):
@@ -225,3 +224,27 @@ def test_names_of_verifications():
         assert methods.as_verification(name) is verify.VERIFICATIONS[name]
     with pytest.raises(ConfigurationError, match=r"unknown verification: 'tokn'; did you mean 'token'\?"):
         methods.as_verification("tokn")
+
+
+@pytest.mark.parametrize("rule", verify.VERIFICATIONS.values(), ids=list(verify.VERIFICATIONS))
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 2**20)), min_size=1, max_size=5))
+def test_decisions_on_the_host_are_those_on_a_device(rule: verify.Verification, shapes: list[tuple[int, bool, int]]):
+    """The host computes only the laws that it draws from; a device computes all, so that nobody waits for it."""
+
+    def decided(waits: bool) -> list[tuple[int, int | None]]:
+        made, targets = [], []
+        for row, (proposed, free, seed) in enumerate(shapes):
+            generator = torch.Generator().manual_seed(seed)
+            r, s = (torch.softmax(2 * torch.randn(proposed + 1, 5, generator=generator), -1) for _ in range(2))
+            tokens = torch.multinomial(s, 1, generator=generator)[:proposed, 0].tolist()
+            laws = [None if (seed + place) % 3 == 0 else s[place] for place in range(proposed)]
+            known = proposed + (free or not proposed)
+            made.append(Block(Names(KeyedNoise(seed, row), 7, 2, proposed), tokens, laws, known > proposed))
+            targets.append(r[:known])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(transfer, "on_host", lambda tensor: not waits)
+            found = rule.decide(torch.cat(targets), made)
+        pairs = zip(made, found.accepted.tolist(), found.tokens.tolist(), strict=True)
+        return [(accepted, token if accepted < block.known else None) for block, accepted, token in pairs]
+
+    assert decided(waits=False) == decided(waits=True)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from unisono.decoding.blocks import Block
 from unisono.decoding.decision import committed, tell
 from unisono.decoding.events import Ended, Listener, Listeners, Proposed, Scored
 from unisono.decoding.frontier import Frontier
@@ -19,7 +20,6 @@ from unisono.decoding.proposals import Draft, Proposal
 from unisono.decoding.required import Needs
 from unisono.decoding.slots import CHUNK, Slots
 from unisono.decoding.spec import Method, Settled, Task
-from unisono.decoding.verification import Block
 from unisono.errors import RequestError, named
 from unisono.members.base import Scores, Work
 from unisono.members.lineup import Lineup

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unisono.decoding.blocks import Block, Decisions
 from unisono.decoding.row import Row
 from unisono.decoding.spec import Settled
 from unisono.decoding.targets import Known, known_laws, likelihoods, look
-from unisono.decoding.verification import Block, Decisions, Verification
-from unisono.sampling.warp import largest
+from unisono.decoding.verification import Verification
+from unisono.sampling.ranking import largest
 from unisono.transfer import fetch_fields, token_tensor
 
 

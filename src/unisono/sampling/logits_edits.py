@@ -6,6 +6,7 @@ before the position. These tokens include open proposals, so the law equals that
 between calls, so a rollback needs no extra work.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -46,10 +47,26 @@ class Edits:
         return self == Edits(ends=self.ends)
 
     def __call__(self, logits: Tensor, prompt: Sequence[int], generated: Sequence[Sequence[int]]) -> Tensor:
-        """Return the edited logits [K, V] as a new tensor. Position k follows `prompt` and `generated[k]`."""
-        logits = self._masked(self._biased(logits), generated)
-        if self.repetition != 1 or self.presence or self.frequency:
-            logits = self._penalised(logits, prompt, generated)
+        """Return the edited logits [K, V]. Position k follows `prompt` and `generated[k]`.
+
+        The argument is never changed. If no edit applies, the argument itself is returned. Otherwise the logits are
+        copied once, and the edits change single entries of the copy.
+        """
+        banned = [self._banned(prefix, logits.shape[-1]) for prefix in generated]
+        penalised = self.repetition != 1 or self.presence or self.frequency
+        if not (self.bias or self.allowed is not None or any(banned) or penalised or self.processors):
+            return logits
+        logits = self._allowed(logits)
+        if self.bias:
+            logits[:, list(self.bias)] += torch.tensor([*self.bias.values()], dtype=logits.dtype, device=logits.device)
+        for row, tokens in zip(logits, banned, strict=True):
+            if tokens:
+                row[tokens] = -torch.inf
+        if penalised:
+            seen = torch.tensor([token for token in prompt if token < logits.shape[-1]], dtype=torch.long)
+            seen = seen.to(logits.device)
+            for row, prefix in zip(logits, generated, strict=True):
+                self._penalise(row, seen, prefix)
         for process in self.processors:
             ids = [torch.tensor([[*prompt, *prefix]], device=logits.device) for prefix in generated]
             rows = zip(ids, torch.split(logits, 1), strict=True)
@@ -66,30 +83,31 @@ class Edits:
             if isinstance(process, Watched):
                 process.check()
 
-    def _biased(self, logits: Tensor) -> Tensor:
-        logits = logits.clone()
-        for token, bias in self.bias.items():
-            logits[:, token] += bias
-        return logits
+    def _allowed(self, logits: Tensor) -> Tensor:
+        """Return a copy of the logits, with -inf for the ids that are not allowed."""
+        if self.allowed is None:
+            return logits.clone()
+        allowed = torch.tensor(self.allowed, device=logits.device)
+        return torch.full_like(logits, -torch.inf).index_copy_(-1, allowed, logits[:, allowed])
 
-    def _masked(self, logits: Tensor, generated: Sequence[Sequence[int]]) -> Tensor:
-        if self.allowed is not None:
-            allowed = torch.tensor(self.allowed, device=logits.device)
-            logits = torch.full_like(logits, -torch.inf).index_copy(-1, allowed, logits[:, allowed])
-        for row, prefix in zip(logits, generated, strict=True):
-            banned = [words[-1] for words in self.banned if _ends_with(prefix, words[:-1])]
-            if len(prefix) < self.min_tokens:
-                banned += self.ends
-            row[[token for token in banned if token < len(row)]] = -torch.inf  # ends may lie outside the logits
-        return logits
+    def _banned(self, prefix: Sequence[int], size: int) -> list[int]:
+        """Return the tokens that must not follow the generated tokens `prefix`."""
+        banned = [words[-1] for words in self.banned if _ends_with(prefix, words[:-1])]
+        if len(prefix) < self.min_tokens:
+            banned += self.ends
+        return [token for token in banned if token < size]  # ends may lie outside the logits
 
-    def _penalised(self, logits: Tensor, prompt: Sequence[int], generated: Sequence[Sequence[int]]) -> Tensor:
-        size, device = logits.shape[-1], logits.device
-        counts = torch.stack([_counts(prefix, size) for prefix in generated]).to(device, logits.dtype)
-        seen = (counts > 0) | (_counts(prompt, size).to(device) > 0)
-        punished = torch.where(logits > 0, logits / self.repetition, logits * self.repetition)
-        logits = torch.where(seen, punished, logits)
-        return logits - self.presence * (counts > 0) - self.frequency * counts
+    def _penalise(self, row: Tensor, prompt: Tensor, prefix: Sequence[int]) -> None:
+        """Change the logits [V] of the tokens in the prompt and in the generated tokens `prefix`."""
+        counted = Counter(prefix)
+        tokens = torch.tensor(list(counted), dtype=torch.long, device=row.device)
+        if self.repetition != 1:
+            seen = torch.cat([prompt, tokens])  # a token may occur twice: both times, the same value is written
+            logits = row[seen]
+            row[seen] = torch.where(logits > 0, logits / self.repetition, logits * self.repetition)
+        if counted and (self.presence or self.frequency):
+            counts = torch.tensor(list(counted.values()), dtype=row.dtype, device=row.device)
+            row[tokens] = row[tokens] - self.presence - self.frequency * counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,15 +134,12 @@ class EditedWarp:
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Return the probabilities [K, V] for logits [K, V]."""
-        if not self.edits.nothing:
-            logits = self.edits(logits, self.prompt, self.generated)
+        edited = logits if self.edits.nothing else self.edits(logits, self.prompt, self.generated)
         if self.masks is not None:
-            logits = logits.masked_fill(~self.masks.to(logits.device), -torch.inf)
-        return self.warp(logits)
-
-
-def _counts(tokens: Sequence[int], size: int) -> Tensor:
-    return torch.bincount(torch.tensor(tokens, dtype=torch.long), minlength=size)[:size]
+            forbidden = ~self.masks.to(logits.device)
+            fill = edited.masked_fill if edited is logits else edited.masked_fill_  # only a copy may be changed
+            edited = fill(forbidden, -torch.inf)
+        return self.warp(edited)
 
 
 def _ends_with(tokens: Sequence[int], end: Sequence[int]) -> bool:

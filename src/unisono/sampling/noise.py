@@ -19,8 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unisono.sampling.exponentials import Exponentials, open_unit
+from unisono.sampling.inversion import inverse
+
 LANES = 4  # Philox generates blocks of four numbers
 KEPT = 2**20  # the maximum number of exponential variates that a row caches: proposals and targets use the same
+SHARE = 8  # a race on the host makes and caches fewer than one of this many variates
 
 
 class Purpose(IntEnum):
@@ -67,17 +71,16 @@ class KeyedNoise:
         self._used: set[tuple[Purpose, int, int]] = set()
         self._block = (0, 0, 0)  # position, round and count of the cached lanes
         self._lanes = np.empty(0)
-        self._races: dict[int, np.ndarray] = {}  # cached exponential variates by position
+        self._races: dict[int, Exponentials] = {}  # by position
 
     def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
         if purpose is Purpose.TARGET:
-            variates = torch.from_numpy(self.exponentials(position, len(law)))
-            return int(race(law, variates.to(law.device)))
+            return self.winner(law.cpu(), position)
         if purpose is Purpose.MEMBER:
-            numbers = _open_unit(self._raw([position, purpose, 0, 0], 1))
+            numbers = open_unit(self._raw([position, purpose, 0, 0], 1))
         else:
             numbers = self.uniforms(purpose, position, round)
-        return int(inverse(law, torch.from_numpy(numbers).to(law.device)))
+        return int(inverse(law.unsqueeze(0), torch.from_numpy(numbers[:1]).to(law.device)))
 
     def leading(self, probabilities: Tensor, position: int, round: int) -> int:
         uniforms = torch.from_numpy(self.uniforms(Purpose.ACCEPT, position, round, len(probabilities)))
@@ -96,43 +99,30 @@ class KeyedNoise:
             # The position is the low word of the counter of blocks: each position has one block of four numbers
             raw = self._raw([position, UNIFORM, round, 0], LANES * count)
             self._block = block
-            self._lanes = _open_unit(raw)
+            self._lanes = open_unit(raw)
         return self._lanes[0 if purpose is Purpose.PICK else purpose :: LANES]
+
+    def winner(self, law: Tensor, position: int) -> int:
+        """Return the token of the `TARGET` choice at a position, for a law [V] on the host."""
+        return self._race(position, max(1, len(law) // SHARE)).winner(law)
 
     def exponentials(self, position: int, size: int) -> np.ndarray:
         """Return `size` float64 exponential variates for the `TARGET` choice at a position, equal in every call."""
-        if len(self._races.get(position, ())) < size:
-            raw = self._raw([0, Purpose.TARGET, position, 0], size)
-            self._races[position] = -np.log(_open_unit(raw))
+        return self._race(position, size).vector(size)
+
+    def _race(self, position: int, size: int) -> Exponentials:
+        """Return the variates of a position, of which about `size` will be made. Keep those of the latest positions."""
+        if position not in self._races:
+            self._races[position] = Exponentials(lambda part, *block: self._words(position, part, *block))
             while len(self._races) > max(1, KEPT // size):
                 del self._races[next(iter(self._races))]
-        return self._races[position][:size]
+        return self._races[position]
+
+    def _words(self, position: int, part: int, first: int, count: int) -> np.ndarray:
+        return self._raw([first, Purpose.TARGET, position, part], count)
 
     def _raw(self, counter: list[int], count: int) -> np.ndarray:
         self._start["state"]["counter"][:] = counter
         self._bits.state = self._start
         raw: np.ndarray = self._bits.random_raw(count)
         return raw
-
-
-def inverse(laws: Tensor, uniforms: Tensor) -> Tensor:
-    """Return tokens [B] drawn from laws [B, V] by inverting their cumulative sums at uniform numbers [B] in (0, 1)."""
-    cumulative = torch.cumsum(laws, -1, dtype=torch.float64)
-    # right=True skips tokens with probability 0: it finds the first cumulative sum that exceeds the threshold
-    thresholds = cumulative[..., -1:] * uniforms.unsqueeze(-1)
-    # A law with nan gives an arbitrary valid token; callers detect such laws separately
-    return torch.searchsorted(cumulative, thresholds, right=True).squeeze(-1).clamp(max=laws.shape[-1] - 1)
-
-
-def race(laws: Tensor, exponentials: Tensor) -> Tensor:
-    """Return tokens [B] drawn from laws [B, V] by exponential races: the argmax of `laws / exponentials`.
-
-    This is equivalent to the Gumbel-max method.
-    """
-    return (laws.double() / exponentials).argmax(-1)
-
-
-def _open_unit(raw: np.ndarray) -> np.ndarray:
-    """Return one float64 number in (0, 1) per 64-bit random integer: the middle of one of 2**52 equal intervals."""
-    unit: np.ndarray = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
-    return unit

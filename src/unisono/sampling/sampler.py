@@ -11,7 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unisono.sampling.noise import DEFINING, KeyedNoise, Noise, Purpose, inverse, race
+from unisono import transfer
+from unisono.sampling.exponentials import race
+from unisono.sampling.inversion import inverse
+from unisono.sampling.noise import DEFINING, KeyedNoise, Noise, Purpose
+from unisono.sampling.ranking import best
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,9 @@ def draw(laws: Tensor, purpose: Purpose, names: Sequence[Names]) -> Tensor:
         rows = zip(names, laws, strict=True)
         return _tensor((name.draw(law, purpose) for name, law in rows), laws)
     if all(name.certain for name in names):
-        return laws.argmax(-1)
+        return best(laws)
     if purpose is Purpose.TARGET:
-        return race(laws, _exponentials(names, laws))
+        return _raced(laws, names)
     numbers = _uniforms(purpose, names, laws, 1)
     return inverse(laws, numbers[:, 0])
 
@@ -118,11 +122,23 @@ def redraw(laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequenc
 def _with_free(tokens: Tensor, laws: Tensor, accepted: Tensor, names: Sequence[Names], free: Sequence[bool]) -> Tensor:
     """Return the tokens [B]. If a row is free and all its proposals are accepted, replace its token by a new draw."""
     behind = [row for row, is_free in enumerate(free) if is_free]
+    if transfer.on_host(accepted):  # no race is run for a row with a rejected proposal
+        behind = [row for row in behind if int(accepted[row]) == names[row].count]
+        if not behind:
+            return tokens
     ends = [replace(names[row], position=names[row].position + names[row].count) for row in behind]
     rows = _tensor(behind, laws)
     counts = _tensor((names[row].count for row in behind), laws)
-    targets = race(laws[rows], _exponentials(ends, laws))
+    targets = _raced(laws[rows], ends)
     return tokens.index_copy(0, rows, torch.where(accepted[rows] == counts, targets, tokens[rows]))
+
+
+def _raced(laws: Tensor, names: Sequence[Names]) -> Tensor:
+    """Return tokens [B] drawn from laws [B, V] with the `TARGET` noise of each row's first position."""
+    if transfer.on_host(laws):
+        pairs = zip(names, laws, strict=True)
+        return _tensor((name.keyed.winner(law, name.position) for name, law in pairs if name.keyed), laws)
+    return race(laws, _exponentials(names, laws))
 
 
 def _all_keyed(names: Sequence[Names]) -> bool:

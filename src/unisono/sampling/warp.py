@@ -5,13 +5,18 @@ functions work on the last dimension, so one call handles any number of position
 because members remove them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from unisono import transfer
 from unisono.params import SamplingParams
+from unisono.sampling.nucleus import top_p_law
+from unisono.sampling.ranking import best, top
+
+HALF = (torch.float16, torch.bfloat16)  # laws of such logits are computed in float32
 
 
 class AnyWarp(Protocol):
@@ -55,48 +60,58 @@ class Warp:
         """
         if self.greedy:
             return one_hot(logits)
-        if self.top_k:  # before the shift below, which may round small differences away
-            logits = _keep_top_k(logits, self.top_k)
-        # The largest logit becomes 0. So a temperature near 0 makes only smaller logits -inf, and no probability nan
-        limits = torch.finfo(logits.dtype)
-        logits = (logits - logits.amax(-1, keepdim=True)) / min(max(self.temperature, limits.tiny), limits.max)
-        if self.top_p < 1:
-            logits = _keep_top_p(logits, self.top_p)
-        if self.min_p > 0:
-            logits = _keep_min_p(logits, self.min_p)
-        return torch.softmax(logits, -1)
+        if logits.dtype in HALF:
+            return self(logits.float()).to(logits.dtype)
+        if self.top_k and self.top_k < logits.shape[-1]:  # before the shift, which may round small differences away
+            if transfer.on_host(logits):
+                return self._of_largest(logits)
+            logits = keep_top_k(logits, self.top_k)
+        if self.temperature != 1:
+            logits = _tempered(logits, self.temperature)
+        law = torch.softmax(logits, -1) if self.top_p >= 1 else top_p_law(logits, self.top_p)
+        return _at_least(law, self.min_p) if self.min_p > 0 else law
+
+    def _of_largest(self, logits: Tensor) -> Tensor:
+        """Return the distributions if `top_k` is less than V. Only the k largest logits of each position are warped."""
+        count, rows, rest = self.top_k, logits.reshape(-1, logits.shape[-1]), replace(self, top_k=0)
+        law = torch.zeros_like(rows)
+        values, ids = top(rows, count + 1)
+        ids = ids[:, :count].sort(-1).values  # top-p needs the order of the ids
+        law.scatter_(-1, ids, rest(rows.gather(-1, ids)))
+        tied = (values[:, count - 1] == values[:, count]) & (values[:, count] > -torch.inf)
+        for row in tied.nonzero()[:, 0].tolist():  # all logits that equal the k-th largest are kept
+            kept = (rows[row] >= values[row, count]).nonzero()[:, 0]
+            law[row] = 0
+            law[row, kept] = rest(rows[row, kept])
+        return law.view(logits.shape)
 
 
 def one_hot(scores: Tensor) -> Tensor:
     """Return laws with all probability on the largest score of the last dimension; the lowest id wins a tie."""
-    best = scores.argmax(-1, keepdim=True)
-    return torch.zeros_like(scores).scatter_(-1, best, 1.0)
+    return torch.zeros_like(scores).scatter_(-1, best(scores).unsqueeze(-1), 1.0)
 
 
-def largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the `count` largest scores of the last dimension and their ids, best first; the lowest id wins a tie."""
-    if count <= 1:
-        ids = scores.argmax(-1, keepdim=True)[..., :count]
-        return scores.gather(-1, ids), ids
-    values, ids = scores.sort(stable=True, dim=-1, descending=True)
-    return values[..., :count], ids[..., :count]
-
-
-def _keep_top_k(logits: Tensor, count: int) -> Tensor:
+def keep_top_k(logits: Tensor, count: int) -> Tensor:
+    """Return the logits [..., V], with -inf for all logits that are smaller than the `count`-th largest logit."""
     least = logits.topk(min(count, logits.shape[-1]), -1).values[..., -1:]
     return logits.masked_fill(logits < least, -torch.inf)
 
 
-def _keep_top_p(logits: Tensor, mass: float) -> Tensor:
-    ascending, order = logits.sort(-1)
-    dropped = torch.softmax(ascending, -1).cumsum(-1) <= 1 - mass
-    dropped[..., -1] = False
-    return logits.masked_fill(dropped.scatter(-1, order, dropped), -torch.inf)
+def _tempered(logits: Tensor, temperature: float) -> Tensor:
+    """Return the logits divided by the temperature, with the largest logit at 0.
+
+    So a temperature near 0 makes only the smaller logits -inf, and no probability nan.
+    """
+    limits = torch.finfo(logits.dtype)
+    return (logits - logits.amax(-1, keepdim=True)).div_(min(max(temperature, limits.tiny), limits.max))
 
 
-def _keep_min_p(logits: Tensor, share: float) -> Tensor:
-    law = torch.softmax(logits, -1)
-    return logits.masked_fill(law < share * law.amax(-1, keepdim=True), -torch.inf)
+def _at_least(law: Tensor, share: float) -> Tensor:
+    """Return the laws [..., V] of the tokens with at least this share of the largest probability (min-p)."""
+    relative = law / law.amax(-1, keepdim=True)
+    least = torch.nextafter(relative.new_tensor(share), relative.new_tensor(-1.0))
+    kept = torch.nn.functional.threshold(relative, float(least), 0.0)
+    return kept.div_(kept.sum(-1, keepdim=True))
 
 
 def surely(scores: Tensor, laws: Tensor, greedy: bool) -> Tensor:
