@@ -5,13 +5,11 @@ for drafts of any length and for any number of rows.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import is_dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-T = TypeVar("T")
 Token = int | Tensor  # an id, or a tensor [] that holds it on a device
 
 
@@ -40,7 +38,7 @@ def fetch(tensors: Sequence[Tensor]) -> list[list[Any]]:
 
     All values are copied together as float64. So integers below 2**53, float32 and float64 values stay exact.
     """
-    if all(on_host(tensor) for tensor in tensors):
+    if all(tensor.is_cpu for tensor in tensors):
         return [tensor.tolist() for tensor in tensors]
     device = tensors[0].device
     flat = [tensor.flatten().to(device, torch.float64) for tensor in tensors]
@@ -51,32 +49,28 @@ def fetch(tensors: Sequence[Tensor]) -> list[list[Any]]:
     return values
 
 
-def fetch_fields(values: list[T]) -> list[T]:
-    """Return copies of dataclasses or lists. In a copy, lists of values replace the tensors. The host waits once."""
+def fetch_nested(values: Sequence[Any]) -> list[Any]:
+    """Return a copy of nested sequences, as lists. Lists of values replace the tensors. The host waits once."""
     tensors: list[Tensor] = []
     _collect(values, tensors)
-    filled: list[T] = _filled(values, iter(fetch(tensors)))
-    return filled
+    return _filled(values, iter(fetch(tensors)))
 
 
-def _collect(value: Any, tensors: list[Tensor]) -> None:
-    """Append all tensors in a value to the list."""
-    if isinstance(value, Tensor):
-        tensors.append(value)
-    elif isinstance(value, list):
-        for part in value:
-            _collect(part, tensors)
-    elif is_dataclass(value):
-        for part in vars(value).values():
-            _collect(part, tensors)
+def _collect(values: Sequence[Any], tensors: list[Tensor]) -> None:
+    """Append all tensors in nested sequences to the list."""
+    for value in values:
+        if isinstance(value, Tensor):
+            tensors.append(value)
+        elif isinstance(value, list | tuple):
+            _collect(value, tensors)
 
 
-def _filled(value: Any, answers: Iterator[list[Any]]) -> Any:
-    """Return a copy of a value in which `answers` replace the tensors, in the order of `_collect`."""
-    if isinstance(value, Tensor):
-        return next(answers)
-    if isinstance(value, list):
-        return [_filled(part, answers) for part in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return type(value)(**{name: _filled(part, answers) for name, part in vars(value).items()})
-    return value
+def _filled(values: Sequence[Any], answers: Iterator[list[Any]]) -> list[Any]:
+    """Return a copy of nested sequences in which `answers` replace the tensors, in the order of `_collect`."""
+    found = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(next(answers))
+        else:
+            found.append(_filled(value, answers) if isinstance(value, list | tuple) else value)
+    return found

@@ -21,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from unisono.frozen import quick
+
 SHORT = reprlib.Repr()
 SHORT.maxstring = 50
 
@@ -28,6 +30,7 @@ FinishReason = Literal["stop", "length"]
 Origin = Literal["accepted", "redrawn", "drawn", "forced"]
 
 
+@quick
 @dataclass(frozen=True)
 class Commit:
     """One token of the output, and how the token was chosen.
@@ -97,7 +100,8 @@ class MemberStats:
 
 
 def _increase(counts: list[int], index: int) -> None:
-    counts.extend([0] * (index + 1 - len(counts)))
+    if index >= len(counts):
+        counts.extend([0] * (index + 1 - len(counts)))
     counts[index] += 1
 
 
@@ -140,9 +144,11 @@ class Stats:
                 a token was drawn after the last proposal.
         """
         self.tokens += tokens
-        for proposer in dict.fromkeys(proposers):
-            decided = [position for position, each in enumerate(proposers) if each == proposer]
-            self.of(proposer).count(decided, sum(position < accepted for position in decided))
+        places: dict[int | str, list[int]] = {}
+        for position, proposer in enumerate(proposers):
+            places.setdefault(proposer, []).append(position)
+        for proposer, decided in places.items():
+            self.of(proposer).count(decided, len([position for position in decided if position < accepted]))
 
     @property
     def verified(self) -> int:
@@ -232,6 +238,7 @@ def _json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+@quick
 @dataclass(frozen=True)
 class Piece:
     """The part of a stream that one committed token adds.

@@ -15,12 +15,12 @@ from unisono import SamplingParams
 from unisono.combine import Combination, Positions, as_combination
 from unisono.combine.gates import Nudge
 from unisono.decoding import Schedule, cos, lookup, parallel, standard
-from unisono.decoding.drafting import Seat
 from unisono.decoding.engine import Engine
 from unisono.decoding.events import Accepted, Drawn, Ended, Proposed, Replaced, RolledBack
 from unisono.decoding.policy import Turn, View
 from unisono.decoding.proposals import Draft
 from unisono.decoding.row import Row
+from unisono.decoding.seat import Seat
 from unisono.decoding.spec import Method, Task
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError, RequestError

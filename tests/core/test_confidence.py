@@ -16,11 +16,11 @@ from unisono.combine import cascade, drawn, proxy, weighted
 from unisono.combine.base import Combination
 from unisono.combine.positions import GivenScores
 from unisono.decoding import RowRequest, Schedule, Turn, View, cos, speculative, standard
-from unisono.decoding.drafting import GivenLaw
 from unisono.decoding.events import Accepted, Drawn, Forward, Measured, Proposed, Replaced, StepBegan
 from unisono.decoding.proposals import FORCED, Proposal
 from unisono.decoding.row import Row
 from unisono.decoding.schedules import LOOKUP
+from unisono.decoding.seat import GivenLaw
 from unisono.decoding.verification import VERIFICATIONS
 from unisono.errors import ConfigurationError
 from unisono.members.table import TableMember

@@ -16,8 +16,8 @@ from tests.toys.pairs import Pairs
 from tests.toys.policy import Growing
 from unisono import Ensemble, RequestError, SamplingParams, combine
 from unisono.decoding import RowRequest, Schedule, Turn, View, cos, lookup
-from unisono.decoding.drafting import Seat
 from unisono.decoding.proposals import Draft
+from unisono.decoding.seat import Seat
 from unisono.errors import ConfigurationError, UnisonoError
 from unisono.types import Result
 

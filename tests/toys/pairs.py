@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from unisono.decoding.drafting import Seat
 from unisono.decoding.proposals import Draft
+from unisono.decoding.seat import Seat
 
 
 class Pairs:

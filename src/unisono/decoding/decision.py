@@ -5,6 +5,7 @@ from dataclasses import replace
 from unisono.decoding.events import Accepted, Drawn, Listeners, Measured, Replaced, RolledBack, commit
 from unisono.decoding.frontier import Frontier
 from unisono.decoding.spec import Settled
+from unisono.errors import RequestError
 from unisono.types import Commit
 
 
@@ -21,6 +22,14 @@ def committed(frontier: Frontier, settled: Settled) -> list[Commit]:
         pairs = zip(commits, settled.logprobs, strict=True)
         commits = [replace(each, logprob=logprob, top=top) for each, (logprob, top) in pairs]
     return commits
+
+
+def lawless(combination: str, position: int) -> RequestError:
+    """Return the error for a position where the target law has no possible token."""
+    return RequestError(
+        f"combination {combination} leaves no possible token behind generated token {position}: each is ruled out by "
+        "some member or mask, or scores are not numbers"
+    )
 
 
 def tell(listeners: Listeners, frontier: Frontier, settled: Settled, kept: int, ended: bool) -> None:

@@ -205,8 +205,8 @@ class Engine:
             except Exception as error:  # a user's schedule may raise anything
                 row.fail(error)
             row.waited += 1
-        if not groups:
-            return (), []
+        if len(groups) < 2:
+            return next(iter(groups.items()), ((), []))
 
         def urgency(members: tuple[int, ...]) -> tuple[int, int]:
             longest = max(row.waited for row in groups[members])
@@ -222,7 +222,7 @@ class Engine:
         ready = [row for row in rows if read[row] is not Progress.UNFINISHED and not row.finished]
         committed = settle(ready)
         for row in ready:
-            _attempt(row, row.end_round)
+            row.end_round()
         open = {row: row.frontier.open for row in ready}
         self._propose({row: turns[row] for row in ready})
         drafted = [row for row in ready if row.frontier.open > open[row]]

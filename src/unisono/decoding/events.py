@@ -193,9 +193,13 @@ class Listeners:
             if not self._by_kind[kind]:
                 del self._by_kind[kind]
 
-    def hear(self, *kinds: type) -> bool:
-        """Return whether any listener receives events of at least one of these kinds."""
-        return not self._by_kind.keys().isdisjoint(kinds)
+    def __bool__(self) -> bool:
+        """Return whether any listener receives events."""
+        return bool(self._by_kind)
+
+    def hear(self, kind: type) -> bool:
+        """Return whether any listener receives events of this kind."""
+        return kind in self._by_kind
 
     def tell(self, kind: type, *fields: Any) -> None:
         """Send the event `kind(*fields)` to all listeners of this kind. Without such listeners, no event is created."""

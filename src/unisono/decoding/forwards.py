@@ -10,6 +10,7 @@ import torch
 
 from unisono.decoding.row import Row
 from unisono.errors import MemberError
+from unisono.frozen import quick
 from unisono.members.base import Member, Scores, Work
 from unisono.members.lineup import Lineup
 
@@ -24,6 +25,7 @@ class Progress(IntEnum):
     UNFINISHED = 2  # only a part of the unread tokens was read, and no open position was scored
 
 
+@quick
 @dataclass(frozen=True)
 class Pass:
     """One forward pass.
@@ -39,19 +41,20 @@ class Pass:
 
     def facts(self) -> tuple[Any, ...]:
         """Return the fields of the event `Forward`."""
-        works = [work for *_, work in self.jobs]
-        members = tuple(dict.fromkeys(index for _, index, _ in self.jobs))
-        rows = len(dict.fromkeys(row for row, *_ in self.jobs))
-        widest = max(max(work.keep, work.read + len(work.tokens)) for work in works)
-        read = sum(work.read + len(work.tokens) for work in works)
-        return members, rows, widest, read, self.seconds, self.started
+        members = tuple(dict.fromkeys([index for _, index, _ in self.jobs]))
+        rows = len({row for row, _, _ in self.jobs})
+        read = [work.read + len(work.tokens) for _, _, work in self.jobs]
+        widest = max(*read, *[work.keep for _, _, work in self.jobs])
+        return members, rows, widest, sum(read), self.seconds, self.started
 
     def keep(self) -> dict[Row, Progress]:
         """Add the scores to the rows. Return the progress of each row."""
         made: dict[Row, Progress] = {}
+        seconds = self.seconds / max(1, len(self.jobs))
         for (row, index, work), scores in zip(self.jobs, self.scores, strict=True):
-            row.add_scores(index, scores, self.seconds / len(self.jobs))
-            made[row] = max(made.get(row, Progress.NOTHING), Progress.SCORED if work.keep else Progress.UNFINISHED)
+            row.add_scores(index, scores, seconds)
+            progress = Progress.SCORED if work.keep else Progress.UNFINISHED
+            made[row] = max(made[row], progress) if row in made else progress
         return made
 
 
@@ -99,8 +102,10 @@ def _require_scores(member: Member, work: Sequence[Work], scores: Sequence[Score
     if any(each.logits.dtype not in (torch.float32, torch.float64) for each in scores):
         raise MemberError(f"member {member.name} must return logits in float32 or float64")
     for item, each in zip(work, scores, strict=True):
+        if not item.features:
+            continue
         found_features = None if each.features is None else tuple(each.features.shape)
-        if item.features and found_features != (item.keep, member.width):
+        if found_features != (item.keep, member.width):
             wanted_shape = (item.keep, member.width)
             raise MemberError(
                 f"member {member.name} must return features of shape {wanted_shape}, not: {found_features}"

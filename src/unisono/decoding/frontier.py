@@ -4,7 +4,6 @@ Only this module changes the text and scores of a row. The frontier uses tokens 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,24 +25,51 @@ class Said:
     places of the laws, or None before the laws are computed. These laws must not be changed.
     """
 
-    __slots__ = ("index", "law", "raw", "scores")
+    __slots__ = ("index", "law", "logits", "raw", "scores")
 
-    def __init__(self, scores: Scores, index: int) -> None:
-        self.scores, self.index = scores, index
+    def __init__(self, scores: Scores, index: int, place: Place) -> None:
+        self.scores, self.index, self.logits = scores, index, place
         self.law: Place | None = None
         self.raw: Place | None = None if scores.raw is None else (scores.raw, index)
 
-    @property
-    def logits(self) -> Place:
-        return self.scores.logits, self.index
-
 
 def joined(places: Sequence[Place]) -> Tensor:
-    """Return the rows at these places as one tensor [N, V]. Consecutive rows of one tensor are not copied."""
-    first, start = places[0]
-    if all(base is first and index == start + offset for offset, (base, index) in enumerate(places)):
-        return first[start : start + len(places)]
-    return torch.stack([base[index].to(first.device) for base, index in places])
+    """Return the rows at these places as one tensor [N, V]. Rows of one tensor at equal distances are not copied."""
+    first = places[0][0]
+    if all(base is first for base, _ in places):
+        return _selected(first, [index for _, index in places])
+    runs: list[tuple[Tensor, int, int]] = []  # rows of one tensor that follow each other: the tensor, start, end
+    last, start, end = None, 0, 0
+    for base, index in places:
+        if base is last and index == end:
+            end += 1
+        else:
+            if last is not None:
+                runs.append((last, start, end))
+            last, start, end = base, index, index + 1
+    assert last is not None
+    runs.append((last, start, end))
+    pieces = [base if end - start == base.shape[0] else base[start:end] for base, start, end in runs]
+    device = pieces[0].device
+    return torch.cat([piece if piece.device == device else piece.to(device) for piece in pieces])
+
+
+def _selected(base: Tensor, rows: list[int]) -> Tensor:
+    """Return some rows of a tensor. If their distances are equal, return a view."""
+    count, start = len(rows), rows[0]
+    step = rows[1] - start if count > 1 else 1
+    if step > 0 and rows[-1] == start + (count - 1) * step and rows == list(range(start, rows[-1] + 1, step)):
+        return base if count == base.shape[0] else base[start : rows[-1] + 1 : step]
+    return base.index_select(0, torch.tensor(rows, device=base.device))
+
+
+def _place(scores: Scores) -> Place:
+    """Return `scores.place` if it has the same memory as `scores.logits`, else the logits themselves."""
+    if scores.place is not None:
+        base, first = scores.place
+        if scores.logits.data_ptr() == base.data_ptr() + first * base.stride(0) * base.element_size():
+            return scores.place
+    return scores.logits, 0
 
 
 class Frontier:
@@ -106,7 +132,7 @@ class Frontier:
         Args:
             free: whether a token may be drawn after the last proposal.
         """
-        most = min(self.open + (free and not self._lost), self._limit - self.position)
+        most = min(len(self.proposals) + (free and not self._lost), self._limit - len(self.committed))
         for offset, proposal in enumerate(self.proposals):
             if self.is_end(proposal.token):
                 return min(most, offset + 1)
@@ -126,12 +152,15 @@ class Frontier:
 
     def units(self, first: int, end: int) -> list[Token]:
         """Return the generated tokens from index `first` up to `end`, open proposals included."""
-        proposals = self.proposals[max(0, first - self.position) : max(0, end - self.position)]
-        return [*self.committed[first:end], *(proposal.token for proposal in proposals)]
+        position = len(self.committed)
+        proposals = self.proposals[max(0, first - position) : max(0, end - position)]
+        return [*self.committed[first:end], *[proposal.token for proposal in proposals]]
 
     def add_scores(self, member: int, scores: Scores) -> None:
         """Append the member's scores at the first open positions that the member has not scored."""
-        self.said[member].extend(Said(scores, index) for index in range(len(scores.logits)))
+        count = scores.logits.shape[0]
+        base, first = _place(scores) if count else (scores.logits, 0)
+        self.said[member].extend([Said(scores, index, (base, first + index)) for index in range(count)])
 
     def begin(self) -> list[Proposal]:
         """Read the constraint's mask at the first position. Return proposals of the tokens that are forced there."""
@@ -151,8 +180,10 @@ class Frontier:
 
     def reveal(self, tokens: Sequence[int]) -> None:
         """Set the tokens of the first proposals to `tokens`. These are the same tokens, copied to the host."""
-        shown = zip(self.proposals, tokens, strict=False)
-        self.proposals[: len(tokens)] = [replace(proposal, token=token) for proposal, token in shown]
+        for place, token in enumerate(tokens):
+            proposal = self.proposals[place]
+            if proposal.token is not token:  # it was on a device
+                self.proposals[place] = Proposal(token, proposal.law, proposal.proposer)
 
     def accept(self, count: int) -> None:
         """Commit the first `count` proposals. Their tokens must be on the host. Scores of later positions stay valid.
@@ -162,9 +193,10 @@ class Frontier:
         """
         if self._lost and count == len(self.proposals):
             raise _contradiction(self.proposals[-1].token)
-        self.committed.extend(int(proposal.token) for proposal in self.proposals[:count])
-        for kept in self._open:
-            del kept[:count]
+        if count:
+            self.committed.extend([int(proposal.token) for proposal in self.proposals[:count]])
+            for kept in self._open:
+                del kept[:count]
 
     def replace(self, token: int) -> list[Proposal]:
         """Commit a token at the first open position. Discard all proposals and scores.

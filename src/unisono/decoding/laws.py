@@ -17,6 +17,7 @@ from unisono.combine.base import Combination
 from unisono.combine.positions import GivenScores, MemberScores, Positions
 from unisono.decoding.frontier import Frontier, Place, Said, joined
 from unisono.decoding.spec import Task
+from unisono.frozen import quick
 from unisono.sampling.logits_edits import EditedWarp, Edits
 from unisono.sampling.warp import AnyWarp, Warp
 
@@ -37,12 +38,12 @@ class RowLaws:
     edits: Edits
     loglikelihood: list[Tensor] = field(default_factory=list)
 
-    @property
+    @cached_property
     def plain(self) -> bool:
         """Whether the same warp applies at all positions, because no edit or mask changes the logits."""
         return self.task.edits.nothing and self.frontier.constraint is None
 
-    @property
+    @cached_property
     def on_host(self) -> bool:
         """Whether proposed tokens must be on the host, because edits, masks or the combination read them."""
         return not self.plain or bool(self.combination.reads)
@@ -52,10 +53,20 @@ class RowLaws:
         """Whether a kept law equals the raw law. This needs no edits, no mask, and a default warp or temperature 0."""
         return self.plain and (self.task.warp.greedy or self.task.warp == Warp())
 
-    @property
+    @cached_property
     def key(self) -> object:
         """A key for grouping rows: rows with equal keys may be warped together."""
         return self.task.warp if self.plain else self
+
+    @cached_property
+    def target_key(self) -> object:
+        """A key for grouping rows: target laws of rows with equal keys may be computed together.
+
+        The hash is the first entry. So keys with different hashes are compared without comparing combinations.
+        """
+        task = self.task
+        key = self.combination, self.key, task.logprobs is not None, task.processed, bool(task.given)
+        return hash(key), *key
 
     def warp(self, offsets: Sequence[int]) -> AnyWarp:
         """Return the function that turns logits into laws. The function takes one row of logits per open position."""
@@ -105,6 +116,7 @@ def log_probabilities(said: Sequence[Said], tokens: Sequence[int] | Tensor) -> T
     return logs.gather(-1, ids.unsqueeze(-1))[:, 0]
 
 
+@quick
 @dataclass(frozen=True)
 class Span:
     """Open positions of one row, as offsets from the first position that is not committed."""
@@ -134,10 +146,11 @@ class KeptScores:
     def law(self) -> Tensor:
         missing = [cell for cell in self._cells if cell[2].law is None]
         if missing:
-            warp = self._warp(missing)
-            made = warp(joined([said.logits for _, _, said in missing]))
+            made = self._warp(missing)(joined([said.logits for _, _, said in missing]))
             for index, (_, _, said) in enumerate(missing):
                 said.law = made, index
+            if len(missing) == len(self._cells):
+                return self._placed(made)
         return self._placed(joined([said.law for _, _, said in self._cells if said.law is not None]))
 
     @cached_property
@@ -163,7 +176,7 @@ class KeptScores:
 
     def _warp(self, cells: Sequence[Cell]) -> AnyWarp:
         laws = cells[0][0]
-        warp = laws.warp([offset for _, offset, _ in cells])
+        warp: AnyWarp = laws.task.warp if laws.plain else laws.warp([offset for _, offset, _ in cells])
         return warp.untempered() if warp.greedy else warp
 
     def _placed(self, tensor: Tensor) -> Tensor:
@@ -178,10 +191,15 @@ def cells(spans: Iterable[Span], member: int, instead: Sequence[int] = ()) -> li
     """
     found = []
     for span in spans:
-        said = span.laws.frontier.said
+        laws = span.laws
+        said = laws.frontier.said
+        own = said[member]
         for offset in span.offsets:
-            source = next(each for each in (member, *instead) if len(said[each]) > offset)
-            found.append((span.laws, offset, said[source][offset]))
+            if len(own) > offset:
+                found.append((laws, offset, own[offset]))
+            else:
+                source = next(each for each in instead if len(said[each]) > offset)
+                found.append((laws, offset, said[source][offset]))
     return found
 
 
@@ -226,7 +244,9 @@ def _more(spans: Sequence[Span], kept: dict[int, KeptScores]) -> dict[str, Any]:
     """Return the further arguments of `Positions` that the combination reads: tokens, likelihoods and features."""
     laws = spans[0].laws
     reads, members = laws.combination.reads, range(laws.members)
-    places = [(span.laws, offset) for span in spans for offset in span.offsets] if reads else []
+    if not reads:
+        return {}
+    places = [(span.laws, offset) for span in spans for offset in span.offsets]
     found: dict[str, Any] = {}
     if "tokens" in reads:
         found["tokens"] = [own.tokens(offset) for own, offset in places]

@@ -15,9 +15,11 @@ from unisono.combine.base import Combination
 from unisono.decoding.prompt_lookup import Lookup
 from unisono.decoding.proposals import Name, Proposal
 from unisono.errors import ConfigurationError
+from unisono.frozen import quick
 from unisono.sampling.warp import Warp
 
 
+@quick
 @dataclass(frozen=True)
 class View:
     """The state of a row that a policy reads to choose the next turn.
@@ -41,6 +43,7 @@ class View:
         return min(self.needed, key=lambda member: (self.scored[member], member != self.proposer, member))
 
 
+@quick
 @dataclass(frozen=True)
 class Turn:
     """The next actions of a row: `members` score all open positions, then the proposers in `drafts` run in this order.

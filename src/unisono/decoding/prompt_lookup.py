@@ -29,9 +29,9 @@ class Lookup:
         """
         self._append(self._prompt[len(self._text) :])
         self._append(self._committed[len(self._text) - len(self._prompt) :])
-        text = [*self._text[-LENGTHS[0] :], *open]
+        text = (*self._text[-LENGTHS[0] :], *open)
         for length in LENGTHS:
-            place = self._places.get(tuple(text[-length:])) if len(text) >= length else None
+            place = self._places.get(text[-length:]) if len(text) >= length else None
             if place is not None:
                 return self._copied(place, open, most), length
         return [], 0
@@ -46,7 +46,8 @@ class Lookup:
 
     def _append(self, tokens: Sequence[int]) -> None:
         for token in tokens:
+            last = tuple(self._text[-LENGTHS[0] :])
             for length in LENGTHS:
-                if len(self._text) >= length:  # a run is indexed when a token follows it
-                    self._places[tuple(self._text[-length:])] = len(self._text)
+                if len(last) >= length:  # a run is indexed when a token follows it
+                    self._places[last[-length:]] = len(self._text)
             self._text.append(token)

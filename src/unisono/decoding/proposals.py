@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from unisono.frozen import quick
 from unisono.transfer import Token
 
 FORCED = "forced"  # the proposer of a token that the row's constraint forces
 Name = int | str  # a proposer: the index of a member that proposes step by step, or the name of another proposer
 
 
+@quick
 @dataclass(frozen=True)
 class Proposal:
     """An uncommitted token.
@@ -24,6 +26,7 @@ class Proposal:
     proposer: Name
 
 
+@quick
 @dataclass(frozen=True)
 class Draft:
     """Tokens that a proposer proposes for one row, after the row's last proposal.

@@ -26,6 +26,7 @@ class Needs:
         self._whole = raw or likelihood  # forced positions are scored too
         self._early = method.schedule.lazy and task.logprobs is None and not likelihood
         self._lazy = self._early
+        self._alike = not (self.draws and self._lazy)  # whether all positions need all members in `all`
         self._laws, self._frontier, self._noise = laws, laws.frontier, noise
         self._odds = torch.tensor(self.odds, dtype=torch.float64)
         self._drawn: dict[int, int] = {}  # by position in the text: the member drawn for it
@@ -39,6 +40,7 @@ class Needs:
     def allow(self, lazy: bool) -> None:
         """Set whether a drawn member may decide a position before the other members have scored the position."""
         self._lazy = self._early and lazy
+        self._alike = not (self.draws and self._lazy)
 
     def drawn(self, offset: int) -> int:
         """Return the member drawn for a position.
@@ -74,10 +76,11 @@ class Needs:
         position = self._frontier.position + offset
         if position in self._fixed or position in self._certain or not self.counts(offset):
             return ()
-        return tuple(member for member in self._needed(offset) if self._frontier.scored(member) <= offset)
+        said = self._frontier.said
+        return tuple([member for member in self._needed(offset) if len(said[member]) <= offset])
 
     def _needed(self, offset: int) -> tuple[int, ...]:
-        if not (self.draws and self._lazy):
+        if self._alike:
             return self.all
         readers = self._laws.combination.drawn_by or ()
         if any(self._frontier.scored(member) <= offset for member in readers):
@@ -129,4 +132,7 @@ class Needs:
 
     def known(self, positions: int) -> int:
         """Return the number of open positions that can be decided. They are the first open positions."""
+        if self._alike and not (self._fixed or self._certain) and self._frontier.constraint is None:
+            said = self._frontier.said
+            return min([positions, *[len(said[member]) for member in self.all]])
         return next((offset for offset in range(positions) if self.missing(offset)), positions)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 from unisono.decoding.blocks import Block
-from unisono.decoding.decision import committed, tell
+from unisono.decoding.decision import committed, lawless, tell
 from unisono.decoding.events import Ended, Listener, Listeners, Proposed, Scored
 from unisono.decoding.frontier import Frontier
 from unisono.decoding.laws import RowLaws
@@ -69,6 +69,7 @@ class Row:
         self.before: Sequence[Row] = ()  # rows that must end before this row starts
         self._noise, self._take = noise, take
         self._turn: Turn | None = None
+        self._checked: Turn | None = None  # the last turn that was found valid
         self._following = ""  # the name of the policy's plan for this turn
         self._last: int | None = None  # the member that ran last
         self._round = 0  # the number of the round, for noise keys
@@ -129,15 +130,17 @@ class Row:
     def turn(self) -> Turn:
         """Return the policy's next turn. The policy is called once per round."""
         if self._turn is None:
-            self._proposed(self.frontier.begin())  # not in the constructor, where no listener can be added yet
-            frontier = self.frontier
-            scored = tuple(frontier.scored(member) for member in self.lineup.everyone)
-            needed = self.needs.missing(0) or self.needs.all
-            view = View(frontier.open, scored, needed, self._proposer(), frontier.room, self.needs.upcoming())
-            turn = self.asked(lambda policy: policy.turn(view))
-            self._following = self.asked(lambda policy: policy.following)
-            self.needs.allow(self.policy.lazy)
-            self._turn = checked(turn, self.method.schedule.name, self.lineup.everyone, self.lineup.proposer_names)
+            frontier, needs = self.frontier, self.needs
+            if frontier.constraint is not None:
+                self._proposed(frontier.begin())  # not in the constructor, where no listener can be added yet
+            scored = tuple([len(said) for said in frontier.said])
+            needed = needs.missing(0) or needs.all
+            view = View(frontier.open, scored, needed, self._proposer(), frontier.room, needs.upcoming())
+            turn, self._following = self.asked(lambda policy: (policy.turn(view), policy.following))
+            needs.allow(self.policy.lazy)
+            if turn != self._checked:
+                checked(turn, self.method.schedule.name, self.lineup.everyone, self.lineup.proposer_names)
+            self._turn = self._checked = turn
         return self._turn
 
     def asked(self, ask: Callable[[Policy], T]) -> T:
@@ -176,9 +179,10 @@ class Row:
         """
         first = self.frontier.position + self.frontier.scored(member)
         self.frontier.add_scores(member, scores)
-        self.stats.members[member].forwards += 1
-        self.stats.members[member].seconds += seconds
-        if len(scores.logits):
+        stats = self.stats.members[member]
+        stats.forwards += 1
+        stats.seconds += seconds
+        if self.listeners.hear(Scored) and len(scores.logits):
             self.listeners.tell(Scored, member, first, scores)
 
     def known(self) -> int:
@@ -200,12 +204,8 @@ class Row:
     def block(self, known: int) -> Block:
         """Return the block of the first `known` open positions, whose target laws are known."""
         proposals = self.frontier.proposals[:known]
-        return Block(
-            self.names(0, len(proposals)),
-            [proposal.token for proposal in proposals],
-            [proposal.law for proposal in proposals],
-            free=len(proposals) < known,
-        )
+        tokens, laws = [each.token for each in proposals], [each.law for each in proposals]
+        return Block(self.names(0, len(proposals)), tokens, laws, len(proposals) < known)
 
     def settle(self, settled: Settled) -> int:
         """Commit the decided tokens. Return the number of committed tokens.
@@ -213,19 +213,18 @@ class Row:
         Raises:
             RequestError: no token is possible, or the row has ended and one of the row's processors keeps state.
         """
+        frontier = self.frontier
         if settled.lawless:
-            raise RequestError(
-                f"combination {self.method.combination.name} leaves no possible token behind generated token "
-                f"{self.frontier.position + settled.accepted}: each is ruled out by some member or mask, or scores are "
-                "not numbers"
-            )
-        self.frontier.reveal(settled.tokens)
-        commits = committed(self.frontier, settled)
+            raise lawless(self.method.combination.name, frontier.position + settled.accepted)
+        frontier.reveal(settled.tokens)
+        commits = committed(frontier, settled)
         ended = self._take(commits) if commits else None
         kept = len(commits) if ended is None else ended
-        tell(self.listeners, self.frontier, settled, kept, ended is not None)
-        decided = [proposal.proposer for proposal in self.frontier.proposals[: min(kept, len(settled.tokens))]]
-        self.stats.count(decided[: settled.committed], min(kept, settled.accepted), kept)
+        if self.listeners:
+            tell(self.listeners, frontier, settled, kept, ended is not None)
+        most = min(kept, len(settled.tokens), settled.committed)
+        decided = [proposal.proposer for proposal in frontier.proposals[:most]]
+        self.stats.count(decided, min(kept, settled.accepted), kept)
         for member, values in enumerate(settled.likelihoods):
             self.laws.extend(member, values)
         self._advance(settled, ended is not None)
@@ -233,18 +232,19 @@ class Row:
 
     def names(self, offset: int | None = None, count: int = 1) -> Names:
         """Return the noise keys of `count` positions. The first is at `offset`, by default after the last proposal."""
-        offset = self.frontier.open if offset is None else offset
-        return Names(self._noise, self.frontier.position + offset, self._round, count, self.task.warp.greedy)
+        frontier = self.frontier
+        position = len(frontier.committed) + (len(frontier.proposals) if offset is None else offset)
+        return Names(self._noise, position, self._round, count, self.task.warp.greedy)
 
     def extend(self, draft: Draft) -> None:
         """Append a draft's tokens to the proposals. Stop if no token may follow or the constraint forces a token."""
-        first, added = self.frontier.open, 0
+        frontier, first, added = self.frontier, self.frontier.open, 0
         for token, law in zip(draft.tokens, draft.laws, strict=True):
-            if self.frontier.closed or self.frontier.open != first + added:
+            if frontier.closed or frontier.open != first + added:
                 break
             # Wait for the token only if edits, masks or the combination read it
             token = int(token) if self.laws.on_host else token
-            self._proposed(self.frontier.propose(Proposal(token, law, draft.proposer)))
+            self._proposed(frontier.propose(Proposal(token, law, draft.proposer)))
             added += 1
         self.stats.of(draft.proposer).proposed += added
 
@@ -274,20 +274,21 @@ class Row:
 
     def _proposed(self, proposals: Sequence[Proposal]) -> None:
         first = self.frontier.position + self.frontier.open - len(proposals)
-        for offset, proposal in enumerate(proposals):
+        for offset, proposal in enumerate(proposals if self.listeners.hear(Proposed) else ()):
             self.listeners.tell(Proposed, first + offset, proposal.token, proposal.proposer)
 
     def _advance(self, settled: Settled, ended: bool) -> None:
         """Commit the decided tokens to the frontier, rewind the slots, and end the row if the text has ended."""
-        self.frontier.accept(settled.accepted)
-        full = self.frontier.position + (settled.follows is not None) >= self.task.limit
+        frontier = self.frontier
+        frontier.accept(settled.accepted)
+        full = frontier.position + (settled.follows is not None) >= self.task.limit
         cancelled = self.finished  # during this step, by another thread or a listener
         self.finished = cancelled or ended or full
         if self.finished:
-            self.frontier.constraint = None  # nothing follows
+            frontier.constraint = None  # nothing follows
         if settled.follows is not None:
-            forced = self.frontier.replace(settled.follows)
-            self.slots.cut(self.frontier.position - 1)  # the committed token itself is not read yet
+            forced = frontier.replace(settled.follows)
+            self.slots.cut(frontier.position - 1)  # the committed token itself is not read yet
             self.needs.forget()
             self._proposed(forced)
         if self.finished and not cancelled:

@@ -1,6 +1,7 @@
 """The built-in schedules. Each schedule is a rule that maps a `View` to a turn."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from unisono.decoding.policy import Schedule, Turn, View
 from unisono.errors import ConfigurationError, require_count
@@ -10,7 +11,7 @@ LOOKUP = "lookup"  # the proposer that copies from the text
 
 def standard() -> Schedule:
     """Return the reference schedule. For each position, all members score the position, and then a token is drawn."""
-    return Schedule("standard", lambda view: Turn((view.least_scored(),)), lazy=False)
+    return Schedule("standard", lambda view: _scoring(view.least_scored()), lazy=False)
 
 
 def parallel() -> Schedule:
@@ -29,7 +30,7 @@ def speculative(length: int) -> Schedule:
     def turn(view: View) -> Turn:
         if view.open == 0:
             return _drafting(view.proposer, draft)
-        return Turn((view.least_scored(),))
+        return _scoring(view.least_scored())
 
     return Schedule(f"speculative:{draft}", turn)
 
@@ -69,7 +70,7 @@ def risky(length: int) -> Schedule:
     def turn(view: View) -> Turn:
         ours = view.drawn[:1] == (view.proposer,)
         if view.open or ours or length == 0:
-            return Turn((view.proposer if ours and not view.open else view.least_scored(),))
+            return _scoring(view.proposer if ours and not view.open else view.least_scored())
         dangers = [offset for offset, member in enumerate(view.drawn) if member != view.proposer]
         end = dangers[length] if len(dangers) > length else len(view.drawn)
         return _drafting(view.proposer, end or length)
@@ -114,6 +115,12 @@ def relay(length: int) -> Schedule:
     return Schedule(f"relay:{draft}", turn)
 
 
+@cache
+def _scoring(member: int) -> Turn:
+    return Turn((member,))
+
+
+@cache
 def _drafting(member: int, length: int) -> Turn:
     return Turn((member,), ((member, length),))
 

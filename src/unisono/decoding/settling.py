@@ -1,8 +1,8 @@
 """Settling: decide (accept or reject) open proposals of all rows together, with one wait for the device."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from math import isnan
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,10 +10,9 @@ from torch import Tensor
 from unisono.decoding.blocks import Block, Decisions
 from unisono.decoding.row import Row
 from unisono.decoding.spec import Settled
-from unisono.decoding.targets import Known, known_laws, likelihoods, look
-from unisono.decoding.verification import Verification
+from unisono.decoding.targets import Known, alike, known_laws, likelihoods, look
 from unisono.sampling.ranking import largest
-from unisono.transfer import fetch_fields, token_tensor
+from unisono.transfer import fetch_nested, token_tensor
 
 
 def settle(rows: Iterable[Row]) -> dict[Row, int]:
@@ -33,24 +32,25 @@ def settle(rows: Iterable[Row]) -> dict[Row, int]:
                 committed[row] = committed.get(row, 0) + row.settle(settled)
             except Exception as error:  # the row's `take` or a user-defined constraint may raise anything
                 row.fail(error)
-        rows = [row for row in rows if row.frontier.forced(0) and not row.finished and row.known()]
+        constrained = [row for row in rows if row.frontier.constraint is not None and not row.finished]
+        rows = [row for row in constrained if row.frontier.forced(0) and row.known()]
         for row in rows:
             row.next_names()
     return committed
 
 
-@dataclass
-class Outcome:
-    """The results of one verification for several blocks. The function `fetch_fields` replaces tensors by lists.
+class Outcome(NamedTuple):
+    """The results of one verification for several blocks. The function `fetch_nested` replaces tensors by lists.
 
-    accepted, follows: for each block, `accepted` and `tokens` of `Decisions`. lawless: for each known position, whether
-    no token is possible. proposed: the proposals of all blocks. logprobs, likelihoods, measured: for each block, the
-    requested values; see `Settled`.
+    accepted, follows: for each block, `accepted` and `tokens` of `Decisions`. chances: for each known position, the
+    probability of token 0, which is nan if no token is possible. proposed: the proposals of all blocks. logprobs,
+    likelihoods, measured: for each block, the requested values; see `Settled`. Such a list is empty if no row requests
+    the values.
     """
 
     accepted: Any
     follows: Any
-    lawless: Any
+    chances: Any
     proposed: Any
     logprobs: list[Any]
     likelihoods: list[Any]
@@ -59,37 +59,42 @@ class Outcome:
 
 def _decided(known: Sequence[Known]) -> Iterator[tuple[Row, Settled]]:
     """Run the verifications of the rows, fetch all results together, and yield each row with its decisions."""
-    groups: dict[Verification, list[Known]] = {}
-    for each in known:
-        groups.setdefault(each.row.method.verification, []).append(each)
-    blocks = [[each.row.block(len(each.targets)) for each in group] for group in groups.values()]
-    outcomes = fetch_fields([_outcome(*pair) for pair in zip(groups.values(), blocks, strict=True)])
-    for group, own, outcome in zip(groups.values(), blocks, outcomes, strict=True):
-        yield from _settled(group, own, outcome)
+    groups = alike(known, lambda each: each.row.method.verification)
+    blocks = [[each.row.block(each.count) for each in group] for group in groups]
+    outcomes = fetch_nested([_outcome(*pair) for pair in zip(groups, blocks, strict=True)])
+    for group, own, outcome in zip(groups, blocks, outcomes, strict=True):
+        yield from _settled(group, own, Outcome(*outcome))
 
 
 def _outcome(known: Sequence[Known], blocks: Sequence[Block]) -> Outcome:
-    targets = known[0].targets
+    targets = _all_targets(known)
     device = targets.device
-    if len(known) > 1:
-        targets = torch.cat([each.targets.to(device) for each in known])
     decisions = known[0].row.method.verification.decide(targets, blocks)
     tokens = [token for block in blocks for token in block.tokens]
     outcome = Outcome(
         accepted=decisions.accepted,
         follows=decisions.tokens,
-        lawless=targets[:, 0].isnan(),  # a softmax without possible tokens is nan everywhere: check one entry
+        chances=targets[:, 0],  # a softmax without possible tokens is nan everywhere: one entry is enough
         proposed=tokens if all(isinstance(token, int) for token in tokens) else token_tensor(tokens, device),
         logprobs=[],
         likelihoods=[],
-        measured=[each.measured for each in known],
+        measured=[each.measured for each in known] if any(each.measured for each in known) else [],
     )
-    for index, (each, block) in enumerate(zip(known, blocks, strict=True)):
+    requested = any(each.plain is not None or each.row.laws.loglikelihood for each in known)
+    for index, (each, block) in enumerate(zip(known, blocks, strict=True) if requested else ()):
         reads = bool(each.row.laws.loglikelihood)
         committed = _committed(block, decisions, index) if reads or each.plain is not None else None
         outcome.logprobs.append(_logprobs(each, committed))
         outcome.likelihoods.append([] if committed is None else likelihoods(each, committed))
     return outcome
+
+
+def _all_targets(known: Sequence[Known]) -> Tensor:
+    """Return the targets of all rows: [N, V]. They are not copied if they were computed together."""
+    first = known[0].part
+    if all(each.part is first for each in known) and sum(each.count for each in known) == len(first):
+        return first
+    return torch.cat([each.targets.to(first.device) for each in known])
 
 
 def _committed(block: Block, decisions: Decisions, index: int) -> Tensor:
@@ -116,20 +121,20 @@ def _logprobs(known: Known, committed: Tensor | None) -> list[Tensor]:
 def _settled(known: Sequence[Known], blocks: Sequence[Block], outcome: Outcome) -> Iterator[tuple[Row, Settled]]:
     tokens = positions = 0
     for index, (each, block) in enumerate(zip(known, blocks, strict=True)):
-        accepted = outcome.accepted[index]
-        drawn = accepted < block.known
+        accepted, proposed = outcome.accepted[index], len(block.tokens)
+        drawn = accepted < each.count
         count = accepted + drawn
-        lawless = outcome.lawless[positions : positions + block.known]
+        chances = outcome.chances[positions : positions + each.count]
         settled = Settled(
-            outcome.proposed[tokens : tokens + len(block.tokens)],
+            outcome.proposed[tokens : tokens + proposed],
             accepted,
             outcome.follows[index] if drawn else None,
-            any(lawless) if each.row.task.given else drawn and lawless[accepted],
-            _told(outcome.logprobs[index], count),
-            [values[:count] for values in outcome.measured[index]],
-            [values[:count] for values in outcome.likelihoods[index]],
+            isnan(sum(chances)) if each.row.task.given else drawn and isnan(chances[accepted]),
+            _told(outcome.logprobs[index], count) if outcome.logprobs else (),
+            [values[:count] for values in outcome.measured[index]] if outcome.measured else (),
+            [values[:count] for values in outcome.likelihoods[index]] if outcome.likelihoods else (),
         )
-        tokens, positions = tokens + len(block.tokens), positions + block.known
+        tokens, positions = tokens + proposed, positions + each.count
         yield each.row, settled
 
 

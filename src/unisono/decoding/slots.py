@@ -68,12 +68,14 @@ class Slots:
             return None
         member, slot = self._members[index], self._slots[index]
         end = frontier.position + positions - 1
-        if member.length(slot) > max(0, end - keep):  # the token before the first position to score must be unread
+        length = member.length(slot)
+        if length > max(0, end - keep):  # the token before the first position to score must be unread
             member.rewind(slot, max(0, end - keep))
+            length = member.length(slot)
         unread = member.unread(slot)
         if unread > CHUNK:
             return Work(slot, CHUNK)
-        units = frontier.units(member.length(slot), end)
+        units = frontier.units(length, end)
         if len(units) > max(CHUNK, keep):  # the member has not run for many tokens
             units, keep = units[: max(1, min(CHUNK, len(units) - keep))], 0
         return Work(slot, unread, units, keep, frontier.position, index in self._features)

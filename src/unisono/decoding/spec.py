@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from unisono.combine.base import Combination
 from unisono.decoding.policy import Schedule
 from unisono.decoding.verification import Verification
+from unisono.frozen import quick
 from unisono.members.base import Context
 from unisono.sampling.constraint import Constraint
 from unisono.sampling.logits_edits import Edits
@@ -65,6 +66,7 @@ class Task:
         return self.contexts[0].tokens[self.prefix :]
 
 
+@quick
 @dataclass(frozen=True)
 class Settled:
     """The decisions about a block.

@@ -6,17 +6,22 @@ device. So only combinations that have a `certainty` are checked.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from unisono.combine.base import target_law
 from unisono.decoding.laws import KeptScores, Span, cells, log_probabilities, read, read_raw
+from unisono.decoding.overlaps import measured
 from unisono.decoding.row import Row
 from unisono.errors import ConfigurationError
+from unisono.frozen import quick
 from unisono.sampling.warp import Warp
 from unisono.transfer import fetch, token_tensor
 
+T = TypeVar("T")
 MOST = 2**25  # the maximum number of logits per member that are combined at once
 
 
@@ -40,7 +45,8 @@ class Unsure:
 def look(rows: Sequence[Row]) -> None:
     """Find open positions that can be decided before all needed members have scored. Record them in `row.needs`."""
     groups: dict[object, list[Unsure]] = {}
-    for each in [each for row in rows for each in _unsure(row)]:
+    early = [row for row in rows if row.needs.certainty is not None and not row.finished]
+    for each in [each for row in early for each in _unsure(row)]:
         row = each.row
         key = (row.method.combination, row.laws.key, row.method.verification.tokenwise, each.heard)
         groups.setdefault(key, []).append(each)
@@ -62,8 +68,6 @@ def _learn(group: Sequence[Unsure]) -> None:
 
 
 def _unsure(row: Row) -> list[Unsure]:
-    if row.finished or row.needs.certainty is None:
-        return []
     found: list[Unsure] = []
     for offset, heard in row.needs.unsure():
         last = found[-1] if found else None
@@ -96,18 +100,28 @@ def _look(group: Sequence[Unsure]) -> None:
         row.needs.learn(offset, group[0].heard, bool(fixed[place]), any(answer[place] for answer in certain))
 
 
+@quick
 @dataclass(frozen=True)
 class Known:
     """The known target laws at the first K open positions of a row.
 
-    targets: [K, V]. plain: the laws [K, V] for log-probabilities, or None if the row reports no log-probabilities.
-    measured: one tensor [N, 2] per member, with N <= K (see `_measured`); empty if the policy does not measure.
+    part: the target laws [N, V] of all rows that were computed together. first: the index of the row's first law in
+    this tensor. count: K. plain: the laws [K, V] for log-probabilities, or None if the row reports no
+    log-probabilities. measured: one tensor [N, 2] per member, with N <= K (see `measured`); empty if the policy does
+    not measure.
     """
 
     row: Row
-    targets: Tensor
+    part: Tensor
+    first: int
+    count: int
     plain: Tensor | None
-    measured: Sequence[Tensor] = ()
+    measured: Sequence[Tensor]
+
+    @property
+    def targets(self) -> Tensor:
+        """The target laws of the row: [K, V]."""
+        return self.part[self.first : self.first + self.count]
 
 
 def known_laws(rows: Iterable[Row]) -> list[Known]:
@@ -116,28 +130,33 @@ def known_laws(rows: Iterable[Row]) -> list[Known]:
     Rows with the same combination are computed together. If the combination, constraint or processor of a row raises an
     error, only this row ends.
     """
-    return [known for group in alike(rows, _law_key) for part in _parts(group) for known in _laws(part)]
+    return [
+        known
+        for group in alike(rows, lambda row: row.laws.target_key)
+        for part in _parts(group)
+        for known in _laws(part)
+    ]
 
 
-def alike(rows: Iterable[Row], key: Callable[[Row], object]) -> Iterator[list[Row]]:
-    groups: dict[object, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    yield from groups.values()
-
-
-def _law_key(row: Row) -> object:
-    task = row.task
-    return row.method.combination, row.laws.key, task.logprobs is not None, task.processed, bool(task.given)
+def alike(values: Iterable[T], key: Callable[[T], object]) -> list[list[T]]:
+    """Return the values in groups with equal keys."""
+    groups: dict[object, list[T]] = {}
+    last: object = None
+    for value in values:
+        own = key(value)
+        if not groups or (own is not last and own != last):  # comparing is faster than hashing
+            last, group = own, groups.setdefault(own, [])
+        group.append(value)
+    return list(groups.values())
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[list[tuple[Row, int]]]:
     """Yield lists of pairs (row, number of known positions). A list of several rows has at most `MOST` logits."""
     part: list[tuple[Row, int]] = []
-    size = 0
+    size, vocabulary = 0, rows[0].vocabulary
     for row in rows:
         known = 0 if row.finished else row.known()
-        more = known * row.vocabulary
+        more = known * vocabulary
         if part and size + more > MOST:
             yield part
             part, size = [], 0
@@ -162,9 +181,9 @@ def _combined(part: Sequence[tuple[Row, int]]) -> list[Known]:
     row, sizes = part[0][0], [size for _, size in part]
     plain = None if row.task.logprobs is None else _reported(part)
     targets = plain if plain is not None and row.task.given else _targets(part)
-    reported = [None] * len(part) if plain is None else torch.split(plain, sizes)
-    columns = zip(part, torch.split(targets, sizes), reported, strict=True)
-    return [Known(row, laws, own, _measured(row, laws)) for (row, _), laws, own in columns]
+    reported = [None] * len(part) if plain is None else plain.split_with_sizes(sizes)
+    columns = zip(part, accumulate(sizes, initial=0), reported, measured(part, targets), strict=False)
+    return [Known(row, targets, first, size, own, compared) for (row, size), first, own, compared in columns]
 
 
 def _targets(part: Sequence[tuple[Row, int]]) -> Tensor:
@@ -188,7 +207,7 @@ def _law(row: Row, law: Tensor) -> Tensor:
 
 def _with_forced(part: Sequence[tuple[Row, int]], computed: Callable[[Sequence[Span]], Tensor]) -> Tensor:
     """Return one tensor [sum of sizes, V]. Forced positions have one-hot laws. `computed` returns all other laws."""
-    if all(row.frontier.constraint is None for row, _ in part):
+    if part[0][0].frontier.constraint is None:  # a row with a constraint is alone in its part
         return computed([Span(row.laws, range(size)) for row, size in part])
     forced = [row.frontier.forced(offset) for row, size in part for offset in range(size)]
     spans = [
@@ -252,33 +271,9 @@ def _drawn_laws(part: Sequence[tuple[Row, int]]) -> Tensor:
     return KeptScores(found).law
 
 
-def _measured(row: Row, targets: Tensor) -> list[Tensor]:
-    """Return one tensor [N, 2] per member, with N <= K. Return an empty list if the policy does not measure.
-
-    The columns are the probability that the member's proposal is accepted, and the largest probability in the member's
-    law. The tensor has one row for each position that the member has scored, up to the first forced position.
-    """
-    count = next((offset for offset in range(len(targets)) if row.frontier.forced(offset)), len(targets))
-    if not row.asked(lambda policy: policy.measures(count)):
-        return []
-    each = []
-    for member in row.lineup.everyone:
-        scored = min(count, row.frontier.scored(member))
-        if scored:
-            kept = KeptScores(cells([Span(row.laws, range(scored))], member), targets.device)
-            law = kept.law
-            overlaps = torch.minimum(law, targets[:scored]).sum(-1)
-            if row.task.warp.greedy:  # the law that proposals are drawn from is one-hot
-                overlaps = targets[:scored].gather(-1, kept.best().unsqueeze(-1))[:, 0]
-            each.append(torch.stack([overlaps, law.amax(-1)], -1))
-        else:
-            each.append(targets.new_empty(0, 2))
-    return each
-
-
 def likelihoods(known: Known, committed: Tensor) -> list[Tensor]:
     """Return one float64 tensor [K] per member: the member's raw log-probability of each committed token."""
     row = known.row
     if not row.laws.loglikelihood:
         return []
-    return [log_probabilities(row.frontier.said[m][: len(known.targets)], committed) for m in row.lineup.combined]
+    return [log_probabilities(row.frontier.said[m][: known.count], committed) for m in row.lineup.combined]

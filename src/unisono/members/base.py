@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from unisono.frozen import quick
 from unisono.sampling.warp import Warp
 from unisono.transfer import Token
 
@@ -44,6 +45,7 @@ class Context:
     tokens: tuple[int, ...] = ()
 
 
+@quick
 @dataclass(frozen=True)
 class Work:
     """A work item of one slot for a call of `score`: read pieces of the context, append units, return scores.
@@ -65,6 +67,7 @@ class Work:
     features: bool = False
 
 
+@quick
 @dataclass(frozen=True)
 class Scores:
     """The output of a member for one `Work`, at the last `keep` positions.
@@ -73,13 +76,16 @@ class Scores:
     member's probabilities at temperature 1 without truncation. A member sets `raw` only if it warps its own logits;
     otherwise `raw` is None and the softmax of `logits` gives the same probabilities. features: [keep, D], hidden
     states; None if they were not requested. wanted: [keep], for each position, the unit that is selected at temperature
-    0. A member sets `wanted` only if it warps its own logits; otherwise `wanted` is None.
+    0. A member sets `wanted` only if it warps its own logits; otherwise `wanted` is None. place: if `logits` are rows of
+    a tensor [N, V] with the logits of several works, this tensor and the index of the first of these rows; else None.
+    It saves copies when laws of several works are computed together.
     """
 
     logits: Tensor
     raw: Tensor | None = None
     features: Tensor | None = None
     wanted: Tensor | None = None
+    place: tuple[Tensor, int] | None = None
 
 
 class Member(Protocol):

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from unisono.frozen import quick
 from unisono.members.base import Context, Reading, Work
 from unisono.sampling.warp import Warp
 from unisono.transfer import Token
 
 
+@quick
 @dataclass(frozen=True)
 class Append:
     """One or more tokens to append to a slot. Scores are returned after each of the last `keep` (0 or more) tokens."""

@@ -3,8 +3,10 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 INCOMPLETE = "\ufffd"  # the text that a tokenizer decodes from a part of a character
+_alone: WeakKeyDictionary[Any, dict[tuple[int, bool], str]] = WeakKeyDictionary()  # texts of single tokens
 
 
 class Detokenizer:
@@ -19,6 +21,7 @@ class Detokenizer:
     def __init__(self, tokenizer: Any, context: Sequence[int] = (), special: bool = False) -> None:
         self._tokenizer = tokenizer
         self._skip = not special
+        self._alone = {} if tokenizer is None else _alone.setdefault(tokenizer, {})
         self._window = list(context)  # the last tokens; the text of the first `_printed` tokens has been returned
         self._printed = len(self._window)
 
@@ -37,7 +40,16 @@ class Detokenizer:
     def _new_text(self) -> str:
         if self._tokenizer is None:
             return ""
-        return self._decode(self._window)[len(self._decode(self._window[: self._printed])) :]
+        return self._decode(self._window)[len(self._printed_text()) :]
+
+    def _printed_text(self) -> str:
+        """Return the text of the first `_printed` tokens. Usually it is one token, whose text is kept."""
+        if self._printed != 1:
+            return self._decode(self._window[: self._printed])
+        key = self._window[0], self._skip
+        if key not in self._alone:
+            self._alone[key] = self._decode(self._window[:1])
+        return self._alone[key]
 
     def _emit(self, text: str) -> str:
         self._window, self._printed = self._window[self._printed :], len(self._window) - self._printed

@@ -1,7 +1,13 @@
-"""Groups of rows that share a forward pass. Rows with few new tokens and longer rows are in separate groups."""
+"""Groups of rows that share a forward pass, and the scores of each row.
+
+Rows with few new tokens and longer rows are in separate groups.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 
+from torch import Tensor
+
+from unisono.members.base import Scores
 from unisono.members.tokens import Append
 
 SHORT = 16  # rows with at most this many new tokens share a forward pass, which may be compiled
@@ -40,3 +46,28 @@ def groups(
 def padded(width: int) -> int:
     """Return the number of tokens, including padding, that a forward pass runs for rows of `width` tokens."""
     return width if width <= SHORT else -(-width // PIECE) * PIECE
+
+
+def split(
+    work: Sequence[Append], rows: Sequence[int], logits: Tensor, features: Tensor | None, width: int
+) -> list[Scores]:
+    """Return the scores of each item of a forward pass.
+
+    Args:
+        rows: for each item, its index in the tensors. logits: the last logits [R, columns, V]. features: the hidden
+            states [R, columns, D] or None. width: the number of tokens per row, including the padding at the end.
+    """
+    columns = logits.shape[1]
+    joint = logits.stride(0) == columns * logits.stride(1)
+    shared = logits.view(-1, logits.shape[2]) if joint else None  # all rows as one tensor [R * columns, V]
+    found = []
+    for row, item in zip(rows, work, strict=True):
+        end = len(item.tokens) - width + columns if item.keep else 0
+        own = slice(end - item.keep, end)
+        states = features[row, own] if features is not None else None
+        if shared is None:
+            found.append(Scores(logits[row, own], features=states))
+        else:
+            first = row * columns + own.start
+            found.append(Scores(shared[first : first + item.keep], features=states, place=(shared, first)))
+    return found

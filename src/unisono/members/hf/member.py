@@ -21,7 +21,7 @@ from unisono.members.hf.attention import WIDENED, attention, lock_of, widening
 from unisono.members.hf.cache import SlotCache, capacity
 from unisono.members.hf.compiled import Compiled, build, discard, find
 from unisono.members.hf.graphs import Graphs
-from unisono.members.hf.groups import PIECE, SHORT, groups, padded
+from unisono.members.hf.groups import PIECE, SHORT, groups, padded, split
 from unisono.members.hf.mask import Masks
 from unisono.members.hf.probe import is_faithful, is_isolated, require_faithful, shares_forwards
 from unisono.members.hf.step import Step
@@ -247,13 +247,7 @@ class HFMember(TokenMember):
             logits = logits.index_fill(-1, self._forbidden, -torch.inf)
         for item in work:
             self._cache.lengths[item.slot] += len(item.tokens)
-        found = []
-        for row, item in zip(rows, work, strict=True):
-            end = len(item.tokens) - width + columns if item.keep else 0
-            own = slice(end - item.keep, end)
-            states = features[row, own] if features is not None else None
-            found.append(Scores(logits[row, own], features=states))
-        return found
+        return split(work, rows, logits, features, width)
 
     def _compiled_logits(self, work: Sequence[Append], width: int) -> tuple[Sequence[int], Tensor]:
         """Run a compiled forward pass. Return the items' row indices, and logits [R, width, V], also for idle rows."""
