@@ -11,6 +11,7 @@ from unisono.combine.base import Traits, relative_weights, require_count
 from unisono.combine.early import EarlyCombination
 from unisono.combine.positions import Positions
 from unisono.errors import require_known
+from unisono.sampling.ranking import top
 from unisono.sampling.warp import AnyWarp
 
 ORDERS = ("warp-first", "combine-first")
@@ -62,8 +63,10 @@ class Weighted(EarlyCombination):
         if not warp.greedy or not self._warps_first or bool(complete.all()):
             return complete
         heard = sorted(positions.heard)
-        mixture = torch.stack([self.weights[member] * positions.scores[member].law for member in heard]).sum(0)
-        best = mixture.topk(2, -1).values
+        mixture = positions.scores[heard[0]].law * self.weights[heard[0]]
+        for member in heard[1:]:
+            mixture.add_(positions.scores[member].law, alpha=self.weights[member])
+        best = top(mixture, 2)[0]
         return best[..., 0] - best[..., 1] > 1 - sum(self.weights[member] for member in heard) + ROUNDING
 
     @property
