@@ -5,9 +5,11 @@ import random
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from unisono.sampling.exponentials import open_unit
+from unisono.sampling.inversion import inverse
 from unisono.sampling.noise import KeyedNoise, Purpose
 from unisono.testing import assert_law
 
@@ -183,3 +185,18 @@ def test_tosses_follow_their_probabilities():
     noise = KeyedNoise(13)
     runs = [(noise.leading(torch.full((3,), 0.6), 0, round),) for round in range(5_000)]
     assert_law(runs, {(0,): 0.4, (1,): 0.24, (2,): 0.144, (3,): 0.216}, detects=0.1)
+
+
+@given(
+    st.integers(0, 2**64 - 1),
+    st.lists(st.floats(0, 1), min_size=2, max_size=5),
+    st.lists(st.integers(0, 200), max_size=30),
+)
+def test_members_are_drawn_as_one_by_one(seed: int, odds: list[float], positions: list[int]):
+    """Numbers are computed for several positions together; each choice is the one of a single number, in any order."""
+    assume(sum(odds) > 0)
+    noise, law = KeyedNoise(seed), torch.tensor(odds, dtype=torch.float64)
+    for position in positions:
+        raw = KeyedNoise(seed)._raw([position, Purpose.MEMBER, 0, 0], 1)
+        expected = inverse(law.unsqueeze(0), torch.from_numpy(open_unit(raw)))
+        assert noise.draw(law, Purpose.MEMBER, position, 0) == int(expected)

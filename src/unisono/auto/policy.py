@@ -124,7 +124,7 @@ class AutoPolicy(Policy):
         self.lazy = common.plan.proposes or not self._request.odds
         needed = view.needed if self.lazy else self._request.needed
         following = batch.next(common.setting.scorers, view.proposer)
-        if common.plan.start is None and view.scored[following] <= view.open:
+        if common.plan.start is None and view.scored[following] < view.open + (view.room > 0):
             needed = (following,)
         turn = common.plan.turn(replace(view, needed=needed, proposer=following))
         self._sure = _length(turn) > 1 and not self._request.odds  # with odds, trust says nothing about the next token

@@ -246,8 +246,9 @@ class Engine:
                 propose(name, steps, self._draft)
 
     def _draft(self, member: int, rows: Sequence[Row]) -> list[Row]:
-        self._drafted += 1
-        return [row for row, made in self._score([member], rows).items() if made is Progress.SCORED]
+        scored = [row for row, made in self._score([member], rows).items() if made is Progress.SCORED]
+        self._drafted += bool(scored)  # rows at their limit have nothing to score
+        return scored
 
     def _score(self, members: Sequence[int], rows: Sequence[Row], twins: bool = False) -> dict[Row, Progress]:
         """Run members on the unread tokens of the rows. Return the progress of each row.

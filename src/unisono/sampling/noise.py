@@ -12,7 +12,9 @@ may be used only once, because a second use would bias the text. An assertion ch
 A method of `Noise` makes one choice for one row. The module `sampler` makes the same choices for many rows at once.
 """
 
+from bisect import bisect_right
 from enum import IntEnum
+from itertools import accumulate
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +24,7 @@ from torch import Tensor
 from unisono.sampling.exponentials import Exponentials, open_unit
 from unisono.sampling.inversion import inverse
 
+AHEAD = 16  # how many positions have their number that draws a member computed together
 LANES = 4  # Philox generates blocks of four numbers
 KEPT = 2**20  # the maximum number of exponential variates that a row caches: proposals and targets use the same
 SHARE = 8  # a race on the host makes and caches fewer than one of this many variates
@@ -72,14 +75,15 @@ class KeyedNoise:
         self._block = (0, 0, 0)  # position, round and count of the cached lanes
         self._lanes = np.empty(0)
         self._races: dict[int, Exponentials] = {}  # by position
+        self._first = 0  # the first of the positions whose numbers that draw a member are cached
+        self._members: list[float] = []  # these numbers
 
     def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
         if purpose is Purpose.TARGET:
             return self.winner(law.cpu(), position)
         if purpose is Purpose.MEMBER:
-            numbers = open_unit(self._raw([position, purpose, 0, 0], 1))
-        else:
-            numbers = self.uniforms(purpose, position, round)
+            return _member(law.tolist(), self._member_number(position))
+        numbers = self.uniforms(purpose, position, round)
         return int(inverse(law.unsqueeze(0), torch.from_numpy(numbers[:1]).to(law.device)))
 
     def leading(self, probabilities: Tensor, position: int, round: int) -> int:
@@ -110,6 +114,12 @@ class KeyedNoise:
         """Return `size` float64 exponential variates for the `TARGET` choice at a position, equal in every call."""
         return self._race(position, size).vector(size)
 
+    def _member_number(self, position: int) -> float:
+        if not 0 <= position - self._first < len(self._members):
+            raw = self._raw([position, Purpose.MEMBER, 0, 0], LANES * AHEAD)  # one block of numbers per position
+            self._first, self._members = position, open_unit(raw)[::LANES].tolist()
+        return self._members[position - self._first]
+
     def _race(self, position: int, size: int) -> Exponentials:
         """Return the variates of a position, of which about `size` will be made. Keep those of the latest positions."""
         if position not in self._races:
@@ -126,3 +136,9 @@ class KeyedNoise:
         self._bits.state = self._start
         raw: np.ndarray = self._bits.random_raw(count)
         return raw
+
+
+def _member(odds: list[float], number: float) -> int:
+    """Return the index drawn from `odds` by inverting their cumulative sums at a number in (0, 1), as `inverse` does."""
+    cumulative = list(accumulate(odds))
+    return min(bisect_right(cumulative, cumulative[-1] * number), len(odds) - 1)
