@@ -283,6 +283,13 @@ def test_attention_without_masks_cannot_be_compiled(monkeypatch: pytest.MonkeyPa
     assert not hf(tiny.ensemble([model], compile="auto")).compiled
 
 
+def test_what_was_compiled_needs_no_compiler(kept: Path):
+    """`on` is honoured by the file of an earlier run, on a machine that has no compiler any more."""
+    artifact_of(small())
+    with config.patch({"cpp.cxx": ("no-such-compiler",)}):
+        compile_member(small())
+
+
 def test_other_devices_cannot_be_compiled_for():
     with pytest.raises(MemberError, match="compiled for cpu and cuda, not for mps"):
         require_support("mps")

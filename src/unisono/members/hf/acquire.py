@@ -1,26 +1,43 @@
 """Find, make and test the compiled forward passes of a member."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from unisono.errors import MemberError
 from unisono.members.base import Context, Work
 from unisono.members.hf import artifact
 from unisono.members.hf.compiled import Compiled, build, discard, find, require_support
 from unisono.members.hf.graphs import Graphs, require_fusing
-from unisono.members.hf.probe import fault, fingerprint, small_member
+from unisono.members.hf.probe import Modelled, fault, fingerprint, small_member
 from unisono.members.hf.reference import HALF
 from unisono.members.hf.step import Step, Traced
-
-if TYPE_CHECKING:
-    from unisono.members.hf.member import HFMember
 
 WARM = [(rows, width) for rows in (1, 2) for width in (1, 2, 4, 8, 16)]  # the sizes that are recorded at loading
 
 
-def acquire(member: "HFMember", required: bool) -> Compiled | Graphs | None:
+class Steps(Modelled, Protocol):
+    """A member whose forward pass is a function of tensors."""
+
+    @property
+    def layers(self) -> Sequence[tuple[Tensor, Tensor]]:
+        """Return for each layer an empty key and an empty value tensor with the dtype and sizes of the cache."""
+
+    def step(self) -> Step | None:
+        """Return the forward pass; None if the model accepts no masks."""
+
+    def trial(self, step: Compiled | Graphs | Traced) -> "Steps":
+        """Return a view of the member that uses other compiled forward passes."""
+
+    def record(self, graphs: Graphs) -> None:
+        """Use recorded graphs after a test."""
+
+
+def acquire(member: Steps, required: bool) -> Compiled | Graphs | None:
     """Return tested compiled forward passes, or on CUDA recorded graphs; None if there are none.
 
     Args:
@@ -43,11 +60,10 @@ def acquire(member: "HFMember", required: bool) -> Compiled | Graphs | None:
     if not required:
         kept = find(step)
         return None if kept is None else _tested(member, kept)
-    require_support(step.model.device.type)
     return _usable(member, step) or _built(member, step)
 
 
-def record(member: "HFMember", graphs: Graphs) -> None:
+def record(member: Steps, graphs: Graphs) -> None:
     """Record graphs of a member for one row and for two rows, and test them.
 
     Raises:
@@ -61,12 +77,16 @@ def record(member: "HFMember", graphs: Graphs) -> None:
         raise MemberError(wrong)
     for rows, width in track(WARM, f"recording {member.name}", console=Console(stderr=True), transient=True):
         slots = [trial.open(Context(0)) for _ in range(rows)]
-        trial.score([Work(slot, tokens=[0] * width, keep=1) for slot in slots])
-        for slot in slots:
-            trial.close(slot)
+        try:
+            trial.score([Work(slot, tokens=[0] * width, keep=1) for slot in slots])
+        except Exception as error:  # there may be no memory for another graph
+            raise MemberError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+        finally:
+            for slot in slots:
+                trial.close(slot)
 
 
-def _usable(member: "HFMember", step: Step) -> Compiled | None:
+def _usable(member: Steps, step: Step) -> Compiled | None:
     """Return the tested forward passes of an earlier run; None if there are none or if they are wrong."""
     try:
         kept = find(step)
@@ -75,14 +95,15 @@ def _usable(member: "HFMember", step: Step) -> Compiled | None:
         return None
 
 
-def _built(member: "HFMember", step: Step) -> Compiled:
+def _built(member: Steps, step: Step) -> Compiled:
     """Compile the forward passes, which takes minutes, and test them. What can be tested before is tested first."""
+    require_support(step.model.device.type)
     _require_structure(member)
     keys, values = zip(*member.layers, strict=True)
     return _tested(member, build(step, keys, values, member.name))
 
 
-def _tested(member: "HFMember", step: Compiled) -> Compiled:
+def _tested(member: Steps, step: Compiled) -> Compiled:
     """Return `step` after a test. A test that has been passed is not repeated while the scores are bitwise equal.
 
     Raises:
@@ -95,11 +116,12 @@ def _tested(member: "HFMember", step: Compiled) -> Compiled:
     if wrong:
         discard(step)
         raise MemberError(wrong)
-    verdict.write_text(fingerprint(trial), encoding="utf-8")
+    with suppress(OSError):  # the folder may be read-only
+        verdict.write_text(fingerprint(trial), encoding="utf-8")
     return step
 
 
-def _require_structure(member: "HFMember", graphs: Graphs | None = None) -> None:
+def _require_structure(member: Steps, graphs: Graphs | None = None) -> None:
     """Raise MemberError if the step of a small random model of the same class gives wrong scores.
 
     Args:

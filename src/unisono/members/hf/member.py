@@ -148,7 +148,10 @@ class HFMember(TokenMember):
         """Return a member for another ensemble, with the same model and options, a new cache and no forbidden ids."""
         other = HFMember(self.model, name, self.context_length)
         if isinstance(self._step, Graphs):
-            other.record(self._step.fresh())  # graphs are bound to one cache
+            try:
+                other.record(self._step.fresh())  # graphs are bound to one cache
+            except MemberError as error:
+                other._warn(str(error))
         else:
             other._step = self._step
         if not self._together:

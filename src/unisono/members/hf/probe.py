@@ -94,12 +94,12 @@ def shares_forwards(member: Modelled) -> bool:
 
 
 def small_member(member: M) -> M | None:
-    """Return a member with a small random model of the same class; None if the class cannot be made small.
+    """Return a member with a small random model of the same class and device; None if the class cannot be made small.
 
     Raise MemberError if the scores of the small model with a cache are wrong.
     """
     try:
-        small = stand_in(member.model)
+        small = stand_in(member.model).to(member.model.device)
     except Exception:  # a class that cannot be made small may raise any error
         return None
     return type(member)(small, member.name)
