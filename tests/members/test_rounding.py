@@ -131,11 +131,11 @@ def test_rounding_raises_no_false_alarm(path: Path | None):
 @pytest.mark.parametrize("mistake", MISTAKES)
 @pytest.mark.parametrize("path", MODELS)
 def test_a_mistake_is_found_among_rounding(path: Path | None, mistake: str):
-    """Each is at least 1.9 times as far from float32 as the plain forward is."""
+    """Each is at least 1.7 times as far from float32 as the plain forward is."""
     member = member_of(path)
     trial = member.trial(Traced(MISTAKES[mistake](member)))
     assert fault(trial) == "they give other scores than the model"
-    assert rounding(*readings(trial)) > 1.9
+    assert rounding(*readings(trial)) > 1.7
 
 
 @pytest.mark.parametrize("kind", [*tiny.ARCHITECTURES, *unusual.OTHERS])

@@ -26,7 +26,7 @@ from unisono.members.hf.stand_in import stand_in, window
 SHORT_WINDOW = 64  # in tokens; windows up to this size are tested with the model itself
 EQUAL = 0.01  # the largest offset that rounding causes in float32; a cache that is ignored causes about 1
 SMALL = 0.1  # an offset that half precision may always cause
-LEAST = 0.03  # offsets in half precision are not distinguished below this number
+LEAST = 0.01  # offsets in half precision are not distinguished below this number
 FACTOR = 1.5  # the largest offset in half precision, in units of the offset of the plain forward pass
 BESIDE = 6  # tokens of the text that `is_isolated` reads
 
