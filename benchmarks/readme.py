@@ -17,6 +17,8 @@ PAGES = {  # the part of a page that is a result file's figures
     "figures": ("docs/batching.md", "batching.json"),
     "profile": ("docs/batching.md", "batching-profile.json"),
     "step": ("docs/performance.md", "step.json"),
+    "real": ("docs/performance.md", "real.json"),
+    "law": ("docs/performance.md", "law.json"),
     "operations": ("docs/performance.md", "operations.json"),
     "operations-amx": ("docs/performance.md", "operations-amx.json"),
 }
@@ -115,7 +117,8 @@ def main() -> int:
         written.append(("docs/benchmarks.md", *marks, report(name)))
     for part, (page, name) in PAGES.items():
         marks = f"<!-- {part}, written by `python benchmarks/readme.py` -->\n", f"<!-- end of {part} -->"
-        written.append((page, *marks, figures(result(name), name)))
+        measured = (ROOT / "benchmarks/results" / name).exists()
+        written.append((page, *marks, figures(result(name), name) if measured else "Not measured yet.\n"))
     stale = False
     for page, *parts in written:
         text = (ROOT / page).read_text(encoding="utf-8")

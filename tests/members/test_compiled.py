@@ -19,14 +19,16 @@ from torch._inductor import config
 
 from tests import tiny
 from tests.hf import hf, hf_members
+from tests.members import unusual
+from tests.members.test_rounding import MISTAKES
 from unisono import Ensemble, SamplingParams
-from unisono.errors import ConfigurationError
+from unisono.errors import ConfigurationError, MemberError
 from unisono.members.backends import as_source
 from unisono.members.base import Context, Scores, Work
+from unisono.members.hf import acquire as module
 from unisono.members.hf import artifact
-from unisono.members.hf import member as module
 from unisono.members.hf.cache import BLOCK
-from unisono.members.hf.compiled import Compiled
+from unisono.members.hf.compiled import Compiled, require_support
 from unisono.members.hf.groups import SHORT
 from unisono.members.hf.member import HFMember
 
@@ -251,19 +253,69 @@ def test_off_is_off():
     assert not hf(tiny.ensemble([small()], compile="off")).compiled
 
 
-def test_without_a_compiler_there_is_one_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """The member works, uncompiled, and the user is told once why; nothing half-written stays."""
+def test_without_a_compiler_on_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The user is told why, nothing half-written stays, and the member works as with `off`."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     member = HFMember(small(), "llama")
-    with config.patch({"cpp.cxx": ("no-such-compiler",)}), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with config.patch({"cpp.cxx": ("no-such-compiler",)}), pytest.raises(MemberError) as caught:
         member.compile("on")
-    assert [str(each.message) for each in caught] == [
-        "member llama runs without compiled forwards: there is no C++ compiler; install g++, or load with compile='off'"
-    ]
+    assert str(caught.value) == (
+        "member llama cannot have compile='on': there is no C++ compiler, for example g++; use 'auto' or 'off'"
+    )
     assert not member.compiled
     assert not artifact.some()
     assert member.score([Work(member.open(Context(0)), tokens=[5, 17], keep=2)])[0].logits.shape == (2, tiny.VOCABULARY)
+
+
+def never(*_: object, **__: object) -> Any:
+    pytest.fail("this must not run")
+
+
+@pytest.mark.filterwarnings("error")
+def test_attention_without_masks_cannot_be_compiled(monkeypatch: pytest.MonkeyPatch):
+    """`on` says so before anything is compiled; `auto` has nothing to say."""
+    monkeypatch.setattr(module, "build", never)
+    model = tiny.from_config(unusual.OTHERS["llama4"]())
+    with pytest.raises(
+        MemberError, match=r"member Llama4ForCausalLM cannot have compile='on': its attention takes no masks"
+    ):
+        tiny.ensemble([model], compile="on")
+    assert not hf(tiny.ensemble([model], compile="auto")).compiled
+
+
+def test_what_was_compiled_needs_no_compiler(kept: Path):
+    """`on` is honoured by the file of an earlier run, on a machine that has no compiler any more."""
+    artifact_of(small())
+    with config.patch({"cpp.cxx": ("no-such-compiler",)}):
+        compile_member(small())
+
+
+def test_other_devices_cannot_be_compiled_for():
+    with pytest.raises(MemberError, match="compiled for cpu and cuda, not for mps"):
+        require_support("mps")
+
+
+def test_wrong_positions_are_found_before_compiling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A small model of the class shows in a second what a compiled one would show after minutes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "build", never)
+    monkeypatch.setattr(HFMember, "step", lambda self: MISTAKES["positions off by one"](self))
+    with pytest.raises(MemberError, match="tried with a small model of its class, they give other scores"):
+        HFMember(small(), "llama").compile("on")
+
+
+def test_what_was_tested_is_not_tested_again(monkeypatch: pytest.MonkeyPatch, kept: Path):
+    """As long as the compiled forward says the same to the last bit; another file in its place is tested anew."""
+    path = artifact_of(small())
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "fault", never)
+        member = HFMember(small(), "llama")
+        member.compile("auto")
+        assert member.compiled
+    artifact.verdict(path).write_text("what another one said", encoding="utf-8")
+    monkeypatch.setattr(module, "fault", lambda member: "they are tested")
+    with pytest.warns(UserWarning, match="they are tested"):
+        HFMember(small(), "llama").compile("auto")
 
 
 def test_a_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -278,6 +330,9 @@ def test_a_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         member.compile("auto")
     assert str(path) in str(caught[0].message)
     assert not member.compiled
+    monkeypatch.setattr(module, "build", lambda *_: "built anew")
+    monkeypatch.setattr(module, "_tested", lambda member, step: step)
+    assert module.acquire(member, required=True) == "built anew"  # type: ignore[comparison-overlap]
 
 
 def test_a_compiled_forward_that_says_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -287,7 +342,7 @@ def test_a_compiled_forward_that_says_something_else_is_not_used(monkeypatch: py
     artifact.folder().mkdir(parents=True)
     artifact.place(other).write_bytes(content)
     member = HFMember(other, "llama")
-    with pytest.warns(UserWarning, match="other scores"):
+    with pytest.warns(UserWarning, match="runs without compiled forwards: they give other scores than the model"):
         member.compile("auto")
     assert not member.compiled
     assert not artifact.some()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tests import tiny
+from unisono.errors import MemberError
 from unisono.members.base import Context, Work
 from unisono.members.hf.cache import BLOCK
 from unisono.members.hf.graphs import Graphs, Run
@@ -113,7 +114,7 @@ def test_what_a_graph_reads_lives_as_long_as_it():
 def test_a_bucket_is_recorded_once():
     """Sizes within a bucket and other contents record nothing new; a closed member keeps its recordings."""
     member, recorder = recorded(tiny.models("llama")[0])
-    slots = [member.open(Context(0)) for _ in range(3)]
+    slots = [member.open(Context(0)) for _ in range(5)]
     member.score([Work(slot, tokens=[5] * 3, keep=1) for slot in slots])
     count = recorder.count
     for width in (3, 4, 3):
@@ -124,7 +125,7 @@ def test_a_bucket_is_recorded_once():
     member.score([Work(slot, tokens=[1], keep=1)])
     again = recorder.count
     member.score([Work(slot, tokens=[1], keep=1)])
-    assert (count, recorder.count) == (again - 1, again)  # one row of one token, since three rows moved the cache
+    assert (count, recorder.count) == (again - 1, again)  # one row of one token, since five rows moved the cache
 
 
 def test_when_the_cache_moves_its_graphs_go():
@@ -152,7 +153,7 @@ def test_up_to_the_longest_context():
 
 
 def test_what_cannot_be_recorded_runs_as_it_is():
-    """A model that waits for the device in its forward: one warning, and the member works."""
+    """A model that waits for the device in its forward: an error that says why, and the member works."""
     model = tiny.models("llama")[0]
     member = HFMember(model, "llama")
     assert member._masks is not None
@@ -160,7 +161,7 @@ def test_what_cannot_be_recorded_runs_as_it_is():
     def refuse(run: Run) -> Run:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    with pytest.warns(UserWarning, match="runs without compiled forwards: operation not permitted"):
+    with pytest.raises(MemberError, match="operation not permitted"):
         member.record(Graphs(Step(model, member._masks, member.context_length), fuse=False, record=refuse))
     assert not member.compiled
     assert member.score([Work(member.open(Context(0)), tokens=[5], keep=1)])[0].logits.shape == (1, tiny.VOCABULARY)

@@ -31,6 +31,11 @@ def place(model: PreTrainedModel, context: int | None = None) -> Path:
     return folder() / f"{type(model).__name__}-{_key(model, context or context_length(model))}.pt2"
 
 
+def verdict(path: Path) -> Path:
+    """Return the path of the fingerprint of a compiled forward pass that has passed its test."""
+    return path.with_suffix(".tested")
+
+
 def some() -> bool:
     """Return whether `folder()` has a compiled forward pass. Unlike `place`, this function does not read weights."""
     return any(folder().glob("*.pt2"))

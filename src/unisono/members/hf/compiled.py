@@ -44,6 +44,7 @@ class Compiled:
     """
 
     def __init__(self, path: Path, least: int = 1) -> None:
+        self.path = path
         # The wrapper of the loader sorts the arguments at every call, which takes as long as a small layer
         self._loader = aoti_load_package(str(path)).loader
         _drop_pages("/data/aotinductor/")
@@ -81,12 +82,8 @@ def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: st
         name: the name of the member. It is shown in a terminal during compilation.
 
     Raises:
-        MemberError: there is no C++ compiler, or the model cannot be compiled.
+        MemberError: the model cannot be compiled.
     """
-    try:
-        get_cpp_compiler()
-    except Exception as error:
-        raise MemberError("there is no C++ compiler; install g++, or load with compile='off'") from error
     path = artifact.place(step.model, step.context)
     unfinished = artifact.unfinished(path)
     try:
@@ -98,14 +95,25 @@ def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: st
         return Compiled(path, _least(step))
     except Exception as error:  # a compiler may raise anything
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise MemberError(f"{step.model.config.model_type} cannot be compiled ({reason})") from error
+        raise MemberError(f"the compiler fails ({reason})") from error
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def discard(step: Step) -> None:
+def require_support(device: str) -> None:
+    """Raise MemberError if steps cannot be compiled for this device or on this machine."""
+    if device != "cpu":
+        raise MemberError(f"forwards are compiled for cpu and cuda, not for {device}")
+    try:
+        get_cpp_compiler()
+    except Exception as error:
+        raise MemberError("there is no C++ compiler, for example g++") from error
+
+
+def discard(step: Compiled) -> None:
     """Delete the file of a compiled step."""
-    artifact.place(step.model, step.context).unlink(missing_ok=True)
+    for path in (step.path, artifact.verdict(step.path)):
+        path.unlink(missing_ok=True)
 
 
 def _least(step: Step) -> int:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils._triton import has_triton
 
+from unisono.errors import MemberError
 from unisono.members.hf.cache import BLOCK, power
 from unisono.members.hf.step import Step
 
@@ -54,6 +56,10 @@ class Graphs:
         """Return a new object with the same step and options but without recorded graphs, for another cache."""
         return Graphs(*self._made_of)
 
+    def of(self, step: Step) -> "Graphs":
+        """Return graphs of another step that are recorded in the same way, without fused kernels."""
+        return Graphs(step, False, self._made_of[2])
+
     def frame(self, first: int, last: int, width: int) -> tuple[int, int, int]:
         """Return the range of places (start, end) and the number of tokens to run.
 
@@ -83,6 +89,12 @@ class Graphs:
         ids, starts = ids.clone(), starts.clone()
         seen = torch.arange(window, device=ids.device)
         return Recorded(ids, starts, seen, self._record(lambda: self._step(ids, starts, seen, keys, values)))
+
+
+def require_fusing() -> None:
+    """Raise MemberError if torch.compile cannot fuse kernels for CUDA on this machine."""
+    if not has_triton():
+        raise MemberError("torch.compile needs Triton, which does not work here")
 
 
 def record_cuda(run: Run) -> Run:

@@ -9,27 +9,25 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from unisono.errors import MemberError
 from unisono.members.base import Context, Scores, Work
 from unisono.members.hf import facts as said
+from unisono.members.hf.acquire import acquire, record
 from unisono.members.hf.attention import WIDENED, attention, lock_of, widening
 from unisono.members.hf.cache import SlotCache, capacity
-from unisono.members.hf.compiled import Compiled, build, discard, find
+from unisono.members.hf.compiled import Compiled
 from unisono.members.hf.graphs import Graphs
 from unisono.members.hf.groups import PIECE, SHORT, groups, padded, split
 from unisono.members.hf.mask import Masks
-from unisono.members.hf.probe import is_faithful, is_isolated, require_faithful, shares_forwards
-from unisono.members.hf.step import Step
+from unisono.members.hf.probe import is_isolated, require_faithful, shares_forwards
+from unisono.members.hf.step import Step, Traced
 from unisono.members.tokens import Append, TokenMember
 from unisono.transfer import Token, token_tensor
 
 LOG = logging.getLogger("unisono.members")
-WARM = [(rows, width) for rows in (1, 2) for width in (1, 2, 4, 8, 16)]  # the sizes that are recorded at loading
 
 
 class HFMember(TokenMember):
@@ -64,12 +62,12 @@ class HFMember(TokenMember):
         self._cache = SlotCache()
         self._lane = 0
         self._lock = lock_of(model)
-        self._step: Compiled | Graphs | None = None
+        self._step: Compiled | Graphs | Traced | None = None
         self._uncompiled = False  # whether the log says that some forwards are not compiled
         self._together = SHORT  # rows with at most this many tokens share a forward
-        if self._masks is not None and not shares_forwards(self):
+        if self._masks is None or not shares_forwards(self):
             self._masks = None
-        require_faithful(self)
+            require_faithful(self)
         self._token_bytes = self._measured()
 
     def restrict(self, vocabulary: int, forbidden: Sequence[int]) -> None:
@@ -100,50 +98,45 @@ class HFMember(TokenMember):
         return self._step is not None
 
     def compile(self, mode: str) -> None:
-        """Use compiled forward passes for few tokens. Warn if the member must run without compiled forward passes.
+        """Use compiled forward passes for few tokens. If that is not possible, "auto" warns, and "on" raises MemberError.
 
         On a CPU, "auto" uses the compiled file of an earlier run, and "on" also compiles if there is no such file. On
         CUDA, "on" and "auto" record graphs instead. "off" does nothing.
         """
-        if mode == "off" or self._masks is None:
+        if mode == "off":
+            return
+        try:
+            self._step = acquire(self, required=mode == "on")
+        except MemberError as error:
             if mode == "on":
-                self._warn("its attention takes no masks from outside")
-            return
-        step = Step(self.model, self._masks, self.context_length)
-        if self.model.device.type == "cuda":
-            self.record(Graphs(step, fuse=mode == "on"))
-            return
-        for attempt in (find, self._build) if mode == "on" else (find,):
-            try:
-                self._step = attempt(step)
-            except MemberError as error:
-                self._warn(str(error))
-            if self._step is not None:
-                break
-        if self._step is not None and not is_faithful(self):
-            self._step = None
-            discard(step)
-            self._warn("compiled, it gives other scores")
+                reason = f"member {self.name} cannot have compile='on': {error}; use 'auto' or 'off'"
+                raise MemberError(reason) from error
+            self._warn(str(error))
 
-    def _build(self, step: Step) -> Compiled:
-        keys, values = zip(*self._cache.like, strict=True)
-        return build(step, keys, values, self.name)
+    def step(self) -> Step | None:
+        """Return the member's forward pass as a function of tensors; None if the model accepts no masks."""
+        return None if self._masks is None else Step(self.model, self._masks, self.context_length)
+
+    @property
+    def layers(self) -> Sequence[tuple[Tensor, Tensor]]:
+        """Return for each layer an empty key and an empty value tensor with the dtype and sizes of the cache."""
+        return self._cache.like
+
+    def trial(self, step: Compiled | Graphs | Traced) -> "HFMember":
+        """Return a view of this member that uses other compiled forward passes, to test them."""
+        other = copy.copy(self)
+        other._step = step
+        return other
 
     def record(self, graphs: Graphs) -> None:
-        """Use recorded graphs for few tokens. Record the graphs for one row and for two rows now."""
-        self._step, self._cache.keep = graphs, True
+        """Use recorded graphs for few tokens. Raise MemberError if they cannot be recorded or give other scores."""
+        self._cache.keep = True
         try:
-            for rows, width in track(WARM, f"recording {self.name}", console=Console(stderr=True), transient=True):
-                slots = [self.open(Context(0)) for _ in range(rows)]
-                self.score([Work(slot, tokens=[0] * width, keep=1) for slot in slots])
-                for slot in slots:
-                    self.close(slot)
-        except Exception as error:  # a model that waits for the device may raise any error
-            self._step = None
-            self._warn(" ".join(str(error).split())[:200] or type(error).__name__)
-        if self._step is not None and not is_faithful(self):
-            self._step = None
-            self._warn("recorded, it gives other scores")
+            record(self, graphs)
+        except MemberError:
+            self._cache.give_back()
+            raise
+        self._step = graphs
 
     def twin(self, name: str) -> "HFMember":
         """Return a second member for the same ensemble, with the same model, options and cache, but other slots."""
@@ -155,7 +148,10 @@ class HFMember(TokenMember):
         """Return a member for another ensemble, with the same model and options, a new cache and no forbidden ids."""
         other = HFMember(self.model, name, self.context_length)
         if isinstance(self._step, Graphs):
-            other.record(self._step.fresh())  # graphs are bound to one cache
+            try:
+                other.record(self._step.fresh())  # graphs are bound to one cache
+            except MemberError as error:
+                other._warn(str(error))
         else:
             other._step = self._step
         if not self._together:

@@ -1,23 +1,34 @@
-"""Test whether a member returns the scores of its own model. Each member is tested once, when the member is made.
+"""Test whether a member returns the scores of its own model. A member is tested when it is made and when it compiles.
 
 Some causal models accept a cache but ignore it, keep an internal state, or attend to later tokens. Such models decode
-nonsense without an error. The test scores a few tokens in several calls, together with another row and with a rollback.
-The scores must be equal to the scores of one forward pass without a cache.
+nonsense without an error. Two properties are tested separately:
+
+- *structure*: rows, positions, masks, windows and rollbacks are right. A small random model of the same class is tested
+  in float32, where rounding is small and any wrong position is visible.
+- *rounding*: the member's own weights give the right scores. In half precision, the plain forward pass of a model with
+  many layers and large activations may itself be far from float32. A member may be 1.5 times as far.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from unisono.errors import MemberError
 from unisono.members.base import Context, Member, Work
+from unisono.members.hf.readings import TOKENS, at_once, in_pieces, offsets, texts
+from unisono.members.hf.reference import HALF, exact_logits, plain_logits
 from unisono.members.hf.stand_in import stand_in, window
 
-TOKENS = 6
 SHORT_WINDOW = 64  # in tokens; windows up to this size are tested with the model itself
+EQUAL = 0.01  # the largest offset that rounding causes in float32; a cache that is ignored causes about 1
+SMALL = 0.1  # an offset that half precision may always cause
+LEAST = 0.01  # offsets in half precision are not distinguished below this number
+FACTOR = 1.5  # the largest offset in half precision, in units of the offset of the plain forward pass
+BESIDE = 6  # tokens of the text that `is_isolated` reads
 
 
 class Modelled(Member, Protocol):
@@ -32,60 +43,87 @@ class Modelled(Member, Protocol):
         """Return whether several rows may share a forward pass. If so, the member itself makes the attention masks."""
 
 
+M = TypeVar("M", bound=Modelled)
+
+
 def require_faithful(member: Modelled) -> None:
-    """Raise MemberError if the member's scores differ from the scores of its model."""
+    """Raise MemberError if the member's scores differ from the scores of its model by more than rounding."""
     kind = member.model.config.model_type
     try:
-        difference = _difference(member)
+        excess = _excess(member)
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise MemberError(f"member {member.name} cannot be decoded with a cache: {kind} ({reason})") from error
-    if math.isnan(difference):
+    if math.isnan(excess):
         raise MemberError(
             f"member {member.name} gives scores that are not numbers: broken weights, or too small a dtype"
         )
-    if not difference <= _tolerance(member):
+    if not excess <= 1:
         raise MemberError(
             f"member {member.name} cannot be rewound by length, which speculation needs: {kind} gives other scores with "
             "a key-value cache than without"
         )
 
 
-def is_faithful(member: Modelled) -> bool:
-    """Return whether the member's scores are equal to the scores of its model, except for rounding."""
+def fault(member: Modelled) -> str:
+    """Return why the member's scores are not the scores of its model; an empty text if only rounding differs."""
     try:
-        return _difference(member) <= _tolerance(member)
-    except Exception:  # a model may raise any error for unsupported arguments
-        return False
+        return "" if _excess(member) <= 1 else "they give other scores than the model"
+    except Exception as error:  # a model may raise any error for unsupported arguments
+        return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def is_faithful(member: Modelled) -> bool:
+    """Return whether the member's scores are the scores of its model, except for rounding."""
+    return not fault(member)
 
 
 def shares_forwards(member: Modelled) -> bool:
     """Return whether rows that share a forward pass get the model's scores, even beyond the model's window.
 
-    If the window is long, a small random model of the same class is tested instead, because this test is faster. Raise
-    MemberError if the scores of the small model with a cache are wrong beyond its window.
+    A small random model of the same class is tested too, if the model's window is long or its numbers are not float32.
+    Raise MemberError if the scores of the small model with a cache are wrong.
     """
     if not is_faithful(member):
         return False
-    if not SHORT_WINDOW < window(member.model) < (member.context_length or math.inf):
+    long = SHORT_WINDOW < window(member.model) < (member.context_length or math.inf)
+    if not long and member.model.dtype not in HALF:
         return True
+    small = small_member(member)
+    return not long if small is None else small.masked
+
+
+def small_member(member: M) -> M | None:
+    """Return a member with a small random model of the same class and device; None if the class cannot be made small.
+
+    Raise MemberError if the scores of the small model with a cache are wrong.
+    """
     try:
-        small = stand_in(member.model)
+        small = stand_in(member.model).to(member.model.device)
     except Exception:  # a class that cannot be made small may raise any error
-        return False
-    return type(member)(small, member.name).masked
+        return None
+    return type(member)(small, member.name)
+
+
+def fingerprint(member: Modelled) -> str:
+    """Return a digest of the bits of the member's scores in a test, or of the error. Equal scores need one test only."""
+    try:
+        found = in_pieces(member, _texts(member)).contiguous().cpu().numpy().tobytes()
+    except Exception as error:
+        found = repr(error).encode()
+    return hashlib.sha256(found).hexdigest()
 
 
 def is_isolated(member: Modelled) -> bool:
     """Return whether the scores of a row are bitwise equal with and without longer rows in the same call."""
-    ids = [7 * (k + 1) % member.vocabulary for k in range(TOKENS)]
+    ids = [7 * (k + 1) % member.vocabulary for k in range(BESIDE)]
     pieces = (ids[:1], ids[1:3], ids[3:])
     alone = _beside(member, pieces, others=0)
     return torch.equal(alone, _beside(member, pieces, others=3))
 
 
 def _beside(member: Modelled, pieces: Sequence[list[int]], others: int) -> Tensor:
-    """Return the logits [TOKENS, V] of a row that reads `pieces`. Each call contains `others` more, longer rows."""
+    """Return the logits [BESIDE, V] of a row that reads `pieces`. Each call contains `others` more, longer rows."""
     slots = [member.open(Context(0)) for _ in range(others + 1)]
     try:
         found = []
@@ -98,55 +136,34 @@ def _beside(member: Modelled, pieces: Sequence[list[int]], others: int) -> Tenso
             member.close(slot)
 
 
-def _tolerance(member: Modelled) -> float:
-    """Return the largest difference that rounding may cause. If the cache is ignored, the difference is about 1."""
-    return 0.01 if member.model.dtype == torch.float32 else 0.1
+def _excess(member: Modelled) -> float:
+    """Return how far the member's scores are from the right scores, in units of the largest allowed distance.
 
-
-def _difference(member: Modelled) -> float:
-    """Return the largest difference between the member's and its model's logits over the last positions.
-
-    The difference of a position is the median over its logits, because rounding may change which expert a model uses,
-    and this changes a few logits much. Differences are divided by the standard deviation of the logits.
+    The plain forward pass of the model gives the right scores in float32. In half precision, it is compared first,
+    because that is fast. Only if the distance is too large, both are compared with float32.
     """
-    ids = [7 * (k + 1) % member.vocabulary for k in range(_length(member))]
-    found = _in_pieces(member, ids)
-    wanted = torch.cat([_at_once(member, ids)[-TOKENS:], _at_once(member, ids[-3:])])
-    return float(((found - wanted).abs().median(-1).values / wanted.std(-1)).max())
+    rows = _texts(member)
+    found = in_pieces(member, rows)
+    plain = at_once(member.model, rows, member.vocabulary, plain_logits)
+    half = member.model.dtype in HALF
+    excess = float(offsets(found, plain).max()) / (SMALL if half else EQUAL)
+    if not (half and excess > 1):
+        return excess
+    return rounding(found, plain, at_once(member.model, rows, member.vocabulary, exact_logits)) / FACTOR
 
 
-def _length(member: Modelled) -> int:
-    """Return how many tokens the test scores. For a model with a short window, return more tokens than the window."""
+def _texts(member: Modelled) -> list[list[int]]:
+    """Return the texts of a test. If the model's window is short, two of the texts are longer than the window."""
     reach = window(member.model)
-    beyond = reach + 2 * TOKENS if 0 < reach <= SHORT_WINDOW else TOKENS
-    return max(TOKENS, min(beyond, member.context_length or beyond))
+    beyond = reach + TOKENS // 2 if 0 < reach <= SHORT_WINDOW else 0
+    return texts(member.vocabulary, beyond, member.context_length)
 
 
-def _in_pieces(member: Modelled, ids: list[int]) -> Tensor:
-    """Score `ids` in several calls. Return the logits [TOKENS + 3, V] of two rows.
+def rounding(found: Tensor, plain: Tensor, exact: Tensor) -> float:
+    """Return how many times as far from `exact` the logits `found` are as the logits `plain`, all of them [P, C].
 
-    The first row reads `ids`, and its last TOKENS logits are returned. The second row reads only the last three ids.
+    This is the geometric mean over the positions, because the offsets of single positions vary by a factor of ten. An
+    offset below LEAST counts as LEAST.
     """
-    slot, other = member.open(Context(0)), member.open(Context(0))
-    before = len(ids) - TOKENS
-    try:
-        if before:
-            _scored(member, (slot, ids[:before], 1))
-        first, beside = _scored(member, (slot, ids[before:-2], 4), (other, ids[-3:-2], 1))
-        member.rewind(slot, before + 2)
-        rest, behind = _scored(member, (slot, ids[-4:], 4), (other, ids[-2:], 2))  # rows of unequal length
-        return torch.cat([first[:2], rest, beside, behind])
-    finally:
-        member.close(slot)
-        member.close(other)
-
-
-def _scored(member: Modelled, *work: tuple[int, list[int], int]) -> list[Tensor]:
-    """Return the logits of each item of `work`. An item is (slot, tokens, number of positions to return)."""
-    return [each.logits for each in member.score([Work(slot, tokens=ids, keep=keep) for slot, ids, keep in work])]
-
-
-@torch.inference_mode()
-def _at_once(member: Modelled, ids: list[int]) -> Tensor:
-    logits: Tensor = member.model(input_ids=torch.tensor([ids], device=member.model.device), use_cache=False).logits
-    return logits[0].float()
+    own, theirs = (offsets(each, exact).clamp(min=LEAST) for each in (found, plain))
+    return float((own / theirs).log().mean().exp())

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from unisono.members.hf.attention import FUSED, attention
 from unisono.members.hf.facts import cache_argument
 from unisono.members.hf.mask import Masks
 
@@ -47,6 +48,27 @@ class Step(torch.nn.Module):
             **{self._argument: Cache(layers=layers)},
         )
         logits: Tensor = output.logits.float()
+        return logits
+
+
+class Traced:
+    """A `Step` that runs without a compiler, with the attention that is compiled. Tests use it in place of `Compiled`."""
+
+    idle = 8
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+
+    def frame(self, first: int, last: int, width: int) -> tuple[int, int, int]:
+        """Return the range of places (start, end) and the number of tokens to run, without padding."""
+        return first, last, width
+
+    def __call__(
+        self, ids: Tensor, starts: Tensor, window: int, keys: Sequence[Tensor], values: Sequence[Tensor]
+    ) -> Tensor:
+        """Return the logits [R, W, V] in float32."""
+        with attention(self._step.model, FUSED):
+            logits: Tensor = self._step(ids, starts, torch.arange(window, device=ids.device), keys, values)
         return logits
 
 
