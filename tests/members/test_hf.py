@@ -269,6 +269,23 @@ def test_forwards_of_slots_do_not_mix():
             torch.testing.assert_close(logits, fresh, atol=1e-4, rtol=0)
 
 
+def test_the_output_layer_reads_no_slice():
+    """Rows of a slice lie far apart, and products of such rows in bfloat16 take a hundred times as long on a CPU."""
+    (model,) = tiny.models("llama", 1)
+    seen: list[Tensor] = []
+    hook = model.get_output_embeddings().register_forward_pre_hook(lambda layer, given: seen.append(given[0]))
+    member = HFMember(model, "member")
+    slots = [member.open(Context(0)) for _ in range(3)]
+    try:
+        seen.clear()
+        for keep in (1, 2, len(PROMPT)):
+            member.score([Work(slot, tokens=PROMPT, keep=keep) for slot in slots])
+            assert seen[-1].stride() == torch.empty(seen[-1].shape).stride()
+            assert seen[-1].shape[1] == keep
+    finally:
+        hook.remove()
+
+
 @pytest.mark.parametrize("option", [{"dtype": "int3"}, {"prompt": "no place"}, {"device": "cpu", "device_map": "auto"}])
 def test_options_that_cannot_be_honoured_are_errors(folder: Path, option: dict[str, str]):
     """A member option with a wrong value is refused before anything is loaded."""

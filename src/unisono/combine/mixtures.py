@@ -63,11 +63,15 @@ class Weighted(EarlyCombination):
         if not warp.greedy or not self._warps_first or bool(complete.all()):
             return complete
         heard = sorted(positions.heard)
+        share = sum(self.weights[member] for member in heard)
+        missing = 1 - share + ROUNDING
+        if share <= missing:  # the two largest entries differ by at most the share
+            return complete
         mixture = positions.scores[heard[0]].law * self.weights[heard[0]]
         for member in heard[1:]:
             mixture.add_(positions.scores[member].law, alpha=self.weights[member])
         best = top(mixture, 2)[0]
-        return best[..., 0] - best[..., 1] > 1 - sum(self.weights[member] for member in heard) + ROUNDING
+        return best[..., 0] - best[..., 1] > missing
 
     @property
     def _warps_first(self) -> bool:

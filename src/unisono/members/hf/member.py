@@ -266,8 +266,9 @@ class HFMember(TokenMember):
         options: dict[str, Any] = {self._argument: self._cache}
         if features:
             options["output_hidden_states"] = True
-        if self._keep:
-            options[self._keep] = columns
+        if self._keep and columns < width:
+            # A number would give the output layer a slice, and products of a slice in bfloat16 are slow on a CPU
+            options[self._keep] = torch.arange(width - columns, width, device=device)
         last = self.context_length
         positions = selection.positions if last is None else selection.positions.clamp(max=last - 1)
         seen = torch.arange(selection.window, device=device)
