@@ -72,8 +72,8 @@ class Ensemble:
             memory: the maximum size of all KV caches together, in bytes; half of the free memory by default.
             draft: a draft model. This additional member only proposes and does not change the law of the text.
             proposers: further proposers that are not members (docs/schedules.md). A schedule refers to them by name.
-            generation_config: "auto": calls without `SamplingParams` use the sampling values of the first member whose
-                generation config has any (see `default_params`). "off": generation configs are ignored.
+            generation_config: "auto": calls without `SamplingParams` use the sampling values of a generation config: the
+                first one that has sampling values (see `default_params`). "off": generation configs are ignored.
             threads: the number of torch threads in the process; torch's default if None (docs/performance.md).
             options: defaults for all members, for example `dtype="float32"`: fields of `Source` and of
                 `members.hf.options.Options` (see docs/members.md). A member's own value has priority.

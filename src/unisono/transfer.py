@@ -38,7 +38,7 @@ def fetch(tensors: Sequence[Tensor]) -> list[list[Any]]:
 
     All values are copied together as float64. So integers below 2**53, float32 and float64 values stay exact.
     """
-    if all(tensor.is_cpu for tensor in tensors):
+    if all(map(on_host, tensors)):
         return [tensor.tolist() for tensor in tensors]
     device = tensors[0].device
     flat = [tensor.flatten().to(device, torch.float64) for tensor in tensors]

@@ -137,12 +137,12 @@ def test_special_tokens_may_be_the_tags(
     monkeypatch.setattr("unisono.server.openai.shapes.silent_tags", lambda _: {0: "<think>", 1: "</think>"})
     tokens = server.ensemble("plain").tokenizer
     bias = {index: -100.0 for token, index in tokens.get_vocab().items() if not token.isascii()} | {0: 6.0, 1: 6.0}
-    params = SamplingParams(max_tokens=60, seed=4, logit_bias=bias, ignore_eos=True, skip_special_tokens=False)
+    params = SamplingParams(max_tokens=60, seed=6, logit_bias=bias, ignore_eos=True, skip_special_tokens=False)
     text = server.ensemble("plain").chat(MESSAGES, params).text
     assert 0 < text.index("<s>") < text.rindex("</s>") < len(text) - 4
     if stops:  # one that may begin with the letter in front of a tag
         stops = [text[text.rindex("</s>") - 1] + stops[0]]
-    options = {"max_tokens": 60, "temperature": 1, "seed": 4, "logit_bias": bias, "stop": stops}
+    options = {"max_tokens": 60, "temperature": 1, "seed": 6, "logit_bias": bias, "stop": stops}
     tagged = text.replace(tokens.bos_token, "<think>").replace(tokens.eos_token, "</think>")
     expected = apart([tagged], inside=False)
     assert answer(server, model="plain", extra_body={"ignore_eos": True}, **options) == expected

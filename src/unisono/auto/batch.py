@@ -10,7 +10,9 @@ from unisono.auto.draft_length import Worth
 from unisono.auto.planner import Plan
 from unisono.auto.setting import Setting
 from unisono.decoding.events import Forward, StepBegan, StepEnded
+from unisono.decoding.policy import RowRequest
 
+WIDEST = 16  # the most tokens per row of the forwards that plans are computed for
 MOST_KINDS = 256  # the largest number of kinds of requests with separate rates
 SOONEST, LATEST = 4, 32  # the smallest and the largest number of steps between two plans of a batch
 LOOK = 8  # steps between two look-ups that only measure how many rows find an earlier occurrence of their last tokens
@@ -104,6 +106,28 @@ class Batch:
             del self._rates[next(iter(self._rates))]
         return self._rates.setdefault(kind, Rates(first))
 
+    def setting(self, request: RowRequest, members: int, confidence: Confidence) -> Setting:
+        """Return the times and rates from which a plan for a request is computed, for the rows that run now."""
+        costs, rows = self.costs, self.rows
+        needed = () if request.odds else request.needed  # twins do not score together if members are drawn
+        groups = [tuple(member for member in group if member in needed) for group in self.twins]
+        return Setting(
+            request.needed,
+            request.proposer,
+            [costs.forward(member, rows, WIDEST) for member in range(members)],
+            costs.turn(rows),
+            costs.draft,
+            [confidence.agreement(member) for member in range(members)],
+            request.odds,
+            rows,
+            {group: costs.forward(group[0], rows * len(group), WIDEST) for group in groups if len(group) > 1},
+            costs.turn(rows, proposes=False),
+        )
+
+    def priced(self, setting: Setting) -> bool:
+        """Return whether the forwards of `standard` were measured for about the number of rows that run now."""
+        return all(self.costs.knows(member, self.rows) for member in setting.scorers)
+
     def common(self, kind: Hashable, make: Callable[[], tuple[Setting, Plan]], confidence: Confidence) -> Common:
         """Return the plan that all rows of a kind follow in this step. The function `make` makes a new plan.
 
@@ -112,13 +136,12 @@ class Batch:
         known = self._common.get(kind)
         if known is None or self._step >= known.until or changed(self.rows, known.rows):
             setting, plan = make()
-            known_price = all(self.costs.knows(member, self.rows) for member in setting.scorers)
-            until = self._step + (min(LATEST, max(SOONEST, self._step - self._since)) if known_price else 1)
+            steps = min(LATEST, max(SOONEST, self._step - self._since)) if self.priced(setting) else 1
             share = known.share if known else 0.0
             while kind not in self._common and len(self._common) >= MOST_KINDS:
                 del self._common[next(iter(self._common))]
             worth = Worth(setting, plan.seconds, confidence)
-            known = self._common[kind] = Common(setting, plan, worth, self.rows, until, share=share)
+            known = self._common[kind] = Common(setting, plan, worth, self.rows, self._step + steps, share=share)
         return known
 
     def follow(self, plan: Plan) -> None:

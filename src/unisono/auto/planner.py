@@ -58,7 +58,7 @@ def _standing(setting: Setting) -> Setting:
 def _alternating(setting: Setting) -> Iterator[Plan]:
     """Yield plans of `cos` with the best draft length of each member.
 
-    With two members, yield one plan for each first proposer.
+    With two members, yield two plans: a different member proposes first in each plan.
     """
     if len(setting.scorers) < 2:
         return

@@ -21,7 +21,6 @@ from unisono.decoding.schedules import LOOKUP, standard
 from unisono.transfer import on_host
 
 STRETCH = 2  # tokens that a draft adds to the plan's length, if members are drawn
-WIDEST = 16  # the most tokens per row of the forwards that plans are computed for
 FAR = 16  # the most tokens of a draft if one row runs; `goes_on` ends the draft where its member is unsure
 EVERY = 4  # rounds between two comparisons of members
 FEW = 5  # comparing members at this number of positions, or at fewer positions, takes almost no time
@@ -82,7 +81,7 @@ class AutoPolicy(Policy):
         self._notes = Notes()
         self._drawn: dict[int, int] = {}  # the drawn member by position, for the positions where it is known
         self._trust: object = None  # the trust that the last call of `draws` found
-        self._run = 0  # the length of the token run that the last look-up found
+        self._run = 0  # the length of the token run that was looked up last
         self._devices: set[Name] = set()  # proposers whose laws are not on the host
 
     @property
@@ -120,8 +119,7 @@ class AutoPolicy(Policy):
         self._common, self._plan, self._worth = common, common.plan, common.worth
         batch.follow(common.plan)
         # If members are drawn, `standard` waits for all members, because otherwise the rows would not run together
-        self.reads_on = True
-        self.lazy = common.plan.proposes or not self._request.odds
+        self.reads_on, self.lazy = True, common.plan.proposes or not self._request.odds
         needed = view.needed if self.lazy else self._request.needed
         following = batch.next(common.setting.scorers, view.proposer)
         if common.plan.start is None and view.scored[following] < view.open + (view.room > 0):
@@ -145,43 +143,25 @@ class AutoPolicy(Policy):
         """Return the turn with a longer draft or a better member."""
         if not turn.drafts:
             return turn
-        (member,), length = turn.members, _length(turn)
+        (member,) = turn.members
         if self._request.odds:
-            return _drafting(member, length + STRETCH * (length > 1))
+            return _drafting(member, _length(turn) + STRETCH * (_length(turn) > 1))
         if view.open == 0 and any(view.scored):  # the last member scored the position and proposed nothing
             member = view.least_scored()
         return _drafting(worth.before(member, view) if any(view.scored) else worth.first(member), FAR)
 
     def _decide(self, members: int) -> tuple[Plan, Worth]:
         setting, plan = self._planned(members, self.confidence)
-        forwards = [setting.forwards[member][1] for member in setting.needed]
-        self._often = not setting.odds and 0 < LOOK * setting.turn < min(forwards)
+        fastest = min(setting.forwards[member][1] for member in setting.needed)
+        self._often = not setting.odds and 0 < LOOK * setting.turn < fastest
         self._next = self._rounds + min(PATIENCE, max(2, self._rounds))
         return plan, Worth(setting, plan.seconds, self.confidence, self._leads)
 
     def _planned(self, members: int, confidence: Confidence) -> tuple[Setting, Plan]:
-        costs, request, rows = self._batch.costs, self._request, self._batch.rows
-        setting = Setting(
-            request.needed,
-            request.proposer,
-            [costs.forward(member, rows, WIDEST) for member in range(members)],
-            costs.turn(rows),
-            costs.draft,
-            [confidence.agreement(member) for member in range(members)],
-            request.odds,
-            rows,
-            {group: costs.forward(group[0], rows * len(group), WIDEST) for group in self._together()},
-            costs.turn(rows, proposes=False),
-        )
-        if rows > 1 and not all(costs.knows(member, rows) for member in setting.scorers):
+        setting = self._batch.setting(self._request, members, confidence)
+        if setting.rows > 1 and not self._batch.priced(setting):
             return setting, Plan(standard(), setting.standard())
         return setting, self._choose(setting)
-
-    def _together(self) -> list[tuple[int, ...]]:
-        """Return the groups of twins that must all score a position. The list is empty if members are drawn."""
-        needed = () if self._request.odds else self._request.needed
-        groups = [tuple(member for member in group if member in needed) for group in self._batch.twins]
-        return [group for group in groups if len(group) > 1]
 
     def draws(self, open: Sequence[Proposal], proposer: Name, scores: MemberLaws) -> bool:
         """Return whether the next proposal is worth its cost. Return True if the policy has no estimate for it."""

@@ -153,7 +153,7 @@ def run(
 
 @dataclass(frozen=True)
 class Measurement:
-    """The measurement of one case. `tell` and `tick` are the arguments of the same names of the function `run`."""
+    """The measurement of one case. `tell` and `tick` have the same meaning as in the function `run`."""
 
     book: Book
     case: Case

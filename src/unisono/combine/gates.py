@@ -39,7 +39,7 @@ class Gate(EarlyCombination):
         return torch.where(self.sure(base.raw).unsqueeze(-1), base.law, self.otherwise(positions))
 
     def fixed(self, positions: Positions, warp: AnyWarp) -> Tensor:
-        """Return bool [N]: whether the law is final: the base is confident or all needed members have scored."""
+        """Return bool [N]: whether the law is final. It is if the base is confident or all needed members have scored."""
         complete = super().fixed(positions, warp)
         return complete | self.sure(positions.scores[0].raw) if 0 in positions.heard else complete
 

@@ -28,7 +28,7 @@ def linear(logits: Sequence[Tensor], coefficients: Sequence[float]) -> Tensor:
 
 
 class Steered(OwnCombination):
-    """A combination in which only the first member has a weight. Among members of equal size, this member proposes."""
+    """A combination in which only the first member has a weight. If all members have the same size, it proposes."""
 
     def traits(self, warp: AnyWarp) -> Traits:
         return Traits(weights=(1.0,))

@@ -69,17 +69,17 @@ class Drafts:
         self._stacked = torch.stack(drawn) if drawn and not transfer.on_host(targets) else None
         given = len(drawn) < sum(len(block.laws) for block in blocks)
         self._drawn = torch.tensor([law is not None for law in laws], device=device) if given else None
-        self._places: Tensor | None = (
-            None  # [N], for each position, the index of its law in `_each`; None if the two indices are equal
-        )
+        # [N], for each position, the index of its law in `_each`; None if the two indices are equal
+        self._places: Tensor | None = None
         if len(drawn) < len(laws):
             counts = accumulate(law is not None for law in laws)
             self._places = torch.tensor([max(0, count - 1) for count in counts], device=device)
 
     def chances(self) -> Tensor | float:
-        """Return a tensor [N] with s(x) at each known position; 1.0 if s(x) is 1 at all positions.
+        """Return s(x) for the proposal x at each known position: a tensor [N], or 1.0 if s(x) is 1 for all proposals.
 
-        A given proposal has s(x) = 1. At a free position, the number has no meaning.
+        s is the law that x was drawn from. A proposal without a law has s(x) = 1. For a position without a proposal,
+        the number has no meaning.
         """
         if not self._each:
             return 1.0

@@ -138,7 +138,7 @@ class Row:
             view = View(frontier.open, scored, needed, self._proposer(), frontier.room, needs.upcoming())
             turn, self._following = self.asked(lambda policy: (policy.turn(view), policy.following))
             needs.allow(self.policy.lazy)
-            if turn != self._checked:
+            if self._checked is None or turn != self._checked:
                 checked(turn, self.method.schedule.name, self.lineup.everyone, self.lineup.proposer_names)
             self._turn = self._checked = turn
         return self._turn

@@ -8,8 +8,8 @@ This is possible because of two facts about independent exponential variates of 
 - Given the smallest variate m, the other variates are m plus new exponential variates of rate 1.
 
 So a block first has its smallest variate and the place of this variate. The other variates of a block are made when
-they are read. No token of a block has a larger `law / E` than the block's largest probability divided by the block's
-smallest variate. So most blocks cannot win, and their other variates are never made.
+they are read. In a block, `law / E` is at most the block's largest probability divided by the block's smallest variate.
+So most blocks cannot win, and their other variates are never made.
 """
 
 from collections.abc import Callable

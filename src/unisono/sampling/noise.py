@@ -76,7 +76,7 @@ class KeyedNoise:
         self._lanes = np.empty(0)
         self._races: dict[int, Exponentials] = {}  # by position
         self._first = 0  # the first of the positions whose numbers that draw a member are cached
-        self._members: list[float] = []  # these numbers
+        self._drawing: list[float] = []  # these numbers
 
     def draw(self, law: Tensor, purpose: Purpose, position: int, round: int) -> int:
         if purpose is Purpose.TARGET:
@@ -115,10 +115,10 @@ class KeyedNoise:
         return self._race(position, size).vector(size)
 
     def _member_number(self, position: int) -> float:
-        if not 0 <= position - self._first < len(self._members):
+        if not 0 <= position - self._first < len(self._drawing):
             raw = self._raw([position, Purpose.MEMBER, 0, 0], LANES * AHEAD)  # one block of numbers per position
-            self._first, self._members = position, open_unit(raw)[::LANES].tolist()
-        return self._members[position - self._first]
+            self._first, self._drawing = position, open_unit(raw)[::LANES].tolist()
+        return self._drawing[position - self._first]
 
     def _race(self, position: int, size: int) -> Exponentials:
         """Return the variates of a position, of which about `size` will be made. Keep those of the latest positions."""

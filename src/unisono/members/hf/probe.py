@@ -156,7 +156,8 @@ def _texts(member: Modelled) -> list[list[int]]:
     """Return the texts of a test. If the model's window is short, two of the texts are longer than the window."""
     reach = window(member.model)
     beyond = reach + TOKENS // 2 if 0 < reach <= SHORT_WINDOW else 0
-    return texts(member.vocabulary, beyond, member.context_length)
+    ids = member.model.get_input_embeddings().weight.shape[0]  # an output layer may have more rows
+    return texts(min(member.vocabulary, ids), beyond, member.context_length)
 
 
 def rounding(found: Tensor, plain: Tensor, exact: Tensor) -> float:

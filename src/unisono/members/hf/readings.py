@@ -30,7 +30,9 @@ Forward = Callable[[PreTrainedModel, Sequence[Sequence[int]]], Tensor]
 
 
 def texts(vocabulary: int, beyond: int, limit: int | None) -> list[list[int]]:
-    """Return four texts of scattered token ids. The texts of the rows LONG have `beyond` more tokens in front.
+    """Return four texts, with token ids spread over the vocabulary.
+
+    The texts of the rows in `LONG` begin with `beyond` additional tokens.
 
     Args:
         limit: the largest number of tokens of a text; None for no limit.
@@ -74,7 +76,7 @@ def _read(
             first = max(start, len(row) - TOKENS)
             asked.append((index, first))
             work.append(Work(slots[index], tokens=row[start:end], keep=end - first))
-    for (index, first), scores in zip(asked, member.score(work), strict=True):
+    for (index, first), scores in zip(asked, member.score(work) if work else [], strict=True):
         for place, logits in enumerate(scores.logits):
             found[index][first + place] = logits
 
