@@ -89,12 +89,13 @@ def run(
     laws: Any = PAIR,
     tokens: int = 64,
     warp: Warp | None = None,
+    peers: bool = True,
 ) -> Clock:
     """Decode `rows` rows side by side with `schedule`, or with `auto`."""
     clock, members = Clock(price), [Flat(law) for law in laws]
     lineup = Lineup(tuple(members), 0)
     schedule = schedule or Timed(clock, len(members))
-    method = Method(combination, schedule, VERIFICATIONS["token"], 0, tuple(range(len(members))))
+    method = Method(combination, schedule, VERIFICATIONS["token"], 0, tuple(range(len(laws))) if peers else ())
     engine = Engine(lineup)
     engine.listen(clock)
     task = Task(contexts(members, None), warp or Warp(), tokens)
@@ -215,6 +216,63 @@ def test_a_batch_looks_up_tokens_together():
     assert sum(steps) == 2
     while not looking():
         pass
-    for row in rows[: round(4 * OFTEN)]:
+    for row in rows[: round(8 * OFTEN)]:
         row.copies([], 3)
     assert looking()
+
+
+def joined(seed: int, laws: Any, sizes: list[int], combination: Combination, drafters: int = 0) -> bool:
+    """Let a second row join while the first row has an open end token. Return whether it came to this."""
+    members = [Flat(law) for law in laws]
+    lineup, auto = Lineup(tuple(members), drafters), Auto(sizes)
+    proposer = min(range(len(sizes)), key=lambda member: sizes[member])
+    method = Method(combination, auto, VERIFICATIONS["token"], proposer)
+    engine = Engine(lineup)
+    engine.listen(auto)
+    task = Task(contexts(members, None), Warp(), 200, frozenset({0}))
+    first, second = (Row(lineup, method, task, KeyedNoise(each)) for each in (seed, seed + 1000))
+    engine.submit(first)
+    while not first.finished and not (first.frontier.open and first.frontier.closed):
+        engine.step()
+    if first.finished:
+        return False
+    engine.submit(second)
+    for row in (first, second):
+        engine.run(row)
+    return True
+
+
+def test_a_row_may_join_while_an_end_token_is_open():
+    """Behind a proposed end token no position is open, so its proposer has nothing to do and must not be chosen."""
+    rare = [0.06, 0.47, 0.47]
+    assert sum(joined(seed, [rare] * 2, [10**8, 10**5], combine.only(0), drafters=1) for seed in range(20)) > 10
+    assert sum(joined(seed, [rare] * 3, [100, 5, 100], combine.weighted([1, 1, 1])) for seed in range(20)) > 5
+
+
+@pytest.mark.parametrize("warp", [Warp(), Warp(0)], ids=["T=1", "T=0"])
+def test_a_member_that_is_not_needed_does_not_run_in_a_batch(warp: Warp):
+    """A cascade whose base is sure: only the base runs, also if the rows of the batch take turns otherwise."""
+    auto = run(
+        cheap, 4, None, combine.cascade("chow", 0.1), ([0.97, 0.02, 0.01], [0.5, 0.3, 0.2]), warp=warp, peers=False
+    )
+    assert {member for member, _, _ in auto.forwards} == {0}
+
+
+def test_a_batch_of_two_kinds_drafts_as_one_of_one_kind():
+    """The mean of a kind's own rows decides about its drafts."""
+    clock, members = Clock(unequal), [Flat([0.5, 0.3, 0.2]), Flat([0.4, 0.4, 0.2])]
+    lineup, auto = Lineup(tuple(members), 0), Timed(clock, 2)
+    method = Method(combine.weighted([1, 1]), auto, VERIFICATIONS["token"], 1)
+    engine = Engine(lineup)
+    engine.listen(clock)
+    rows = [
+        Row(lineup, method, Task(contexts(members, None), Warp(1 + 0.1 * (seed % 2)), 64), KeyedNoise(seed))
+        for seed in range(8)
+    ]
+    engine.submit(*rows)
+    for row in rows:
+        engine.run(row)
+    assert (
+        clock.seconds
+        < 1.3 * run(unequal, 8, None, combine.weighted([1, 1]), ([0.5, 0.3, 0.2], [0.4, 0.4, 0.2])).seconds
+    )

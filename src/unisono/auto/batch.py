@@ -1,7 +1,8 @@
 """The measurements and the plans that all rows of an ensemble share."""
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import mean
 from typing import Any
 
 from unisono.auto.acceptance import Confidence, Rates
@@ -14,6 +15,8 @@ from unisono.decoding.policy import RowRequest
 
 WIDEST = 16  # the most tokens per row of the forwards that plans are computed for
 MOST_KINDS = 256  # the largest number of kinds of requests with separate rates
+FADING = 0.75  # the weight of the turns of one step, in the counts of the next step
+ENOUGH = 32  # steps after which a plan is made without measured times for this number of rows
 SOONEST, LATEST = 4, 32  # the smallest and the largest number of steps between two plans of a batch
 LOOK = 8  # steps between two look-ups that only measure how many rows find an earlier occurrence of their last tokens
 OFTEN = 0.25  # all steps look up tokens if at least this share of the rows found an earlier occurrence
@@ -23,10 +26,11 @@ OFTEN = 0.25  # all steps look up tokens if at least this share of the rows foun
 class Common:
     """The plan that all rows of one kind follow, while several rows run.
 
-    rows, until: the number of rows for which the plan was made, and the step from which on a new plan is made. asked,
-    found: how many rows looked for their last tokens in the earlier text in this step, and how many found them. share:
-    `found` / `asked` of the last step that looked up tokens. hope, goes_on: the sum of the chances of all rows that one
-    more token of the present drafts would be accepted, and the decision that was made from this sum.
+    rows, until: the number of rows for which the plan was made, and the step from which on a new plan is made. turns,
+    asked, found: the number of turns of these rows, of turns that looked up tokens, and of turns that found tokens.
+    Older turns count less. looked: the last step in which a turn looked up tokens. chances, goes_on: for each row with
+    a new proposal, the chance that one more token of its draft would be accepted, and the decision that was made from
+    these chances.
     """
 
     setting: Setting
@@ -34,29 +38,36 @@ class Common:
     worth: Worth
     rows: int
     until: int
-    asked: int = 0
-    found: int = 0
-    share: float = 0.0
-    hope: float = 0.0
+    turns: float = 0.0
+    asked: float = 0.0
+    found: float = 0.0
+    looked: int = 0
+    chances: list[float] = field(default_factory=list)
     goes_on: bool | None = None
 
     def propose(self, chance: float) -> None:
         """Note that a row has a new proposal, and `chance` that all its proposals and one more would be accepted."""
         if self.goes_on is not None:  # the first row of the next step of the drafts
-            self.hope, self.goes_on = 0.0, None
-        self.hope += chance
+            self.goes_on = None
+            self.chances.clear()
+        self.chances.append(chance)
 
     def drafts_on(self, member: int) -> bool:
         """Return whether the member drafts one more token for all rows. All rows of a step get the same answer."""
         if self.goes_on is None:
-            self.goes_on = self.worth.drafts_on(self.hope / self.rows, member)
+            self.goes_on = bool(self.chances) and self.worth.drafts_on(mean(self.chances), member)
         return self.goes_on
 
-    def count(self) -> None:
-        """Update the share from the numbers of the step that has ended."""
-        if self.asked:
-            self.share = self.found / self.asked
-        self.asked = self.found = 0
+    @property
+    def share(self) -> float:
+        """The share of the turns that find tokens when they look up tokens."""
+        return min(1.0, self.found / self.asked) if self.asked else 0.0
+
+    def fade(self) -> None:
+        """Reduce the weight of the turns so far."""
+        self.turns *= FADING
+        self.asked *= FADING
+        self.found *= FADING
 
 
 class Batch:
@@ -73,8 +84,9 @@ class Batch:
         self._step = 0
         self._since = 0  # the step since which about the same number of rows runs
         self._settled = 1  # this number of rows
-        self._last: int | None = None  # the member that ran last
-        self._proposes = False  # whether a plan of the current step proposes tokens
+        self._last: tuple[int, ...] = ()  # the member that ran last, or the twins that ran together
+        self._proposes = False  # whether a plan of the last step with new turns proposes tokens
+        self._fresh = False  # whether the current step has no new turn yet
         self._rates: dict[Hashable, Rates] = {}
         self._common: dict[Hashable, Common] = {}
 
@@ -84,18 +96,18 @@ class Batch:
             case StepBegan():
                 self._begin(max(1, event.rows))
             case Forward():
-                self._last = event.members[-1]
+                self._last = event.members
                 self.costs.add(event.members, event.rows, event.widest, event.seconds)
             case StepEnded():
                 self.costs.add_step(event.outside, event.drafted, self.rows, self._proposes)
 
     def _begin(self, rows: int) -> None:
-        self.rows, self._proposes = rows, False
+        self.rows, self._fresh = rows, True
         self._step += 1
         if changed(rows, self._settled):
             self._settled, self._since = rows, self._step
         for common in self._common.values():
-            common.count()
+            common.fade()
 
     def rates(self, kind: Hashable, first: Callable[[Hashable], float]) -> Rates:
         """Return the rates that requests of a kind share.
@@ -125,8 +137,12 @@ class Batch:
         )
 
     def priced(self, setting: Setting) -> bool:
-        """Return whether the forwards of `standard` were measured for about the number of rows that run now."""
-        return all(self.costs.knows(member, self.rows) for member in setting.scorers)
+        """Return whether the forwards of `standard` were measured for about the number of rows that run now.
+
+        After `ENOUGH` steps the answer is True, because forwards may always serve fewer rows than run.
+        """
+        known = all(self.costs.knows(member, self.rows) for member in setting.scorers)
+        return known or self._step - self._since > ENOUGH
 
     def common(self, kind: Hashable, make: Callable[[], tuple[Setting, Plan]], confidence: Confidence) -> Common:
         """Return the plan that all rows of a kind follow in this step. The function `make` makes a new plan.
@@ -137,29 +153,40 @@ class Batch:
         if known is None or self._step >= known.until or changed(self.rows, known.rows):
             setting, plan = make()
             steps = min(LATEST, max(SOONEST, self._step - self._since)) if self.priced(setting) else 1
-            share = known.share if known else 0.0
             while kind not in self._common and len(self._common) >= MOST_KINDS:
                 del self._common[next(iter(self._common))]
             worth = Worth(setting, plan.seconds, confidence)
-            known = self._common[kind] = Common(setting, plan, worth, self.rows, self._step + steps, share=share)
+            made = Common(setting, plan, worth, self.rows, self._step + steps)
+            if known is not None:
+                made.turns, made.asked, made.found, made.looked = known.turns, known.asked, known.found, known.looked
+            known = self._common[kind] = made
+        known.turns += 1
         return known
 
     def follow(self, plan: Plan) -> None:
         """Note that a row follows the plan in this step."""
-        self._proposes = self._proposes or plan.proposes
+        self._proposes = plan.proposes or (self._proposes and not self._fresh)
+        self._fresh = False
 
     def looks(self, common: Common) -> bool:
         """Return whether the rows of a kind look up tokens in this step."""
-        return self._step % LOOK == 0 or common.share >= OFTEN
+        if common.looked != self._step and (self._step - common.looked >= LOOK or common.share >= OFTEN):
+            common.looked = self._step
+        common.asked += common.looked == self._step
+        return common.looked == self._step
+
+    def copying(self, common: Common) -> float:
+        """Return the share of all running rows that are of this kind and find tokens when they look up tokens."""
+        turns = sum(each.turns for each in self._common.values())
+        return common.share * common.turns / turns if turns else 0.0
 
     def next(self, order: Sequence[int], otherwise: int) -> int:
         """Return the member whose turn follows the last turn of the batch.
 
         Members take turns in the given order. Return `otherwise` if a member outside of this order ran last.
         """
-        if self._last not in order:
-            return otherwise
-        return order[(order.index(self._last) + 1) % len(order)]
+        last = next((member for member in self._last if member in order), None)
+        return otherwise if last is None else order[(order.index(last) + 1) % len(order)]
 
 
 def changed(rows: int, before: int) -> bool:

@@ -59,9 +59,11 @@ class AutoPolicy(Policy):
 
     def __init__(self, request: RowRequest, batch: Batch, choose: Callable[[Setting], Plan] = best) -> None:
         self._request, self._batch, self._choose = request, batch, choose
-        self._kind = request.combination.name, request.warp, request.verification
+        self._kind = request.combination.name, request.needed, request.odds, request.warp, request.verification
         self._greedy = request.warp.greedy
-        self._leads = request.combination.traits(request.warp).opener
+        traits = request.combination.traits(request.warp)
+        self._leads = traits.opener
+        self._all = traits.opener is None and traits.certainty is None  # whether all needed members score all positions
         first = expected(self._greedy)
         coupled = request.verification == "coupled" and not self._greedy
         rates = batch.rates(self._kind, first)
@@ -121,8 +123,11 @@ class AutoPolicy(Policy):
         # If members are drawn, `standard` waits for all members, because otherwise the rows would not run together
         self.reads_on, self.lazy = True, common.plan.proposes or not self._request.odds
         needed = view.needed if self.lazy else self._request.needed
-        following = batch.next(common.setting.scorers, view.proposer)
-        if common.plan.start is None and view.scored[following] < view.open + (view.room > 0):
+        order = common.setting.scorers
+        usual = view.proposer if view.proposer in order else order[0]
+        following = batch.next(order, usual) if self._all else usual
+        reads = following in self._request.needed and view.scored[following] < max(view.open, 1)
+        if self._all and reads and common.plan.start is None:
             needed = (following,)
         turn = common.plan.turn(replace(view, needed=needed, proposer=following))
         self._sure = _length(turn) > 1 and not self._request.odds  # with odds, trust says nothing about the next token
@@ -135,9 +140,7 @@ class AutoPolicy(Policy):
             return False
         if self._common is None or self._alone:
             return True
-        looks = self._batch.looks(self._common)
-        self._common.asked += looks
-        return looks
+        return self._batch.looks(self._common)
 
     def _further(self, turn: Turn, view: View, worth: Worth) -> Turn:
         """Return the turn with a longer draft or a better member."""
@@ -220,7 +223,7 @@ class AutoPolicy(Policy):
         share = 1.0
         if self._common is not None and not self._alone:
             self._common.found += 1
-            share = self._common.share
+            share = self._batch.copying(self._common)
         if self._worth.copying(run, share):
             return self._worth.copies(self._notes.open, run, share)
         if not self._faded:

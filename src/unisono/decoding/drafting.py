@@ -111,7 +111,8 @@ def propose(name: Name, wanted: dict[Row, int], score: Callable[[int, Sequence[R
         behind = _behind(name, left)
         extended = [row for row, draft in drafts.items() if _extended(row, name, draft, left[row])]
         left = {row: left[row] - drafts[row].steps for row in extended if left[row] > drafts[row].steps}
-        left = {row: steps for row, steps in left.items() if Seat(row, name, steps, []).goes_on()} | behind
+        left = {row: steps for row, steps in left.items() if Seat(row, name, steps, []).goes_on()}
+        left |= behind if left else {}
         if left and isinstance(name, int):
             scored = set(score(name, list(left)))
             left = {row: steps for row, steps in left.items() if row in scored}

@@ -1,7 +1,9 @@
 """Policies and schedules. They choose the member that runs next for a row, and how many tokens each proposer proposes.
 
 A policy can read committed tokens, open proposals and events, but not change them. So a policy changes the speed of
-decoding but not the law of the text. A schedule makes one policy per row and holds the state that its rows share.
+decoding but not the law of the text. There is one condition: under the verification `block`, the members of a turn and
+`Policy.lazy` must not depend on the tokens of open proposals, because they determine where a block ends. A schedule
+makes one policy per row and holds the state that its rows share.
 """
 
 import copy
