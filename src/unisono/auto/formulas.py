@@ -12,6 +12,7 @@ from itertools import cycle, islice
 from unisono.auto.setting import Setting
 
 BEYOND = 24  # number of turns of a pipeline that are counted; later turns are rarely reached
+LEAST = 0.02  # later turns are not counted either if they are reached with a smaller probability
 CYCLES = 12  # number of cycles after which the shares of rows in each state hardly change
 
 
@@ -21,15 +22,26 @@ def alternating(setting: Setting, start: int, lengths: Sequence[int]) -> float:
     `lengths` has the draft length of each member.
     """
     order = [start, *(member for member in setting.scorers if member != start)]
-    scores, makes, chains = [], [], []
-    open = 0
-    for turn, member in enumerate(islice(cycle(order), BEYOND)):
-        scores.append(setting.scoring(member, open + 1))
-        makes.append(setting.drafting(member, lengths[member] - 1))
-        chains.append([setting.rates[member]] * lengths[member])
-        decided = turn - len(order) + 1
-        open += lengths[member] - (len(chains[decided]) if decided >= 0 else 0)
-    return _pipeline(scores, makes, chains, len(order))
+    total, count = sum(lengths[member] for member in order), len(order)
+    makes = [setting.drafting(member, lengths[member] - 1) for member in order]
+    # Before the first block is decided, each member scores the blocks of the members before it
+    seconds, open = 0.0, 0
+    for member, make in zip(order[:-1], makes, strict=False):
+        seconds += setting.scoring(member, open + 1) + make
+        open += lengths[member]
+    scores = [setting.scoring(member, total - lengths[member] + 1) for member in order]
+    decided = [powers(setting.rates[member], lengths[member]) for member in order]
+    stands = [setting.rates[member] ** lengths[member] for member in order]
+    tokens, chance = 0.0, 1.0  # the chance that all blocks so far were accepted
+    for turn in range(count - 1, BEYOND):
+        member, owner = turn % count, (turn + 1) % count
+        seconds += chance * scores[member]
+        tokens += chance * decided[owner]
+        chance *= stands[owner]
+        seconds += chance * makes[member]
+        if chance < LEAST:
+            break
+    return seconds / tokens
 
 
 def lockstep(setting: Setting, lengths: Sequence[int]) -> float:
@@ -128,7 +140,7 @@ def _pipeline(
             tokens += chance
             chance *= rate
         seconds += chance * make
-        if chance < 0.02:
+        if chance < LEAST:
             break
     return seconds / tokens
 
