@@ -50,6 +50,18 @@ def test_a_position_without_a_law_ends_its_row_only(logprobs: int | None):
         engine.run(bad)
 
 
+@pytest.mark.parametrize("schedule", ["standard", "cos:2,1"])
+@pytest.mark.parametrize("top_k", [0, 1, 20])
+def test_tokens_that_exclude_each_other_are_an_error(schedule: str, top_k: int):
+    """Only end tokens are allowed, and the text may not end yet."""
+    ends = [3, 4, 5]
+    params = SamplingParams(
+        top_k=top_k, allowed_token_ids=ends, stop_token_ids=ends, min_tokens=4, max_tokens=6, seed=1
+    )
+    with pytest.raises(RequestError, match="leaves no possible token"):
+        tiny.text_ensemble().generate("the cat sat on", params, schedule=schedule)
+
+
 def test_scoring_where_there_is_no_law_is_an_error():
     """Not a number that is none."""
     prepared = Prepared(contexts(CERTAIN), (0, 2, 1), Warp())

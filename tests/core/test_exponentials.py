@@ -66,9 +66,31 @@ def test_most_blocks_are_never_made():
         assert len(noise._races[position]._known) < 40_000 / BLOCK / 10
 
 
-def test_law_without_tokens_gives_a_valid_id():
+@pytest.mark.parametrize("fill", [math.nan, 0.0])
+def test_law_without_tokens_gives_the_first_id(fill: float):
     for size in (5, SMALL + 5):
-        assert 0 <= KeyedNoise(0).winner(torch.full((size,), math.nan), 0) < size
+        law = torch.full((size,), fill)
+        assert KeyedNoise(0).winner(law, 0) == int(race(law, torch.ones(size))) == 0
+
+
+def test_law_whose_tokens_have_no_smallest_variate():
+    """The token with mass wins, although all tokens with the smallest variate of a block have no mass."""
+    noise = KeyedNoise(0)
+    noise.winner(torch.ones(SMALL + 5), 0)
+    token = (int(noise._races[0]._leaders[3]) + 1) % BLOCK + 3 * BLOCK
+    assert noise.winner(torch.zeros(SMALL + 5).index_fill(0, torch.tensor(token), 1.0), 0) == token
+
+
+@pytest.mark.parametrize("size", [100, SMALL, SMALL + 1, 3 * SMALL])
+def test_kept_variates_are_limited(size: int, monkeypatch: pytest.MonkeyPatch):
+    limit = 4 * SMALL
+    monkeypatch.setattr("unisono.sampling.noise.KEPT", limit)
+    noise = KeyedNoise(0)
+    for position in range(2 * limit // size + 20):
+        noise.winner(torch.softmax(row("flat", size, position), -1), position)
+    kept = [each._known for each in noise._races.values()]
+    variates = sum(max(len(each._all), len(each._least)) for each in noise._races.values())
+    assert variates + BLOCK * sum(map(len, kept)) <= limit + BLOCK * len(kept)  # vectors end with a whole block
 
 
 @pytest.mark.statistical

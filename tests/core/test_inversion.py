@@ -70,6 +70,13 @@ def test_rounding_at_the_end_of_a_block_draws_no_token_without_mass():
         assert law[0, int(inverse(law, uniforms))] > 0
 
 
+@pytest.mark.parametrize("size", [5, 5000, 4 * BLOCK])
+def test_no_laws_give_no_tokens(size: int):
+    tokens = inverse(torch.rand(0, size), torch.empty(0, dtype=torch.float64))
+    assert tokens.shape == (0,)
+    assert tokens.dtype == torch.long
+
+
 @pytest.mark.parametrize("fill", [float("nan"), 0.0])
 def test_law_without_tokens_gives_a_valid_id(fill: float):
     for size in (5, 5000):

@@ -19,8 +19,9 @@ def assert_kept(logits: Tensor, mass: float) -> None:
     law, possible = top_p_law(logits, mass), torch.softmax(logits, -1) > 0
     kept, wanted = law > 0, (keep_top_p(logits, mass) > -INF) & possible
     assert abs(float(law.double().sum()) - 1) < TOLERANCE
-    ascending, order = logits.double().sort(stable=True)
-    cumulative = torch.empty_like(ascending).scatter(0, order, torch.softmax(ascending, -1).cumsum(-1))
+    descending, order = logits.double().sort(stable=True, descending=True)
+    sums = torch.softmax(descending.flip(0), 0).cumsum(0).flip(0)
+    cumulative = torch.empty_like(sums).scatter(0, order, sums)
     other = kept != wanted
     assert bool(((cumulative[other] - (1 - mass)).abs() < TOLERANCE).all())
     assert torch.equal(law, Warp(top_p=mass)(logits))
@@ -42,13 +43,24 @@ def test_kept_tokens_are_those_of_sorted_logits_for_any_mass(seed: int, kind: st
 
 
 @pytest.mark.parametrize("kept", [1, 2, 999, 1500, 1501, 2999, 3000])
-def test_lowest_ids_of_equal_logits_are_dropped(kept: int):
-    """Equal logits at the limit: as many are kept as the mass needs, and they have the highest ids."""
+def test_lowest_ids_of_equal_logits_are_kept(kept: int):
+    """Equal logits at the limit: as many are kept as the mass needs, and they have the lowest ids."""
     logits = torch.zeros(4000, dtype=torch.float64)
     logits[::4] = -20
     found = top_p_law(logits, (kept - 0.5) / 3000) > 0
     assert torch.equal(found, keep_top_p(logits, (kept - 0.5) / 3000) > -INF)
-    assert found.nonzero()[0, 0] == (logits == 0).nonzero()[-kept, 0]
+    assert torch.equal(found.nonzero(), (logits == 0).nonzero()[:kept])
+
+
+@pytest.mark.parametrize("size", [4, 300, 1500, 20_001])
+def test_lowest_ids_of_a_uniform_law_are_kept(size: int):
+    """The kernel for wide rows, its reference, and top-p after top-k keep the same ids. A tiny mass keeps id 0."""
+    logits, count = torch.zeros(size, dtype=torch.float64), size // 2
+    mass = (count - 0.5) / size
+    for warp in (Warp(top_p=mass), Warp(top_p=mass, top_k=3)):
+        kept = (warp(logits) > 0).nonzero()[:, 0]
+        assert torch.equal(kept, torch.arange(count))
+    assert Warp(top_p=1e-9)(logits)[0] == 1
 
 
 def test_law_of_a_wide_row_is_that_of_sorted_logits():
@@ -81,8 +93,17 @@ def test_half_precision_is_truncated_in_float32(dtype: torch.dtype):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("top_k", [1, 20, 1000])
 def test_top_k_of_a_wide_row(kind: str, top_k: int):
-    """Behind top-k, only its tokens are truncated: the law is that of the masked row, ties at the k-th logit included."""
-    logits = torch.stack([row(kind, 5000, seed, torch.float64) for seed in range(3)])
+    """After top-k, only its tokens are truncated: the law is that of the masked row, ties at the k-th logit included.
+
+    A row that has no possible token, or that has nan, is nan at all tokens.
+    """
+    rows = [row(kind, 5000, seed, torch.float64) for seed in range(3)]
+    empty, broken = torch.full_like(rows[0], -INF), rows[0].index_fill(0, torch.tensor([4321]), torch.nan)
+    for warp in (Warp(top_k=top_k), Warp(0.7, top_k, 0.8, 0.1)):
+        laws = warp(torch.stack([rows[0], empty, broken, rows[1]]))
+        assert bool(laws[1:3].isnan().all())
+        assert (laws[[0, 3]] - warp(torch.stack(rows[:2]))).abs().max() < 1e-15
+    logits = torch.stack(rows)
     least = logits.sort(descending=True).values[:, top_k - 1 : top_k]
     masked = logits.masked_fill(logits < least, -INF)
     assert (Warp(top_k=top_k)(logits) - torch.softmax(masked, -1)).abs().max() < 1e-15

@@ -64,9 +64,12 @@ def test_law_is_that_of_transformers(warp: Warp, dtype: torch.dtype, tolerance: 
 
 @pytest.mark.parametrize("warp", WARPS, ids=str)
 def test_ties_are_kept_or_dropped_as_in_transformers(warp: Warp):
-    """Equal logits: those at the border of top-k stay together, and top-p drops the same tokens."""
+    """Equal logits: those at the border of top-k stay together, and top-p drops as many tokens.
+
+    Top-p drops the highest ids first. Transformers drops the lowest ids first, so it gets the logits in reverse order.
+    """
     logits = torch.randint(-1, 2, (120, 9), generator=torch.Generator().manual_seed(0)).double()
-    law, wanted = warp(logits), reference(logits, warp)
+    law, wanted = warp(logits), reference(logits.flip(-1), warp).flip(-1)
     assert torch.equal(law > 0, wanted > 0)
     assert (law - wanted).abs().max() < 1e-14
 
@@ -86,6 +89,37 @@ def test_impossible_tokens_never_get_mass(logits: Tensor, warp: Warp):
     assert bool((law >= 0).all())
     assert (law.sum(-1) - 1).abs().max() < 1e-12
     assert bool((one_hot(logits)[logits == -INF] == 0).all())
+
+
+@pytest.mark.parametrize("warp", WARPS, ids=str)
+@pytest.mark.parametrize("size", [11, 20_000])
+def test_position_without_possible_token_is_nan_at_all_tokens(warp: Warp, size: int):
+    """Callers read one entry of a position to find out whether it has a law. Other positions keep their laws.
+
+    A position with a logit that is nan or inf has no law either.
+    """
+    logits = torch.randn(4, size, generator=torch.Generator().manual_seed(0))
+    wanted = warp(logits)
+    logits[0] = -INF
+    logits[1, 5] = torch.nan
+    logits[2, 5:7] = INF
+    law = warp(logits)
+    assert bool(law[:3].isnan().all())
+    assert torch.equal(law[3], wanted[3])
+
+
+@pytest.mark.parametrize("warp", WARPS, ids=str)
+@pytest.mark.parametrize("size", [11, 20_000])
+def test_no_positions_have_no_laws(warp: Warp, size: int):
+    for shape in ((0, size), (2, 0, size)):
+        assert warp(torch.randn(shape)).shape == shape
+
+
+@pytest.mark.parametrize("warp", [*WARPS, Warp(0)], ids=str)
+def test_host_reads_nothing_from_a_device(warp: Warp):
+    """A tensor on the meta device has no values: reading one is an error."""
+    law = warp(torch.randn(2, 20_000, device="meta"))
+    assert law.device.type == "meta"
 
 
 @pytest.mark.parametrize("warp", [*WARPS, Warp(0), Warp(1e-30), Warp(1e30)], ids=str)

@@ -51,7 +51,10 @@ class Exponentials:
         return self._all[:size]
 
     def winner(self, law: Tensor) -> int:
-        """Return the argmax of `law / E` for a law [V] on the host. The lowest token wins a tie."""
+        """Return the argmax of `law / E` for a law [V] on the host. The lowest token wins a tie.
+
+        If the law has no mass, or if all entries are nan, the winner is token 0.
+        """
         masses = (law if law.dtype in (torch.float32, torch.float64) else law.float()).detach().numpy()
         if len(masses) <= SMALL:
             return int((masses / self.vector(len(masses))).argmax())
@@ -63,7 +66,8 @@ class Exponentials:
         leaders = leaders[: -1 if leaders[-1] >= len(masses) else None]
         ratios = masses[leaders] / self._least[: len(leaders)]
         ahead = int(ratios.argmax())
-        return self._better(masses, bounds, float(ratios[ahead]), int(leaders[ahead]))
+        value = float(ratios[ahead])
+        return self._better(masses, bounds, value, int(leaders[ahead]) if value > 0 else 0)
 
     def _better(self, masses: Floats, bounds: Floats, value: float, token: int) -> int:
         """Return the winner. `token` has the ratio `value`; a better token is in a block whose bound is larger."""

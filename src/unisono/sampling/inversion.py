@@ -27,7 +27,7 @@ def inverse(laws: Tensor, uniforms: Tensor) -> Tensor:
     sums = _sums(laws)
     rows = zip(laws.numpy(), sums.numpy(), uniforms.tolist(), strict=True)
     tokens = [_token(*row) for row in rows]
-    return torch.tensor(tokens)
+    return torch.tensor(tokens, dtype=torch.long)
 
 
 def inverse_whole(laws: Tensor, uniforms: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def _sums(laws: Tensor) -> Tensor:
     """Return the float64 sum of each block of tokens: [B, N]. The last block may be shorter."""
     size = laws.shape[-1]
     whole = size // BLOCK * BLOCK
-    blocks = laws[:, :whole].reshape(len(laws), -1, BLOCK)
+    blocks = laws[:, :whole].reshape(len(laws), size // BLOCK, BLOCK)
     sums = blocks.sum(-1, dtype=torch.float64)
     if whole == size:
         return sums

@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unisono.sampling.exponentials import Exponentials, open_unit
+from unisono.sampling.exponentials import SMALL, Exponentials, open_unit
 from unisono.sampling.inversion import inverse
 
 AHEAD = 16  # how many positions have their number that draws a member computed together
 LANES = 4  # Philox generates blocks of four numbers
 KEPT = 2**20  # the maximum number of exponential variates that a row caches: proposals and targets use the same
-SHARE = 8  # a race on the host makes and caches fewer than one of this many variates
+SHARE = 8  # for more than `SMALL` tokens, a race on the host makes and caches fewer than one of this many variates
 
 
 class Purpose(IntEnum):
@@ -108,7 +108,8 @@ class KeyedNoise:
 
     def winner(self, law: Tensor, position: int) -> int:
         """Return the token of the `TARGET` choice at a position, for a law [V] on the host."""
-        return self._race(position, max(1, len(law) // SHARE)).winner(law)
+        size = len(law)
+        return self._race(position, size if size <= SMALL else size // SHARE).winner(law)
 
     def exponentials(self, position: int, size: int) -> np.ndarray:
         """Return `size` float64 exponential variates for the `TARGET` choice at a position, equal in every call."""

@@ -28,7 +28,8 @@ def top_p_law(logits: Tensor, mass: float) -> Tensor:
     The nucleus is the set that `keep_top_p` keeps. Tokens whose cumulative probability differs from the limit by less
     than the rounding of the sums may be on the other side of the limit.
     """
-    if not transfer.on_host(logits) or logits.shape[-1] <= SMALL or logits.dtype not in BITS:
+    short = logits.shape[-1] <= SMALL or not logits.numel()
+    if short or not transfer.on_host(logits) or logits.dtype not in BITS:
         return torch.softmax(keep_top_p(logits, mass), -1)
     laws = torch.softmax(logits, -1).view(-1, logits.shape[-1])
     pairs = zip(logits.reshape(laws.shape), laws, strict=True)
@@ -39,11 +40,11 @@ def top_p_law(logits: Tensor, mass: float) -> Tensor:
 def keep_top_p(logits: Tensor, mass: float) -> Tensor:
     """Return the logits [..., V], with -inf for the least probable tokens, whose probabilities sum to <= 1 - mass.
 
-    Among equal logits, the lowest id is dropped first. The most probable token is always kept.
+    Among equal logits, the highest id is dropped first. The most probable token is always kept.
     """
-    ascending, order = logits.sort(stable=True, dim=-1)
-    dropped = torch.softmax(ascending, -1).cumsum(-1) <= 1 - mass
-    dropped[..., -1] = False
+    descending, order = logits.sort(stable=True, dim=-1, descending=True)
+    dropped = torch.softmax(descending.flip(-1), -1).cumsum(-1).flip(-1) <= 1 - mass
+    dropped[..., 0] = False
     return logits.masked_fill(dropped.scatter(-1, order, dropped), -torch.inf)
 
 
@@ -77,7 +78,8 @@ def _sums(bins: Tensor, law: Tensor) -> NDArray[np.float64]:
 def _dropped(logits: Floats, weights: Floats, allowed: float) -> Flags:
     """Return which tokens are dropped: the least probable ones, whose weights sum to at most `allowed`. Keep one.
 
-    All arguments but `allowed` have one entry per token, in the order of the ids.
+    Among equal logits, the highest id is dropped first. All arguments but `allowed` have one entry
+    per token, in the order of the ids.
     """
     low = float(logits.min())
     spread = float(logits.max()) - low
@@ -90,7 +92,7 @@ def _dropped(logits: Floats, weights: Floats, allowed: float) -> Flags:
         below = cumulative[place - 1] if place else 0.0
         dropped[inside] = _dropped(logits[inside], weights[inside], allowed - below)
         return dropped
-    order = np.argsort(logits, kind="stable")
+    order = np.argsort(-logits, kind="stable")[::-1]
     dropped = np.empty(len(logits), dtype=bool)
     dropped[order] = np.cumsum(weights[order], dtype=np.float64) <= allowed
     dropped[order[-1]] = False

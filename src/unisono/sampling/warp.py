@@ -1,8 +1,8 @@
 """Turn logits into probability distributions ("laws"). This is the only module that applies temperature and truncation.
 
-The steps are temperature, top-k, top-p, min-p. Order and definitions are those of transformers' logits warpers. All
-functions work on the last dimension, so one call handles any number of positions. The logits have no padding rows,
-because members remove them.
+The steps are temperature, top-k, top-p, min-p. Order and definitions are those of transformers' logits warpers. There
+is one exception: among equal logits at the limit of top-p, the lowest ids are kept. All functions work on the last
+dimension, so one call handles any number of positions. The logits have no padding rows, because members remove them.
 """
 
 from dataclasses import dataclass, replace
@@ -56,7 +56,8 @@ class Warp:
     def __call__(self, logits: Tensor) -> Tensor:
         """Return the distributions [..., V] for logits [..., V], in the same dtype. -inf marks an impossible token.
 
-        At temperature 0 the distribution is one-hot at the largest logit; the lowest id wins a tie.
+        At temperature 0 the distribution is one-hot at the largest logit; the lowest id wins a tie. At other
+        temperatures, all entries are nan if no token is possible or if a logit is nan.
         """
         if self.greedy:
             return one_hot(logits)
@@ -72,17 +73,24 @@ class Warp:
         return _at_least(law, self.min_p) if self.min_p > 0 else law
 
     def _of_largest(self, logits: Tensor) -> Tensor:
-        """Return the distributions if `top_k` is less than V. Only the k largest logits of each position are warped."""
+        """Return the distributions if `top_k` is less than V. Only the k largest logits of each position are warped.
+
+        If a position has no law, all its entries are nan, as without top-k.
+        """
         count, rows, rest = self.top_k, logits.reshape(-1, logits.shape[-1]), replace(self, top_k=0)
         law = torch.zeros_like(rows)
         values, ids = top(rows, count + 1)
         ids = ids[:, :count].sort(-1).values  # top-p needs the order of the ids
-        law.scatter_(-1, ids, rest(rows.gather(-1, ids)))
+        shares = rest(rows.gather(-1, ids))
+        law.scatter_(-1, ids, shares)
         tied = (values[:, count - 1] == values[:, count]) & (values[:, count] > -torch.inf)
         for row in tied.nonzero()[:, 0].tolist():  # all logits that equal the k-th largest are kept
             kept = (rows[row] >= values[row, count]).nonzero()[:, 0]
             law[row] = 0
             law[row, kept] = rest(rows[row, kept])
+        impossible = shares[:, :1].isnan()
+        if bool(impossible.any()):
+            law = law.masked_fill(impossible, torch.nan)
         return law.view(logits.shape)
 
 
@@ -109,8 +117,9 @@ def _tempered(logits: Tensor, temperature: float) -> Tensor:
 def _at_least(law: Tensor, share: float) -> Tensor:
     """Return the laws [..., V] of the tokens with at least this share of the largest probability (min-p)."""
     relative = law / law.amax(-1, keepdim=True)
-    least = torch.nextafter(relative.new_tensor(share), relative.new_tensor(-1.0))
-    kept = torch.nn.functional.threshold(relative, float(least), 0.0)
+    limits = torch.tensor([share, -1.0], dtype=law.dtype, device="cpu")  # not on the law's device: the host reads it
+    least = float(torch.nextafter(limits[0], limits[1]))
+    kept = torch.nn.functional.threshold(relative, least, 0.0)
     return kept.div_(kept.sum(-1, keepdim=True))
 
 
