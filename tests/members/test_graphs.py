@@ -177,3 +177,33 @@ def test_fused_steps_are_not_compiled_again():
     member.record(Graphs(Step(model, member._masks, member.context_length), fuse=True, record=recorder))
     with torch._dynamo.config.patch(error_on_recompile=True):
         assert_same_scores((HFMember(model, "plain"), member), steps=40, longest=SHORT)
+
+
+def fails(run: Run) -> Run:
+    raise RuntimeError("out of memory")
+
+
+def test_a_member_that_is_shared_is_recorded_too(recwarn: pytest.WarningsRecorder):
+    """Even if its first member has given its graphs back."""
+    member, _ = recorded(tiny.models("llama")[0])
+    assert member.share("second").compiled
+    member.release()
+    assert not member.compiled
+    assert member.share("third").compiled
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("mode", ["auto", "on"])
+def test_a_shared_member_follows_the_mode_of_the_first(mode: str):
+    """Recording that fails for the second member: a warning with `auto`, an error with `on`."""
+    member, _ = recorded(tiny.models("llama")[0])
+    member._mode = mode
+    assert member._graphs is not None
+    member._graphs._record = fails
+    member._graphs._made_of = (*member._graphs._made_of[:2], fails)
+    if mode == "on":
+        with pytest.raises(MemberError, match=r"member second cannot have compile='on': .*out of memory"):
+            member.share("second")
+    else:
+        with pytest.warns(UserWarning, match=r"second runs without compiled forwards: .*out of memory"):
+            assert not member.share("second").compiled

@@ -107,14 +107,18 @@ def _tested(member: Steps, step: Compiled) -> Compiled:
     """Return `step` after a test. A test that has been passed is not repeated while the scores are bitwise equal.
 
     Raises:
-        MemberError: the compiled forward passes give other scores. Their file is deleted.
+        MemberError: the compiled forward passes give other scores. Their file is deleted if the folder can be written.
     """
     trial, verdict = member.trial(step), artifact.verdict(step.path)
-    if verdict.exists() and verdict.read_text(encoding="utf-8") == fingerprint(trial):
-        return step
+    with suppress(OSError):  # no earlier run has tested the file, or the verdict cannot be read
+        if verdict.read_text(encoding="utf-8") == fingerprint(trial):
+            return step
     wrong = fault(trial)
     if wrong:
-        discard(step)
+        try:
+            discard(step)
+        except OSError as error:
+            wrong += f"; delete {step.path}, which cannot be deleted here ({error.strerror or error})"
         raise MemberError(wrong)
     with suppress(OSError):  # the folder may be read-only
         verdict.write_text(fingerprint(trial), encoding="utf-8")

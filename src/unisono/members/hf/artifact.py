@@ -10,6 +10,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+from unisono.errors import MemberError
 from unisono.members.hf import attention, step
 from unisono.members.hf.facts import context_length
 
@@ -27,6 +28,9 @@ def place(model: PreTrainedModel, context: int | None = None) -> Path:
 
     Args:
         context: the largest number of tokens in a slot of the member; by default the model's own limit.
+
+    Raises:
+        MemberError: the model has weights that are not plain tensors, for example quantized weights.
     """
     return folder() / f"{type(model).__name__}-{_key(model, context or context_length(model))}.pt2"
 
@@ -60,8 +64,12 @@ def _key(model: PreTrainedModel, context: int | None) -> str:
         digest.update(repr(fact).encode())
     digest.update(model.config.to_json_string(use_diff=False).encode())
     for name, tensor in sorted(model.state_dict().items()):
-        digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        try:
+            digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        except Exception as error:  # a subclass of tensors may raise any error
+            kind = type(tensor).__name__
+            raise MemberError(f"its weight {name} is not a plain tensor but of type {kind}") from error
     return digest.hexdigest()[:24]
 
 

@@ -64,7 +64,11 @@ class Compiled:
 
 
 def find(step: Step) -> Compiled | None:
-    """Return the compiled step from an earlier run; None if there is none. Raise MemberError for an unreadable file."""
+    """Return the compiled step from an earlier run; None if there is none.
+
+    Raises:
+        MemberError: the file of the step cannot be read, or the model has weights that are not plain tensors.
+    """
     if step.model.device.type != "cpu" or not artifact.some():
         return None
     path = artifact.place(step.model, step.context)
@@ -85,7 +89,10 @@ def build(step: Step, keys: Sequence[Tensor], values: Sequence[Tensor], name: st
         MemberError: the model cannot be compiled.
     """
     path = artifact.place(step.model, step.context)
-    unfinished = artifact.unfinished(path)
+    try:
+        unfinished = artifact.unfinished(path)
+    except OSError as error:
+        raise MemberError(f"the folder for compiled forwards cannot be made ({error})") from error
     try:
         # The compiler's warnings are about its own code, not about the user's
         quiet = warnings.catch_warnings(action="ignore")

@@ -62,7 +62,9 @@ class HFMember(TokenMember):
         self._cache = SlotCache()
         self._lane = 0
         self._lock = lock_of(model)
+        self._mode = "off"  # the argument of `compile`
         self._step: Compiled | Graphs | Traced | None = None
+        self._graphs: Graphs | None = None  # without recordings, for members of other ensembles
         self._uncompiled = False  # whether the log says that some forwards are not compiled
         self._together = SHORT  # rows with at most this many tokens share a forward
         if self._masks is None or not shares_forwards(self):
@@ -103,15 +105,13 @@ class HFMember(TokenMember):
         On a CPU, "auto" uses the compiled file of an earlier run, and "on" also compiles if there is no such file. On
         CUDA, "on" and "auto" record graphs instead. "off" does nothing.
         """
+        self._mode = mode
         if mode == "off":
             return
         try:
             self._step = acquire(self, required=mode == "on")
         except MemberError as error:
-            if mode == "on":
-                reason = f"member {self.name} cannot have compile='on': {error}; use 'auto' or 'off'"
-                raise MemberError(reason) from error
-            self._warn(str(error))
+            self._uncompilable(error)
 
     def step(self) -> Step | None:
         """Return the member's forward pass as a function of tensors; None if the model accepts no masks."""
@@ -136,7 +136,7 @@ class HFMember(TokenMember):
         except MemberError:
             self._cache.give_back()
             raise
-        self._step = graphs
+        self._step, self._graphs = graphs, graphs.fresh()
 
     def twin(self, name: str) -> "HFMember":
         """Return a second member for the same ensemble, with the same model, options and cache, but other slots."""
@@ -145,15 +145,20 @@ class HFMember(TokenMember):
         return twin
 
     def share(self, name: str) -> "HFMember":
-        """Return a member for another ensemble, with the same model and options, a new cache and no forbidden ids."""
+        """Return a member for another ensemble, with the same model and options, a new cache and no forbidden ids.
+
+        Raises:
+            MemberError: this member is compiled with "on", and the graphs of the other member cannot be recorded.
+        """
         other = HFMember(self.model, name, self.context_length)
-        if isinstance(self._step, Graphs):
-            try:
-                other.record(self._step.fresh())  # graphs are bound to one cache
-            except MemberError as error:
-                other._warn(str(error))
-        else:
+        other._mode = self._mode
+        if self._graphs is None:
             other._step = self._step
+        else:
+            try:
+                other.record(self._graphs.fresh())  # graphs are bound to one cache
+            except MemberError as error:
+                other._uncompilable(error)
         if not self._together:
             other.isolate()
         return other
@@ -168,8 +173,11 @@ class HFMember(TokenMember):
                 stacklevel=3,
             )
 
-    def _warn(self, reason: str) -> None:
-        warnings.warn(f"member {self.name} runs without compiled forwards: {reason}", stacklevel=3)
+    def _uncompilable(self, error: MemberError) -> None:
+        """Handle an error of compilation or recording: with "on", raise a MemberError; with "auto", warn."""
+        if self._mode == "on":
+            raise MemberError(f"member {self.name} cannot have compile='on': {error}; use 'auto' or 'off'") from error
+        warnings.warn(f"member {self.name} runs without compiled forwards: {error}", stacklevel=4)
 
     def memory(self, slots: int, places: int) -> int:
         lanes = self._cache.lanes

@@ -1,7 +1,8 @@
 """The texts with which members are tested, and the logits of the positions of these texts.
 
-A member reads four texts in several calls: in rows of unequal width, with idle rows, rollbacks and a single token. Its
-model reads each text in one forward pass without a cache. Both must give the same logits.
+A member reads four texts in several calls: in rows of unequal width, with idle rows, rollbacks and single tokens. Its
+model reads each text in one forward pass without a cache. Both must give the same logits. A *reading* is one position
+in one call. A position is read several times, because rows are rolled back, and each reading is compared.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,18 +13,37 @@ from transformers import PreTrainedModel
 
 from unisono.members.base import Context, Member, Work
 
-TOKENS = 16  # the last tokens of a text, whose logits are compared
-COLUMNS = 4096  # about as many logits of a position are compared
+TOKENS = 24  # the last tokens of a text, whose logits are compared
+COLUMNS = 4096  # about as many logits of a reading are compared
+TAIL = 0.99  # the quantile of the differences that shows a wrong part of the vocabulary
+WIDE = 4  # the quantile TAIL of normal differences, in units of their median (3.8)
 Span = tuple[int, int] | None
 Call = tuple[Span, Span, Span, Span]
+Shape = tuple[int, int]
 # In each call, each row reads a range of the last tokens of its text, or nothing. A row that has read more than the start
-# of the range is rolled back first.
+# of the range is rolled back first. The sizes of most forwards while decoding occur: one or two rows of 1 to 5 tokens.
 CALLS: tuple[Call, ...] = (
     ((0, 3), (0, 1), (0, 5), None),
     ((3, 14), None, (5, 9), (0, 2)),
     ((10, 13), (1, 5), (7, 8), (2, 12)),
     ((13, 14), None, None, None),
-    ((14, 16), (5, 16), (8, 16), (6, 16)),
+    ((14, 15), None, None, None),
+    ((15, 16), None, None, None),
+    ((16, 17), None, None, None),
+    (None, None, None, (12, 13)),
+    (None, None, None, (13, 14)),
+    ((17, 18), (5, 6), None, None),
+    ((18, 19), (6, 7), None, None),
+    ((19, 21), None, None, None),
+    ((21, 23), None, None, None),
+    (None, (7, 9), (8, 10), None),
+    (None, (9, 11), (10, 12), None),
+    ((17, 20), None, None, None),
+    ((20, 23), None, None, None),
+    (None, None, None, (14, 18)),
+    (None, None, (12, 16), None),
+    (None, (11, 16), None, None),
+    ((20, 24), (8, 24), (12, 24), (18, 24)),
 )
 LONG = (0, 2)  # the rows whose texts are longer than the window of the model, if the window is short
 Forward = Callable[[PreTrainedModel, Sequence[Sequence[int]]], Tensor]
@@ -51,54 +71,67 @@ def _scattered(number: int) -> int:
 
 
 def in_pieces(member: Member, rows: Sequence[Sequence[int]]) -> Tensor:
-    """Return the member's logits [P, C] at the last positions of all rows. The member reads the rows by CALLS."""
+    """Return the member's logits [P, C] of all readings. The member reads the rows by CALLS."""
     slots = [member.open(Context(0)) for _ in rows]
-    found: list[dict[int, Tensor]] = [{} for _ in rows]  # per row: position -> logits
     try:
-        for call in CALLS:
-            _read(member, call, slots, rows, found)
+        found = (logits for call in CALLS for logits in _read(member, call, slots, rows))
+        return torch.stack([_thinned(each, index) for index, each in enumerate(found)])
     finally:
         for slot in slots:
             member.close(slot)
-    ordered = [each[place] for each in found for place in sorted(each)]
-    return _thinned(torch.stack(ordered))
 
 
-def _read(
-    member: Member, call: Call, slots: Sequence[int], rows: Sequence[Sequence[int]], found: Sequence[dict[int, Tensor]]
-) -> None:
-    """Make one call, and add the logits of its last tokens to `found`."""
-    asked, work = [], []
-    for index, (span, row) in enumerate(zip(call, rows, strict=True)):
-        start, end = _span(span, len(row))
-        if start < end:
-            member.rewind(slots[index], start)
-            first = max(start, len(row) - TOKENS)
-            asked.append((index, first))
-            work.append(Work(slots[index], tokens=row[start:end], keep=end - first))
-    for (index, first), scores in zip(asked, member.score(work) if work else [], strict=True):
-        for place, logits in enumerate(scores.logits):
-            found[index][first + place] = logits
+def _read(member: Member, call: Call, slots: Sequence[int], rows: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Make one call. Return the logits [V] of its readings."""
+    work = []
+    for row, start, first, end in _ranges(call, rows):
+        member.rewind(slots[row], start)
+        work.append(Work(slots[row], tokens=rows[row][start:end], keep=end - first))
+    return [logits for scores in (member.score(work) if work else []) for logits in scores.logits]
 
 
 def at_once(model: PreTrainedModel, rows: Sequence[Sequence[int]], vocabulary: int, forward: Forward) -> Tensor:
-    """Return the model's logits [P, C] at the positions of `in_pieces`. Rows of one length share a forward pass."""
+    """Return the model's logits [P, C] of the readings of `in_pieces`. Rows of one length share a forward pass."""
     logits: dict[int, Tensor] = {}
     for length in {len(row) for row in rows}:
         same = [index for index, row in enumerate(rows) if len(row) == length]
         found = forward(model, [rows[index] for index in same])
-        logits |= dict(zip(same, found[:, -TOKENS:, :vocabulary], strict=True))
-    ordered = [logits[index] for index in range(len(rows))]
-    return _thinned(torch.cat(ordered))
+        logits |= dict(zip(same, found[:, :, :vocabulary], strict=True))
+    ranges = [each for call in CALLS for each in _ranges(call, rows)]
+    places = [(row, place) for row, _, first, end in ranges for place in range(first, end)]
+    return torch.stack([_thinned(logits[row][place], index) for index, (row, place) in enumerate(places)])
+
+
+def shapes(rows: Sequence[Sequence[int]]) -> list[Shape]:
+    """Return for each reading of `in_pieces` the number of rows of its call, and the number of tokens of the longest."""
+    found: list[Shape] = []
+    for call in CALLS:
+        ranges = _ranges(call, rows)
+        shape = len(ranges), max((end - start for _, start, _, end in ranges), default=0)
+        found += [shape] * sum(end - first for _, _, first, end in ranges)
+    return found
 
 
 def offsets(found: Tensor, wanted: Tensor) -> Tensor:
-    """Return how far the logits `found` are from the logits `wanted` at each position: [P].
+    """Return how far the logits `found` are from the logits `wanted` of each reading: [P].
 
-    This is the median difference of a position, because rounding may change which expert a model uses, and this changes
-    a few logits much. It is divided by the standard deviation of the logits.
+    This is the median difference of a reading, because rounding may change which expert a model uses, and this changes
+    a few logits much. If more than one logit of a hundred is wrong, the quantile TAIL counts, divided by WIDE. The
+    result is in units of the standard deviation of the logits.
     """
-    return (found - wanted).abs().median(-1).values / wanted.std(-1)
+    differences = (found - wanted).abs()
+    tail = differences.kthvalue(max(1, round(TAIL * differences.shape[-1])), dim=-1).values
+    return torch.maximum(differences.median(-1).values, tail / WIDE) / wanted.std(-1)
+
+
+def _ranges(call: Call, rows: Sequence[Sequence[int]]) -> list[tuple[int, int, int, int]]:
+    """Return (row, start, first, end) for each row that reads. The row reads from `start`; readings begin at `first`."""
+    found = []
+    for index, (span, row) in enumerate(zip(call, rows, strict=True)):
+        start, end = _span(span, len(row))
+        if start < end:
+            found.append((index, start, max(start, len(row) - TOKENS), end))
+    return found
 
 
 def _span(span: Span, length: int) -> tuple[int, int]:
@@ -110,6 +143,7 @@ def _span(span: Span, length: int) -> tuple[int, int]:
     return (0 if span[0] == 0 else start), end
 
 
-def _thinned(logits: Tensor) -> Tensor:
-    """Return about COLUMNS columns of the logits, evenly spaced."""
-    return logits[:, :: -(-logits.shape[-1] // COLUMNS)]
+def _thinned(logits: Tensor, index: int) -> Tensor:
+    """Return about COLUMNS of the logits [V] of a reading, evenly spaced. The first one depends on the reading's index."""
+    size = logits.shape[-1]
+    return logits[(torch.arange(0, size, -(-size // COLUMNS), device=logits.device) + index) % size]
