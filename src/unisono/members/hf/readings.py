@@ -5,7 +5,7 @@ model reads each text in one forward pass without a cache. Both must give the sa
 in one call. A position is read several times, because rows are rolled back, and each reading is compared.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -17,33 +17,33 @@ TOKENS = 24  # the last tokens of a text, whose logits are compared
 COLUMNS = 4096  # about as many logits of a reading are compared
 TAIL = 0.99  # the quantile of the differences that shows a wrong part of the vocabulary
 WIDE = 4  # the quantile TAIL of normal differences, in units of their median (3.8)
-Span = tuple[int, int] | None
-Call = tuple[Span, Span, Span, Span]
+Span = tuple[int, int]
+Call = Mapping[int, Span]
 Shape = tuple[int, int]
-# In each call, each row reads a range of the last tokens of its text, or nothing. A row that has read more than the start
-# of the range is rolled back first. The sizes of most forwards while decoding occur: one or two rows of 1 to 5 tokens.
+# In each call, some rows read a range of the last tokens of their texts. A row that has read more than the start of its
+# range is rolled back first. The sizes of most forwards while decoding occur: one or two rows of 1 to 5 tokens.
 CALLS: tuple[Call, ...] = (
-    ((0, 3), (0, 1), (0, 5), None),
-    ((3, 14), None, (5, 9), (0, 2)),
-    ((10, 13), (1, 5), (7, 8), (2, 12)),
-    ((13, 14), None, None, None),
-    ((14, 15), None, None, None),
-    ((15, 16), None, None, None),
-    ((16, 17), None, None, None),
-    (None, None, None, (12, 13)),
-    (None, None, None, (13, 14)),
-    ((17, 18), (5, 6), None, None),
-    ((18, 19), (6, 7), None, None),
-    ((19, 21), None, None, None),
-    ((21, 23), None, None, None),
-    (None, (7, 9), (8, 10), None),
-    (None, (9, 11), (10, 12), None),
-    ((17, 20), None, None, None),
-    ((20, 23), None, None, None),
-    (None, None, None, (14, 18)),
-    (None, None, (12, 16), None),
-    (None, (11, 16), None, None),
-    ((20, 24), (8, 24), (12, 24), (18, 24)),
+    {0: (0, 3), 1: (0, 1), 2: (0, 5)},
+    {0: (3, 14), 2: (5, 9), 3: (0, 2)},
+    {0: (10, 13), 1: (1, 5), 2: (7, 8), 3: (2, 12)},
+    {0: (13, 14)},
+    {0: (14, 15)},
+    {0: (15, 16)},
+    {0: (16, 17)},
+    {3: (12, 13)},
+    {3: (13, 14)},
+    {0: (17, 18), 1: (5, 6)},
+    {0: (18, 19), 1: (6, 7)},
+    {0: (19, 21)},
+    {0: (21, 23)},
+    {1: (7, 9), 2: (8, 10)},
+    {1: (9, 11), 2: (10, 12)},
+    {0: (17, 20)},
+    {0: (20, 23)},
+    {3: (14, 18)},
+    {2: (12, 16)},
+    {1: (11, 16)},
+    {0: (20, 24), 1: (8, 24), 2: (12, 24), 3: (18, 24)},
 )
 LONG = (0, 2)  # the rows whose texts are longer than the window of the model, if the window is short
 Forward = Callable[[PreTrainedModel, Sequence[Sequence[int]]], Tensor]
@@ -127,17 +127,16 @@ def offsets(found: Tensor, wanted: Tensor) -> Tensor:
 def _ranges(call: Call, rows: Sequence[Sequence[int]]) -> list[tuple[int, int, int, int]]:
     """Return (row, start, first, end) for each row that reads. The row reads from `start`; readings begin at `first`."""
     found = []
-    for index, (span, row) in enumerate(zip(call, rows, strict=True)):
-        start, end = _span(span, len(row))
+    for index, span in call.items():
+        length = len(rows[index])
+        start, end = _span(span, length)
         if start < end:
-            found.append((index, start, max(start, len(row) - TOKENS), end))
+            found.append((index, start, max(start, length - TOKENS), end))
     return found
 
 
 def _span(span: Span, length: int) -> tuple[int, int]:
     """Return a range of the last TOKENS tokens as a range of a text. The first range of a text begins at its start."""
-    if span is None:
-        return 0, 0
     before = max(0, length - TOKENS)
     start, end = (min(each + before, length) for each in span)
     return (0 if span[0] == 0 else start), end
