@@ -118,7 +118,7 @@ class Batch:
             del self._rates[next(iter(self._rates))]
         return self._rates.setdefault(kind, Rates(first))
 
-    def setting(self, request: RowRequest, members: int, confidence: Confidence) -> Setting:
+    def setting(self, request: RowRequest, members: int, confidence: Confidence, current: str = "") -> Setting:
         """Return the times and rates from which a plan for a request is computed, for the rows that run now."""
         costs, rows = self.costs, self.rows
         needed = () if request.odds else request.needed  # twins do not score together if members are drawn
@@ -134,6 +134,7 @@ class Batch:
             rows,
             {group: costs.forward(group[0], rows * len(group), WIDEST) for group in groups if len(group) > 1},
             costs.turn(rows, proposes=False),
+            current,
         )
 
     def priced(self, setting: Setting) -> bool:

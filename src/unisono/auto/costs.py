@@ -7,6 +7,7 @@ from statistics import mean, median
 
 KEPT = 9  # number of measurements of one shape that count; their median ignores single interruptions
 STEPS = 12  # number of steps that count for the mean seconds outside of forwards
+DRAFT = 0.2  # the least share of a turn's seconds outside of forwards that a further drafted token takes
 LONGEST = 3  # a step counts as at most LONGEST times the median of the steps, so that interruptions count little
 WIDEST = 32  # tokens per row; a wider forward reads a prompt, so it is not measured
 BASE, PER_PARAMETER = 8e-4, 1.5e-10  # seconds of a forward of one token if nothing is measured; only ratios matter
@@ -30,6 +31,7 @@ class Costs:
         self._forwards: dict[tuple[int, int, int], deque[float]] = {}
         self._turns: dict[tuple[int, bool], deque[float]] = {}
         self._drafts: deque[float] = deque([0.0], KEPT)
+        self._rows = 1  # the number of rows in the last step
 
     def add(self, ran: Sequence[int], rows: int, width: int, seconds: float) -> None:
         """Record the seconds of a forward.
@@ -64,6 +66,7 @@ class Costs:
             rows: the number of rows that run.
             proposes: whether the plans of these rows propose tokens.
         """
+        self._rows = rows
         if drafted:
             self._drafts.append(max(0.0, outside - self.turn(rows, proposes)) / drafted)
         else:
@@ -78,13 +81,18 @@ class Costs:
         if not alike:
             return 0.0
         times = self._turns[min(alike, key=lambda key: (abs(log(key[0] / rows)), key))]
-        most = LONGEST * median(times)
+        if proposes:
+            return median(times)
+        most = LONGEST * median(times)  # a mean, because only the last member's turn of a position draws a token
         return mean(min(seconds, most) for seconds in times)
 
     @property
     def draft(self) -> float:
-        """The seconds outside of forwards that each further drafted token adds to a step."""
-        return median(self._drafts)
+        """The seconds outside of forwards that each further drafted token adds to a step.
+
+        At least the share `DRAFT` of a turn, because drafting repeats this part of a turn.
+        """
+        return max(median(self._drafts), DRAFT * self.turn(self._rows))
 
     def forward(self, member: int, rows: int, widest: int) -> list[float]:
         """Return the expected seconds of forwards, one value for each number of tokens per row from 0 to `widest`.

@@ -13,6 +13,7 @@ from unisono.decoding.schedules import cos, relay, risky, speculative, standard
 
 LENGTHS = (1, 2, 3, 4, 6, 8)
 RISKY = range(7)
+CLEARLY = 1.1  # rows of a batch change their draft lengths only if this makes them faster by this factor
 MARGIN = 1.03  # a plan must be expected to be faster than `standard` by this factor
 
 
@@ -46,6 +47,9 @@ def best(setting: Setting) -> Plan:
     mixing = _drawing(setting) if setting.odds else ()
     others = [*mixing, *(_alternating if setting.rows == 1 else _together)(_standing(setting)), *_drafting(setting)]
     fastest = min(others, key=lambda plan: plan.seconds, default=plain)
+    current = next((plan for plan in others if plan.schedule.name == setting.current), None)
+    if current is not None and setting.rows > 1 and fastest.seconds * CLEARLY > current.seconds:
+        fastest = current
     return fastest if fastest.seconds * MARGIN < plain.seconds else plain
 
 
@@ -84,9 +88,14 @@ def _together(setting: Setting) -> Iterator[Plan]:
     for member in order:
         choices = [[*lengths[:member], length, *lengths[member + 1 :]] for length in LENGTHS]
         lengths = min(choices, key=lambda each: lockstep(setting, each))
-    yield Plan(cos(*[1] * len(lengths)), lockstep(setting, [1] * len(lengths)))
-    if max(lengths) > 1:  # rows that draft several tokens are more easily out of step
-        yield Plan(cos(*lengths), lockstep(setting, lengths) * MARGIN)
+    short = [1] * len(lengths)
+    yield Plan(cos(*short), lockstep(setting, short))
+    known = setting.current.removeprefix("cos:")
+    others = [lengths] if known == setting.current else [lengths, [int(length) for length in known.split(",")]]
+    for each in others:
+        # Forwards of a new size are slow at first, and rows that draft several tokens are more easily out of step
+        if max(each) > 1 and lockstep(setting, each) * CLEARLY < lockstep(setting, short):
+            yield Plan(cos(*each), lockstep(setting, each))
 
 
 def _drafting(setting: Setting) -> Iterator[Plan]:

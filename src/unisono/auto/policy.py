@@ -161,7 +161,7 @@ class AutoPolicy(Policy):
         return plan, Worth(setting, plan.seconds, self.confidence, self._leads)
 
     def _planned(self, members: int, confidence: Confidence) -> tuple[Setting, Plan]:
-        setting = self._batch.setting(self._request, members, confidence)
+        setting = self._batch.setting(self._request, members, confidence, self.following)
         if setting.rows > 1 and not self._batch.priced(setting):
             return setting, Plan(standard(), setting.standard())
         return setting, self._choose(setting)

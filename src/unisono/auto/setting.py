@@ -19,6 +19,7 @@ class Setting:
     odds: the probability of drawing each member for a position. Empty if no members are drawn.
     rows: the number of rows that share a forward of a member if all rows need this member.
     twins: groups of needed members that score together, with the seconds of their common forwards.
+    current: the name of the schedule that the rows follow now; empty if there is none.
     """
 
     needed: tuple[int, ...]
@@ -31,6 +32,7 @@ class Setting:
     rows: int = 1
     twins: Mapping[tuple[int, ...], Sequence[float]] = field(default_factory=dict)
     silent: float | None = None
+    current: str = ""
 
     @property
     def scorers(self) -> tuple[int, ...]:

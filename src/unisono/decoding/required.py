@@ -69,7 +69,12 @@ class Needs:
             return ()
         ahead = AHEAD if self.odds else 1  # odds that read the text need all earlier tokens
         most = min(self._frontier.open + ahead, self._frontier.room + self._frontier.open)
-        return tuple(self.drawn(offset) for offset in range(most))
+        first, drawn = self._frontier.position, self._drawn
+        positions = range(first, first + most)
+        for position in positions:
+            if position not in drawn:
+                self.drawn(position - first)
+        return tuple([drawn[position] for position in positions])
 
     def missing(self, offset: int) -> tuple[int, ...]:
         """Return the members that still have to score an open position before the position can be decided."""
