@@ -71,10 +71,7 @@ class Needs:
         most = min(self._frontier.open + ahead, self._frontier.room + self._frontier.open)
         first, drawn = self._frontier.position, self._drawn
         positions = range(first, first + most)
-        for position in positions:
-            if position not in drawn:
-                self.drawn(position - first)
-        return tuple([drawn[position] for position in positions])
+        return tuple([drawn[at] if at in drawn else self.drawn(at - first) for at in positions])
 
     def missing(self, offset: int) -> tuple[int, ...]:
         """Return the members that still have to score an open position before the position can be decided."""
