@@ -50,7 +50,9 @@ QUANTILES = (  # 97.5% of the t distribution with 1, 2, ... degrees of freedom
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110,
     2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045,
 )  # fmt: skip
-Sides = Mapping[str, tuple[str, str]]  # name of a side -> a name of `PAIRS`, and a choice
+Sides = Mapping[
+    str, tuple[str, str]
+]  # the name of a side -> the pair that it decodes with (a key of `PAIRS`), and its schedule
 
 
 def interval(ratios: Sequence[float]) -> tuple[float, float, float]:

@@ -221,23 +221,19 @@ def test_only_a_row_alone_drafts_far():
 
 
 def test_a_batch_goes_on_together():
-    """The mean over the rows decides, once for each step of the drafts, whoever is asked first."""
-    view = View(0, (0, 0), (0, 1), 0)
-    for surest in (0.999, 0.1):
+    """The mean over the rows decides for all: a row that would stop by itself goes on beside one that is sure."""
+    view, sure, unsure = View(0, (0, 0), (0, 1), 0), torch.tensor([0.999, 0.001]), torch.full((10,), 0.1)
+    for laws, goes_on in (((sure, unsure), True), ((unsure, sure), True), ((unsure, unsure), False)):
         auto = auto_of([1.0, 0.05], 0.01, 2)
         auto.observe(StepBegan(2))
         auto.observe(Forward((0,), 2, 1, 2, 1.0, 0.0))
         request = requested(weighted([1, 1]), warp=Warp(0))
-        rows = [AutoPolicy(request, auto.batch, lambda setting: Plan(cos(1, 4), 0.6)) for _ in range(2)]
-        answers = []
-        laws = [torch.tensor([share, 1 - share]) for share in (0.999, surest)]
-        for row in rows:
-            assert row.turn(view).drafts[0] == (1, FAR)
+        rows = [AutoPolicy(request, auto.batch, lambda setting: Plan(cos(1, 4), 0.2)) for _ in laws]
+        assert [row.turn(view).drafts[0] for row in rows] == [(1, FAR)] * 2
         for row, law in zip(rows, laws, strict=True):
             assert row.draws([], 1, GivenLaw(law, law))
             row.observe(Proposed(0, 0, 1))
-        answers = [row.goes_on([Proposal(0, None, 1)], 1) for row in rows]
-        assert len(set(answers)) == 1
+        assert [row.goes_on([Proposal(0, None, 1)], 1) for row in rows] == [goes_on] * 2
 
 
 class Steady(AutoPolicy):

@@ -1,7 +1,7 @@
 """The measurements and the plans that all rows of an ensemble share."""
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import Any
 
@@ -156,10 +156,9 @@ class Batch:
             steps = min(LATEST, max(SOONEST, self._step - self._since)) if self.priced(setting) else 1
             while kind not in self._common and len(self._common) >= MOST_KINDS:
                 del self._common[next(iter(self._common))]
-            worth = Worth(setting, plan.seconds, confidence)
-            made = Common(setting, plan, worth, self.rows, self._step + steps)
+            made = Common(setting, plan, Worth(setting, plan.seconds, confidence), self.rows, self._step + steps)
             if known is not None:
-                made.turns, made.asked, made.found, made.looked = known.turns, known.asked, known.found, known.looked
+                made = replace(made, turns=known.turns, asked=known.asked, found=known.found, looked=known.looked)
             known = self._common[kind] = made
         known.turns += 1
         return known
