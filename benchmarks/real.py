@@ -186,7 +186,7 @@ def bars(figures: Sequence[str]) -> dict[str, str]:
 def main() -> None:
     """Measure, print, and write the result file if asked for one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="*")
+    parser.add_argument("folders", nargs="*", help="folders of models, as save_pretrained writes them")
     parser.add_argument("--law", action="store_true")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=7)
@@ -198,6 +198,11 @@ def main() -> None:
     if asked.child:
         child(asked.child)
         return
+    for folder in asked.folders:
+        if not (Path(folder) / "config.json").is_file():
+            parser.error(f"this is not the folder of a model, it has no config.json: {folder}")
+    if not asked.folders:
+        parser.error("name the folder of a model")
     figures: dict[str, float] = {}
     with ExitStack() as stack:
         os.environ["XDG_CACHE_HOME"] = str(asked.cache or stack.enter_context(TemporaryDirectory()))

@@ -46,3 +46,14 @@ def test_a_table_of_embeddings_is_read_only_where_it_is_the_head(bench: real.Ben
     table = bench.model.get_input_embeddings().weight
     assert bench.model.get_output_embeddings().weight is not table
     assert bench.bytes == sum(each.nbytes for each in bench.model.parameters()) - table.nbytes
+
+
+@pytest.mark.parametrize("folders", [[], ["nowhere"]])
+def test_what_is_no_model_is_one_line(
+    folders: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Before anything is compiled."""
+    monkeypatch.setattr(sys, "argv", ["real.py", *folders])
+    with pytest.raises(SystemExit):
+        real.main()
+    assert "the folder of a model" in capsys.readouterr().err
